@@ -1,0 +1,34 @@
+# `make demo` and `make test` set everything up themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test test-fast lint bench clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sweeper needs Python 3.11 or newer; PYTHON=... make setup names another"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## the quickstart sweep, its report and its verdicts
+	$(BIN)/sweeper run quickstart
+	$(BIN)/sweeper report quickstart
+
+test: setup  ## everything; under 15 minutes on two cores
+	$(BIN)/python -m pytest -m ''
+
+test-fast: setup  ## under a minute
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,62 @@
+"""The one error hierarchy. Every message says who, what was asked, what was found and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SweeperError(Exception):
+    """Base of all errors that a person is meant to read. Survives pickling (Ray ships errors between processes).
+
+    `who` names the part that refuses, `asked` what it was asked, `found` what it met, `do` what helps.
+    """
+
+    exit_code = 1
+
+    def __init__(self, who: str, *, asked: str = "", found: str = "", do: str = "") -> None:
+        super().__init__(who, asked, found, do)
+        self.who, self.asked, self.found, self.do = who, asked, found, do
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.who, self.asked, self.found, self.do)
+
+    def __str__(self) -> str:
+        lines = [self.who]
+        for label, text in (("asked", self.asked), ("found", self.found), ("do", self.do)):
+            if text:
+                lines.append(f"  {label + ':':<7}{text}")
+        return "\n".join(lines)
+
+
+def _rebuild(kind: type[SweeperError], who: str, asked: str, found: str, do: str) -> SweeperError:
+    return kind(who, asked=asked, found=found, do=do)
+
+
+class UsageError(SweeperError):
+    """The request itself is wrong: nothing was started."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A YAML file is wrong; `who` holds file and line."""
+
+
+class DataError(SweeperError):
+    """Training or evaluation data that cannot be read, or of which nothing is left."""
+
+
+class ModelError(SweeperError):
+    """A model that cannot be found, built or loaded."""
+
+
+class AppliedMismatchError(SweeperError):
+    """What the optimiser or trainer applied differs from what the trial asked for."""
+
+
+class StoreError(SweeperError):
+    """The store on disk holds something it should not, or cannot be used."""
+
+
+class TrialsFailedError(SweeperError):
+    """A study ended with failed trials."""

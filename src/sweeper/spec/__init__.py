@@ -1,0 +1,23 @@
+"""What is asked: YAML -> Sweep -> list[TrialSpec], and the fingerprint that says when two trials are the same."""
+
+from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
+from sweeper.spec.load import find_sweep, load_sweep
+from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Recipe, Runtime
+from sweeper.spec.sweep import Sweep, TrialSpec, expand
+
+__all__ = [
+    "TRAINING_SEMANTICS",
+    "Claim",
+    "DataSpec",
+    "EngineSpec",
+    "EvaluationSpec",
+    "ModelSpec",
+    "Recipe",
+    "Runtime",
+    "Sweep",
+    "TrialSpec",
+    "expand",
+    "find_sweep",
+    "fingerprint",
+    "load_sweep",
+]

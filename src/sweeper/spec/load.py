@@ -1,0 +1,213 @@
+"""Sweep file + configs + `--set` -> Sweep, or one clear error. The only door from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from ruamel.yaml.comments import CommentedMap
+
+from sweeper.errors import ConfigError, UsageError
+from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
+from sweeper.spec.sweep import Sweep, expand
+from sweeper.spec.yaml_source import config_error, line_of, nearest, plain, read_value, read_yaml
+
+P = TypeVar("P", bound=Part)
+
+_FOLDER = {
+    Recipe: "recipes",
+    DataSpec: "data",
+    EvaluationSpec: "evaluation",
+    Claim: "claims",
+    ModelSpec: "models",
+    EngineSpec: "engines",
+}
+_NOT_IN_FILE = {"models", "engines"}
+_REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def find_sweep(name: str) -> Path:
+    """A sweep file by path, or by name in `sweeps/` here or in the project. Raises UsageError."""
+    folders = [Path("sweeps"), _REPOSITORY / "sweeps"]
+    for path in [Path(name), *(folder / f"{name}.yaml" for folder in folders)]:
+        if path.is_file():
+            return path
+    known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
+    raise UsageError("sweep", asked=name, found="no such file, nor a sweep of that name", do=nearest(name, known))
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read, resolve and validate a sweep. `overrides` are `key=value` texts as given to `--set`.
+
+    Raises ConfigError (file, line, nearest known name) or UsageError for an override that cannot be applied.
+    """
+    node = read_yaml(path)
+    _refuse_unknown_keys(node, path)
+    pairs = [_split_override(text) for text in overrides]
+    for keys, value in pairs:
+        if "." not in keys:
+            _set(node, [keys], value, keys)
+    library = _Library(path)
+    for key, kind in (("recipe", Recipe), ("data", DataSpec), ("evaluation", EvaluationSpec)):
+        _inline(node, key, kind, library, pairs)
+    for keys, value in pairs:
+        if "." in keys and keys.split(".")[0] not in ("recipe", "data", "evaluation"):
+            _set(node, keys.split("."), value, keys)
+    axes = plain(node.get("axes"))
+    names = axes.get("model", []) if isinstance(axes, dict) else []
+    if not isinstance(names, list):
+        raise ConfigError(_place(path, node, ["axes", "model"]), asked="axes.model", found="not a list of model names")
+    _refuse_unknown_axes(node, path)
+    content = {key: plain(value) for key, value in node.items()}
+    content["claims"] = [
+        library.part(Claim, entry, path, node, ["claims", i]) for i, entry in enumerate(node.get("claims") or [])
+    ]
+    content["models"] = {
+        str(name): library.part(ModelSpec, str(name), path, node, ["axes", "model", i]) for i, name in enumerate(names)
+    }
+    runtime = _runtime(node, path, names)
+    engines = {name: runtime[name].engine for name in runtime} or {"default": Runtime().engine}
+    content["runtime"] = runtime
+    content["engines"] = {
+        engine: library.part(EngineSpec, engine, path, node, ["runtime", name, "engine"])
+        for name, engine in engines.items()
+    }
+    try:
+        sweep = Sweep.model_validate(content)
+    except ValidationError as error:
+        raise config_error(error, str(path), node, list(Sweep.model_fields)) from error
+    _expand_or_refuse(sweep, path, node)
+    return sweep
+
+
+class _Library:
+    """Named pieces under `configs/`, looked up beside the sweep, in the working directory, then in the project."""
+
+    def __init__(self, sweep: Path) -> None:
+        roots = [sweep.resolve().parent, sweep.resolve().parent.parent, Path.cwd(), _REPOSITORY]
+        self.roots = [root / "configs" for root in dict.fromkeys(roots) if (root / "configs").is_dir()]
+
+    def file(self, kind: type[Part], name: str, place: str) -> Path:
+        folder = _FOLDER[kind]
+        for root in self.roots:
+            if (path := root / folder / f"{name}.yaml").is_file():
+                return path
+        known = {path.stem for root in self.roots for path in (root / folder).glob("*.yaml")}
+        raise ConfigError(place, asked=f"{folder}: {name}", found=f"nothing of that name in configs/{folder}/", do=nearest(name, known))
+
+    def part(self, kind: type[P], entry: Any, path: Path, node: CommentedMap, keys: list[Any]) -> P:
+        """A piece given by name (read from its file) or by its fields (`extends` names a file to start from)."""
+        if isinstance(entry, str):
+            file = self.file(kind, entry, _place(path, node, keys))
+            return _validate(kind, read_yaml(file), file, [])
+        if not isinstance(entry, dict):
+            raise ConfigError(_place(path, node, keys), asked=".".join(map(str, keys)), found=f"{entry!r}, neither a name nor fields")
+        fields = dict(entry)
+        base: dict[str, Any] = {}
+        if "extends" in fields:
+            base = plain(read_yaml(self.file(kind, str(fields.pop("extends")), _place(path, node, keys))))
+        try:
+            return kind.model_validate(base | plain(fields))
+        except ValidationError as error:
+            raise config_error(error, str(path), node, list(kind.model_fields), keys) from error
+
+
+def _validate(kind: type[P], node: CommentedMap, path: Path, keys: list[Any]) -> P:
+    try:
+        return kind.model_validate(plain(node))
+    except ValidationError as error:
+        raise config_error(error, str(path), node, list(kind.model_fields), keys) from error
+
+
+def _inline(node: CommentedMap, key: str, kind: type[Part], library: _Library, pairs: list[tuple[str, Any]]) -> None:
+    """Replace a named piece by its validated fields, `--set` applied, so that the rest sees one mapping."""
+    if key not in node or node[key] is None:
+        return
+    entry, path = node[key], str(node.get("name", key))
+    own = [(keys.split(".")[1:], value, keys) for keys, value in pairs if keys.split(".")[0] == key and "." in keys]
+    source: Path = library.roots[0] if library.roots else Path(path)
+    if isinstance(entry, str):
+        source = library.file(kind, entry, f"{key}")
+        entry = read_yaml(source)
+    elif isinstance(entry, CommentedMap) and "extends" in entry:
+        base = read_yaml(library.file(kind, str(entry.pop("extends")), key))
+        base.update(entry)
+        entry = base
+    if not isinstance(entry, CommentedMap):
+        raise ConfigError(key, asked=f"{key}: {entry!r}", found="neither a name nor fields")
+    for keys, value, text in own:
+        _set(entry, keys, value, text)
+    node[key] = _validate(kind, entry, source, []).model_dump()
+
+
+def _refuse_unknown_keys(node: CommentedMap, path: Path) -> None:
+    known = [key for key in Sweep.model_fields if key not in _NOT_IN_FILE]
+    for key in node:
+        if key not in known:
+            raise ConfigError(_place(path, node, [key]), asked=str(key), found=f"unknown key `{key}`", do=nearest(str(key), known))
+
+
+def _refuse_unknown_axes(node: CommentedMap, path: Path) -> None:
+    known = ["model", "seed", *Recipe.model_fields]
+    axes = node.get("axes")
+    for key in axes if isinstance(axes, dict) else []:
+        if key not in known:
+            raise ConfigError(_place(path, node, ["axes", key]), asked=f"axes.{key}", found=f"unknown axis `{key}`", do=nearest(str(key), known))
+        if not isinstance(axes[key], list):
+            raise ConfigError(_place(path, node, ["axes", key]), asked=f"axes.{key}", found=f"{axes[key]!r}, not a list of values")
+
+
+def _runtime(node: CommentedMap, path: Path, names: Iterable[Any]) -> dict[str, Runtime]:
+    entries = node.get("runtime") or {}
+    if not isinstance(entries, dict):
+        raise ConfigError(_place(path, node, ["runtime"]), asked="runtime", found="not a mapping of model names")
+    known = ["default", *map(str, names)]
+    runtime = {}
+    for name, fields in entries.items():
+        if str(name) not in known:
+            raise ConfigError(_place(path, node, ["runtime", name]), asked=f"runtime.{name}", found="not a model of the `model` axis", do=nearest(str(name), known))
+        try:
+            runtime[str(name)] = Runtime.model_validate(plain(fields))
+        except ValidationError as error:
+            raise config_error(error, str(path), node, list(Runtime.model_fields), ["runtime", name]) from error
+    return runtime
+
+
+def _expand_or_refuse(sweep: Sweep, path: Path, node: CommentedMap) -> None:
+    """Axis values are checked by building every trial: a bad one is an error now, not in the middle of a study."""
+    try:
+        expand(sweep)
+    except ValidationError as error:
+        raise config_error(error, str(path), node, list(Recipe.model_fields), ["axes"]) from error
+
+
+def _split_override(text: str) -> tuple[str, Any]:
+    keys, equals, value = text.partition("=")
+    if not equals or not keys:
+        raise UsageError("--set", asked=text, found="no `=`", do="write --set axes.seed=[0,1]")
+    return keys.strip(), read_value(value)
+
+
+def _set(node: CommentedMap, segments: list[str], value: Any, asked: str) -> None:
+    """Set a nested key. Keys may hold dots (`runtime.opt-1.3b.engine`): the longest that exists is taken."""
+    if len(segments) == 1:
+        node.lc.data and node.lc.data.pop(segments[0], None)
+        node[segments[0]] = value
+        return
+    for cut in range(len(segments) - 1, 0, -1):
+        key = ".".join(segments[:cut])
+        if isinstance(node.get(key), CommentedMap):
+            return _set(node[key], segments[cut:], value, asked)
+    if any(isinstance(node.get(".".join(segments[:cut])), str | int | float | list) for cut in range(1, len(segments))):
+        raise UsageError("--set", asked=asked, found=f"`{segments[0]}` is not a mapping")
+    # A mapping that does not exist yet; only its last part is certain to be a key of its own.
+    head = segments[0] if len(segments) == 2 or segments[0] in Sweep.model_fields else ".".join(segments[:-1])
+    node[head] = CommentedMap()
+    return _set(node[head], segments[1:] if head == segments[0] else segments[-1:], value, asked)
+
+
+def _place(path: Path, node: Any, keys: list[Any]) -> str:
+    line = line_of(node, keys)
+    return f"{path}:{line}" if line else f"--set (over {path})"

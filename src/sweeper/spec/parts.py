@@ -1,0 +1,160 @@
+"""The reusable pieces of a sweep, each one file under `configs/`. The text under a field is its documentation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+
+class Part(BaseModel):
+    """Frozen, and unknown keys fail. Validators refuse; they never repair."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+class Recipe(Part):
+    """Fixed hyperparameters, spelled as `transformers.TrainingArguments` spells them."""
+
+    num_train_epochs: FiniteFloat = Field(gt=0)
+    """Passes over the training set, each run with its own full schedule."""
+    learning_rate: FiniteFloat = Field(gt=0)
+    """Peak learning rate, reached at the end of the warm-up."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    """Shape of the schedule after the warm-up. The paper does not state one."""
+    warmup_steps: int = Field(ge=0)
+    """Optimiser steps of linear warm-up."""
+    per_device_train_batch_size: int = Field(gt=0)
+    """Examples per forward pass (micro-batch). Not part of a trial's identity; its product with the next is."""
+    gradient_accumulation_steps: int = Field(gt=0)
+    """Micro-batches per optimiser step on one worker; effective batch = this x per_device_train_batch_size."""
+    max_grad_norm: FiniteFloat | None = Field(gt=0)
+    """Gradients are clipped to this global L2 norm; `null` switches clipping off."""
+    optim: Literal["adamw_torch", "adamw_torch_fused"]
+    """Optimiser."""
+    weight_decay: FiniteFloat = Field(ge=0)
+    """AdamW's decoupled weight decay."""
+    adam_beta1: FiniteFloat = Field(default=0.9, ge=0, lt=1)
+    """AdamW's first-moment decay."""
+    adam_beta2: FiniteFloat = Field(default=0.999, ge=0, lt=1)
+    """AdamW's second-moment decay."""
+    adam_epsilon: FiniteFloat = Field(default=1e-8, gt=0)
+    """AdamW's epsilon."""
+    precision: Literal["fp32", "fp16", "bf16"]
+    """Arithmetic of the forward and backward pass; the master weights are always float32."""
+    gradient_checkpointing: bool
+    """Recompute activations in the backward pass: less memory, more time, same result."""
+    dataloader_num_workers: int = Field(default=0, ge=0)
+    """Data-loader processes. Not part of a trial's identity."""
+    dataloader_pin_memory: bool = False
+    """Page-locked host memory. Not part of a trial's identity."""
+    divergence_ratio: FiniteFloat = Field(default=2.0, gt=1)
+    """A trial is DIVERGED when its mean loss over ten logged steps exceeds this multiple of its first ten's mean."""
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Examples per optimiser step, over all workers."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+
+class ModelSpec(Part):
+    """One rung of a ladder: pretrained (`source`) or built from a config with random weights (`config`)."""
+
+    name: str = Field(min_length=1)
+    """The name used on the `model` axis."""
+    source: str | None = None
+    """Hub id or local directory of a pretrained causal language model."""
+    config: dict[str, Any] | None = None
+    """`OPTConfig` fields of a model built from scratch; its vocabulary is that of the tokeniser trained on the data."""
+
+    @model_validator(mode="after")
+    def _exactly_one_origin(self) -> ModelSpec:
+        if (self.source is None) == (self.config is None):
+            raise ValueError("give exactly one of `source` (pretrained) and `config` (built from scratch)")
+        return self
+
+
+class DataSpec(Part):
+    """Which examples are trained on and how they become tokens. All of it is part of a trial's identity."""
+
+    name: str = Field(min_length=1)
+    """The name shown in reports."""
+    source: Literal["toolworld", "toolbench"]
+    """`toolworld` is generated; `toolbench` is read from `path`."""
+    path: str | None = None
+    """ToolBench training answers: a directory (searched for *.json) or one file."""
+    toolworld: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the generated world: seed, numbers of queries."""
+    api_format: Literal["toolbench", "signature"]
+    """How APIs are listed in the system message: ToolBench's Python text, or one `name(arg: type)` line each."""
+    fold_steps: bool
+    """Train the steps of one answer as one row with the loss on each of them, where one is a prefix of the next."""
+    max_length: int = Field(gt=0)
+    """Longest row, tokens. Longer ones are dropped and counted."""
+    validation_fraction: FiniteFloat = Field(default=0.1, gt=0, lt=1)
+    """Share of queries held out for the validation loss (toolworld has its own split)."""
+    vocab_size: int = Field(default=512, ge=300)
+    """Vocabulary of the tokeniser trained on the corpus, for models built from a config."""
+
+
+class EvaluationSpec(Part):
+    """How a trained model is tried as an agent. Not part of a trial's identity: it has its own."""
+
+    name: str = Field(min_length=1)
+    """The name shown in reports."""
+    environment: Literal["toolworld"]
+    """Where calls are executed."""
+    judge: Literal["oracle"]
+    """Who decides whether a query was solved."""
+    temperature: FiniteFloat = Field(ge=0)
+    """Sampling temperature; 0 is greedy. The paper uses 0.1."""
+    max_steps: int = Field(gt=0)
+    """Calls per query, `Finish` included. The paper allows 10."""
+    max_new_tokens: int = Field(gt=0)
+    """Tokens generated per step at most."""
+    batch_size: int = Field(gt=0)
+    """Episodes stepped together. Greedy results do not hang on it."""
+
+
+class EngineSpec(Part):
+    """How a trial uses hardware."""
+
+    name: str = Field(min_length=1)
+    """The name used under `runtime`."""
+    workers: int = Field(gt=0, le=1)
+    """Processes that train one model together."""
+
+
+class Runtime(Part):
+    """What one trial of a model is given. Never part of a trial's identity."""
+
+    engine: str = "single"
+    """An engine of `configs/engines/`."""
+    cpus: FiniteFloat = Field(default=1, gt=0)
+    """CPU cores for one trial; PyTorch's thread count is its floor (at least 1)."""
+    gpus: FiniteFloat = Field(default=0, ge=0)
+    """GPUs for one trial; a fraction packs several trials on one."""
+
+
+class Claim(Part):
+    """A statement registered before the run, with its test."""
+
+    id: str = Field(min_length=1)
+    """Name of the claim in reports."""
+    text: str = Field(min_length=1)
+    """The claim in one sentence."""
+    kind: Literal["best-of", "no-gain-beyond"]
+    """`best-of`: candidate beats every smaller arm, no larger arm beats it by the margin.
+    `no-gain-beyond`: no arm beyond the candidate beats it by the margin."""
+    axis: Literal["model", "num_train_epochs"]
+    """The axis whose arms are compared."""
+    candidate: str | FiniteFloat
+    """The arm the claim is about."""
+    metric: Literal["pass_rate"] = "pass_rate"
+    """What is compared."""
+    margin: FiniteFloat = Field(gt=0, lt=1)
+    """Difference, as a rate, below which two arms count as equal."""
+    alpha: FiniteFloat = Field(default=0.05, gt=0, lt=1)
+    """Error level of each comparison."""
+    where: dict[str, Any] = Field(default_factory=dict)
+    """Fixed values of other axes; axes not named here are matched between the compared arms."""

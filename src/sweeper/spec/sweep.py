@@ -1,0 +1,107 @@
+"""A sweep, and its expansion into trials."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
+
+
+class Sweep(Part):
+    """A question, fully resolved: every named piece has been read from its file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the study, and of its folder in the store."""
+    question: str = Field(min_length=1)
+    """What is asked, in one sentence."""
+    recipe: Recipe
+    """A recipe of `configs/recipes/`, or its fields."""
+    data: DataSpec
+    """A data set of `configs/data/`, or its fields."""
+    evaluation: EvaluationSpec | None = None
+    """An evaluation of `configs/evaluation/`, or its fields; `null` records the validation loss only."""
+    axes: dict[str, list[Any]]
+    """What is varied: `model`, `seed` and any field of the recipe, each with a list of values."""
+    claims: list[Claim] = Field(default_factory=list)
+    """Claims of `configs/claims/`, or their fields, decided by the report."""
+    runtime: dict[str, Runtime] = Field(default_factory=dict)
+    """What one trial of a model is given; `default` serves the models not named."""
+    models: dict[str, ModelSpec]
+    """The models of the `model` axis, read from `configs/models/`."""
+    engines: dict[str, EngineSpec]
+    """The engines named under `runtime`, read from `configs/engines/`."""
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_lists_of_distinct_values(cls, axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for axis in ("model", "seed"):
+            if axis not in axes:
+                raise ValueError(f"the axis `{axis}` is missing")
+        for axis, values in axes.items():
+            if not values:
+                raise ValueError(f"axis `{axis}` is empty; give at least one value")
+            repeated = [v for i, v in enumerate(values) if v in values[:i]]
+            if repeated:
+                raise ValueError(f"axis `{axis}` has the value {repeated[0]!r} twice")
+        for seed in axes["seed"]:
+            if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+                raise ValueError(f"axis `seed` has {seed!r}; seeds are whole numbers from 0 to 2**32 - 1")
+        return axes
+
+    @model_validator(mode="after")
+    def _claims_are_about_axes(self) -> Sweep:
+        for claim in self.claims:
+            if claim.axis not in self.axes:
+                raise ValueError(f"claim `{claim.id}` compares arms of `{claim.axis}`, which is not an axis here")
+            named = [(claim.axis, claim.candidate), *claim.where.items()]
+            for axis, value in named:
+                if value not in self.axes.get(axis, []):
+                    raise ValueError(
+                        f"claim `{claim.id}` names {axis} = {value!r}; the axis has {self.axes.get(axis, [])}"
+                    )
+        ids = [claim.id for claim in self.claims]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"two claims share an id: {sorted(ids)}")
+        return self
+
+    @property
+    def miniature(self) -> bool:
+        """True where the models are built from scratch: a rehearsal, no evidence about pretrained ones."""
+        return all(model.source is None for model in self.models.values())
+
+    def runtime_of(self, model: str) -> Runtime:
+        """What a trial of `model` is given."""
+        return self.runtime.get(model) or self.runtime.get("default") or Runtime()
+
+
+class TrialSpec(Part):
+    """One fully resolved training run."""
+
+    model: ModelSpec
+    """The model trained."""
+    data: DataSpec
+    """What it is trained on."""
+    recipe: Recipe
+    """Its hyperparameters, axes applied."""
+    seed: int = Field(ge=0)
+    """Seed of initial weights (where built), data order and dropout."""
+    runtime: Runtime
+    """What it is given."""
+
+
+def expand(sweep: Sweep) -> list[TrialSpec]:
+    """The Cartesian product of the axes, in the order written (last axis fastest). Raises pydantic's error on a bad value."""
+    trials = []
+    for values in itertools.product(*sweep.axes.values()):
+        cell = dict(zip(sweep.axes, values, strict=True))
+        model, seed = cell.pop("model"), cell.pop("seed")
+        recipe = Recipe.model_validate(sweep.recipe.model_dump() | cell)
+        trials.append(
+            TrialSpec(
+                model=sweep.models[model], data=sweep.data, recipe=recipe, seed=seed, runtime=sweep.runtime_of(model)
+            )
+        )
+    return trials

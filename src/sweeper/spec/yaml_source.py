@@ -1,0 +1,98 @@
+"""YAML 1.2 files and `--set` values, with the line each key came from."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from sweeper.errors import ConfigError, UsageError
+
+
+def read_yaml(path: Path) -> CommentedMap:
+    """The mapping in a YAML 1.2 file, lines kept. Never runs a tag. Raises ConfigError."""
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), found="no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), found=f"cannot be read: {error}") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}", found=f"not valid YAML: {error.problem}") from error
+    except (YAMLError, ValueError) as error:
+        raise ConfigError(str(path), found=f"not valid YAML: {error}") from error
+    if not isinstance(document, CommentedMap):
+        raise ConfigError(f"{path}:1", found=f"{type(document).__name__}, not a mapping of keys to values")
+    return document
+
+
+def read_value(text: str) -> Any:
+    """The value after `--set key=`, read as YAML 1.2."""
+    try:
+        return YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except YAMLError as error:
+        raise UsageError("--set", asked=text, found="not a YAML value") from error
+
+
+def plain(node: Any) -> Any:
+    """Ruamel's nodes as plain dicts, lists and scalars."""
+    if isinstance(node, dict):
+        return {str(k): plain(v) for k, v in node.items()}
+    if isinstance(node, list):
+        return [plain(v) for v in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def line_of(node: Any, keys: Iterable[Any]) -> int | None:
+    """The 1-based line of the deepest of `keys` below `node`; None where a value was given by `--set`."""
+    line: int | None = None
+    for key in keys:
+        if isinstance(node, CommentedMap) and key in node:
+            if key not in node.lc.data if node.lc.data else True:
+                return None
+            line, node = node.lc.key(key)[0] + 1, node[key]
+        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
+            line, node = (node.lc.item(key)[0] + 1 if node.lc.data and key in node.lc.data else line), node[key]
+        elif isinstance(node, dict | list) and (key in node if isinstance(node, dict) else True):
+            return None
+        else:
+            break
+    return line
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint naming what was probably meant, and what there is."""
+    known = sorted(set(known))
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return (f"did you mean `{close[0]}`? " if close else "") + f"known: {', '.join(known)}"
+
+
+def config_error(error: ValidationError, path: str, node: Any, known: Sequence[str], prefix: Sequence[Any] = ()) -> ConfigError:
+    """The first of pydantic's complaints as one error with file, line and, for an unknown key, the nearest known."""
+    first = error.errors(include_url=False)[0]
+    keys = [k for k in first["loc"] if not (isinstance(k, str) and k.startswith(("function-", "constrained-")))]
+    where = [*prefix, *keys]
+    unknown = first["type"] == "extra_forbidden"
+    missing = first["type"] == "missing"
+    line = line_of(node, where[:-1] if missing else where)
+    if line is None and not missing and where and where[0] in (node or {}):
+        place = f"--set (over {path})"
+    else:
+        place = f"{path}:{line or 1}"
+    dotted = ".".join(str(k) for k in where) or "the file"
+    if unknown:
+        return ConfigError(place, asked=dotted, found=f"unknown key `{keys[-1]}`", do=nearest(str(keys[-1]), known))
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if missing or not keys else f" (given: {first['input']!r})"
+    return ConfigError(place, asked=dotted, found=message + given)

@@ -1,0 +1,84 @@
+"""Where things lie on disk, and the two ways to write them: atomically, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import StoreError, UsageError
+
+
+@dataclass(frozen=True)
+class Store:
+    """The on-disk contract. Disk is the truth; everything else mirrors it.
+
+    data/<fingerprint>/ · trials/<fingerprint>/[evaluation/<suite>/] · studies/<sweep name>/
+    """
+
+    root: Path
+
+    @classmethod
+    def at(cls, location: str | Path) -> Store:
+        """The store at a local path. Raises UsageError for a URL: only local paths are supported so far."""
+        if "://" in str(location):
+            raise UsageError("--storage", asked=str(location), found="a URL", do="give a local folder")
+        root = Path(location).expanduser().resolve()
+        if root.exists() and not root.is_dir():
+            raise UsageError("--storage", asked=str(location), found="a file", do="give a folder")
+        return cls(root)
+
+    def trial(self, fingerprint: str) -> Path:
+        return self.root / "trials" / fingerprint
+
+    def record(self, fingerprint: str) -> Path:
+        """Written last: a trial without it did not finish."""
+        return self.trial(fingerprint) / "record.json"
+
+    def evaluation(self, fingerprint: str, suite: str) -> Path:
+        return self.trial(fingerprint) / "evaluation" / suite
+
+    def study(self, name: str) -> Path:
+        return self.root / "studies" / name
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half. NaN is written as null."""
+    text = json.dumps(without_nan(document), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write through a temporary file beside the target, flushed to disk before it takes the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document at `path`. Raises StoreError where it is not one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise StoreError(str(path), found=f"not readable as JSON: {error}", do="delete it and run again") from error
+
+
+def without_nan(value: Any) -> Any:
+    """The same document with NaN and infinities as None, since strict JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

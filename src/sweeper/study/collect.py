@@ -1,0 +1,123 @@
+"""Store -> tables: every planned trial is a row, whatever became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from sweeper import evaluate
+from sweeper.errors import UsageError
+from sweeper.spec import Sweep, find_sweep, load_sweep
+from sweeper.store import Store, read_json
+from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.trial import FAILED, TrialRecord, read_record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """A study as read from the store. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge,
+    vote); `histories`: fingerprint -> logged steps."""
+
+    plan: Plan
+    trials: list[dict[str, Any]]
+    outcomes: pd.DataFrame
+    histories: dict[str, pd.DataFrame]
+    manifest: dict[str, Any]
+
+
+def load_study(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
+    """The plan of a study by its name in the store, else of a sweep file or name. Raises UsageError or ConfigError."""
+    as_run = store.study(name) / "sweep.json"
+    if as_run.exists() and not overrides:
+        try:
+            return plan_sweep(Sweep.model_validate(read_json(as_run)))
+        except ValueError as error:
+            raise UsageError(str(as_run), found=f"not a sweep as run: {error}", do="run the sweep again") from error
+    return plan_sweep(load_sweep(find_sweep(name), overrides or []))
+
+
+def collect(plan: Plan, store: Store) -> StudyTables:
+    """Read everything the store has about a plan. Missing numbers are NaN."""
+    import pandas as pd
+
+    suite = None
+    if plan.sweep.evaluation is not None:
+        suite = evaluate.suite_fingerprint(plan.sweep.evaluation, plan.sweep.data)
+    rows, outcomes, histories = [], [], {}
+    for trial in plan.trials:
+        record = read_record(store.record(trial.fingerprint)) if trial.fingerprint else None
+        row = _row(trial, record, store)
+        found = evaluate.read_evaluation(store, trial.fingerprint, suite) if suite and record else None
+        if found:
+            summary, frame = found
+            row["metrics"] |= {key: value for key, value in summary.items() if isinstance(value, int | float)}
+            row["subsets"] = summary["subsets"]
+            outcomes.append(frame.assign(**_arm_columns(trial)))
+        elif suite and record and record.status != FAILED:
+            row |= _unevaluated(store, trial.fingerprint, suite)
+        rows.append(row)
+        history = store.trial(trial.fingerprint) / "history.parquet"
+        if record and history.exists():
+            histories[trial.fingerprint] = pd.read_parquet(history)
+    manifest_path = store.study(plan.sweep.name) / "manifest.json"
+    return StudyTables(
+        plan=plan,
+        trials=rows,
+        outcomes=pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
+        histories=histories,
+        manifest=read_json(manifest_path) if manifest_path.exists() else {},
+    )
+
+
+def _row(trial: PlannedTrial, record: TrialRecord | None, store: Store) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"pass_rate": NAN, "val_loss": NAN}
+    if record is not None:
+        metrics |= {key: NAN if value is None else value for key, value in record.metrics.items()}
+    return {
+        **trial.row(),
+        "status": record.status if record else _unfinished(trial, store),
+        "failure": record.failure.model_dump() if record and record.failure else None,
+        "metrics": metrics,
+        "asked": record.asked if record else {},
+        "applied": record.applied if record else {},
+        "data": record.data if record else {},
+        "resumed_from_step": record.resumed_from_step if record else None,
+    }
+
+
+def _unfinished(trial: PlannedTrial, store: Store) -> str:
+    """RUNNING while a live process holds the trial's lock, else PENDING."""
+    path = store.trial(trial.fingerprint) / ".lock"
+    if not trial.fingerprint or not path.exists():
+        return "PENDING"
+    try:
+        with FileLock(path, timeout=0):
+            return "PENDING"
+    except Timeout:
+        return "RUNNING"
+
+
+def _unevaluated(store: Store, fingerprint: str, suite: str) -> dict[str, Any]:
+    failure = store.evaluation(fingerprint, suite) / "failure.json"
+    if failure.exists():
+        return {"status": FAILED, "failure": read_json(failure)}
+    return {"status": "RUNNING" if store.evaluation(fingerprint, suite).exists() else "PENDING"}
+
+
+def _arm_columns(trial: PlannedTrial) -> dict[str, Any]:
+    recipe = trial.spec.recipe
+    return {
+        "model": trial.spec.model.name,
+        "parameters": trial.parameters,
+        "num_train_epochs": recipe.num_train_epochs,
+        "learning_rate": recipe.learning_rate,
+        "max_grad_norm": NAN if recipe.max_grad_norm is None else recipe.max_grad_norm,
+        "seed": trial.spec.seed,
+    }

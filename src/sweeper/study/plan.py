@@ -1,0 +1,101 @@
+"""Sweep -> plan: every trial with its fingerprint, its size and what stands in its way. Touches no GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper import data, models
+from sweeper.errors import SweeperError
+from sweeper.spec import Sweep, TrialSpec, expand, fingerprint
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial of the plan. `parameters` is None where the model's config could not be read."""
+
+    fingerprint: str
+    spec: TrialSpec
+    parameters: int | None
+
+    def row(self) -> dict[str, Any]:
+        """The trial as `plan --json` prints it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "model": self.spec.model.name,
+            "parameters": self.parameters,
+            "seed": self.spec.seed,
+            "engine": self.spec.runtime.engine,
+            "cpus": self.spec.runtime.cpus,
+            "gpus": self.spec.runtime.gpus,
+            **self.spec.recipe.model_dump(),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials of a sweep, in the order of its axes. A study with problems does not start."""
+
+    sweep: Sweep
+    trials: tuple[PlannedTrial, ...]
+    problems: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        """The document of `plan --json`."""
+        return {
+            "sweep": self.sweep.name,
+            "question": self.sweep.question,
+            "claims": [claim.model_dump(mode="json") for claim in self.sweep.claims],
+            "trials": [trial.row() for trial in self.trials],
+            "problems": list(self.problems),
+        }
+
+
+def plan_sweep(sweep: Sweep) -> Plan:
+    """Resolve every trial's identity. What is missing (data, weights) becomes a problem in the plan, not an exception."""
+    problems: list[str] = []
+    content: dict[str, str | None] = {}
+    weights: dict[str, str | None] = {}
+    sizes: dict[str, int | None] = {}
+    for name, model in sweep.models.items():
+        content[name] = _or_problem(problems, lambda m=model: data.fingerprint(sweep.data, m))  # type: ignore[misc]
+        weights[name] = _or_problem(problems, lambda m=model: models.weights_fingerprint(m))  # type: ignore[misc]
+        sizes[name] = _or_problem(problems, lambda m=model: models.parameters(m, sweep.data.vocab_size))  # type: ignore[misc]
+    trials = []
+    for spec in expand(sweep):
+        name = spec.model.name
+        # A trial whose data or weights are missing has no identity yet; its row says so by an empty fingerprint.
+        known = content[name] is not None and weights[name] is not None
+        identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=str(weights[name]), data=str(content[name]))
+        trials.append(PlannedTrial(identity if known else "", spec, sizes[name]))
+    problems += _same_twice(trials)
+    return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+
+
+def _or_problem(problems: list[str], resolve: Any) -> Any:
+    try:
+        return resolve()
+    except SweeperError as error:
+        problems.append(str(error))
+        return None
+
+
+def _same_twice(trials: list[PlannedTrial]) -> list[str]:
+    """Two cells of the axes that are one trial (two names of one model, say) would count it twice."""
+    first: dict[str, PlannedTrial] = {}
+    problems = []
+    for trial in trials:
+        if trial.fingerprint and trial.fingerprint in first:
+            other = first[trial.fingerprint]
+            problems.append(
+                f"{trial.spec.model.name} seed {trial.spec.seed} and {other.spec.model.name} seed {other.spec.seed} "
+                f"are the same trial ({trial.fingerprint}); remove one of the axis values"
+            )
+        first[trial.fingerprint] = trial
+    return problems
+
+
+def default_storage() -> Path:
+    """Where studies lie when `--storage` is not given."""
+    return Path("storage")

@@ -1,0 +1,102 @@
+"""The live display: trials done / running / failed, current loss, pass rate, time left."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from sweeper.store import Store
+from sweeper.study.plan import Plan, PlannedTrial
+
+
+class ProgressDisplay:
+    """Shows a running study on a terminal; on anything else, a line for each trial that ends."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.interrupted = False
+        self._trials: dict[str, PlannedTrial] = {}
+        self._running: dict[str, dict[str, Any]] = {}
+        self._planned = self._reused = self._done = self._failed = 0
+        self._work_left: dict[str, float] = {}
+        self._work_done = 0.0
+        self._started = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> ProgressDisplay:
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        self.interrupted = kind is KeyboardInterrupt
+        if self._live is not None:
+            self._live.__exit__(kind, *rest)
+
+    def start(self, plan: Plan, todo: list[PlannedTrial], store: Store) -> None:
+        """The study and what of it is left to do."""
+        self._planned, self._reused = len(plan.trials), len(plan.trials) - len(todo)
+        self._trials = {trial.fingerprint: trial for trial in plan.trials}
+        self._work_left = {t.fingerprint: _work(t) for t in todo}
+        self._started = time.monotonic()
+        self.say(f"{plan.sweep.name}: {self._planned} trials, {self._reused} finished before, {len(todo)} to run, in {store.root}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def told(self, fingerprint: str, progress: dict[str, Any]) -> None:
+        """A running trial's latest numbers."""
+        self._running.setdefault(fingerprint, {}).update(progress)
+
+    def ended(self, row: dict[str, Any]) -> None:
+        """A trial that ended, with its row."""
+        fingerprint, metrics = row["fingerprint"], row.get("metrics", {})
+        self._running.pop(fingerprint, None)
+        self._work_done += self._work_left.pop(fingerprint, 0.0)
+        self._done += 1
+        self._failed += row["status"] == "FAILED"
+        numbers = [
+            f"{label} {metrics[key]:{form}}"
+            for key, label, form in (("val_loss", "val loss", ".3f"), ("pass_rate", "pass rate", ".1%"))
+            if metrics.get(key) is not None
+        ]
+        why = f": {row['failure']}" if row.get("failure") else ""
+        self.say(f"[{self._reused + self._done}/{self._planned}] {_arm(self._trials[fingerprint])}  {row['status']}  {'  '.join(numbers)}{why}")
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("running", "stage", "step", "loss"):
+            table.add_column(column, justify="left" if column in ("running", "stage") else "right")
+        for fingerprint, now in self._running.items():
+            step = f"{now['step']:.0f}/{now['steps']:.0f}" if "step" in now else ""
+            loss = f"{now['loss']:.3f}" if "loss" in now else ""
+            table.add_row(_arm(self._trials[fingerprint]), str(now.get("stage", "")), step, loss)
+        return Group(table, Text(self._headline(), style="bold"))
+
+    def _headline(self) -> str:
+        left = self._planned - self._reused - self._done
+        text = f"{self._reused + self._done} done ({self._failed} failed), {len(self._running)} running, {left} to go"
+        elapsed = time.monotonic() - self._started
+        partly = sum(_work(self._trials[f]) * n.get("step", 0) / n.get("steps", 1) for f, n in self._running.items())
+        done = self._work_done + partly
+        if done > 0 and left:
+            seconds = elapsed * max(sum(self._work_left.values()) - partly, 0.0) / done
+            text += f", about {seconds / 60:.1f} min left"
+        return f"{text}, {elapsed / 60:.1f} min so far"
+
+
+def _arm(trial: PlannedTrial) -> str:
+    recipe = trial.spec.recipe
+    return f"{trial.spec.model.name} epochs {recipe.num_train_epochs:g} lr {recipe.learning_rate:g} seed {trial.spec.seed}"
+
+
+def _work(trial: PlannedTrial) -> float:
+    """Relative cost of a trial, for the time left: parameters x epochs, plus a constant per epoch."""
+    return ((trial.parameters or 0) + 50_000) * trial.spec.recipe.num_train_epochs

@@ -1,0 +1,131 @@
+"""The plan on Ray Tune: warm workers, reused from trial to trial. The only file that imports Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from sweeper.errors import SweeperError
+from sweeper.store import Store
+from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.study.progress import ProgressDisplay
+from sweeper.study.run import RunTrials
+from sweeper.study.stage import run_trial
+from sweeper.tracking import Tracker, Tracking
+
+LOST_WORKER_RETRIES = 3
+"""A trial goes on from its checkpoint this often after its worker died. Errors of the trial itself never get here."""
+REPORT_SECONDS = 0.5
+"""Progress is sent to the driver at most this often: a report is a round trip between processes."""
+
+
+def ray_backend(address: str | None) -> RunTrials:
+    """A backend on the Ray cluster at `address`, or on one started here."""
+
+    def run(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None:
+        import ray
+
+        _quiet()
+        context = _connect(address)
+        display.say(f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off")
+        try:
+            _tune(trials, plan, store, tracking, display)
+        finally:
+            ray.shutdown()
+
+    return run
+
+
+def _quiet() -> None:
+    """Tune's own table would fight with ours for the terminal."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _connect(address: str | None) -> Any:
+    import ray
+
+    try:
+        if address:
+            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.init(include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SweeperError(
+            "Ray", asked=f"--address {address or '(none)'}", found=str(error), do="--backend inline runs without Ray"
+        ) from error
+
+
+def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None:
+    import ray
+    from ray import tune
+
+    by_fingerprint = {trial.fingerprint: trial for trial in trials}
+    shared = ray.put((by_fingerprint, plan.sweep.evaluation, store, Tracker(tracking, plan.sweep.name, store)))
+
+    def trainable(config: dict[str, Any]) -> None:
+        planned, evaluation, where, tracker = ray.get(shared)
+        last = 0.0
+
+        def tell(progress: dict[str, Any]) -> None:
+            nonlocal last
+            if progress.get("stage") != "training" or time.monotonic() - last > REPORT_SECONDS:
+                last = time.monotonic()
+                tune.report({"progress": progress})
+
+        row = run_trial(planned[config["fingerprint"]], evaluation, where, tracker, tell)
+        tune.report({"row": row})
+
+    def resources(config: dict[str, Any]) -> Any:
+        runtime = by_fingerprint[config["fingerprint"]].spec.runtime
+        return tune.PlacementGroupFactory([{"CPU": runtime.cpus, "GPU": runtime.gpus}])
+
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={"fingerprint": tune.grid_search(list(by_fingerprint))},
+        tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=lambda t: _name(by_fingerprint, t)),
+        run_config=tune.RunConfig(
+            name=f"ray-{int(time.time())}",
+            storage_path=str(store.study(plan.sweep.name)),
+            verbose=0,
+            callbacks=[_callback(display)],
+            failure_config=tune.FailureConfig(max_failures=LOST_WORKER_RETRIES),
+        ),
+    )
+    results = tuner.fit()
+    if display.interrupted or any(error is not None for error in results.errors):
+        _raise_lost(results, display)
+
+
+def _raise_lost(results: Any, display: ProgressDisplay) -> None:
+    if display.interrupted:
+        raise KeyboardInterrupt
+    for error in results.errors:
+        print(f"Ray: a trial's worker was lost {LOST_WORKER_RETRIES} times: {error}", file=sys.stderr)
+
+
+def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
+    """What the Ray dashboard shows: the arm and the seed."""
+    planned = by_fingerprint[trial.config["fingerprint"]]
+    return f"{planned.spec.model.name}-epochs{planned.spec.recipe.num_train_epochs:g}-seed{planned.spec.seed}-{planned.fingerprint[:6]}"
+
+
+def _callback(display: ProgressDisplay) -> Any:
+    from ray import tune
+
+    class Show(tune.Callback):  # type: ignore[misc]
+        """Feeds the live display from Tune's results."""
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+            if "progress" in result:
+                display.told(trial.config["fingerprint"], result["progress"])
+            if "row" in result:
+                display.ended(result["row"])
+
+    return Show()

@@ -1,0 +1,117 @@
+"""Run a plan on a backend: reuse what is finished, continue what was cut off, start the rest."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sweeper import __version__, data, evaluate
+from sweeper.errors import TrialsFailedError, UsageError
+from sweeper.store import Store, write_json
+from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.study.progress import ProgressDisplay
+from sweeper.tracking import Tracking
+from sweeper.trial import FAILED, read_record
+
+Backend = Literal["ray", "inline"]
+
+
+class RunTrials(Protocol):
+    """A backend: run these trials, tell the display, return when all have a row."""
+
+    def __call__(self, trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None: ...
+
+
+def run_study(
+    plan: Plan, store: Store, *, backend: Backend, address: str | None, tracking: Tracking, display: ProgressDisplay
+) -> None:
+    """Run all trials of a plan that are not finished. Running again is how one resumes.
+
+    Raises UsageError for a plan with problems, TrialsFailedError when a trial failed; KeyboardInterrupt passes
+    through after workers were stopped, and the study can go on from disk.
+    """
+    if plan.problems:
+        raise UsageError(f"sweep {plan.sweep.name}", found="\n".join(plan.problems), do="mend these; nothing was started")
+    _write_study(plan, store, backend)
+    todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
+    display.start(plan, todo, store)
+    if todo:
+        _prepare_data(plan, store, display)
+        # Longest first, so that no large trial starts last and keeps one worker busy alone.
+        todo.sort(key=lambda t: -(t.parameters or 0) * t.spec.recipe.num_train_epochs)
+        _backend(backend, address)(todo, plan, store, tracking, display)
+    failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
+    if failed:
+        raise TrialsFailedError(
+            f"study {plan.sweep.name}",
+            asked=f"{len(plan.trials)} trials",
+            found=f"{len(failed)} failed: {', '.join(failed)}",
+            do="`sweeper status` shows why; run again to retry them",
+        )
+
+
+def finished(trial: PlannedTrial, plan: Plan, store: Store) -> bool:
+    """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
+    record = read_record(store.record(trial.fingerprint))
+    if record is None or record.status == FAILED:
+        return False
+    if plan.sweep.evaluation is None:
+        return True
+    suite = evaluate.suite_fingerprint(plan.sweep.evaluation, plan.sweep.data)
+    return (store.evaluation(trial.fingerprint, suite) / "summary.json").exists()
+
+
+def _prepare_data(plan: Plan, store: Store, display: ProgressDisplay) -> None:
+    """Once per sweep, before any worker starts: every trial then memory-maps the same files."""
+    for model in plan.sweep.models.values():
+        display.say(data.describe(data.prepare(plan.sweep.data, model, store.root)))
+
+
+def _backend(name: Backend, address: str | None) -> RunTrials:
+    if name == "inline":
+        from sweeper.study.inline import run_inline
+
+        return run_inline
+    from sweeper.study.ray_tune import ray_backend
+
+    return ray_backend(address)
+
+
+def _write_study(plan: Plan, store: Store, backend: Backend) -> None:
+    """The sweep as run, its plan, and where it ran: written before the first trial starts."""
+    directory = store.study(plan.sweep.name)
+    write_json(directory / "sweep.json", plan.sweep.model_dump(mode="json"))
+    write_json(directory / "plan.json", plan.json())
+    write_json(directory / "manifest.json", manifest(backend))
+
+
+def manifest(backend: str) -> dict[str, Any]:
+    """Commit, dirty flag, versions and hardware of this run."""
+    import importlib.metadata
+    import platform
+
+    packages = ("ray", "torch", "transformers", "trl", "datasets", "accelerate")
+    return {
+        "sweeper": __version__,
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "backend": backend,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

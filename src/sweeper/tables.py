@@ -1,0 +1,117 @@
+"""Documents -> tables for a terminal. Pure: no command looks anything up here."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from sweeper.study import Plan
+
+_COLOUR = {
+    "COMPLETE": "green",
+    "RUNNING": "cyan",
+    "FAILED": "red",
+    "DIVERGED": "yellow",
+    "supported": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "ok": "green",
+    "missing": "red",
+    "optional": "yellow",
+}
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """All trials of a plan, with the axes as columns."""
+    axes = list(plan.sweep.axes)
+    table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", "cpus", "gpus"], left=2)
+    for trial in plan.trials:
+        row = trial.row()
+        size = "unknown" if row["parameters"] is None else f"{row['parameters']:,}"
+        values = ["off" if row[axis] is None else f"{row[axis]}" for axis in axes]
+        table.add_row(
+            row["fingerprint"] or "unknown", *values, size, row["engine"], f"{row['cpus']:g}", f"{row['gpus']:g}"
+        )
+    lines = [Text(plan.sweep.question, style="bold"), table, Text(f"{len(plan.trials)} trials")]
+    lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
+    return Group(*lines)
+
+
+def status_table(name: str, trials: list[dict[str, Any]]) -> RenderableType:
+    """Every planned trial, and how many there are of each status."""
+    columns = ["fingerprint", "model", "epochs", "lr", "clip", "seed", "status", "val loss", "pass rate"]
+    table = _table(name, columns, left=2)
+    for row in trials:
+        clip = "off" if row["max_grad_norm"] is None else f"{row['max_grad_norm']:g}"
+        table.add_row(
+            row["fingerprint"] or "unknown",
+            row["model"],
+            f"{row['num_train_epochs']:g}",
+            f"{row['learning_rate']:g}",
+            clip,
+            str(row["seed"]),
+            Text(row["status"], style=_COLOUR.get(row["status"], "")),
+            _number(row["metrics"].get("val_loss"), ".3f"),
+            _number(row["metrics"].get("pass_rate"), ".1%"),
+        )
+    counts: dict[str, int] = {}
+    for row in trials:
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+    lines: list[RenderableType] = [table, Text(", ".join(f"{n} {status}" for status, n in counts.items()))]
+    for row in trials:
+        if row["failure"]:
+            lines.append(Text(f"{row['fingerprint']}: {row['failure']['kind']}: {row['failure']['message']}", style="red"))
+    return Group(*lines)
+
+
+def verdict_lines(document: dict[str, Any]) -> list[RenderableType]:
+    """One line a claim: verdict and sentence."""
+    lines: list[RenderableType] = []
+    for claim in document["claims"]:
+        verdict = Text(claim["verdict"].upper(), style=f"bold {_COLOUR.get(claim['verdict'], '')}")
+        lines.append(Text.assemble(f"{claim['id']}: ", verdict, f"\n  {claim['sentence']}"))
+    caveat = document.get("study", {}).get("caveat")
+    if caveat:
+        lines.append(Text(caveat, style="dim"))
+    return lines
+
+
+def inspect_table(found: dict[str, Any]) -> RenderableType:
+    """Counts of a data source, and the token quantiles."""
+    table = _table("", ["", "p50", "p90", "max"], left=1)
+    for name in ("prompt_tokens", "target_tokens"):
+        quantiles = found[name]
+        table.add_row(name.replace("_", " "), *(_number(quantiles.get(key), ",.0f") for key in ("p50", "p90", "max")))
+    dropped = ", ".join(f"{count} {reason}" for reason, count in found["dropped"].items()) or "none"
+    lines = [
+        Text(f"{found['examples']} examples kept, {found['truncated']} truncated; dropped: {dropped}"),
+        table,
+        *(Text(f"problem: {problem}", style="yellow") for problem in found.get("problems", [])),
+    ]
+    return Group(*lines)
+
+
+def doctor_table(found: dict[str, Any]) -> RenderableType:
+    """One row per part."""
+    table = _table("", ["part", "state", "found", "what to do"], left=4)
+    for check in found["checks"]:
+        table.add_row(check["name"], Text(check["state"], style=_COLOUR[check["state"]]), check["found"], check["do"])
+    return Group(table, Text(f"{found['cpus']} CPU cores; the quickstart {'can' if found['ok'] else 'cannot'} run here"))
+
+
+def _table(title: str, columns: list[str], *, left: int) -> Table:
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left or column in ("status", "engine") else "right", no_wrap=i == 0)
+    return table
+
+
+def _number(value: Any, form: str) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return format(value, form)

@@ -1,0 +1,85 @@
+"""Asked against applied. A sweep over clipping that never clipped is worse than none."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from sweeper.errors import AppliedMismatchError
+from sweeper.spec import Recipe
+from sweeper.trial.watch import AppliedWatch
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer
+
+
+def asked_of(recipe: Recipe, *, steps: int, examples: int) -> dict[str, Any]:
+    """What the specification asks for, in the words of `applied_by`."""
+    return {
+        "learning_rate": recipe.learning_rate,
+        "max_grad_norm": recipe.max_grad_norm,
+        "effective_batch_size": recipe.effective_batch_size,
+        "optimizer_steps": steps,
+        "examples_seen": round(recipe.num_train_epochs * examples),
+        "weight_decay": recipe.weight_decay,
+        "adam_beta1": recipe.adam_beta1,
+        "adam_beta2": recipe.adam_beta2,
+        "adam_epsilon": recipe.adam_epsilon,
+        "lr_scheduler_type": recipe.lr_scheduler_type,
+        "warmup_steps": recipe.warmup_steps,
+        "master_dtype": "float32",
+        "precision": recipe.precision,
+    }
+
+
+def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, examples: int) -> dict[str, Any]:
+    """The same, read from the optimiser's groups, the scheduler, the model and the trainer's counters."""
+    optimizer = trainer.optimizer
+    groups = [group for group in optimizer.param_groups if group["params"]]
+    state, args = trainer.state, trainer.args
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for group in groups for p in group["params"]})
+    clipped = watch.clipped_above is not None and watch.largest_norm_after_clipping <= watch.clipped_above * 1.001
+    norm = watch.clipped_above if clipped else watch.largest_norm_after_clipping
+    mixed = trainer.accelerator.mixed_precision
+    return {
+        "learning_rate": watch.peak_learning_rate,
+        "max_grad_norm": None if args.max_grad_norm == 0 else norm,
+        "effective_batch_size": args.per_device_train_batch_size
+        * trainer.accelerator.gradient_accumulation_steps
+        * trainer.accelerator.num_processes,
+        "optimizer_steps": state.global_step,
+        "examples_seen": round((state.epoch or 0.0) * examples),
+        "weight_decay": max(group["weight_decay"] for group in groups),
+        "adam_beta1": groups[0]["betas"][0],
+        "adam_beta2": groups[0]["betas"][1],
+        "adam_epsilon": groups[0]["eps"],
+        "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+        "warmup_steps": args.get_warmup_steps(state.max_steps),
+        "master_dtype": "+".join(dtypes),
+        "precision": {"no": "fp32"}.get(mixed, mixed),
+    }
+
+
+def mismatches(asked: dict[str, Any], applied: dict[str, Any]) -> list[str]:
+    """One line for every asked value that was not applied (relative tolerance 1e-6)."""
+    lines = []
+    for key, want in asked.items():
+        got = applied.get(key)
+        numbers = isinstance(want, int | float) and isinstance(got, int | float)
+        same = math.isclose(want, got, rel_tol=1e-6) if numbers else want == got  # type: ignore[arg-type]
+        if not same:
+            lines.append(f"{key}: asked {want!r}, applied {got!r}")
+    return lines
+
+
+def check_applied(asked: dict[str, Any], applied: dict[str, Any]) -> None:
+    """Raises AppliedMismatchError where they differ."""
+    lines = mismatches(asked, applied)
+    if lines:
+        hint = "the warm-up is longer than the run" if asked["warmup_steps"] >= asked["optimizer_steps"] else ""
+        raise AppliedMismatchError(
+            "trial",
+            asked="the recipe to be applied as written",
+            found="; ".join(lines) + (f" ({hint})" if hint else ""),
+            do="fewer warmup_steps or more data" if hint else "report this: the trainer ignored a setting",
+        )

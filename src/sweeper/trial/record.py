@@ -1,0 +1,84 @@
+"""A trial's record: what came out, what was asked, and what was applied."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sweeper.errors import DataError, ModelError, StoreError
+from sweeper.store import read_json, write_json
+
+COMPLETE: Literal["COMPLETE"] = "COMPLETE"
+DIVERGED: Literal["DIVERGED"] = "DIVERGED"
+FAILED: Literal["FAILED"] = "FAILED"
+
+
+class Failure(BaseModel):
+    """Why a trial failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"]
+    """Who has to act: the hardware, the cluster, the user or us."""
+    message: str
+    """The error in one line or a few."""
+    traceback: str
+    """The whole Python traceback."""
+
+
+class TrialRecord(BaseModel):
+    """Content of record.json. Without this file a trial did not finish."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str
+    """The trial's identity."""
+    status: Literal["COMPLETE", "DIVERGED", "FAILED"]
+    """How it ended; a divergence is a result, a failure is not."""
+    model: str
+    """Name of the model."""
+    parameters: int | None = None
+    """Trainable parameters."""
+    metrics: dict[str, float | None] = {}
+    """val_loss and train_loss (nats per target token), steps, tokens, train_seconds, best_val_loss."""
+    asked: dict[str, Any] = {}
+    """What the specification asked for."""
+    applied: dict[str, Any] = {}
+    """The same, read back from optimiser, trainer and model."""
+    data: dict[str, Any] = {}
+    """The data manifest's counts: examples kept, truncated and dropped with reasons."""
+    failure: Failure | None = None
+    """Set when the status is FAILED."""
+    resumed_from_step: int | None = None
+    """Optimiser step of the checkpoint it went on from, if it was interrupted."""
+    environment: dict[str, Any] = {}
+    """Versions, device and host name where it ran."""
+
+    def write(self, path: Path) -> None:
+        """Write atomically."""
+        write_json(path, self.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> TrialRecord | None:
+    """The record at `path`, None where there is none. Raises StoreError for one that does not fit."""
+    if not path.exists():
+        return None
+    try:
+        return TrialRecord.model_validate(read_json(path))
+    except ValidationError as error:
+        raise StoreError(str(path), found=f"not a trial record: {error}", do="delete it and run again") from error
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Classify an exception raised by a trial."""
+    name = type(error).__name__
+    kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"] = "bug"
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        kind = "out-of-memory"
+    elif isinstance(error, DataError | ModelError):
+        kind = "bad-input"
+    text = "".join(traceback.format_exception(error))
+    return Failure(kind=kind, message=f"{name}: {error}", traceback=text)

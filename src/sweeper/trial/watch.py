@@ -1,0 +1,103 @@
+"""Callbacks that look on while a model trains: divergence, validation, what the optimiser really does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sweeper.spec import Recipe
+
+WINDOW = 10
+"""Logged steps over which the loss is averaged before a trial is called diverged."""
+COMPLETE_MARK = "sweeper-complete"
+"""File written into a checkpoint once all of it is on disk."""
+
+
+def diverged(losses: list[float], ratio: float) -> bool:
+    """Whether a loss blew up: not finite, or its last ten's mean above `ratio` x its first ten's mean."""
+    if any(not math.isfinite(loss) for loss in losses):
+        return True
+    if len(losses) < 2 * WINDOW:
+        return False
+    return sum(losses[-WINDOW:]) > ratio * sum(losses[:WINDOW])
+
+
+class DivergenceWatch(TrainerCallback):
+    """Ends the training when the loss has blown up."""
+
+    def __init__(self, ratio: float) -> None:
+        self.ratio = ratio
+        self.diverged = False
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        losses = [row["loss"] for row in state.log_history if "loss" in row]
+        if diverged(losses, self.ratio):
+            self.diverged = True
+            control.should_training_stop = True
+        return control
+
+
+class AppliedWatch(TrainerCallback):
+    """Reads back from the optimiser what the recipe asked for. Norms are sampled after clipping, before the step."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.clipped_above = recipe.max_grad_norm
+        self.peak_learning_rate = 0.0
+        self.largest_norm_after_clipping = 0.0
+        self.norms_read = 0
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        groups = kwargs["optimizer"].param_groups
+        self.peak_learning_rate = max(self.peak_learning_rate, *(float(group["lr"]) for group in groups))
+        # A norm costs a pass over all gradients: the first steps, where clipping bites, then every tenth.
+        if self.clipped_above is None or (state.global_step >= 10 and state.global_step % 10):
+            return
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if math.isfinite(norm):
+            self.largest_norm_after_clipping = max(self.largest_norm_after_clipping, norm)
+            self.norms_read += 1
+
+
+class CheckpointMark(TrainerCallback):
+    """Marks a checkpoint as whole, so that one cut off by a kill is never resumed from."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE_MARK).touch()
+
+
+class LiveReport(TrainerCallback):
+    """Tells whoever watches the step, the loss and the validation loss."""
+
+    def __init__(self, tell: Callable[[dict[str, float]], None]) -> None:
+        self.tell = tell
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = kwargs.get("logs") or {}
+        known = {key: float(logs[key]) for key in ("loss", "val_loss", "grad_norm", "learning_rate") if key in logs}
+        self.tell({"step": float(state.global_step), "steps": float(state.max_steps), **known})
+
+
+class ValidationAtEpochEnd(TrainerCallback):
+    """Puts the validation loss into the history at the end of every epoch."""
+
+    def __init__(self, measure: Callable[[], float], log: Callable[[dict[str, float]], None]) -> None:
+        self.measure, self.log = measure, log
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.log({"val_loss": self.measure()})
+
+
+def newest_whole_checkpoint(directory: Path) -> Path | None:
+    """The checkpoint of the highest step that was written to its end."""
+    whole = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE_MARK}")]
+    return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
