@@ -52,7 +52,9 @@ def run(
     storage: StorageOption = "storage",
     backend: Annotated[str, typer.Option(help="`ray` schedules over workers; `inline` runs one by one here.")] = "ray",
     address: Annotated[str | None, typer.Option(help="Ray cluster to use; one is started here if not given.")] = None,
-    tracking: Annotated[str, typer.Option(help="`wandb` (offline unless WANDB_MODE says otherwise) or `none`.")] = "wandb",
+    tracking: Annotated[
+        str, typer.Option(help="`wandb` (offline unless WANDB_MODE says otherwise) or `none`.")
+    ] = "wandb",
 ) -> None:
     """Train and evaluate every trial that is not finished. Run it again to resume."""
     from sweeper import spec, study
@@ -73,7 +75,9 @@ def run(
 
 
 @app.command()
-def status(study: StudyArgument, storage: StorageOption = "storage", set_: SetOption = None, json_: JsonOption = False) -> None:
+def status(
+    study: StudyArgument, storage: StorageOption = "storage", set_: SetOption = None, json_: JsonOption = False
+) -> None:
     """Show every planned trial of a study: status and metrics, read from the store."""
     from sweeper import study as studies
     from sweeper.store import Store
@@ -174,7 +178,9 @@ def _console(stderr: bool = False) -> Any:
 def _print_json(document: Any) -> None:
     from sweeper.store import without_nan
 
-    sys.stdout.write(json.dumps(without_nan(document), indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    sys.stdout.write(
+        json.dumps(without_nan(document), indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    )
 
 
 def _fail(text: str, code: int) -> NoReturn:

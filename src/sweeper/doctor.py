@@ -55,7 +55,9 @@ def _gpu() -> dict[str, str]:
 
 def _disk() -> dict[str, str]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return _check("disk", "ok" if free > 2 else "missing", f"{free:.0f} GiB free here", "" if free > 2 else "free 2 GiB")
+    return _check(
+        "disk", "ok" if free > 2 else "missing", f"{free:.0f} GiB free here", "" if free > 2 else "free 2 GiB"
+    )
 
 
 def _browser() -> dict[str, str]:

@@ -65,7 +65,9 @@ def status_table(name: str, trials: list[dict[str, Any]]) -> RenderableType:
     lines: list[RenderableType] = [table, Text(", ".join(f"{n} {status}" for status, n in counts.items()))]
     for row in trials:
         if row["failure"]:
-            lines.append(Text(f"{row['fingerprint']}: {row['failure']['kind']}: {row['failure']['message']}", style="red"))
+            lines.append(
+                Text(f"{row['fingerprint']}: {row['failure']['kind']}: {row['failure']['message']}", style="red")
+            )
     return Group(*lines)
 
 
@@ -101,13 +103,17 @@ def doctor_table(found: dict[str, Any]) -> RenderableType:
     table = _table("", ["part", "state", "found", "what to do"], left=4)
     for check in found["checks"]:
         table.add_row(check["name"], Text(check["state"], style=_COLOUR[check["state"]]), check["found"], check["do"])
-    return Group(table, Text(f"{found['cpus']} CPU cores; the quickstart {'can' if found['ok'] else 'cannot'} run here"))
+    return Group(
+        table, Text(f"{found['cpus']} CPU cores; the quickstart {'can' if found['ok'] else 'cannot'} run here")
+    )
 
 
 def _table(title: str, columns: list[str], *, left: int) -> Table:
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left or column in ("status", "engine") else "right", no_wrap=i == 0)
+        table.add_column(
+            column, justify="left" if i < left or column in ("status", "engine") else "right", no_wrap=i == 0
+        )
     return table
 
 

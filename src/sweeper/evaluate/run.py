@@ -64,7 +64,9 @@ def read_evaluation(store: Store, fingerprint: str, suite: str) -> tuple[dict[st
     try:
         return dict(read_json(directory / "summary.json")), pd.read_parquet(directory / "outcomes.parquet")
     except (OSError, ValueError) as error:
-        raise StoreError(str(directory), found=f"outcomes cannot be read: {error}", do="delete the folder and run again") from error
+        raise StoreError(
+            str(directory), found=f"outcomes cannot be read: {error}", do="delete the folder and run again"
+        ) from error
 
 
 def _run_toolworld(

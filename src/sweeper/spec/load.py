@@ -28,6 +28,13 @@ _NOT_IN_FILE = {"models", "engines"}
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
+def load_model(name: str) -> ModelSpec:
+    """A model of `configs/models/` by name. Raises ConfigError naming the nearest known one."""
+    library = _Library(Path("sweeps") / "none")
+    node = CommentedMap()
+    return library.part(ModelSpec, name, Path("--model"), node, ["model"])
+
+
 def find_sweep(name: str) -> Path:
     """A sweep file by path, or by name in `sweeps/` here or in the project. Raises UsageError."""
     folders = [Path("sweeps"), _REPOSITORY / "sweeps"]
@@ -51,19 +58,17 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
             _set(node, [keys], value, keys)
     library = _Library(path)
     for key, kind in (("recipe", Recipe), ("data", DataSpec), ("evaluation", EvaluationSpec)):
-        _inline(node, key, kind, library, pairs)
+        _inline(node, key, kind, path, library, pairs)
     for keys, value in pairs:
         if "." in keys and keys.split(".")[0] not in ("recipe", "data", "evaluation"):
             _set(node, keys.split("."), value, keys)
-    axes = plain(node.get("axes"))
-    names = axes.get("model", []) if isinstance(axes, dict) else []
-    if not isinstance(names, list):
-        raise ConfigError(_place(path, node, ["axes", "model"]), asked="axes.model", found="not a list of model names")
-    _refuse_unknown_axes(node, path)
+    _check_axes(node, path)
+    names = plain(node["axes"]["model"])
     content = {key: plain(value) for key, value in node.items()}
     content["claims"] = [
         library.part(Claim, entry, path, node, ["claims", i]) for i, entry in enumerate(node.get("claims") or [])
     ]
+    _check_claims(content["claims"], node, path)
     content["models"] = {
         str(name): library.part(ModelSpec, str(name), path, node, ["axes", "model", i]) for i, name in enumerate(names)
     }
@@ -95,15 +100,23 @@ class _Library:
             if (path := root / folder / f"{name}.yaml").is_file():
                 return path
         known = {path.stem for root in self.roots for path in (root / folder).glob("*.yaml")}
-        raise ConfigError(place, asked=f"{folder}: {name}", found=f"nothing of that name in configs/{folder}/", do=nearest(name, known))
+        raise ConfigError(
+            place,
+            asked=f"{folder}: {name}",
+            found=f"nothing of that name in configs/{folder}/",
+            do=nearest(name, known),
+        )
 
     def part(self, kind: type[P], entry: Any, path: Path, node: CommentedMap, keys: list[Any]) -> P:
         """A piece given by name (read from its file) or by its fields (`extends` names a file to start from)."""
         if isinstance(entry, str):
             file = self.file(kind, entry, _place(path, node, keys))
-            return _validate(kind, read_yaml(file), file, [])
+            fields = read_yaml(file)
+            return _validate(kind, fields, file, fields, [])
         if not isinstance(entry, dict):
-            raise ConfigError(_place(path, node, keys), asked=".".join(map(str, keys)), found=f"{entry!r}, neither a name nor fields")
+            raise ConfigError(
+                _place(path, node, keys), asked=".".join(map(str, keys)), found=f"{entry!r}, neither a name nor fields"
+            )
         fields = dict(entry)
         base: dict[str, Any] = {}
         if "extends" in fields:
@@ -114,49 +127,85 @@ class _Library:
             raise config_error(error, str(path), node, list(kind.model_fields), keys) from error
 
 
-def _validate(kind: type[P], node: CommentedMap, path: Path, keys: list[Any]) -> P:
+def _validate(kind: type[P], fields: CommentedMap, path: Path, node: Any, keys: list[Any]) -> P:
     try:
-        return kind.model_validate(plain(node))
+        return kind.model_validate(plain(fields))
     except ValidationError as error:
         raise config_error(error, str(path), node, list(kind.model_fields), keys) from error
 
 
-def _inline(node: CommentedMap, key: str, kind: type[Part], library: _Library, pairs: list[tuple[str, Any]]) -> None:
+def _inline(
+    node: CommentedMap, key: str, kind: type[Part], path: Path, library: _Library, pairs: list[tuple[str, Any]]
+) -> None:
     """Replace a named piece by its validated fields, `--set` applied, so that the rest sees one mapping."""
-    if key not in node or node[key] is None:
+    entry = node.get(key)
+    if entry is None:
         return
-    entry, path = node[key], str(node.get("name", key))
-    own = [(keys.split(".")[1:], value, keys) for keys, value in pairs if keys.split(".")[0] == key and "." in keys]
-    source: Path = library.roots[0] if library.roots else Path(path)
+    place, own = _place(path, node, [key]), [pair for pair in pairs if pair[0].startswith(f"{key}.")]
+    source = path
     if isinstance(entry, str):
-        source = library.file(kind, entry, f"{key}")
+        source = library.file(kind, entry, place)
         entry = read_yaml(source)
     elif isinstance(entry, CommentedMap) and "extends" in entry:
-        base = read_yaml(library.file(kind, str(entry.pop("extends")), key))
-        base.update(entry)
-        entry = base
+        base = read_yaml(library.file(kind, str(entry["extends"]), place))
+        # The sweep's own keys keep their lines; those of the file it extends are valid by a test.
+        entry.update({k: v for k, v in base.items() if k not in entry})
+        del entry["extends"]
     if not isinstance(entry, CommentedMap):
-        raise ConfigError(key, asked=f"{key}: {entry!r}", found="neither a name nor fields")
-    for keys, value, text in own:
-        _set(entry, keys, value, text)
-    node[key] = _validate(kind, entry, source, []).model_dump()
+        raise ConfigError(place, asked=f"{key}: {entry!r}", found="neither a name nor fields")
+    for keys, value in own:
+        _set(entry, keys.split(".")[1:], value, keys)
+    prefix = [key] if source is path else []
+    node[key] = _validate(kind, entry, source, node if prefix else entry, prefix).model_dump()
 
 
 def _refuse_unknown_keys(node: CommentedMap, path: Path) -> None:
     known = [key for key in Sweep.model_fields if key not in _NOT_IN_FILE]
     for key in node:
         if key not in known:
-            raise ConfigError(_place(path, node, [key]), asked=str(key), found=f"unknown key `{key}`", do=nearest(str(key), known))
+            raise ConfigError(
+                _place(path, node, [key]), asked=str(key), found=f"unknown key `{key}`", do=nearest(str(key), known)
+            )
 
 
-def _refuse_unknown_axes(node: CommentedMap, path: Path) -> None:
+def _check_axes(node: CommentedMap, path: Path) -> None:
+    """The axes' shape, here where the lines are known."""
     known = ["model", "seed", *Recipe.model_fields]
     axes = node.get("axes")
-    for key in axes if isinstance(axes, dict) else []:
+    if not isinstance(axes, dict):
+        raise ConfigError(
+            _place(path, node, ["axes"]),
+            asked="axes",
+            found="missing, or not a mapping",
+            do="see sweeps/quickstart.yaml",
+        )
+    for key in ("model", "seed"):
+        if key not in axes:
+            raise ConfigError(_place(path, node, ["axes"]), asked="axes", found=f"the axis `{key}` is missing")
+    for key, values in axes.items():
+        place, asked = _place(path, node, ["axes", key]), f"axes.{key}"
         if key not in known:
-            raise ConfigError(_place(path, node, ["axes", key]), asked=f"axes.{key}", found=f"unknown axis `{key}`", do=nearest(str(key), known))
-        if not isinstance(axes[key], list):
-            raise ConfigError(_place(path, node, ["axes", key]), asked=f"axes.{key}", found=f"{axes[key]!r}, not a list of values")
+            raise ConfigError(place, asked=asked, found=f"unknown axis `{key}`", do=nearest(str(key), known))
+        if not isinstance(values, list):
+            raise ConfigError(place, asked=asked, found=f"{values!r}, not a list of values")
+        if not values:
+            raise ConfigError(place, asked=asked, found="an empty list", do="give at least one value")
+        repeated = [value for i, value in enumerate(values) if value in values[:i]]
+        if repeated:
+            raise ConfigError(place, asked=asked, found=f"the value {repeated[0]!r} twice", do="name each value once")
+
+
+def _check_claims(claims: Sequence[Claim], node: CommentedMap, path: Path) -> None:
+    """A claim about an arm that the sweep does not have could never be decided."""
+    axes = plain(node["axes"])
+    for i, claim in enumerate(claims):
+        place = _place(path, node, ["claims", i])
+        if claim.id in [other.id for other in claims[:i]]:
+            raise ConfigError(place, asked=f"claim {claim.id}", found="a second claim of that id")
+        for axis, value in [(claim.axis, claim.candidate), *claim.where.items()]:
+            if value not in axes.get(axis, []):
+                found = f"the axis has {axes[axis]}" if axis in axes else "not an axis of this sweep"
+                raise ConfigError(place, asked=f"claim {claim.id}: {axis} = {value!r}", found=found)
 
 
 def _runtime(node: CommentedMap, path: Path, names: Iterable[Any]) -> dict[str, Runtime]:
@@ -167,7 +216,12 @@ def _runtime(node: CommentedMap, path: Path, names: Iterable[Any]) -> dict[str, 
     runtime = {}
     for name, fields in entries.items():
         if str(name) not in known:
-            raise ConfigError(_place(path, node, ["runtime", name]), asked=f"runtime.{name}", found="not a model of the `model` axis", do=nearest(str(name), known))
+            raise ConfigError(
+                _place(path, node, ["runtime", name]),
+                asked=f"runtime.{name}",
+                found="not a model of the `model` axis",
+                do=nearest(str(name), known),
+            )
         try:
             runtime[str(name)] = Runtime.model_validate(plain(fields))
         except ValidationError as error:
@@ -195,7 +249,7 @@ def _set(node: CommentedMap, segments: list[str], value: Any, asked: str) -> Non
     if len(segments) == 1:
         node.lc.data and node.lc.data.pop(segments[0], None)
         node[segments[0]] = value
-        return
+        return None
     for cut in range(len(segments) - 1, 0, -1):
         key = ".".join(segments[:cut])
         if isinstance(node.get(key), CommentedMap):
@@ -210,4 +264,6 @@ def _set(node: CommentedMap, segments: list[str], value: Any, asked: str) -> Non
 
 def _place(path: Path, node: Any, keys: list[Any]) -> str:
     line = line_of(node, keys)
-    return f"{path}:{line}" if line else f"--set (over {path})"
+    if line is None and all(isinstance(key, str) for key in keys[:1]) and keys[0] in node:
+        return f"--set (over {path})"
+    return f"{path}:{line}" if line else str(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
 
@@ -34,39 +34,6 @@ class Sweep(Part):
     engines: dict[str, EngineSpec]
     """The engines named under `runtime`, read from `configs/engines/`."""
 
-    @field_validator("axes")
-    @classmethod
-    def _axes_are_lists_of_distinct_values(cls, axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for axis in ("model", "seed"):
-            if axis not in axes:
-                raise ValueError(f"the axis `{axis}` is missing")
-        for axis, values in axes.items():
-            if not values:
-                raise ValueError(f"axis `{axis}` is empty; give at least one value")
-            repeated = [v for i, v in enumerate(values) if v in values[:i]]
-            if repeated:
-                raise ValueError(f"axis `{axis}` has the value {repeated[0]!r} twice")
-        for seed in axes["seed"]:
-            if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-                raise ValueError(f"axis `seed` has {seed!r}; seeds are whole numbers from 0 to 2**32 - 1")
-        return axes
-
-    @model_validator(mode="after")
-    def _claims_are_about_axes(self) -> Sweep:
-        for claim in self.claims:
-            if claim.axis not in self.axes:
-                raise ValueError(f"claim `{claim.id}` compares arms of `{claim.axis}`, which is not an axis here")
-            named = [(claim.axis, claim.candidate), *claim.where.items()]
-            for axis, value in named:
-                if value not in self.axes.get(axis, []):
-                    raise ValueError(
-                        f"claim `{claim.id}` names {axis} = {value!r}; the axis has {self.axes.get(axis, [])}"
-                    )
-        ids = [claim.id for claim in self.claims]
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"two claims share an id: {sorted(ids)}")
-        return self
-
     @property
     def miniature(self) -> bool:
         """True where the models are built from scratch: a rehearsal, no evidence about pretrained ones."""
@@ -86,7 +53,7 @@ class TrialSpec(Part):
     """What it is trained on."""
     recipe: Recipe
     """Its hyperparameters, axes applied."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32, strict=True)
     """Seed of initial weights (where built), data order and dropout."""
     runtime: Runtime
     """What it is given."""

@@ -78,7 +78,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return (f"did you mean `{close[0]}`? " if close else "") + f"known: {', '.join(known)}"
 
 
-def config_error(error: ValidationError, path: str, node: Any, known: Sequence[str], prefix: Sequence[Any] = ()) -> ConfigError:
+def config_error(
+    error: ValidationError, path: str, node: Any, known: Sequence[str], prefix: Sequence[Any] = ()
+) -> ConfigError:
     """The first of pydantic's complaints as one error with file, line and, for an unknown key, the nearest known."""
     first = error.errors(include_url=False)[0]
     keys = [k for k in first["loc"] if not (isinstance(k, str) and k.startswith(("function-", "constrained-")))]

@@ -9,11 +9,17 @@ from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
 
 
-def run_inline(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None:
+def run_inline(
+    trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay
+) -> None:
     """Run every trial here."""
     tracker = Tracker(tracking, plan.sweep.name, store)
     for trial in trials:
         row = run_trial(
-            trial, plan.sweep.evaluation, store, tracker, lambda p, t=trial: display.told(t.fingerprint, p)  # type: ignore[misc]
+            trial,
+            plan.sweep.evaluation,
+            store,
+            tracker,
+            lambda p, t=trial: display.told(t.fingerprint, p),  # type: ignore[misc]
         )
         display.ended(row)

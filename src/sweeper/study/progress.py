@@ -45,7 +45,9 @@ class ProgressDisplay:
         self._trials = {trial.fingerprint: trial for trial in plan.trials}
         self._work_left = {t.fingerprint: _work(t) for t in todo}
         self._started = time.monotonic()
-        self.say(f"{plan.sweep.name}: {self._planned} trials, {self._reused} finished before, {len(todo)} to run, in {store.root}")
+        self.say(
+            f"{plan.sweep.name}: {self._planned} trials, {self._reused} finished before, {len(todo)} to run, in {store.root}"
+        )
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -68,7 +70,9 @@ class ProgressDisplay:
             if metrics.get(key) is not None
         ]
         why = f": {row['failure']}" if row.get("failure") else ""
-        self.say(f"[{self._reused + self._done}/{self._planned}] {_arm(self._trials[fingerprint])}  {row['status']}  {'  '.join(numbers)}{why}")
+        self.say(
+            f"[{self._reused + self._done}/{self._planned}] {_arm(self._trials[fingerprint])}  {row['status']}  {'  '.join(numbers)}{why}"
+        )
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -94,7 +98,9 @@ class ProgressDisplay:
 
 def _arm(trial: PlannedTrial) -> str:
     recipe = trial.spec.recipe
-    return f"{trial.spec.model.name} epochs {recipe.num_train_epochs:g} lr {recipe.learning_rate:g} seed {trial.spec.seed}"
+    return (
+        f"{trial.spec.model.name} epochs {recipe.num_train_epochs:g} lr {recipe.learning_rate:g} seed {trial.spec.seed}"
+    )
 
 
 def _work(trial: PlannedTrial) -> float:

@@ -122,7 +122,9 @@ def _callback(display: ProgressDisplay) -> Any:
     class Show(tune.Callback):  # type: ignore[misc]
         """Feeds the live display from Tune's results."""
 
-        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
             if "progress" in result:
                 display.told(trial.config["fingerprint"], result["progress"])
             if "row" in result:

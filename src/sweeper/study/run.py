@@ -22,7 +22,9 @@ Backend = Literal["ray", "inline"]
 class RunTrials(Protocol):
     """A backend: run these trials, tell the display, return when all have a row."""
 
-    def __call__(self, trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None: ...
+    def __call__(
+        self, trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay
+    ) -> None: ...
 
 
 def run_study(
@@ -34,7 +36,9 @@ def run_study(
     through after workers were stopped, and the study can go on from disk.
     """
     if plan.problems:
-        raise UsageError(f"sweep {plan.sweep.name}", found="\n".join(plan.problems), do="mend these; nothing was started")
+        raise UsageError(
+            f"sweep {plan.sweep.name}", found="\n".join(plan.problems), do="mend these; nothing was started"
+        )
     _write_study(plan, store, backend)
     todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
     display.start(plan, todo, store)

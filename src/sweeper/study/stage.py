@@ -15,7 +15,9 @@ from sweeper.trial import FAILED, failure_of, train_trial
 Tell = Callable[[dict[str, Any]], None]
 
 
-def run_trial(planned: PlannedTrial, evaluation: EvaluationSpec | None, store: Store, tracker: Tracker, tell: Tell) -> dict[str, Any]:
+def run_trial(
+    planned: PlannedTrial, evaluation: EvaluationSpec | None, store: Store, tracker: Tracker, tell: Tell
+) -> dict[str, Any]:
     """Train and evaluate one planned trial, reusing what the store has. Returns its row; a failure is in the row.
 
     A failed evaluation never costs the training run: its own record, `evaluation/<suite>/failure.json`, says why.
@@ -43,7 +45,12 @@ def _prepared(spec: TrialSpec, store: Store) -> data.Prepared:
 
 
 def _evaluated(
-    row: dict[str, Any], spec: TrialSpec, fingerprint: str, evaluation: EvaluationSpec, data_spec: DataSpec, store: Store
+    row: dict[str, Any],
+    spec: TrialSpec,
+    fingerprint: str,
+    evaluation: EvaluationSpec,
+    data_spec: DataSpec,
+    store: Store,
 ) -> dict[str, Any]:
     threads = max(1, int(spec.runtime.cpus))
     failure_path = store.evaluation(fingerprint, evaluate.suite_fingerprint(evaluation, data_spec)) / "failure.json"

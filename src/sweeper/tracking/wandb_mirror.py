@@ -69,5 +69,7 @@ class Tracker:
             resume="allow",
             dir=str(directory),
             config=planned.row(),
-            settings=wandb.Settings(silent=True, disable_git=True, disable_code=True, x_disable_stats=True, console="off"),
+            settings=wandb.Settings(
+                silent=True, disable_git=True, disable_code=True, x_disable_stats=True, console="off"
+            ),
         )

@@ -26,7 +26,9 @@ Progress = Callable[[dict[str, float]], None]
 """Called with `step`, `steps` and what was just measured (`loss`, `val_loss`, …)."""
 
 
-def train_trial(spec: TrialSpec, fingerprint: str, prepare: Callable[[], Prepared], store: Store, tell: Progress) -> TrialRecord:
+def train_trial(
+    spec: TrialSpec, fingerprint: str, prepare: Callable[[], Prepared], store: Store, tell: Progress
+) -> TrialRecord:
     """Train one model, unless a finished record exists. Never raises for a failed trial: the record says so.
 
     Two processes asked for the same trial take turns on a lock; the second finds the first's record. A FAILED record
@@ -144,7 +146,9 @@ def history_of(log_history: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [row for row in log_history if "loss" in row or "val_loss" in row]
-    return pd.DataFrame([{key: row.get(key, float("nan")) for key in HISTORY_COLUMNS} for row in rows], columns=list(HISTORY_COLUMNS))
+    return pd.DataFrame(
+        [{key: row.get(key, float("nan")) for key in HISTORY_COLUMNS} for row in rows], columns=list(HISTORY_COLUMNS)
+    )
 
 
 def _metrics(history: pd.DataFrame, rows: Any, seconds: float, epochs: float, steps: int) -> dict[str, float | None]:

@@ -93,7 +93,9 @@ class ValidationAtEpochEnd(TrainerCallback):
     def __init__(self, measure: Callable[[], float], log: Callable[[dict[str, float]], None]) -> None:
         self.measure, self.log = measure, log
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.log({"val_loss": self.measure()})
 
 

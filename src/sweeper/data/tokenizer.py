@@ -1,0 +1,80 @@
+"""The tokeniser of a model: its own where it is pretrained, a BPE trained on the corpus for the tiny ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sweeper.errors import ModelError
+from sweeper.spec import ModelSpec
+
+TOKENIZER_VERSION = 1
+"""Raised whenever the same corpus gives another trained tokeniser."""
+
+FORMAT_PHRASES = (
+    "System: ",
+    "User: ",
+    "Assistant:",
+    "Function: ",
+    "\nBegin!\n",
+    "\nAPIs:",
+    "\nThought: ",
+    "\nAction: ",
+    "\nAction Input: ",
+    "_for_",
+    "Finish",
+    '{"error": "", "response": "',
+    '{"return_type": "give_answer", "final_answer": "',
+)
+"""Fixed phrases of the Thought / Action format, one token each: what a tiny model need not spell."""
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+    """A byte-level BPE of at most `vocab_size` tokens, digits one by one, as a transformers tokeniser. Deterministic."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(FORMAT_PHRASES),
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((_without_phrases(text) for text in texts), trainer)
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in FORMAT_PHRASES])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _without_phrases(text: str) -> str:
+    """Phrases have their own tokens, and should not spend merges."""
+    for phrase in FORMAT_PHRASES:
+        text = text.replace(phrase, " \n")
+    return text
+
+
+def load_tokenizer(model: ModelSpec) -> Any:
+    """A pretrained model's own tokeniser, with a padding token. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.source)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"tokeniser of {model.name}", asked=str(model.source), found=str(error).strip().splitlines()[0]
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.bos_token_id is None:
+        tokenizer.bos_token = tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,59 @@
+"""What is known of a model without downloading it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import ModelError
+from sweeper.spec import ModelSpec
+
+
+def _opt(hidden: int, layers: int, heads: int, **other: Any) -> dict[str, Any]:
+    return {
+        "model_type": "opt",
+        "vocab_size": 50272,
+        "hidden_size": hidden,
+        "word_embed_proj_dim": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "ffn_dim": 4 * hidden,
+        "max_position_embeddings": 2048,
+        "do_layer_norm_before": True,
+        **other,
+    }
+
+
+KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
+    "facebook/opt-125m": _opt(768, 12, 12),
+    # The odd one of its family: post-layer-norm, 512-wide embeddings projected to 1,024.
+    "facebook/opt-350m": _opt(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
+    "facebook/opt-1.3b": _opt(2048, 24, 32),
+    "facebook/opt-2.7b": _opt(2560, 32, 32),
+}
+"""Hub id -> the fields of its published config.json that decide its size."""
+
+
+def config_of(model: ModelSpec, vocab_size: int) -> dict[str, Any]:
+    """The model's config: its own (with `vocab_size` of the tokeniser), a local directory's, or a known hub id's.
+
+    Raises ModelError where none of these is there.
+    """
+    if model.config is not None:
+        return {"model_type": "opt", **model.config, "vocab_size": vocab_size}
+    source = str(model.source)
+    path = Path(source) / "config.json"
+    if path.is_file():
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"model {model.name}", asked=str(path), found=f"not readable: {error}") from error
+    if source in KNOWN_CONFIGS:
+        return KNOWN_CONFIGS[source]
+    raise ModelError(
+        f"model {model.name}",
+        asked=f"source: {source}",
+        found="neither a local directory with a config.json nor a known hub id",
+        do=f"known hub ids: {', '.join(KNOWN_CONFIGS)}; or a directory saved by save_pretrained",
+    )

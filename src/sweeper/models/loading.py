@@ -1,0 +1,85 @@
+"""Models from disk, from the hub, or from a config and a seed. Master weights are always float32."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.errors import ModelError
+from sweeper.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_WEIGHTS = ("*.safetensors", "*.bin", "config.json")
+
+
+def build(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
+    """An OPT with random float32 weights drawn from `seed`, its vocabulary and special tokens the tokeniser's."""
+    import torch
+    from transformers import OPTConfig, OPTForCausalLM
+
+    special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    try:
+        config = OPTConfig(**(model.config or {}), vocab_size=len(tokenizer), **special)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built = OPTForCausalLM(config)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"model {model.name}", asked=str(model.config), found=str(error)) from error
+    return built.to(torch.float32)  # type: ignore[no-any-return]
+
+
+def load(source: str) -> PreTrainedModel:
+    """A pretrained causal language model from a local directory or hub id, as float32. Raises ModelError.
+
+    `from_pretrained` would keep the checkpoint's fp16, and the gradient scaler then has nothing to unscale.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {source}",
+            found=str(error).strip().splitlines()[0],
+            do="give a local directory saved by save_pretrained, or a hub id that this machine can reach",
+        ) from error
+
+
+def weights_fingerprint(model: ModelSpec) -> str:
+    """SHA-256 of what the initial weights are: the config they are drawn from, or the files of a local directory.
+
+    A hub id counts by the commit in the local cache; where it is not cached yet, by its name alone ("unpinned").
+    """
+    if model.config is not None:
+        text = json.dumps(model.config, sort_keys=True)
+        return "config:" + hashlib.sha256(text.encode()).hexdigest()
+    source = Path(str(model.source))
+    if source.is_dir():
+        return "files:" + _hash_files(source)
+    if source.is_absolute() or str(model.source).startswith("."):
+        raise ModelError(f"model {model.name}", asked=f"source: {source}", found="no such directory")
+    return _hub_commit(str(model.source))
+
+
+def _hash_files(directory: Path) -> str:
+    files = sorted(path for pattern in _WEIGHTS for path in directory.glob(pattern))
+    if not any(path.suffix != ".json" for path in files):
+        raise ModelError(f"model {directory}", found="no weights (*.safetensors or *.bin)", do="save_pretrained")
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _hub_commit(name: str) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    commit = Path(found).parent.name if isinstance(found, str) else "unpinned"
+    return f"hub:{name}@{commit}"

@@ -1,0 +1,29 @@
+"""Shared by all tests: where things lie, and a store of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_toolbench() -> Path:
+    """Real ToolBench material beside the checkout, where present."""
+    path = ROOT.parent / "shared" / "toolbench"
+    if not path.is_dir():
+        pytest.skip("no real ToolBench material beside the checkout (../shared/toolbench)")
+    return path

@@ -1,0 +1,137 @@
+"""Every shipped YAML loads; every wrong one ends in one clear error with file and line."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from sweeper.errors import ConfigError, UsageError
+from sweeper.spec import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Recipe, expand, find_sweep, load_sweep
+from sweeper.spec.yaml_source import plain, read_value, read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {
+    "recipes": Recipe,
+    "models": ModelSpec,
+    "data": DataSpec,
+    "evaluation": EvaluationSpec,
+    "engines": EngineSpec,
+    "claims": Claim,
+}
+QUICKSTART = (ROOT / "sweeps/quickstart.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_sweep_loads_and_expands(path: Path) -> None:
+    sweep = load_sweep(path)
+    cells = 1
+    for values in sweep.axes.values():
+        cells *= len(values)
+    assert sweep.name == path.stem
+    assert len(expand(sweep)) == cells
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_shipped_piece_is_valid_and_named_as_its_file(path: Path) -> None:
+    piece = KINDS[path.parent.name].model_validate(plain(read_yaml(path)))
+    assert getattr(piece, "name", getattr(piece, "id", path.stem)) == path.stem
+
+
+def test_canonical_recipe_is_the_papers() -> None:
+    recipe = load_sweep(ROOT / "sweeps/canonical.yaml").recipe
+    assert (recipe.num_train_epochs, recipe.learning_rate, recipe.warmup_steps) == (1, 5e-5, 100)
+    assert (recipe.per_device_train_batch_size, recipe.effective_batch_size) == (8, 32)
+    assert (recipe.max_grad_norm, recipe.weight_decay) == (0.3, 0.01)
+    assert (recipe.precision, recipe.gradient_checkpointing) == ("fp16", True)
+    assert (recipe.dataloader_num_workers, recipe.dataloader_pin_memory) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("claims:", "clams:", 11, "did you mean `claims`"),
+        ("[opt-tiny-32, ", "[opt-tiny-33, ", 8, "did you mean `opt-tiny-32`"),
+        ("[1, 3]", "[]", 9, "empty list"),
+        ("[1, 3]", "[1, 1]", 9, "the value 1 twice"),
+        ("[1, 3]", "[1, x]", 9, "valid number"),
+        ("[1, 3]", "[1, 0]", 9, "greater than 0"),
+        ("[1, 3]", "3", 9, "not a list"),
+        ("  num_train_epochs: [1", "  num_train_epoch: [1", 9, "did you mean `num_train_epochs`"),
+        ("seed: [0, 1]", "seed: [0.5]", 10, "valid integer"),
+        ("recipe: miniature", "recipe: minature", 4, "did you mean `miniature`"),
+        ("recipe: miniature", "recipe: {extends: miniature, learning_rat: 1}", 4, "did you mean `learning_rate`"),
+        ("cpus: 1", "cpuss: 1", 17, "did you mean `cpus`"),
+        ("cpus: 1", "cpus: -1", 17, "greater than 0"),
+        ("engine: single", "engine: singel", 17, "known: single"),
+        ("candidate: opt-tiny-64", "candidate: opt-tiny-65", 12, "the axis has"),
+        ("question:", "question: [", 3, "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(QUICKSTART.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    assert says in str(caught.value)
+    where, _, number = caught.value.who.rpartition(":")
+    assert where == str(path)
+    # A broken flow sequence is noticed where it should have ended.
+    assert int(number) == line or "YAML" in says
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "- a\n- b\n", "", "a: b: c", "\x00"])
+def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_sweep(path)
+
+
+def test_missing_sweep_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="quickstart"):
+        find_sweep("quikstart")
+
+
+def test_numbers_without_a_point_are_numbers() -> None:
+    assert read_value("5e-5") == 5e-5
+    assert isinstance(read_value("5e-5"), float)
+
+
+def test_overrides_reach_every_level() -> None:
+    sweep = load_sweep(
+        find_sweep("quickstart"),
+        [
+            "axes.seed=[7]",
+            "recipe.learning_rate=5e-5",
+            "data.toolworld.seed=3",
+            "runtime.opt-tiny-32.cpus=2",
+            "evaluation.temperature=0.1",
+        ],
+    )
+    assert sweep.axes["seed"] == [7]
+    assert sweep.recipe.learning_rate == 5e-5
+    assert sweep.data.toolworld["seed"] == 3
+    assert sweep.runtime_of("opt-tiny-32").cpus == 2
+    assert sweep.runtime_of("opt-tiny-64").cpus == 1
+    assert sweep.evaluation is not None
+    assert sweep.evaluation.temperature == 0.1
+
+
+def test_override_reaches_a_model_name_with_dots() -> None:
+    overrides = ["axes.model=[opt-1.3b]", "runtime={}", "runtime.opt-1.3b.gpus=4"]
+    assert load_sweep(find_sweep("canonical"), overrides).runtime_of("opt-1.3b").gpus == 4
+
+
+@pytest.mark.parametrize("override", ["axes", "foo=1", "axes.modl=[1]", "recipe.lr=1", "name.x=1", "axes.seed=[", "=1"])
+def test_a_wrong_override_is_refused(override: str) -> None:
+    with pytest.raises(UsageError):
+        load_sweep(find_sweep("quickstart"), [override])
+
+
+def test_errors_survive_pickling() -> None:
+    error = ConfigError("a.yaml:3", asked="x", found="y", do="z")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.exit_code) == (ConfigError, str(error), 2)
