@@ -1,0 +1,62 @@
+"""Run a call against the tables. Arguments are checked by type; nothing in them is ever evaluated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweeper.toolworld.catalogue import Api, Catalogue
+
+if TYPE_CHECKING:
+    from sweeper.toolworld.queries import WorldQuery
+    from sweeper.toolworld.world import World
+
+
+def execute(world: World, query: WorldQuery, name: str, arguments: Mapping[str, Any]) -> str:
+    """Observation text `{"error": …, "response": …}`. Only APIs offered to the query exist. Never raises."""
+    for api in query.apis:
+        if api.name == name:
+            return call(world.catalogue, api, arguments)
+    return observation(error=f"No such function name: {name}")
+
+
+def call(catalogue: Catalogue, api: Api, arguments: Mapping[str, Any]) -> str:
+    """One API on checked arguments -> observation text."""
+    problem = _problem(api, arguments)
+    if problem:
+        return observation(error=f"Function executing {api.name} error: {problem}")
+    value = catalogue.tables[api.tool, api.field].get(arguments[api.entity])
+    if value is None:
+        return observation(error=f"Function executing {api.name} error: {api.entity} not found")
+    if api.counts:
+        value = int(value) * int(arguments[api.parameters[1].name])
+    return observation(response=str(value))
+
+
+def observation(error: str = "", response: str = "") -> str:
+    """ToolBench's server answer as JSON text."""
+    return json.dumps({"error": error, "response": response}, ensure_ascii=False)
+
+
+def _problem(api: Api, arguments: object) -> str:
+    """Why the arguments do not fit, '' where they do."""
+    if not isinstance(arguments, Mapping):
+        return "arguments are not an object"
+    types = {p.name: p.type for p in api.parameters}
+    for name in types:
+        if name not in arguments:
+            return f"missing required argument '{name}'"
+    for name, value in arguments.items():
+        if name not in types:
+            return f"unexpected argument '{name}'"
+        if not _fits(types[name], value):
+            return f"argument '{name}' is not of type {types[name]}"
+    return ""
+
+
+def _fits(kind: str, value: object) -> bool:
+    if kind == "integer":
+        # Bounded, so that no model output makes a number of unreasonable length.
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**6
+    return isinstance(value, str)

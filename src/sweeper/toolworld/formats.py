@@ -1,0 +1,102 @@
+"""The world as ToolBench documents: training answers and test queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from sweeper.toolworld.catalogue import Api
+from sweeper.toolworld.config import SUBSETS
+from sweeper.toolworld.queries import WorldQuery
+from sweeper.toolworld.schemas import describe
+from sweeper.toolworld.world import World
+
+SCHEMA_TYPES = {"string": "STRING", "integer": "NUMBER"}
+"""JSON Schema's type -> the spelling of ToolBench's `api_list`."""
+
+Message = dict[str, Any]
+
+
+def training_answers(
+    world: World, split: Literal["train", "validation"] = "train"
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file name below the answer folder, ToolBench answer document) of each query of the split, in id order."""
+    for query in world.splits[split]:
+        yield f"{query.subset[:2]}_answer/{query.query_id}_toolworld.json", answer_document(query)
+
+
+def answer_document(query: WorldQuery) -> dict[str, Any]:
+    """The gold solution as a ToolBench answer: one message list a step, each ending in the message to learn."""
+    messages: list[Message] = [
+        {"role": "system", "content": query.system},
+        {"role": "user", "content": query.query},
+    ]
+    steps: list[list[Message]] = []
+    for name, arguments, seen in query.gold:
+        messages.append(_call(name, arguments))
+        steps.append(list(messages))
+        messages.append({"role": "function", "name": name, "content": seen})
+    finish = {"return_type": "give_answer", "final_answer": query.answer}
+    steps.append([*messages, _call("Finish", finish)])
+    return {
+        "win": True,
+        "tree": {},
+        "forward_args": {"generator": "toolworld"},
+        "compare_candidates": [],
+        "answer_generation": {
+            "valid_data": True,
+            "query_count": len(steps),
+            "total_tokens": 0,
+            "final_answer": json.dumps(finish),
+            "finish_type": "give_answer",
+            "function": list(query.functions),
+            "chain": [],
+            "train_messages": steps,
+            "query": query.query,
+        },
+    }
+
+
+def test_queries(world: World) -> dict[str, list[dict[str, Any]]]:
+    """Subset -> ToolBench test-query objects, for the six subsets."""
+    found: dict[str, list[dict[str, Any]]] = {subset: [] for subset in SUBSETS}
+    for query in world.splits["test"]:
+        found[query.subset].append(query_document(query))
+    return found
+
+
+def query_document(query: WorldQuery) -> dict[str, Any]:
+    """`{api_list, query, "relevant APIs", query_id}`."""
+    offered = {api.name: api for api in query.apis}
+    relevant = [offered[name] for name, _, _ in query.gold]
+    return {
+        "api_list": [_listed(api) for api in query.apis],
+        "query": query.query,
+        "relevant APIs": [[api.tool, api.field] for api in relevant],
+        "query_id": query.query_id,
+    }
+
+
+def _call(name: str, arguments: dict[str, Any]) -> Message:
+    return {
+        "role": "assistant",
+        "content": None,
+        "function_call": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
+    }
+
+
+def _listed(api: Api) -> dict[str, Any]:
+    return {
+        "category_name": api.category,
+        "tool_name": api.tool,
+        "api_name": api.field,
+        "api_description": describe(api),
+        "required_parameters": [
+            {"name": p.name, "type": SCHEMA_TYPES[p.type], "description": "", "default": p.example}
+            for p in api.parameters
+        ],
+        "optional_parameters": [],
+        "method": "GET",
+        "template_response": {"error": "str", "response": "str"},
+    }

@@ -1,0 +1,157 @@
+"""Natural-language queries with gold solutions; splits that share no instruction, by construction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sweeper.errors import UsageError
+from sweeper.toolworld import lexicon
+from sweeper.toolworld.catalogue import Api, Catalogue
+from sweeper.toolworld.execute import call
+from sweeper.toolworld.schemas import finish_function, function_schema
+
+if TYPE_CHECKING:
+    import numpy as np
+
+GoldCall = tuple[str, dict[str, Any], str]
+"""(API name, arguments, observation text)."""
+
+Instruction = tuple[tuple[str, str, int], ...]
+"""What is asked, apart from its wording: (API name, entity, count or 0) of each call."""
+
+OFFERED = 3
+"""APIs offered to a query, beside Finish."""
+
+
+@dataclass(frozen=True)
+class WorldQuery:
+    """A query, what is offered for it, and its gold solution. `answer` is the text of the final answer."""
+
+    query_id: int
+    subset: str
+    query: str
+    system: str
+    functions: tuple[dict[str, Any], ...]
+    gold: tuple[GoldCall, ...]
+    answer: str
+    apis: tuple[Api, ...]
+    """The offered APIs, in the order of `functions` (which ends with Finish)."""
+
+    instruction: Instruction
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The responses of the gold calls: what a right answer has to contain."""
+        return tuple(str(json.loads(text)["response"]) for _, _, text in self.gold)
+
+
+def draw_queries(
+    rng: np.random.Generator,
+    catalogue: Catalogue,
+    subset: str,
+    count: int,
+    first_id: int,
+    blocked: frozenset[Instruction],
+) -> list[WorldQuery]:
+    """`count` queries with distinct texts; none asks what a blocked instruction asks.
+
+    `subset` is e.g. `G1_tool`: group, then what is unseen (`instruction`: nothing but the instruction).
+    Raises UsageError where the world has not that many different queries.
+    """
+    group, _, unseen = subset.partition("_")
+    pairs = _candidates(catalogue, group, "" if unseen == "instruction" else unseen)
+    found: dict[str, WorldQuery] = {}
+    for _ in range(50 * count + 1000):
+        if len(found) == count:
+            break
+        apis = pairs[int(rng.integers(len(pairs)))]
+        plan = _plan(rng, catalogue, group, apis)
+        opening = lexicon.OPENINGS[int(rng.integers(len(lexicon.OPENINGS)))]
+        text = opening.format(_wording(group, apis, plan))
+        instruction = tuple(sorted(plan)) if group == "G2" else plan
+        if text in found or instruction in blocked:
+            continue
+        offered = _offer(rng, catalogue, apis)
+        found[text] = _query(catalogue, first_id + len(found), subset, text, apis, plan, offered, instruction)
+    if len(found) < count:
+        raise UsageError(
+            "toolworld settings",
+            asked=f"{count} queries of {subset}",
+            found=f"only {len(found)} differ",
+            do="ask for less",
+        )
+    return list(found.values())
+
+
+def _candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api, ...]]:
+    """The API sequences a group may ask for."""
+    tools = catalogue.select(unseen)
+    if group == "G1":
+        return [(api,) for tool in tools for api in tool.apis]
+    if group == "G2":
+        pairs = [(a, b) for a in tools for b in tools if a.category == b.category and a.name != b.name]
+        return [(f, g) for a, b in pairs for f in a.apis for g in b.apis]
+    pairs = [(catalogue.tools[a], catalogue.tools[b]) for c in catalogue.collections for a in c for b in c if a != b]
+    return [
+        (f, g)
+        for a, b in pairs
+        for f in a.apis
+        for g in b.apis
+        if lexicon.LINKS.get(f.field) == g.entity and not g.counts
+    ]
+
+
+def _plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tuple[Api, ...]) -> Instruction:
+    """Draw the arguments. In G3 the second call's entity is the first call's value."""
+    calls: list[tuple[str, str, int]] = []
+    for api in apis:
+        if group == "G3" and calls:
+            entity = str(catalogue.tables[apis[0].tool, apis[0].field][calls[0][1]])
+        else:
+            pool = lexicon.POOLS[api.entity]
+            entity = pool[int(rng.integers(len(pool)))]
+        calls.append((api.name, entity, int(rng.integers(2, 10)) if api.counts else 0))
+    return tuple(calls)
+
+
+def _wording(group: str, apis: tuple[Api, ...], plan: Instruction) -> str:
+    asked = [_phrase(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
+    if group == "G3":
+        return f"{asked[0]} and its {apis[1].field} at {apis[1].tool}"
+    return " and ".join(asked)
+
+
+def _phrase(api: Api, entity: str, count: int) -> str:
+    return f"the {api.field} of {f'{count} ' if count else ''}{entity} at {api.tool}"
+
+
+def _offer(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]) -> tuple[Api, ...]:
+    """The needed APIs and others of the same tools, shuffled."""
+    others = [
+        api for tool in dict.fromkeys(a.tool for a in apis) for api in catalogue.tools[tool].apis if api not in apis
+    ]
+    chosen = [*apis, *(others[i] for i in rng.permutation(len(others))[: OFFERED - len(apis)])]
+    return tuple(chosen[i] for i in rng.permutation(len(chosen)))
+
+
+def _query(
+    catalogue: Catalogue,
+    query_id: int,
+    subset: str,
+    text: str,
+    apis: tuple[Api, ...],
+    plan: Instruction,
+    offered: tuple[Api, ...],
+    instruction: Instruction,
+) -> WorldQuery:
+    gold: list[GoldCall] = []
+    for api, (_, entity, count) in zip(apis, plan, strict=True):
+        given = (entity, count)[: len(api.parameters)]
+        arguments = {p.name: value for p, value in zip(api.parameters, given, strict=True)}
+        gold.append((api.name, arguments, call(catalogue, api, arguments)))
+    values = [json.loads(seen)["response"] for _, _, seen in gold]
+    answer = f"It is {' and '.join(values)}."
+    functions = (*(function_schema(api) for api in offered), finish_function())
+    return WorldQuery(query_id, subset, text, lexicon.SYSTEM, functions, tuple(gold), answer, offered, instruction)

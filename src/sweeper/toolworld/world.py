@@ -1,0 +1,62 @@
+"""A whole world: catalogue, and train, validation and test queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sweeper.errors import UsageError
+from sweeper.toolworld.catalogue import Catalogue, build_catalogue
+from sweeper.toolworld.config import GROUPS, SUBSETS, WorldConfig
+from sweeper.toolworld.queries import Instruction, WorldQuery, draw_queries
+
+FIRST_ID = {"train": 1, "validation": 1_000_001, "test": 2_000_001}
+"""Ids say the split, and do not move with the other splits' sizes."""
+
+CATALOGUE_STREAM, TEST_STREAM, VALIDATION_STREAM, TRAIN_STREAM = range(4)
+
+
+@dataclass(frozen=True)
+class World:
+    """`splits`: train, validation, test -> queries in the order of their ids."""
+
+    config: WorldConfig
+    catalogue: Catalogue
+    splits: dict[str, tuple[WorldQuery, ...]]
+    by_id: dict[int, WorldQuery] = field(repr=False)
+
+    def query(self, query_id: int | str) -> WorldQuery:
+        """The query of any split with that id. Raises UsageError where there is none."""
+        try:
+            return self.by_id[int(query_id)]
+        except (KeyError, ValueError) as error:
+            raise UsageError("toolworld", asked=f"query {query_id!r}", found="no such query in this world") from error
+
+
+def build_world(config: WorldConfig) -> World:
+    """Build a world; deterministic in `config`. Raises UsageError where it has too few different queries."""
+    import numpy as np
+
+    def stream(*key: int) -> np.random.Generator:
+        return np.random.default_rng([config.seed, *key])
+
+    catalogue = build_catalogue(stream(CATALOGUE_STREAM))
+    per_subset = dict.fromkeys(SUBSETS, config.test_queries_per_subset)
+    blocked: frozenset[Instruction] = frozenset()
+    splits: dict[str, tuple[WorldQuery, ...]] = {}
+    for split, number, sizes in (
+        ("test", TEST_STREAM, per_subset),
+        ("validation", VALIDATION_STREAM, _seen(config, config.validation_queries)),
+        ("train", TRAIN_STREAM, _seen(config, config.train_queries)),
+    ):
+        queries: list[WorldQuery] = []
+        for i, (subset, count) in enumerate(sizes.items()):
+            first = FIRST_ID[split] + len(queries)
+            queries += draw_queries(stream(number, i), catalogue, subset, count, first, blocked)
+        blocked |= {query.instruction for query in queries}
+        splits[split] = tuple(queries)
+    return World(config, catalogue, splits, {q.query_id: q for queries in splits.values() for q in queries})
+
+
+def _seen(config: WorldConfig, total: int) -> dict[str, int]:
+    sizes = config.group_sizes(total)
+    return {f"{group}_instruction": sizes[group] for group in GROUPS}
