@@ -19,6 +19,7 @@ from sweeper.data.render import conversation_segments
 from sweeper.data.source import Split, content_hash, read_split
 from sweeper.data.tokenizer import TOKENIZER_VERSION, load_tokenizer, train_tokenizer
 from sweeper.errors import DataError
+from sweeper.quiet import quiet_libraries
 from sweeper.spec import DataSpec, ModelSpec
 from sweeper.store import read_json, write_json
 
@@ -91,6 +92,7 @@ def describe(prepared: Prepared) -> str:
 def _build(data: DataSpec, model: ModelSpec, identity: str, directory: Path) -> None:
     from datasets import Dataset
 
+    quiet_libraries()
     counts = Counts()
     split = read_split(data, counts)
     examples = {name: len(conversations) for name, conversations in split.items()}

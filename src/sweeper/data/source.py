@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.data.conversations import Conversation, Counts
 from sweeper.data.toolbench import answer_files, conversations_of, read_answers
-from sweeper.errors import DataError, UsageError
+from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
 Split = dict[str, list[Conversation]]
@@ -56,10 +56,7 @@ def world_config(spec: DataSpec) -> Any:
     """The generated world's settings. Raises UsageError for an unknown or wrong one."""
     from sweeper import toolworld
 
-    try:
-        return toolworld.WorldConfig(**spec.toolworld)
-    except (TypeError, ValueError) as error:
-        raise UsageError("data.toolworld", asked=str(spec.toolworld), found=str(error)) from error
+    return toolworld.WorldConfig.from_mapping(spec.toolworld)
 
 
 def _path(spec: DataSpec) -> Path:

@@ -16,7 +16,6 @@ FORMAT_PHRASES = (
     "User: ",
     "Assistant:",
     "Function: ",
-    "\nBegin!\n",
     "\nAPIs:",
     "\nThought: ",
     "\nAction: ",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ EVALUATION_SEMANTICS = 1
 
 def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
     """SHA-256 (first 16 hex digits) over what can change an outcome: the world, the prompt, the loop, the judge."""
+    from sweeper import toolworld
+
     identity = {
         "semantics": EVALUATION_SEMANTICS,
-        "world": data.toolworld,
+        "world": [toolworld.WORLD_VERSION, asdict(toolworld.WorldConfig.from_mapping(data.toolworld))],
         "api_format": data.api_format,
         "evaluation": evaluation.model_dump(exclude={"name", "batch_size"}),
     }
@@ -79,9 +82,11 @@ def _run_toolworld(
     from sweeper.data import prompt_ids
     from sweeper.evaluate.generate import LocalModel
     from sweeper.models import load
+    from sweeper.quiet import quiet_libraries
 
+    quiet_libraries()
     torch.set_num_threads(threads)
-    world = toolworld.build_world(toolworld.WorldConfig(**data.toolworld))
+    world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
     tokenizer = AutoTokenizer.from_pretrained(model_directory)
     agent = LocalModel(load(str(model_directory)), tokenizer, temperature=evaluation.temperature, seed=seed)
     queries = [world.query(q["query_id"]) for subset in toolworld.test_queries(world).values() for q in subset]

@@ -6,10 +6,11 @@ from sweeper.toolworld.export import export
 from sweeper.toolworld.formats import test_queries, training_answers
 from sweeper.toolworld.oracle import solved
 from sweeper.toolworld.queries import WorldQuery
-from sweeper.toolworld.world import World, build_world
+from sweeper.toolworld.world import WORLD_VERSION, World, build_world
 
 __all__ = [
     "SUBSETS",
+    "WORLD_VERSION",
     "World",
     "WorldConfig",
     "WorldQuery",

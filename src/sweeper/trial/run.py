@@ -55,10 +55,12 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     import torch
     from transformers import set_seed
 
+    from sweeper.quiet import quiet_libraries
     from sweeper.trial import arguments
     from sweeper.trial.applied import applied_by, asked_of, check_applied
     from sweeper.trial.watch import newest_whole_checkpoint
 
+    quiet_libraries()
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
     set_seed(spec.seed)
     rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
@@ -115,6 +117,7 @@ def _fits_positions(spec: TrialSpec, model: Any, longest: int) -> None:
 def _trainer(
     spec: TrialSpec, model: Any, tokenizer: Any, config: Any, rows: Any, validation: Any, tell: Progress
 ) -> tuple[SFTTrainer, AppliedWatch, DivergenceWatch]:
+    from transformers import PrinterCallback
     from trl import SFTTrainer
 
     from sweeper.trial import watch
@@ -128,6 +131,7 @@ def _trainer(
         processing_class=tokenizer,
         callbacks=[applied, divergence, watch.CheckpointMark(), watch.LiveReport(tell)],
     )
+    trainer.remove_callback(PrinterCallback)
     held_out = validation.select_columns(["input_ids", "labels"])
 
     def measure() -> float:
