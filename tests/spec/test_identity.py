@@ -12,7 +12,9 @@ RECIPE = load_sweep(find_sweep("quickstart")).recipe
 MODEL = ModelSpec(name="a", config={"hidden_size": 8})
 
 
-def identity(recipe: Recipe = RECIPE, model: ModelSpec = MODEL, seed: int = 0, weights: str = "w", data: str = "d") -> str:
+def identity(
+    recipe: Recipe = RECIPE, model: ModelSpec = MODEL, seed: int = 0, weights: str = "w", data: str = "d"
+) -> str:
     return fingerprint(model, recipe, seed, weights=weights, data=data)
 
 

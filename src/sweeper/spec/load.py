@@ -205,7 +205,12 @@ def _check_claims(claims: Sequence[Claim], node: CommentedMap, path: Path) -> No
         for axis, value in [(claim.axis, claim.candidate), *claim.where.items()]:
             if value not in axes.get(axis, []):
                 found = f"the axis has {axes[axis]}" if axis in axes else "not an axis of this sweep"
-                raise ConfigError(place, asked=f"claim {claim.id}: {axis} = {value!r}", found=found)
+                raise ConfigError(
+                    place,
+                    asked=f"claim {claim.id}: {axis} = {value!r}",
+                    found=found,
+                    do="--set claims=[] runs the sweep without its claims",
+                )
 
 
 def _runtime(node: CommentedMap, path: Path, names: Iterable[Any]) -> dict[str, Runtime]:

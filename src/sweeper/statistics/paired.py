@@ -65,9 +65,7 @@ class Pairing:
     alone: int
 
 
-def match_runs(
-    trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = AXES
-) -> Pairing:
+def match_runs(trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = AXES) -> Pairing:
     """Pair the runs of `axis` = first with those of `axis` = second."""
     others = [name for name in axes if name != axis and name in trials.columns]
     runs = [_runs(trials, axis, value, others) for value in (first, second)]

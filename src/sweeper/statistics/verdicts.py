@@ -223,7 +223,9 @@ def _note(components: tuple[Component, ...], rows: pd.DataFrame) -> str:
     diverged = int((rows["status"] == "DIVERGED").sum())
     text = f" {diverged} diverged runs count as passing nothing." if diverged else ""
     left_out = max(c.estimate.excluded.queries for c in components)
-    return text + (f" Up to {left_out} queries were not scored in every compared run and are left out." if left_out else "")
+    return text + (
+        f" Up to {left_out} queries were not scored in every compared run and are left out." if left_out else ""
+    )
 
 
 def _binding(components: tuple[Component, ...], word: Word) -> Component | None:

@@ -118,13 +118,13 @@ def _trainer(
     spec: TrialSpec, model: Any, tokenizer: Any, config: Any, rows: Any, validation: Any, tell: Progress
 ) -> tuple[SFTTrainer, AppliedWatch, DivergenceWatch]:
     from transformers import PrinterCallback
-    from trl import SFTTrainer
 
     from sweeper.trial import watch
+    from sweeper.trial.trainer import LeanSFTTrainer
     from sweeper.trial.validation import validation_loss
 
     applied, divergence = watch.AppliedWatch(spec.recipe), watch.DivergenceWatch(spec.recipe.divergence_ratio)
-    trainer = SFTTrainer(
+    trainer = LeanSFTTrainer(
         model=model,
         args=config,
         train_dataset=rows.select_columns(["input_ids", "labels"]),
