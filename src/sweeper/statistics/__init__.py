@@ -1,7 +1,7 @@
 """Pure functions over outcome tables: rates, paired differences, verdicts. Undefined is NaN, never 0."""
 
 from sweeper.statistics.intervals import Interval, clopper_pearson, wilson
-from sweeper.statistics.outcomes import AXES, COUNTED, pass_matrix
+from sweeper.statistics.outcomes import AXES, COUNTED, arm_name, pass_matrix
 from sweeper.statistics.paired import Estimate, Excluded, Pairing, match_runs, paired_difference
 from sweeper.statistics.summary import Rate, pass_rate, subset_mean, subset_rates
 from sweeper.statistics.verdicts import Component, Verdict, decide
@@ -16,6 +16,7 @@ __all__ = [
     "Pairing",
     "Rate",
     "Verdict",
+    "arm_name",
     "clopper_pearson",
     "decide",
     "match_runs",

@@ -19,6 +19,18 @@ QUERY = ["subset", "query_id"]
 _ROW = ["fingerprint", *QUERY, "judge", "vote"]
 
 
+def arm_name(axis: str, value: object) -> str:
+    """An arm's place on an axis, in words: `opt-125m`, `3 epochs`, `clip off`, `learning rate 0.01`."""
+    if axis == "model":
+        return str(value)
+    text = "off" if value is None or value != value else str(value)
+    if isinstance(value, float | int) and not isinstance(value, bool) and value == value:
+        text = f"{value:g}"
+    if axis == "num_train_epochs":
+        return f"{text} epoch" if text == "1" else f"{text} epochs"
+    return f"{ {'max_grad_norm': 'clip'}.get(axis, axis.replace('_', ' ')) } {text}"
+
+
 def pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     """Passes as floats: rows (subset, query_id), columns the fingerprints of COUNTED trials; NaN = not scored.
 
@@ -73,6 +85,6 @@ def _majority(outcomes: pd.DataFrame) -> pd.DataFrame:
     columns = ["fingerprint", *QUERY, "passed"]
     if not outcomes.duplicated(["fingerprint", *QUERY]).any():
         return outcomes[columns]
-    means = outcomes.groupby(["fingerprint", *QUERY], as_index=False, observed=True)["passed"].mean()
+    means = outcomes.groupby(["fingerprint", *QUERY], observed=True)["passed"].mean().reset_index()
     means["passed"] = np.where(means["passed"].isna(), np.nan, means["passed"] > 0.5)
     return means[columns]

@@ -59,7 +59,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Runs of two arms that agree in seed and all other axes: (seed, fingerprint, fingerprint). `alone`: without one."""
+    """Runs of two arms that agree in seed and all other axes, as (seed, fingerprint, fingerprint); `alone` counts the
+    runs without a counterpart."""
 
     pairs: tuple[tuple[int, str, str], ...]
     alone: int

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sweeper.statistics.intervals import Interval
-from sweeper.statistics.outcomes import AXES, COUNTED, pass_matrix
+from sweeper.statistics.outcomes import AXES, COUNTED, arm_name, pass_matrix
 from sweeper.statistics.paired import DRAWS, Estimate, Excluded, equals, match_runs, paired_difference
 
 if TYPE_CHECKING:
@@ -31,12 +31,18 @@ class Component:
     """
 
     test: Test
+    axis: str
     first: str | float
     second: str | float
     margin: float
     estimate: Estimate
     refuted: bool
     """Contradicted at the level that is corrected for the number of comparisons."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both arms in words."""
+        return arm_name(self.axis, self.first), arm_name(self.axis, self.second)
 
     @property
     def shown(self) -> bool:
@@ -132,7 +138,7 @@ def decide(
 def _comparisons(claim: Claim, rows: pd.DataFrame) -> tuple[list[tuple[Test, Any, Any]], str]:
     """(test, first arm, second arm) of each comparison, and what is missing for a decision ('' for nothing)."""
     if not equals(rows[claim.axis], claim.candidate).any():
-        return [], f"{claim.candidate} is not among the planned trials"
+        return [], f"{arm_name(claim.axis, claim.candidate)} is not among the planned trials"
     order = _order(rows, claim.axis)
     if any(place != place for place in order.values()):
         unknown = [str(arm) for arm, place in order.items() if place != place]
@@ -142,7 +148,7 @@ def _comparisons(claim: Claim, rows: pd.DataFrame) -> tuple[list[tuple[Test, Any
     beyond = [arm for arm in order if order[arm] >= here and arm != claim.candidate]
     no_better: list[tuple[Test, Any, Any]] = [("no-better", arm, claim.candidate) for arm in beyond]
     if claim.kind == "no-gain-beyond":
-        return no_better, "" if beyond else f"no arm beyond {claim.candidate} is planned"
+        return no_better, "" if beyond else f"no arm beyond {arm_name(claim.axis, claim.candidate)} is planned"
     superior: list[tuple[Test, Any, Any]] = [("superior", claim.candidate, arm) for arm in smaller]
     sides = [name for name, arms in (("smaller", smaller), ("larger", beyond)) if not arms]
     return superior + no_better, f"no {' and no '.join(sides)} arm is planned" if sides else ""
@@ -151,7 +157,7 @@ def _comparisons(claim: Claim, rows: pd.DataFrame) -> tuple[list[tuple[Test, Any
 def _order(rows: pd.DataFrame, axis: str) -> dict[Any, float]:
     """Arm -> its place on the axis, ascending: parameters for models, else the value itself."""
     column = "parameters" if axis == "model" else axis
-    places = {arm: place for arm, place in zip(rows[axis], rows[column], strict=True)}
+    places: dict[Any, Any] = dict(zip(rows[axis], rows[column], strict=True))
     known = {arm: math.nan if place is None else float(place) for arm, place in places.items()}
     return dict(sorted(known.items(), key=lambda item: item[1]))
 
@@ -169,7 +175,7 @@ def _component(
     test, first, second = comparison
     pairing = match_runs(rows, claim.axis, first, second, axes)
     estimate = paired_difference(matrix, pairing, alpha=claim.alpha, rng=rng, draws=draws)
-    found = Component(test, first, second, claim.margin, estimate, refuted=False)
+    found = Component(test, claim.axis, first, second, claim.margin, estimate, refuted=False)
     # One side at alpha / count; a two-sided interval at 1 - alpha already gives alpha / 2.
     if count > 2 and found.against > 0:
         corrected = paired_difference(matrix, pairing, alpha=2 * claim.alpha / count, rng=rng, draws=draws)
@@ -186,7 +192,7 @@ def _incomplete(rows: pd.DataFrame, matrix: pd.DataFrame) -> tuple[str, ...]:
             continue
         epochs = row.get("num_train_epochs", math.nan)
         what = "UNEVALUATED" if status in COUNTED else status
-        names.append(f"{row['model']}, {epochs:g} epochs, seed {row['seed']}: {what}")
+        names.append(f"{row['model']}, {arm_name('num_train_epochs', epochs)}, seed {row['seed']}: {what}")
     return tuple(names)
 
 
@@ -197,7 +203,7 @@ def _word(
         return "inconclusive", f"Not decidable: {problem}."
     if incomplete:
         listed = "; ".join(incomplete[:4]) + ("; …" if len(incomplete) > 4 else "")
-        return "inconclusive", f"{len(incomplete)} of {len(rows)} planned runs have no result ({listed})."
+        return "inconclusive", f"Planned runs without a result: {len(incomplete)} of {len(rows)} ({listed})."
     if any(math.isnan(c.estimate.estimate) for c in components):
         return "inconclusive", "Some arms share no scored query."
     note = _note(components, rows)
@@ -205,27 +211,27 @@ def _word(
         return "inconclusive", "One seed: the spread between training runs is unknown, so no verdict." + note
     for component in components:
         if component.refuted:
-            return "refuted", f"{describe(component)}: contradicted." + note
+            return "refuted", f"Contradicted: {describe(component, against=True)}." + note
     still_open = [c for c in components if not c.shown]
     if not still_open:
-        return "supported", f"All {len(components)} comparisons show it." + note
+        every = {1: "Its one comparison shows", 2: "Both comparisons show"}
+        return "supported", every.get(len(components), f"All {len(components)} comparisons show") + " it." + note
     return "inconclusive", f"Not shown: {'; '.join(describe(c) for c in still_open)}." + note
 
 
-def describe(component: Component) -> str:
-    """What a comparison has to show, in words."""
+def describe(component: Component, *, against: bool = False) -> str:
+    """What a comparison has to show, in words; `against`: the contrary, which contradicts the claim."""
+    first, second = component.names
     if component.test == "superior":
-        return f"{component.first} passes more than {component.second}"
-    return f"{component.first} is better than {component.second} by less than the margin"
+        return f"{first} {'below' if against else 'above'} {second}"
+    return f"{first} {'more' if against else 'less'} than {100 * component.margin:g} points above {second}"
 
 
 def _note(components: tuple[Component, ...], rows: pd.DataFrame) -> str:
     diverged = int((rows["status"] == "DIVERGED").sum())
-    text = f" {diverged} diverged runs count as passing nothing." if diverged else ""
+    text = f" Diverged runs count as passing nothing (here {diverged})." if diverged else ""
     left_out = max(c.estimate.excluded.queries for c in components)
-    return text + (
-        f" Up to {left_out} queries were not scored in every compared run and are left out." if left_out else ""
-    )
+    return text + (f" Up to {left_out} queries not scored in every compared run are left out." if left_out else "")
 
 
 def _binding(components: tuple[Component, ...], word: Word) -> Component | None:

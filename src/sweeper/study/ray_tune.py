@@ -15,6 +15,7 @@ from sweeper.study.progress import ProgressDisplay
 from sweeper.study.run import RunTrials
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
+from sweeper.trial import FAILED, failure_of
 
 LOST_WORKER_RETRIES = 3
 """A trial goes on from its checkpoint this often after its worker died. Errors of the trial itself never get here."""
@@ -79,7 +80,11 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
                 last = time.monotonic()
                 tune.report({"progress": progress})
 
-        row = run_trial(planned[config["fingerprint"]], evaluation, where, tracker, tell)
+        fingerprint = config["fingerprint"]
+        try:
+            row = run_trial(planned[fingerprint], evaluation, where, tracker, tell)
+        except Exception as error:  # Tune would retry it: that is for lost workers, not for bugs
+            row = {"fingerprint": fingerprint, "status": FAILED, "metrics": {}, "failure": failure_of(error).message}
         tune.report({"row": row})
 
     def resources(config: dict[str, Any]) -> Any:
@@ -122,12 +127,20 @@ def _callback(display: ProgressDisplay) -> Any:
     class Show(tune.Callback):  # type: ignore[misc]
         """Feeds the live display from Tune's results."""
 
+        def __init__(self, display: ProgressDisplay | None) -> None:
+            self.display = display
+
+        def __getstate__(self) -> dict[str, Any]:
+            """Tune pickles its callbacks to restore them; ours draws on this terminal, and disk is our truth."""
+            return {"display": None}
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            if "progress" in result:
-                display.told(trial.config["fingerprint"], result["progress"])
-            if "row" in result:
-                display.ended(result["row"])
+            """Show what a worker reported."""
+            if self.display and "progress" in result:
+                self.display.told(trial.config["fingerprint"], result["progress"])
+            if self.display and "row" in result:
+                self.display.ended(result["row"])
 
-    return Show()
+    return Show(display)

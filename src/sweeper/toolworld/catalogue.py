@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from sweeper.toolworld import lexicon
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+TOOLS_PER_CATEGORY = 4
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,14 @@ class Api:
     category: str
     tool: str
     field: str
+    kind: str
+    """Kind of the entities it knows."""
     parameters: tuple[Parameter, ...]
 
     @property
     def name(self) -> str:
         """As offered to the model: `<api>_for_<tool>`."""
         return f"{self.field}_for_{self.tool}"
-
-    @property
-    def entity(self) -> str:
-        """Name of the parameter that takes the entity."""
-        return self.parameters[0].name
 
     @property
     def counts(self) -> bool:
@@ -70,40 +71,56 @@ class Catalogue:
 
 
 def build_catalogue(rng: np.random.Generator) -> Catalogue:
-    """Draw every tool's fields, every table, and the collections."""
+    """Draw every tool's name and fields, every table, and the collections."""
+    firsts, lasts = _shuffled(rng, lexicon.FIRSTS), _shuffled(rng, lexicon.LASTS)
     tools: list[Tool] = []
-    for category, (entity, seen, unseen) in lexicon.SEEN_CATEGORIES.items():
-        tools += [_tool(rng, category, name, entity, "") for name in seen]
-        tools.append(_tool(rng, category, unseen, entity, "tool"))
-    for category, (entity, names) in lexicon.UNSEEN_CATEGORIES.items():
-        tools += [_tool(rng, category, name, entity, "category") for name in names]
+    for number, (category, kind) in enumerate((lexicon.SEEN_CATEGORIES | lexicon.UNSEEN_CATEGORIES).items()):
+        for i, name in enumerate(_names(number, firsts, lasts)):
+            unseen = "tool" if i == TOOLS_PER_CATEGORY - 1 else ""
+            unseen = "category" if category in lexicon.UNSEEN_CATEGORIES else unseen
+            tools.append(_tool(rng, category, name, kind, unseen))
     tables = {(api.tool, api.field): _table(rng, api) for tool in tools for api in tool.apis}
-    orders = [[seen[i] for i in rng.permutation(len(seen))] for _, seen, _ in lexicon.SEEN_CATEGORIES.values()]
-    return Catalogue({tool.name: tool for tool in tools}, tuple(zip(*orders, strict=True)), tables)
+    groups = [[t.name for t in tools if t.category == c and not t.unseen] for c in lexicon.SEEN_CATEGORIES]
+    collections = tuple(zip(*(_shuffled(rng, names) for names in groups), strict=True))
+    return Catalogue({tool.name: tool for tool in tools}, collections, tables)
 
 
-def _tool(rng: np.random.Generator, category: str, name: str, entity: str, unseen: str) -> Tool:
+def _names(number: int, firsts: Sequence[str], lasts: Sequence[str]) -> list[str]:
+    """Names of a category's tools, disjoint between categories: places in a Latin square of first and last words.
+
+    Row by row, so that the seen tools of the first categories together hold every word in its place.
+    """
+    start = TOOLS_PER_CATEGORY * number
+    cells = [divmod(cell, len(firsts)) for cell in range(start, start + TOOLS_PER_CATEGORY)]
+    return [f"{firsts[column]}_{lasts[(row + column) % len(lasts)]}" for row, column in cells]
+
+
+def _shuffled(rng: np.random.Generator, words: Sequence[str]) -> list[str]:
+    return [words[i] for i in rng.permutation(len(words))]
+
+
+def _tool(rng: np.random.Generator, category: str, name: str, kind: str, unseen: str) -> Tool:
     """Five APIs: two number fields, a link and another word field, and a product."""
     links = sorted(lexicon.LINKS)
     link = links[int(rng.integers(len(links)))]
     others = sorted(set(lexicon.WORDS) - {link})
     numbers = [lexicon.NUMBERS[i] for i in rng.permutation(len(lexicon.NUMBERS))[:2]]
     product = lexicon.PRODUCTS[int(rng.integers(len(lexicon.PRODUCTS)))]
-    who = Parameter(entity, "string", lexicon.POOLS[entity][0])
+    who = Parameter(lexicon.ENTITY, "string", lexicon.POOLS[kind][0])
     fields = [*numbers, link, others[int(rng.integers(len(others)))]]
-    apis = [Api(category, name, each, (who,)) for each in fields]
-    apis.append(Api(category, name, product, (who, Parameter(lexicon.COUNT, "integer", "2"))))
+    apis = [Api(category, name, each, kind, (who,)) for each in fields]
+    apis.append(Api(category, name, product, kind, (who, Parameter(lexicon.COUNT, "integer", "2"))))
     return Tool(name, category, tuple(apis), unseen)
 
 
 def _table(rng: np.random.Generator, api: Api) -> dict[str, int | str]:
     """Entity -> value, for every entity that fits the API's parameter."""
-    entities = lexicon.POOLS[api.entity]
+    entities = lexicon.POOLS[api.kind]
     if api.field in lexicon.WORDS:
         words = lexicon.WORDS[api.field]
         return {
             entity: words[i] for entity, i in zip(entities, rng.integers(len(words), size=len(entities)), strict=True)
         }
-    high = 9 if api.counts else 99
-    values = rng.integers(2, high, size=len(entities), endpoint=True)
+    low, high = (2, 9) if api.counts else (10, 99)
+    values = rng.integers(low, high, size=len(entities), endpoint=True)
     return {entity: int(value) for entity, value in zip(entities, values, strict=True)}

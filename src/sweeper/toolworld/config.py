@@ -10,6 +10,9 @@ from typing import Any
 
 from sweeper.errors import UsageError
 
+WORLD_VERSION = 1
+"""Raised whenever equal settings give another world."""
+
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
 """ToolBench's test subsets, in the paper's order. The part before `_` is the group, the part after what is unseen."""
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sweeper.toolworld import lexicon
 from sweeper.toolworld.catalogue import Api, Catalogue
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def call(catalogue: Catalogue, api: Api, arguments: Mapping[str, Any]) -> str:
     problem = _problem(api, arguments)
     if problem:
         return observation(error=f"Function executing {api.name} error: {problem}")
-    value = catalogue.tables[api.tool, api.field].get(arguments[api.entity])
+    value = catalogue.tables[api.tool, api.field].get(arguments[lexicon.ENTITY])
     if value is None:
-        return observation(error=f"Function executing {api.name} error: {api.entity} not found")
+        return observation(error=f"Function executing {api.name} error: {lexicon.ENTITY} not found")
     if api.counts:
-        value = int(value) * int(arguments[api.parameters[1].name])
+        value = int(value) * int(arguments[lexicon.COUNT])
     return observation(response=str(value))
 
 

@@ -30,7 +30,7 @@ def answer_document(query: WorldQuery) -> dict[str, Any]:
     """The gold solution as a ToolBench answer: one message list a step, each ending in the message to learn."""
     messages: list[Message] = [
         {"role": "system", "content": query.system},
-        {"role": "user", "content": query.query},
+        {"role": "user", "content": f"\n{query.query}\nBegin!\n"},
     ]
     steps: list[list[Message]] = []
     for name, arguments, seen in query.gold:

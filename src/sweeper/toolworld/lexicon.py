@@ -1,51 +1,52 @@
-"""All words of the world: few and short, so that a 512-token vocabulary spells most of them as one token.
+"""All words of the world: few and short, so that a small vocabulary spells most of them as one token.
 
-The names of unseen tools and of the tools of unseen categories are items as well: a model meets them in training
-as arguments, never as tools, and has to copy them from the prompt.
+A tool is named by two words, `sea_shop`. Unseen tools, and the tools of unseen categories, combine the words anew: a
+model meets every word in training, but has to copy the combination from the prompt.
 """
 
 from __future__ import annotations
 
-ITEMS = (
-    ("cup", "hat", "tea", "lamp", "ball", "cake", "soap", "ring")
-    + ("van", "tent", "boat", "cart", "barn", "kite")
-    + ("drum", "radio", "harp", "sled", "ski", "coat")
-)
+ITEMS = ("cup", "hat", "tea", "lamp", "ball", "cake", "soap", "ring", "coat", "drum")
 NAMES = ("ann", "bob", "eve", "kim", "leo", "max", "sue", "tom", "zoe", "ian")
 CITIES = ("rome", "oslo", "lima", "cairo", "paris", "delhi", "tokyo", "bern", "quito", "seoul")
 COLORS = ("red", "blue", "green", "gray", "pink", "gold", "black", "white")
 
-POOLS = {"item": ITEMS, "name": NAMES, "city": CITIES}
-"""Entities by the name of the parameter that takes them."""
+POOLS = {"item": ITEMS, "name": NAMES, "city": CITIES, "color": COLORS}
+"""Entities by kind. A tool's table holds one kind."""
 
 NUMBERS = ("price", "size", "rank", "rate", "age", "level", "speed", "score")
-"""Fields holding a whole number from 2 to 99."""
+"""Fields holding a whole number from 10 to 99."""
 
 WORDS = {"color": COLORS, "owner": NAMES, "home": CITIES, "gift": ITEMS}
 """Fields holding a word, and where it comes from."""
 
 LINKS = {"owner": "name", "home": "city", "gift": "item"}
-"""Fields whose value is an entity, and the parameter it fits: what a G3 query follows."""
+"""Fields whose value is an entity, and its kind: what a G3 query follows."""
 
 PRODUCTS = ("total", "bill")
 """Functions of an entity and a count: its unit (2 to 9) times the count."""
 
-COUNT = "count"
+ENTITY, COUNT = "item", "count"
+"""Names of the parameters."""
+
+FIRSTS = ("sun", "sea", "city", "hill", "lake", "star")
+LASTS = ("shop", "bank", "park", "farm", "club", "port")
+"""The two words of a tool's name."""
 
 SEEN_CATEGORIES = {
-    "Shopping": ("item", ("shop", "market", "store"), "van"),
-    "School": ("name", ("school", "class", "club"), "tent"),
-    "Travel": ("city", ("hotel", "train", "ferry"), "boat"),
-    "Food": ("item", ("cafe", "diner", "farm"), "cart"),
-    "Work": ("name", ("office", "bank", "clinic"), "barn"),
-    "Sights": ("city", ("museum", "park", "zoo"), "kite"),
+    "Retail": "item",
+    "Staff": "name",
+    "Travel": "city",
+    "Food": "item",
+    "Social": "name",
+    "Cargo": "city",
 }
-"""Category -> (parameter, tools seen in training, the unseen tool)."""
+"""Category -> the kind of entity that its tools know."""
 
-UNSEEN_CATEGORIES = {"Music": ("name", ("drum", "radio", "harp")), "Winter": ("item", ("sled", "ski", "coat"))}
-"""Category -> (parameter, tools); nothing of them is in training."""
+UNSEEN_CATEGORIES = {"Sport": "name", "Art": "color"}
+"""The same for categories of which nothing is in training. Colors are met there only as values, never as arguments."""
 
-OPENINGS = ("What is {}?", "Tell me {}.", "Find {}.", "Please give me {}.", "I need {}.", "Show {}.")
+OPENINGS = ("What is {}?", "Tell me {}.", "Please find {}.", "Please give {}.", "I need {}.", "Show me {}.")
 """Ways of asking; `{}` is what is asked for."""
 
 SYSTEM = "Use the APIs."

@@ -99,7 +99,7 @@ def _candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api
         for a, b in pairs
         for f in a.apis
         for g in b.apis
-        if lexicon.LINKS.get(f.field) == g.entity and not g.counts
+        if lexicon.LINKS.get(f.field) == g.kind and not g.counts
     ]
 
 
@@ -110,7 +110,7 @@ def _plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tupl
         if group == "G3" and calls:
             entity = str(catalogue.tables[apis[0].tool, apis[0].field][calls[0][1]])
         else:
-            pool = lexicon.POOLS[api.entity]
+            pool = lexicon.POOLS[api.kind]
             entity = pool[int(rng.integers(len(pool)))]
         calls.append((api.name, entity, int(rng.integers(2, 10)) if api.counts else 0))
     return tuple(calls)
@@ -119,12 +119,17 @@ def _plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tupl
 def _wording(group: str, apis: tuple[Api, ...], plan: Instruction) -> str:
     asked = [_phrase(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
     if group == "G3":
-        return f"{asked[0]} and its {apis[1].field} at {apis[1].tool}"
+        return f"{asked[0]} and its {apis[1].field} at {_spoken(apis[1].tool)}"
     return " and ".join(asked)
 
 
 def _phrase(api: Api, entity: str, count: int) -> str:
-    return f"the {api.field} of {f'{count} ' if count else ''}{entity} at {api.tool}"
+    number = f"{count} " if count else ""
+    return f'the {api.field} of {number}"{entity}" at {_spoken(api.tool)}'
+
+
+def _spoken(tool: str) -> str:
+    return tool
 
 
 def _offer(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]) -> tuple[Api, ...]:
@@ -152,6 +157,6 @@ def _query(
         arguments = {p.name: value for p, value in zip(api.parameters, given, strict=True)}
         gold.append((api.name, arguments, call(catalogue, api, arguments)))
     values = [json.loads(seen)["response"] for _, _, seen in gold]
-    answer = f"It is {' and '.join(values)}."
+    answer = " and ".join(values)
     functions = (*(function_schema(api) for api in offered), finish_function())
     return WorldQuery(query_id, subset, text, lexicon.SYSTEM, functions, tuple(gold), answer, offered, instruction)

@@ -10,8 +10,8 @@ from sweeper.toolworld.catalogue import Api
 def describe(api: Api) -> str:
     """One sentence on what an API does."""
     if api.counts:
-        return f"The {api.field} of a number of one {api.entity}."
-    return f"The {api.field} of one {api.entity}."
+        return f"The {api.field} of a number of one {api.kind}."
+    return f"The {api.field} of one {api.kind}."
 
 
 def function_schema(api: Api) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def finish_function() -> dict[str, Any]:
     """ToolBench's `Finish`, word for word."""
     return {
         "name": "Finish",
-        "description": "If you think you get the result which can answer the task, call this function to give the final "
-        "answer. Or, if you think you can't handle the task from this status, call this function to restart. Remember: "
-        "you should ALWAYS call this function at the end of your try, and the final answer is the ONLY part that will "
-        "be showed to user, so final answer should contain enough information.",
+        "description": "If you think you get the result which can answer the task, call this function to give the "
+        "final answer. Or, if you think you can't handle the task from this status, call this function to restart. "
+        "Remember: you should ALWAYS call this function at the end of your try, and the final answer is the ONLY part "
+        "that will be showed to user, so final answer should contain enough information.",
         "parameters": {
             "type": "object",
             "properties": {

@@ -12,9 +12,6 @@ from sweeper.toolworld.queries import Instruction, WorldQuery, draw_queries
 FIRST_ID = {"train": 1, "validation": 1_000_001, "test": 2_000_001}
 """Ids say the split, and do not move with the other splits' sizes."""
 
-WORLD_VERSION = 1
-"""Raised whenever the same settings give another world."""
-
 CATALOGUE_STREAM, TEST_STREAM, VALIDATION_STREAM, TRAIN_STREAM = range(4)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,13 +46,18 @@ class Tracker:
 
     @contextlib.contextmanager
     def trial(self, planned: Any) -> Iterator[TrialTrack]:
-        """A run for one trial. A tracker that cannot start or write is reported, and never fails the trial."""
-        run = self._start(planned) if self.kind == "wandb" else None
+        """A run for one trial. A tracker that cannot start is named on stderr, and never fails the trial."""
+        run = None
+        if self.kind == "wandb":
+            try:
+                run = self._start(planned)
+            except Exception as error:  # a mirror must not cost a training run
+                print(f"W&B: trial {planned.fingerprint} is not tracked: {error}", file=sys.stderr)
         try:
             yield TrialTrack(run)
         finally:
             if run is not None:
-                run.finish(quiet=True)
+                run.finish()
 
     def _start(self, planned: Any) -> Any:
         import wandb

@@ -1,0 +1,36 @@
+"""A study's tables -> its report, and the report -> files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.report.html import render_html
+from sweeper.report.model import build_report, to_json
+from sweeper.store import write_bytes
+
+if TYPE_CHECKING:
+    from sweeper.study import StudyTables
+
+
+def report_study(tables: StudyTables) -> dict[str, Any]:
+    """The report of a study as read from the store."""
+    import pandas as pd
+
+    sweep = tables.plan.sweep
+    # `dtype=object`: whole numbers and None stay what they are in the report's own trials.
+    rows = [row | {"val_loss": row["metrics"].get("val_loss")} for row in tables.trials]
+    info = {
+        "name": sweep.name,
+        "question": sweep.question,
+        "miniature": sweep.miniature,
+        "axes": list(sweep.axes),
+        "manifest": tables.manifest,
+    }
+    return build_report(info, sweep.claims, pd.DataFrame(rows, dtype=object), tables.outcomes, tables.histories)
+
+
+def write(document: dict[str, Any], *, html: Path, json: Path) -> None:
+    """Write both renderings, each atomically."""
+    write_bytes(json, (to_json(document) + "\n").encode())
+    write_bytes(html, render_html(document).encode())

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pandas as pd
+import pytest
+from report_tables import CLAIMS, INFO, document, tables
+
+from sweeper.report import build_report, render_html
+from sweeper.report.plots import figures, short_count
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+ATTACK = "Traceback\nValueError: </script><script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every element closed in order; texts and scripts kept."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.scripts: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.attributes += attrs
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    return document()
+
+
+@pytest.fixture(scope="module")
+def html(report: dict[str, Any]) -> str:
+    return render_html(report)
+
+
+def test_page_parses_and_says_what_the_document_says(report: dict[str, Any], html: str) -> None:
+    page = Page(html)
+    assert page.open == []
+    for claim in report["claims"]:
+        assert claim["sentence"] in page.text and claim["text"] in page.text and claim["verdict"] in page.text
+    assert report["study"]["question"] in page.text and report["study"]["caveat"] in page.text
+    for trial in report["trials"]:
+        assert trial["fingerprint"][:8] in page.text
+    for arm in report["arms"]:
+        assert f"{100 * arm['pass_rate']:.1f}" in page.text
+
+
+def test_untrusted_text_is_escaped_everywhere(html: str) -> None:
+    trials, outcomes, histories = tables()
+    trials["failure"] = trials["failure"].astype(object)
+    trials.loc[0, ["status", "failure"]] = ["FAILED", ATTACK]
+    trials["model"] = trials["model"].replace("opt-tiny-96", "<script>alert(2)</script>")
+    outcomes["subset"] = outcomes["subset"].replace("G1_tool", "</script><script>alert(3)</script>")
+    info = INFO | {"question": "<img src=x onerror=alert(4)>", "manifest": {"<b>": "</dl>"}}
+    attacked = render_html(
+        build_report(info, CLAIMS, trials, outcomes[outcomes["fingerprint"] != trials.loc[0, "fingerprint"]], histories)
+    )
+    page = Page(attacked)
+    assert page.open == [] and len(page.scripts) == len(Page(html).scripts)
+    assert "alert(1)" in page.text and "<img src=x" in page.text
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert "</script><script>alert(3)" in json.dumps(json.loads(page.scripts[0]))
+
+
+def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
+    page = Page(html)
+    for name, value in page.attributes:
+        if name in ("src", "href", "data", "srcset", "action"):
+            assert value is not None and value.startswith("#"), (name, value)
+    styles = re.findall(r"<style>(.*?)</style>", html, re.S)
+    assert len(styles) == 1 and "url(" not in styles[0] and "@import" not in styles[0]
+    assert "default-src 'none'" in html
+
+
+def test_figures_draw_every_seed_and_every_trial(report: dict[str, Any]) -> None:
+    made = figures(report)
+    assert set(made) == {"size", "epochs_pass_rate", "epochs_val_loss", "subsets", "learning"}
+    size = made["size"]
+    assert [t.name for t in size.data if t.showlegend is not False] == ["1 epoch", "3 epochs"]
+    drawn = sorted(y for t in size.data if t.showlegend is False for y in t.y)
+    assert drawn == sorted(trial["metrics"]["pass_rate"] for trial in report["trials"])
+    assert size.layout.xaxis.type == "log"
+    assert len(made["learning"].data) == 2 * 12 and len(made["subsets"].data) == 6
+    assert [list(t.x) for t in made["epochs_val_loss"].data if t.mode == "lines"] == [[1, 3]] * 3
+
+
+def test_page_of_a_study_that_has_not_run() -> None:
+    trials, _, _ = tables()
+    empty = trials.assign(status="PENDING", pass_rate=float("nan"), val_loss=float("nan"))
+    page = Page(render_html(build_report(INFO | {"manifest": {}}, [], empty, pd.DataFrame(), {})))
+    assert "Partial" in page.text and "no claim" in page.text and "12 PENDING" in page.text
+
+
+def test_counts_are_short() -> None:
+    assert [short_count(n) for n in (45_344, 350e6, 1.3e9, 12, None)] == ["45.3 k", "350 M", "1.3 B", "12", "–"]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statistics_tables import rows, study
+
+from sweeper.statistics import Pairing, clopper_pearson, match_runs, paired_difference, pass_matrix
+from sweeper.statistics.paired import two_way_error, two_way_interval
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_runs_are_matched_over_seed_and_the_other_axes_nan_included() -> None:
+    trials, _ = study({("small", 1): 0.5, ("small", 3): 0.5, ("large", 1): 0.5, ("large", 3): 0.5}, seeds=2)
+    found = match_runs(trials[trials["fingerprint"] != "large-3-1"], "model", "large", "small")
+    assert set(found.pairs) == {
+        (0, "large-1-0", "small-1-0"),
+        (1, "large-1-1", "small-1-1"),
+        (0, "large-3-0", "small-3-0"),
+    }
+    assert found.alone == 1
+
+
+def test_one_seed_is_the_paired_t_interval() -> None:
+    """Against SciPy's one-sample t test on the per-query differences."""
+    differences = generator().choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=(300, 1))
+    interval, method = two_way_interval(differences, alpha=0.1, rng=generator(), draws=8000)
+    reference = stats.ttest_1samp(differences[:, 0], 0).confidence_interval(0.9)
+    assert (interval.low, interval.high) == pytest.approx(tuple(reference), abs=0.002)
+    assert "one seed" in method
+
+
+def test_error_of_pure_margins_has_a_closed_form() -> None:
+    """Differences that depend on the seed alone: the standard error is the seeds' own, with S - 1 freedoms."""
+    by_seed = np.array([0.1, 0.3, 0.2])
+    error, freedom = two_way_error(np.tile(by_seed, (50, 1)), rng=generator(), draws=20000)
+    assert error == pytest.approx(by_seed.std(ddof=1) / math.sqrt(3), rel=0.03)
+    assert freedom == pytest.approx(2)
+
+
+def test_intersection_of_queries_and_its_counts() -> None:
+    trials, _ = study({("small", 1): 0.5, ("large", 1): 0.5}, seeds=1)
+    first = rows("large-1-0", [1, 1, np.nan, 1, 0])
+    second = rows("small-1-0", [0, 1, 1, 0, 0, 1])
+    matrix = pass_matrix(trials, pd.concat([first, second]))
+    found = paired_difference(matrix, match_runs(trials, "model", "large", "small"), alpha=0.05, rng=generator())
+    assert found.n_queries == 4 and found.estimate == pytest.approx(0.5)
+    assert (found.excluded.queries, found.excluded.outcomes) == (2, 2)
+    assert (found.n_seeds, found.n_runs, found.n) == (1, 1, 4)
+
+
+def test_nothing_to_pair_is_nan() -> None:
+    trials, outcomes = study({("small", 1): 0.5, ("large", 1): 0.5}, queries=4)
+    matrix = pass_matrix(trials, outcomes)
+    for pairing in (Pairing((), 2), Pairing(((0, "small-1-0", "gone"),), 0)):
+        found = paired_difference(matrix, pairing, alpha=0.05, rng=generator())
+        assert math.isnan(found.estimate) and math.isnan(found.low) and found.excluded.runs == 2
+    apart = pd.concat([rows("small-1-0", [1, np.nan]), rows("large-1-0", [np.nan, 1])])
+    pairing = Pairing(((0, "small-1-0", "large-1-0"),), 0)
+    found = paired_difference(pass_matrix(trials, apart), pairing, alpha=0.05, rng=generator())
+    assert math.isnan(found.estimate) and found.excluded.queries == 2
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_all_alike_claims_no_certainty(seeds: int) -> None:
+    """No discordant query among 120: the bound is Clopper-Pearson's on 0 of 120, about 3.7 / 120."""
+    interval, _ = two_way_interval(np.zeros((120, seeds)), alpha=0.05, rng=generator())
+    assert interval.high == pytest.approx(1 - 0.025 ** (1 / 120)) and interval.low == -interval.high
+    all_better, _ = two_way_interval(np.ones((5, seeds)), alpha=0.05, rng=generator())
+    assert all_better.low < 0 < all_better.high == 1.0, "five queries decide nothing"
+
+
+def test_one_query_survives() -> None:
+    interval, _ = two_way_interval(np.array([[1.0]]), alpha=0.05, rng=generator())
+    assert interval.low == -clopper_pearson(0, 1, 0.05).high and interval.high == 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**31))
+def test_contains_the_estimate_and_mirrors_when_the_arms_are_swapped(queries: int, seeds: int, seed: int) -> None:
+    differences = np.random.default_rng(seed).integers(-1, 2, (queries, seeds)).astype(float)
+    there, _ = two_way_interval(differences, alpha=0.05, rng=generator(), draws=200)
+    back, _ = two_way_interval(-differences, alpha=0.05, rng=generator(), draws=200)
+    assert -1 <= there.low <= differences.mean() <= there.high <= 1
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.0), (2, 0.1), (3, 0.1), (5, 0.2)])
+def test_interval_covers_the_known_truth(seeds: int, spread: float) -> None:
+    """Probit model: query difficulty sd 1, an effect of 0.3, a normal shift of each arm at each seed."""
+    rng = np.random.default_rng(1)
+    scale = math.sqrt(2 + spread**2)
+    truth, studies, covered = stats.norm.cdf(0.3 / scale) - 0.5, 200, 0
+    for _ in range(studies):
+        difficulty = rng.normal(0, 1, (80, 1))
+        arms = [effect + difficulty + rng.normal(0, spread, (1, seeds)) for effect in (0.3, 0.0)]
+        passed = [rng.random(arm.shape) < stats.norm.cdf(arm) for arm in arms]
+        interval, _ = two_way_interval(passed[0] * 1.0 - passed[1], alpha=0.05, rng=rng, draws=300)
+        covered += interval.low <= truth <= interval.high
+    assert covered / studies > 0.95 - 3 * math.sqrt(0.95 * 0.05 / studies)
+    assert covered < studies, "an interval that never misses is too wide to be of use"
