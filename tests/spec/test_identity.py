@@ -23,7 +23,7 @@ def with_(**fields: Any) -> Recipe:
 
 
 def test_where_and_how_a_trial_runs_is_no_part_of_it() -> None:
-    split = with_(per_device_train_batch_size=4, gradient_accumulation_steps=4)
+    split = with_(per_device_train_batch_size=4, gradient_accumulation_steps=2)
     assert split.effective_batch_size == RECIPE.effective_batch_size
     assert identity(split) == identity()
     assert identity(with_(dataloader_num_workers=4, dataloader_pin_memory=True)) == identity()
@@ -36,7 +36,7 @@ def test_where_and_how_a_trial_runs_is_no_part_of_it() -> None:
         {"learning_rate": 1e-3},
         {"num_train_epochs": 2},
         {"max_grad_norm": None},
-        {"per_device_train_batch_size": 8},
+        {"per_device_train_batch_size": 4},
         {"warmup_steps": 1},
         {"weight_decay": 0.0},
         {"lr_scheduler_type": "cosine"},

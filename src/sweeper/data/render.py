@@ -35,6 +35,11 @@ def signature(function: dict[str, Any]) -> str:
     return f"{function.get('name')}({listed})"
 
 
+def user_text(query: str) -> str:
+    """ToolBench's user message of a query."""
+    return f"\n{query}\nBegin!\n"
+
+
 def segments(turns: Iterable[tuple[str, str]]) -> list[Segment]:
     """Segments of (role, content) turns. An assistant's content is one of its own, after the role's."""
     found = []
@@ -58,13 +63,13 @@ def conversation_segments(conversation: Conversation, api_format: str) -> list[S
 def prompt_ids(
     tokenizer: Any,
     system: str,
-    user: str,
+    query: str,
     functions: Sequence[dict[str, Any]],
     api_format: str,
     turns: Sequence[tuple[str, str]],
 ) -> list[int]:
-    """Token ids up to where the model is to answer: system and user message, the turns so far, `Assistant:`."""
-    opening = [("system", system_text(system, functions, api_format)), ("user", user)]
+    """Token ids up to where the model is to answer: system message, query, the turns so far, `Assistant:`."""
+    opening = [("system", system_text(system, functions, api_format)), ("user", user_text(query))]
     parts = [*segments([*opening, *turns]), Segment("Assistant:", False)]
     ids = [tokenizer.bos_token_id]
     for part, encoded in zip(parts, encode_texts(tokenizer, [part.text for part in parts]), strict=True):

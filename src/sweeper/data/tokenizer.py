@@ -16,6 +16,7 @@ FORMAT_PHRASES = (
     "User: ",
     "Assistant:",
     "Function: ",
+    "\nBegin!\n",
     "\nAPIs:",
     "\nThought: ",
     "\nAction: ",
@@ -38,7 +39,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            # A word is the same token after a space, a quote or an underscore: copying it is then one step.
+            pre_tokenizers.Split(Regex(r"\d|[^\W\d_]+|[\W_]+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

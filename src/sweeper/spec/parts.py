@@ -49,7 +49,7 @@ class Recipe(Part):
     dataloader_pin_memory: bool = False
     """Page-locked host memory. Not part of a trial's identity."""
     divergence_ratio: FiniteFloat = Field(default=2.0, gt=1)
-    """A trial is DIVERGED when its mean loss over ten logged steps exceeds this multiple of its first ten's mean."""
+    """A trial is DIVERGED when its mean loss over ten logged steps exceeds this multiple of the first logged loss."""
 
     @property
     def effective_batch_size(self) -> int:

@@ -70,8 +70,9 @@ def finished(trial: PlannedTrial, plan: Plan, store: Store) -> bool:
 
 def _prepare_data(plan: Plan, store: Store, display: ProgressDisplay) -> None:
     """Once per sweep, before any worker starts: every trial then memory-maps the same files."""
-    for model in plan.sweep.models.values():
-        display.say(data.describe(data.prepare(plan.sweep.data, model, store.root)))
+    prepared = [data.prepare(plan.sweep.data, model, store.root) for model in plan.sweep.models.values()]
+    for line in dict.fromkeys(data.describe(each) for each in prepared):
+        display.say(line)
 
 
 def _backend(name: Backend, address: str | None) -> RunTrials:

@@ -58,7 +58,7 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     from sweeper.quiet import quiet_libraries
     from sweeper.trial import arguments
     from sweeper.trial.applied import applied_by, asked_of, check_applied
-    from sweeper.trial.watch import newest_whole_checkpoint
+    from sweeper.trial.watch import newest_whole_checkpoint, restore
 
     quiet_libraries()
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
@@ -71,6 +71,8 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     config = arguments.sft_config(spec.recipe, spec.seed, steps, checkpoints, cuda=torch.cuda.is_available())
     trainer, applied_watch, divergence = _trainer(spec, model, tokenizer, config, rows, validation, tell)
     checkpoint = newest_whole_checkpoint(checkpoints)
+    if checkpoint:
+        restore(applied_watch, checkpoint)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
@@ -129,7 +131,7 @@ def _trainer(
         args=config,
         train_dataset=rows.select_columns(["input_ids", "labels"]),
         processing_class=tokenizer,
-        callbacks=[applied, divergence, watch.CheckpointMark(), watch.LiveReport(tell)],
+        callbacks=[applied, divergence, watch.CheckpointMark(applied), watch.LiveReport(tell)],
     )
     trainer.remove_callback(PrinterCallback)
     held_out = validation.select_columns(["input_ids", "labels"])

@@ -11,20 +11,21 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.spec import Recipe
+from sweeper.store import read_json, write_json
 
 WINDOW = 10
 """Logged steps over which the loss is averaged before a trial is called diverged."""
 COMPLETE_MARK = "sweeper-complete"
 """File written into a checkpoint once all of it is on disk."""
+READ_BACK = ("peak_learning_rate", "largest_norm_after_clipping", "norms_read")
+"""What AppliedWatch has seen, kept over an interruption."""
 
 
 def diverged(losses: list[float], ratio: float) -> bool:
-    """Whether a loss blew up: not finite, or its last ten's mean above `ratio` x its first ten's mean."""
+    """Whether a loss blew up: not finite, or its last ten's mean above `ratio` x the first logged loss."""
     if any(not math.isfinite(loss) for loss in losses):
         return True
-    if len(losses) < 2 * WINDOW:
-        return False
-    return sum(losses[-WINDOW:]) > ratio * sum(losses[:WINDOW])
+    return len(losses) > WINDOW and sum(losses[-WINDOW:]) > ratio * WINDOW * losses[0]
 
 
 class DivergenceWatch(TrainerCallback):
@@ -37,6 +38,7 @@ class DivergenceWatch(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
+        """Look at the history after every logged step."""
         losses = [row["loss"] for row in state.log_history if "loss" in row]
         if diverged(losses, self.ratio):
             self.diverged = True
@@ -56,6 +58,7 @@ class AppliedWatch(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Called after clipping, before the optimiser's step."""
         groups = kwargs["optimizer"].param_groups
         self.peak_learning_rate = max(self.peak_learning_rate, *(float(group["lr"]) for group in groups))
         # A norm costs a pass over all gradients: the first steps, where clipping bites, then every tenth.
@@ -69,10 +72,24 @@ class AppliedWatch(TrainerCallback):
 
 
 class CheckpointMark(TrainerCallback):
-    """Marks a checkpoint as whole, so that one cut off by a kill is never resumed from."""
+    """Marks a checkpoint as whole, so that one cut off by a kill is never resumed from.
+
+    The mark holds what was read back so far: a resumed run did not see its own warm-up.
+    """
+
+    def __init__(self, applied: AppliedWatch) -> None:
+        self.applied = applied
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE_MARK).touch()
+        """Called by the Trainer once all of the checkpoint is on disk."""
+        mark = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE_MARK
+        write_json(mark, {name: getattr(self.applied, name) for name in READ_BACK})
+
+
+def restore(applied: AppliedWatch, checkpoint: Path) -> None:
+    """Take up what an interrupted run had read back."""
+    for name, value in read_json(checkpoint / COMPLETE_MARK).items():
+        setattr(applied, name, value)
 
 
 class LiveReport(TrainerCallback):
@@ -82,6 +99,7 @@ class LiveReport(TrainerCallback):
         self.tell = tell
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Pass on what was just logged."""
         logs = kwargs.get("logs") or {}
         known = {key: float(logs[key]) for key in ("loss", "val_loss", "grad_norm", "learning_rate") if key in logs}
         self.tell({"step": float(state.global_step), "steps": float(state.max_steps), **known})
@@ -96,6 +114,7 @@ class ValidationAtEpochEnd(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Measure once an epoch is through."""
         self.log({"val_loss": self.measure()})
 
 

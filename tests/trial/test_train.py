@@ -1,0 +1,198 @@
+"""One trial without Ray: what is asked is applied, the same trial gives the same history, and an end is a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweeper import data
+from sweeper.spec import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, find_sweep, load_sweep
+from sweeper.store import Store
+from sweeper.trial import TrialRecord, train_trial
+from sweeper.trial.applied import mismatches
+from sweeper.trial.watch import diverged
+
+CONFIG = {
+    "hidden_size": 16,
+    "word_embed_proj_dim": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "ffn_dim": 32,
+    "max_position_embeddings": 300,
+    "dropout": 0.1,
+}
+MODEL = ModelSpec(name="tiny", config=CONFIG)
+DATA = DataSpec(
+    name="w",
+    source="toolworld",
+    toolworld={"train_queries": 60, "validation_queries": 8, "test_queries_per_subset": 2},
+    api_format="signature",
+    fold_steps=True,
+    max_length=300,
+    vocab_size=320,
+)
+RECIPE = load_sweep(find_sweep("quickstart")).recipe.model_copy(update={"warmup_steps": 3, "num_train_epochs": 2.0})
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> data.Prepared:
+    return data.prepare(DATA, MODEL, tmp_path_factory.mktemp("store"))
+
+
+def train(
+    prepared: data.Prepared,
+    root: Path,
+    tell: Callable[[dict[str, float]], None] = lambda progress: None,
+    model: ModelSpec = MODEL,
+    **recipe: Any,
+) -> TrialRecord:
+    spec = TrialSpec(
+        model=model,
+        data=DATA,
+        recipe=Recipe.model_validate(RECIPE.model_dump() | recipe),
+        seed=3,
+        runtime=Runtime(),
+    )
+    return train_trial(spec, "f", lambda: prepared, Store(root), tell)
+
+
+def history(root: Path) -> pd.DataFrame:
+    return pd.read_parquet(Store(root).trial("f") / "history.parquet")
+
+
+def test_asked_is_applied_and_recorded(prepared: data.Prepared, tmp_path: Path) -> None:
+    record = train(prepared, tmp_path, gradient_accumulation_steps=2)
+    assert record.status == "COMPLETE", record.failure
+    assert mismatches(record.asked, record.applied) == []
+    assert record.applied["effective_batch_size"] == 16
+    assert record.applied["optimizer_steps"] == 2 * 4
+    assert record.applied["examples_seen"] == 120
+    assert record.applied["max_grad_norm"] == 0.3
+    assert record.metrics["tokens"] == 2 * prepared.manifest["tokens"]["train"]
+    directory = Store(tmp_path).trial("f")
+    assert (directory / "model" / "model.safetensors").exists()
+    assert not (directory / "checkpoints").exists()
+    rows = history(tmp_path)
+    assert rows["step"].is_monotonic_increasing
+    assert rows["val_loss"].notna().sum() == 2, "one at the end of each epoch"
+    assert rows["grad_norm"].max() > 0.3, "norms are recorded before clipping"
+
+
+def test_clipping_off_is_applied_as_off(prepared: data.Prepared, tmp_path: Path) -> None:
+    record = train(prepared, tmp_path, max_grad_norm=None, num_train_epochs=1)
+    assert record.status == "COMPLETE", record.failure
+    assert record.applied["max_grad_norm"] is None
+
+
+def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(prepared, tmp_path / name)
+    pd.testing.assert_frame_equal(history(tmp_path / "a"), history(tmp_path / "b"))
+
+
+def test_an_interrupted_trial_goes_on_to_the_same_end(prepared: data.Prepared, tmp_path: Path) -> None:
+    whole = train(prepared, tmp_path / "whole")
+
+    def interrupt(progress: dict[str, float]) -> None:
+        if progress["step"] >= 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, tmp_path / "cut", interrupt)
+    directory = Store(tmp_path / "cut").trial("f")
+    assert not (directory / "record.json").exists()
+    newest = max((directory / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    broken = directory / "checkpoints" / "checkpoint-999"
+    broken.mkdir()  # what a kill in the middle of writing leaves
+    resumed = train(prepared, tmp_path / "cut")
+    assert resumed.status == "COMPLETE", resumed.failure
+    assert resumed.resumed_from_step == int(newest.name.split("-")[1]) > 0
+    assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
+    pd.testing.assert_frame_equal(history(tmp_path / "cut"), history(tmp_path / "whole"))
+
+
+def test_a_finished_trial_is_not_trained_again(prepared: data.Prepared, tmp_path: Path) -> None:
+    first = train(prepared, tmp_path)
+    told: list[dict[str, float]] = []
+    assert train(prepared, tmp_path, told.append) == first
+    assert told == []
+
+
+def test_a_trial_that_raises_is_a_row_and_is_tried_again(prepared: data.Prepared, tmp_path: Path) -> None:
+    def fail(progress: dict[str, float]) -> None:
+        raise ZeroDivisionError("planted")
+
+    record = train(prepared, tmp_path, fail)
+    assert record.status == "FAILED"
+    assert record.failure is not None
+    assert (record.failure.kind, "planted" in record.failure.traceback) == ("bug", True)
+    assert train(prepared, tmp_path).status == "COMPLETE"
+
+
+def test_a_warm_up_longer_than_the_run_fails(prepared: data.Prepared, tmp_path: Path) -> None:
+    record = train(prepared, tmp_path, warmup_steps=1000)
+    assert record.status == "FAILED"
+    assert record.failure is not None
+    assert "warm-up is longer" in record.failure.message
+
+
+def test_rows_longer_than_the_models_positions_fail(prepared: data.Prepared, tmp_path: Path) -> None:
+    short = ModelSpec(name="short", config=CONFIG | {"max_position_embeddings": 20})
+    record = train(prepared, tmp_path, model=short)
+    assert record.failure is not None
+    assert "20 positions" in record.failure.message
+    assert record.failure.kind == "bad-input"
+
+
+def test_a_run_that_blows_up_is_diverged(prepared: data.Prepared, tmp_path: Path) -> None:
+    record = train(prepared, tmp_path, learning_rate=50.0, max_grad_norm=None, num_train_epochs=6, warmup_steps=1)
+    assert record.status == "DIVERGED"
+    assert (Store(tmp_path).trial("f") / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([2.0] * 30, False),
+        ([2.0] + [4.1] * 10, True),
+        ([2.0] + [3.9] * 10, False),
+        ([2.0] * 10 + [4.1] * 9, False),
+        ([2.0, float("nan")], True),
+        ([float("inf")], True),
+        ([1.0] + [9.0] * 9, False),
+        ([], False),
+    ],
+)
+def test_divergence(losses: list[float], expected: bool) -> None:
+    assert diverged(losses, 2.0) is expected
+
+
+def test_every_difference_is_named() -> None:
+    assert mismatches({"a": 1.0, "b": None, "c": "x"}, {"a": 1.0 + 1e-9, "b": None, "c": "x"}) == []
+    assert len(mismatches({"a": 1.0, "b": None, "c": "x"}, {"a": 1.1, "b": 0.3, "c": "y"})) == 3
+
+
+def test_the_lean_trainer_has_trls_loss_and_gradients(prepared: data.Prepared, tmp_path: Path) -> None:
+    from trl import SFTTrainer
+
+    from sweeper.models import build
+    from sweeper.trial.arguments import sft_config
+    from sweeper.trial.trainer import LeanSFTTrainer
+
+    rows = prepared.load("train").select_columns(["input_ids", "labels"])
+    tokenizer = prepared.tokenizer()
+    no_dropout = ModelSpec(name="tiny", config=CONFIG | {"dropout": 0.0})
+    results = []
+    for kind in (SFTTrainer, LeanSFTTrainer):
+        model = build(no_dropout, tokenizer, 0)
+        config = sft_config(RECIPE, 0, 10, tmp_path / kind.__name__, cuda=False)
+        trainer = kind(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+        batch = trainer.data_collator([rows[i] for i in range(8)])
+        loss = trainer.compute_loss(model, batch, num_items_in_batch=(batch["labels"] != -100).sum())
+        loss.backward()
+        results.append((loss.item(), float(model.model.decoder.embed_tokens.weight.grad.norm())))
+    assert results[1] == pytest.approx(results[0], rel=1e-4)
