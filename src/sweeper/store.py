@@ -32,6 +32,7 @@ class Store:
         return cls(root)
 
     def trial(self, fingerprint: str) -> Path:
+        """Folder of a trial."""
         return self.root / "trials" / fingerprint
 
     def record(self, fingerprint: str) -> Path:
@@ -39,9 +40,11 @@ class Store:
         return self.trial(fingerprint) / "record.json"
 
     def evaluation(self, fingerprint: str, suite: str) -> Path:
+        """Folder of a trial's evaluation on a suite."""
         return self.trial(fingerprint) / "evaluation" / suite
 
     def study(self, name: str) -> Path:
+        """Folder of a sweep as run."""
         return self.root / "studies" / name
 
 

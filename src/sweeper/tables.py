@@ -37,7 +37,7 @@ def plan_table(plan: Plan) -> RenderableType:
         table.add_row(
             row["fingerprint"] or "unknown", *values, size, row["engine"], f"{row['cpus']:g}", f"{row['gpus']:g}"
         )
-    lines = [Text(plan.sweep.question, style="bold"), table, Text(f"{len(plan.trials)} trials")]
+    lines: list[RenderableType] = [Text(plan.sweep.question, style="bold"), table, Text(f"{len(plan.trials)} trials")]
     lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
     return Group(*lines)
 
@@ -90,7 +90,7 @@ def inspect_table(found: dict[str, Any]) -> RenderableType:
         quantiles = found[name]
         table.add_row(name.replace("_", " "), *(_number(quantiles.get(key), ",.0f") for key in ("p50", "p90", "max")))
     dropped = ", ".join(f"{count} {reason}" for reason, count in found["dropped"].items()) or "none"
-    lines = [
+    lines: list[RenderableType] = [
         Text(f"{found['examples']} examples kept, {found['truncated']} truncated; dropped: {dropped}"),
         table,
         *(Text(f"problem: {problem}", style="yellow") for problem in found.get("problems", [])),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeper import toolworld
 from sweeper.data import fingerprint, inspect, prepare, prompt_ids, train_tokenizer
 from sweeper.data.conversations import Conversation, Counts, Turn
 from sweeper.data.encode import IGNORED, encode, fold
@@ -18,7 +19,6 @@ from sweeper.data.render import conversation_segments
 from sweeper.data.source import read_split
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, ModelSpec
-from sweeper import toolworld
 from sweeper.toolworld import WorldConfig, build_world, export
 
 MODEL = ModelSpec(name="tiny", config={"hidden_size": 8})

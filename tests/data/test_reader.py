@@ -59,7 +59,7 @@ def test_exported_world_reads_as_the_world_in_memory(tmp_path: Path) -> None:
 
 def test_bad_files_are_named_and_counted(tmp_path: Path) -> None:
     world = build_world(SMALL)
-    name, document = next(training_answers(world, "train"))
+    _, document = next(training_answers(world, "train"))
     good = json.dumps(document)
     (tmp_path / "a_good.json").write_text(good)
     (tmp_path / "b_cut.json").write_text(good[: len(good) // 2])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.spec import ModelSpec, Recipe, fingerprint, find_sweep, load_sweep
+from sweeper.spec import ModelSpec, Recipe, find_sweep, fingerprint, load_sweep
 
 RECIPE = load_sweep(find_sweep("quickstart")).recipe
 MODEL = ModelSpec(name="a", config={"hidden_size": 8})

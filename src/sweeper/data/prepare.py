@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ def _build(data: DataSpec, model: ModelSpec, identity: str, directory: Path) -> 
         }
         write_json(temporary / "manifest.json", manifest)
         shutil.rmtree(directory, ignore_errors=True)
-        os.replace(temporary, directory)
+        temporary.replace(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

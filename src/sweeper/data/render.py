@@ -1,4 +1,4 @@
-"""Conversation -> text segments -> token ids. Training and evaluation share these functions and nothing else renders."""
+"""Conversation -> text segments -> token ids. The one renderer, for training and evaluation alike."""
 
 from __future__ import annotations
 

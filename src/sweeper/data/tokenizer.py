@@ -33,7 +33,7 @@ FORMAT_PHRASES = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """A byte-level BPE of at most `vocab_size` tokens, digits one by one, as a transformers tokeniser. Deterministic."""
+    """A byte-level BPE of at most `vocab_size` tokens, digits one by one. Deterministic."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -56,9 +56,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in FORMAT_PHRASES])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
+        pad_token="<pad>",  # noqa: S106
+        bos_token="<s>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
         clean_up_tokenization_spaces=False,
     )
 

@@ -15,7 +15,7 @@ _ASKS_FOR_FORMAT = " Your output should follow this format:\nThought:\nAction\nA
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "function")
 
 
-class _WrongShape(ValueError):
+class _WrongShapeError(ValueError):
     """A document that is not a ToolBench answer; the message says where."""
 
 
@@ -60,7 +60,7 @@ def conversations_of(name: str, document: Any, counts: Counts) -> list[Conversat
         functions = tuple(_field(answer, "function", list, "answer_generation"))
         lists = _field(answer, "train_messages", list, "answer_generation")
         found = [_conversation(messages, query, functions, counts, i) for i, messages in enumerate(lists)]
-    except _WrongShape as error:
+    except _WrongShapeError as error:
         _bad_file(counts, name, str(error), "wrong-shape")
         return []
     counts.valid_queries += 1
@@ -72,12 +72,12 @@ def _conversation(
 ) -> Conversation | None:
     where = f"answer_generation.train_messages[{index}]"
     if not isinstance(messages, list):
-        raise _WrongShape(f"{where} is {type(messages).__name__}, not a list")
+        raise _WrongShapeError(f"{where} is {type(messages).__name__}, not a list")
     turns, thoughts, last = [], "", -1
     for k, message in enumerate(messages):
         role = _field(message, "role", str, f"{where}[{k}]")
         if role not in _ROLES:
-            raise _WrongShape(f"{where}[{k}].role is {role!r}")
+            raise _WrongShapeError(f"{where}[{k}].role is {role!r}")
         content = str(message.get("content") or "")
         call = message.get("function_call")
         if role != "assistant":
@@ -105,9 +105,9 @@ def with_format(system: str) -> str:
 
 def _field(value: Any, key: str, kind: type, where: str) -> Any:
     if not isinstance(value, dict):
-        raise _WrongShape(f"{where or 'the document'} is {type(value).__name__}, not an object")
+        raise _WrongShapeError(f"{where or 'the document'} is {type(value).__name__}, not an object")
     if not isinstance(value.get(key), kind):
-        raise _WrongShape(
+        raise _WrongShapeError(
             f"{where + '.' if where else ''}{key} is {type(value.get(key)).__name__}, not {kind.__name__}"
         )
     return value[key]

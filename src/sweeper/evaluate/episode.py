@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ Execute = Callable[[str, dict[str, Any]], str]
 
 @dataclass
 class Episode:
-    """State of one run. `turns` are (role, content) after the query; `calls` the executed (name, arguments, observation)."""
+    """State of one run. `turns`: (role, content) after the query; `calls`: executed (name, arguments, observation)."""
 
     query_id: str
     subset: str
@@ -37,40 +38,40 @@ class Episode:
         self.actions += 1
         action = parse_action(text)
         if action.name is None:
-            return self._observe('{"error": "no Action given", "response": ""}', max_steps)
-        if action.name != FINISH and action.name not in self.known_apis:
+            observation: str | None = _error("no Action given")
+        elif action.name != FINISH and action.name not in self.known_apis:
             self.hallucinated += 1
-            return self._observe(_error(f"No such function name: {action.name}"), max_steps)
-        self.valid_actions += 1
-        if action.arguments is None:
-            return self._observe('{"error": "Action Input is not a JSON object", "response": ""}', max_steps)
-        self.valid_inputs += 1
-        if action.name == FINISH:
-            return self._finish(action.arguments, max_steps)
-        observation = execute(action.name, action.arguments)
-        self.calls.append((action.name, action.arguments, observation))
-        self._observe(observation, max_steps)
+            observation = _error(f"No such function name: {action.name}")
+        else:
+            self.valid_actions += 1
+            observation = self._act(action.name, action.arguments, execute)
+        if observation is not None:
+            self.turns.append(("function", observation[:OBSERVATION_CHARACTERS]))
+            if self.actions >= max_steps:
+                self.ended = "steps"
 
     def overrun(self) -> None:
         """The conversation no longer fits the model's positions."""
         self.ended = "context"
 
-    def _finish(self, arguments: dict[str, Any], max_steps: int) -> None:
+    def _act(self, name: str, arguments: dict[str, Any] | None, execute: Execute) -> str | None:
+        """The observation of a well-named action; None where it ended the episode."""
+        if arguments is None:
+            return _error("Action Input is not a JSON object")
+        self.valid_inputs += 1
+        if name != FINISH:
+            observation = execute(name, arguments)
+            self.calls.append((name, arguments, observation))
+            return observation
         kind, answer = arguments.get("return_type"), arguments.get("final_answer")
         if kind == "give_up_and_restart":
             self.ended = "gave-up"
         elif kind == "give_answer" and isinstance(answer, str):
             self.final_answer, self.ended = answer, "answered"
         else:
-            self._observe('{"error": "Finish needs return_type and final_answer", "response": ""}', max_steps)
-
-    def _observe(self, observation: str, max_steps: int) -> None:
-        self.turns.append(("function", observation[:OBSERVATION_CHARACTERS]))
-        if self.actions >= max_steps:
-            self.ended = "steps"
+            return _error("Finish needs return_type and final_answer")
+        return None
 
 
 def _error(text: str) -> str:
-    import json
-
     return json.dumps({"error": text, "response": ""})

@@ -117,12 +117,12 @@ class _Library:
             raise ConfigError(
                 _place(path, node, keys), asked=".".join(map(str, keys)), found=f"{entry!r}, neither a name nor fields"
             )
-        fields = dict(entry)
+        own = dict(entry)
         base: dict[str, Any] = {}
-        if "extends" in fields:
-            base = plain(read_yaml(self.file(kind, str(fields.pop("extends")), _place(path, node, keys))))
+        if "extends" in own:
+            base = plain(read_yaml(self.file(kind, str(own.pop("extends")), _place(path, node, keys))))
         try:
-            return kind.model_validate(base | plain(fields))
+            return kind.model_validate(base | plain(own))
         except ValidationError as error:
             raise config_error(error, str(path), node, list(kind.model_fields), keys) from error
 

@@ -60,7 +60,7 @@ class TrialSpec(Part):
 
 
 def expand(sweep: Sweep) -> list[TrialSpec]:
-    """The Cartesian product of the axes, in the order written (last axis fastest). Raises pydantic's error on a bad value."""
+    """The product of the axes, in the order written (last fastest). Raises pydantic's error on a bad value."""
     trials = []
     for values in itertools.product(*sweep.axes.values()):
         cell = dict(zip(sweep.axes, values, strict=True))

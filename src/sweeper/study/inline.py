@@ -1,4 +1,4 @@
-"""The plan without Ray: one trial after the other in this process. For a debugger, a notebook, a machine without Ray."""
+"""The plan without Ray: one trial after the other in this process, for a debugger or a notebook."""
 
 from __future__ import annotations
 

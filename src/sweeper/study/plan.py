@@ -53,7 +53,7 @@ class Plan:
 
 
 def plan_sweep(sweep: Sweep) -> Plan:
-    """Resolve every trial's identity. What is missing (data, weights) becomes a problem in the plan, not an exception."""
+    """Resolve every trial's identity. What is missing (data, weights) becomes a problem, not an exception."""
     problems: list[str] = []
     content: dict[str, str | None] = {}
     weights: dict[str, str | None] = {}

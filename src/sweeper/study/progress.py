@@ -45,9 +45,8 @@ class ProgressDisplay:
         self._trials = {trial.fingerprint: trial for trial in plan.trials}
         self._work_left = {t.fingerprint: _work(t) for t in todo}
         self._started = time.monotonic()
-        self.say(
-            f"{plan.sweep.name}: {self._planned} trials, {self._reused} finished before, {len(todo)} to run, in {store.root}"
-        )
+        counts = f"{self._planned} trials, {self._reused} finished before, {len(todo)} to run"
+        self.say(f"{plan.sweep.name}: {counts}, in {store.root}")
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -70,9 +69,8 @@ class ProgressDisplay:
             if metrics.get(key) is not None
         ]
         why = f": {row['failure']}" if row.get("failure") else ""
-        self.say(
-            f"[{self._reused + self._done}/{self._planned}] {_arm(self._trials[fingerprint])}  {row['status']}  {'  '.join(numbers)}{why}"
-        )
+        count, arm = f"[{self._reused + self._done}/{self._planned}]", _arm(self._trials[fingerprint])
+        self.say(f"{count} {arm}  {row['status']}  {'  '.join(numbers)}{why}")
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")

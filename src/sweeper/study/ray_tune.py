@@ -118,7 +118,8 @@ def _raise_lost(results: Any, display: ProgressDisplay) -> None:
 def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
     """What the Ray dashboard shows: the arm and the seed."""
     planned = by_fingerprint[trial.config["fingerprint"]]
-    return f"{planned.spec.model.name}-epochs{planned.spec.recipe.num_train_epochs:g}-seed{planned.spec.seed}-{planned.fingerprint[:6]}"
+    epochs = planned.spec.recipe.num_train_epochs
+    return f"{planned.spec.model.name}-epochs{epochs:g}-seed{planned.spec.seed}-{planned.fingerprint[:6]}"
 
 
 def _callback(display: ProgressDisplay) -> Any:

@@ -24,7 +24,8 @@ class RunTrials(Protocol):
 
     def __call__(
         self, trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay
-    ) -> None: ...
+    ) -> None:
+        """Run the trials."""
 
 
 def run_study(

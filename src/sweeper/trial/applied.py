@@ -44,8 +44,8 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, exam
     return {
         "learning_rate": watch.peak_learning_rate,
         "max_grad_norm": None if args.max_grad_norm == 0 else norm,
-        "effective_batch_size": args.per_device_train_batch_size
-        * trainer.accelerator.gradient_accumulation_steps
+        "effective_batch_size": args.train_batch_size
+        * args.gradient_accumulation_steps
         * trainer.accelerator.num_processes,
         "optimizer_steps": state.global_step,
         "examples_seen": round((state.epoch or 0.0) * examples),

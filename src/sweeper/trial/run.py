@@ -137,7 +137,8 @@ def _trainer(
     held_out = validation.select_columns(["input_ids", "labels"])
 
     def measure() -> float:
-        return validation_loss(trainer.model, held_out, trainer.data_collator, config.per_device_eval_batch_size)
+        size = config.per_device_eval_batch_size
+        return float(validation_loss(trainer.model, held_out, trainer.data_collator, size))
 
     trainer.add_callback(watch.ValidationAtEpochEnd(measure, trainer.log))
     return trainer, applied, divergence

@@ -111,6 +111,15 @@ class ValidationAtEpochEnd(TrainerCallback):
     def __init__(self, measure: Callable[[], float], log: Callable[[dict[str, float]], None]) -> None:
         self.measure, self.log = measure, log
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A checkpoint taken at an epoch's last step was written before that epoch's measurement: make up for it."""
+        at_epoch_end = state.global_step > 0 and float(state.epoch or 0.0).is_integer()
+        measured = any("val_loss" in row and row["step"] == state.global_step for row in state.log_history)
+        if at_epoch_end and not measured:
+            self.log({"val_loss": self.measure()})
+
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
