@@ -135,9 +135,8 @@ def test_killed_and_run_again_on_ray_ends_as_uninterrupted(tmp_path: Path, tiny:
     more = ("--set", "axes.num_train_epochs=[1,12]", "--tracking", "none")
     sweeper("run", str(tiny), "--storage", whole, "--backend", "inline", *more)
     command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", cut, *more]
-    process = subprocess.Popen(
-        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
     deadline = time.monotonic() + 240
     while not list(Path(cut).glob("trials/*/checkpoints/*/sweeper-complete")):
         assert time.monotonic() < deadline, "no checkpoint was written"

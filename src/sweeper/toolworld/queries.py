@@ -19,7 +19,10 @@ GoldCall = tuple[str, dict[str, Any], str]
 """(API name, arguments, observation text)."""
 
 Instruction = tuple[tuple[str, str, int], ...]
-"""What is asked, apart from its wording: (API name, entity, count or 0) of each call."""
+"""What is asked, apart from its wording and order: (API name, entity, count or 0) of each call, sorted."""
+
+MISSES = 1000
+"""So many draws in a row that gave nothing new mean that (nearly) nothing new is left."""
 
 OFFERED = 3
 """APIs offered to a query, beside Finish."""
@@ -63,16 +66,17 @@ def draw_queries(
     group, _, unseen = subset.partition("_")
     pairs = _candidates(catalogue, group, "" if unseen == "instruction" else unseen)
     found: dict[str, WorldQuery] = {}
-    for _ in range(50 * count + 1000):
-        if len(found) == count:
-            break
+    misses = 0
+    while len(found) < count and misses < MISSES:
         apis = pairs[int(rng.integers(len(pairs)))]
         plan = _plan(rng, catalogue, group, apis)
         opening = lexicon.OPENINGS[int(rng.integers(len(lexicon.OPENINGS)))]
         text = opening.format(_wording(group, apis, plan))
-        instruction = tuple(sorted(plan)) if group == "G2" else plan
+        instruction = tuple(sorted(plan))
         if text in found or instruction in blocked:
+            misses += 1
             continue
+        misses = 0
         offered = _offer(rng, catalogue, apis)
         found[text] = _query(catalogue, first_id + len(found), subset, text, apis, plan, offered, instruction)
     if len(found) < count:
@@ -119,17 +123,13 @@ def _plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tupl
 def _wording(group: str, apis: tuple[Api, ...], plan: Instruction) -> str:
     asked = [_phrase(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
     if group == "G3":
-        return f"{asked[0]} and its {apis[1].field} at {_spoken(apis[1].tool)}"
+        return f"{asked[0]} and its {apis[1].field} at {apis[1].tool}"
     return " and ".join(asked)
 
 
 def _phrase(api: Api, entity: str, count: int) -> str:
     number = f"{count} " if count else ""
-    return f'the {api.field} of {number}"{entity}" at {_spoken(api.tool)}'
-
-
-def _spoken(tool: str) -> str:
-    return tool
+    return f'the {api.field} of {number}"{entity}" at {api.tool}'
 
 
 def _offer(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]) -> tuple[Api, ...]:
