@@ -25,7 +25,7 @@ from sweeper.tracking import Tracker
 
 
 def plain_loop(overrides: list[str], folder: Path) -> float:
-    """Seconds spent training and evaluating, one trial after the other in this process, imports and data paid before."""
+    """Seconds of training and evaluation, one trial after the other here, imports and data paid before."""
     sweep = load_sweep(find_sweep("quickstart"), overrides)
     plan, store = plan_sweep(sweep), Store.at(folder)
     for model in sweep.models.values():

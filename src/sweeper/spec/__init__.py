@@ -4,6 +4,7 @@ from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
 from sweeper.spec.load import find_sweep, load_model, load_sweep
 from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Recipe, Runtime
 from sweeper.spec.sweep import Sweep, TrialSpec, expand
+from sweeper.spec.yaml_source import read_plain, write_yaml
 
 __all__ = [
     "TRAINING_SEMANTICS",
@@ -21,4 +22,6 @@ __all__ = [
     "fingerprint",
     "load_model",
     "load_sweep",
+    "read_plain",
+    "write_yaml",
 ]

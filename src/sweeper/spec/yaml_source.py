@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from sweeper.errors import ConfigError, UsageError
+from sweeper.store import write_bytes
 
 
 def read_yaml(path: Path) -> CommentedMap:
@@ -32,6 +33,18 @@ def read_yaml(path: Path) -> CommentedMap:
     if not isinstance(document, CommentedMap):
         raise ConfigError(f"{path}:1", found=f"{type(document).__name__}, not a mapping of keys to values")
     return document
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file as plain values. Raises ConfigError."""
+    return dict(plain(read_yaml(path)))
+
+
+def write_yaml(path: Path, document: dict[str, Any]) -> None:
+    """Write a mapping as YAML, atomically."""
+    stream = io.BytesIO()
+    YAML(typ="safe", pure=True).dump(document, stream)
+    write_bytes(path, stream.getvalue())
 
 
 def read_value(text: str) -> Any:

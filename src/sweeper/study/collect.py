@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from sweeper import evaluate
 from sweeper.errors import UsageError
-from sweeper.spec import Sweep, find_sweep, load_sweep
+from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
 from sweeper.store import Store, read_json
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.trial import FAILED, TrialRecord, read_record
@@ -34,10 +34,10 @@ class StudyTables:
 
 def load_study(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
     """The plan of a study by its name in the store, else of a sweep file or name. Raises UsageError or ConfigError."""
-    as_run = store.study(name) / "sweep.json"
+    as_run = store.study(name) / "sweep.yaml"
     if as_run.exists() and not overrides:
         try:
-            return plan_sweep(Sweep.model_validate(read_json(as_run)))
+            return plan_sweep(Sweep.model_validate(read_plain(as_run)))
         except ValueError as error:
             raise UsageError(str(as_run), found=f"not a sweep as run: {error}", do="run the sweep again") from error
     return plan_sweep(load_sweep(find_sweep(name), overrides or []))

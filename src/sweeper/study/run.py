@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from sweeper import __version__, data, evaluate
 from sweeper.errors import TrialsFailedError, UsageError
+from sweeper.spec import write_yaml
 from sweeper.store import Store, write_json
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
@@ -89,7 +90,7 @@ def _backend(name: Backend, address: str | None) -> RunTrials:
 def _write_study(plan: Plan, store: Store, backend: Backend) -> None:
     """The sweep as run, its plan, and where it ran: written before the first trial starts."""
     directory = store.study(plan.sweep.name)
-    write_json(directory / "sweep.json", plan.sweep.model_dump(mode="json"))
+    write_yaml(directory / "sweep.yaml", plan.sweep.model_dump(mode="json"))
     write_json(directory / "plan.json", plan.json())
     write_json(directory / "manifest.json", manifest(backend))
 
