@@ -181,18 +181,20 @@ def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path) -> None:
+@pytest.mark.parametrize("backend", ["inline", "ray"])
+def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path, backend: str) -> None:
     store = tmp_path / "store"
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", str(store), "--backend", "inline"]
-    command += ["--set", "axes.num_train_epochs=[1,30]", "--tracking", "none"]
+    command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", str(store), "--backend", backend]
+    command += ["--set", "axes.num_train_epochs=[1,40]", "--tracking", "none"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while not list(store.glob("trials/*/checkpoints/*/sweeper-complete")):
         assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
     assert "go on" in errors
     assert list(store.glob("trials/*/checkpoints/*/sweeper-complete"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -94,21 +95,26 @@ def _row(trial: PlannedTrial, record: TrialRecord | None, store: Store) -> dict[
 
 def _unfinished(trial: PlannedTrial, store: Store) -> str:
     """RUNNING while a live process holds the trial's lock, else PENDING."""
-    path = store.trial(trial.fingerprint) / ".lock"
-    if not trial.fingerprint or not path.exists():
-        return "PENDING"
-    try:
-        with FileLock(path, timeout=0):
-            return "PENDING"
-    except Timeout:
-        return "RUNNING"
+    held = bool(trial.fingerprint) and _held(store.trial(trial.fingerprint) / ".lock")
+    return "RUNNING" if held else "PENDING"
 
 
 def _unevaluated(store: Store, fingerprint: str, suite: str) -> dict[str, Any]:
-    failure = store.evaluation(fingerprint, suite) / "failure.json"
-    if failure.exists():
-        return {"status": FAILED, "failure": read_json(failure)}
-    return {"status": "RUNNING" if store.evaluation(fingerprint, suite).exists() else "PENDING"}
+    directory = store.evaluation(fingerprint, suite)
+    if (directory / "failure.json").exists():
+        return {"status": FAILED, "failure": read_json(directory / "failure.json")}
+    return {"status": "RUNNING" if _held(directory / ".lock") else "PENDING"}
+
+
+def _held(path: Path) -> bool:
+    """Whether a live process holds a lock: the operating system drops the locks of dead ones."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _arm_columns(trial: PlannedTrial) -> dict[str, Any]:

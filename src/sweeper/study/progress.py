@@ -19,7 +19,6 @@ class ProgressDisplay:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.interrupted = False
         self._trials: dict[str, PlannedTrial] = {}
         self._running: dict[str, dict[str, Any]] = {}
         self._planned = self._reused = self._done = self._failed = 0
@@ -35,7 +34,6 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, kind: Any, *rest: Any) -> None:
-        self.interrupted = kind is KeyboardInterrupt
         if self._live is not None:
             self._live.__exit__(kind, *rest)
 

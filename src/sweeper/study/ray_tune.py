@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from typing import Any
 
@@ -43,6 +42,8 @@ def ray_backend(address: str | None) -> RunTrials:
 def _quiet() -> None:
     """Tune's own table would fight with ours for the terminal."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Ctrl-C then raises KeyboardInterrupt here, and is told apart from trials that failed.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -104,15 +105,8 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
         ),
     )
     results = tuner.fit()
-    if display.interrupted or any(error is not None for error in results.errors):
-        _raise_lost(results, display)
-
-
-def _raise_lost(results: Any, display: ProgressDisplay) -> None:
-    if display.interrupted:
-        raise KeyboardInterrupt
     for error in results.errors:
-        print(f"Ray: a trial's worker was lost {LOST_WORKER_RETRIES} times: {error}", file=sys.stderr)
+        display.say(f"Ray: a trial's worker was lost {LOST_WORKER_RETRIES + 1} times: {error}")
 
 
 def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
