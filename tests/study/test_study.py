@@ -1,0 +1,114 @@
+"""Plans name what stands in the way; a failed evaluation costs no training; every planned trial is a row."""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeper import study
+from sweeper.errors import TrialsFailedError, UsageError
+from sweeper.spec import Sweep, load_sweep
+from sweeper.store import Store
+from sweeper.study.progress import ProgressDisplay
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "claims=[]",
+    "axes.model=[opt-tiny-32]",
+    "axes.num_train_epochs=[1]",
+    "recipe.warmup_steps=2",
+    "data.toolworld={train_queries: 40, validation_queries: 6, test_queries_per_subset: 1}",
+]
+
+
+def small(*more: str) -> Sweep:
+    return load_sweep(ROOT / "sweeps/quickstart.yaml", [*SMALL, *more])
+
+
+def run(plan: study.Plan, store: Store) -> str:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200)) as display:
+        study.run_study(plan, store, backend="inline", address=None, tracking="none", display=display)
+    return text.getvalue()
+
+
+def test_plan_is_the_product_of_the_axes_and_stable() -> None:
+    sweep = load_sweep(ROOT / "sweeps/quickstart.yaml")
+    plan = study.plan_sweep(sweep)
+    assert len({trial.fingerprint for trial in plan.trials}) == len(plan.trials) == 12
+    assert plan == study.plan_sweep(sweep)
+
+
+def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    original = (ROOT / "configs/models/opt-tiny-32.yaml").read_text()
+    (tmp_path / "configs/models/twin.yaml").write_text(original.replace("name: opt-tiny-32", "name: twin"))
+    (tmp_path / "q.yaml").write_text((ROOT / "sweeps/quickstart.yaml").read_text())
+    sweep = load_sweep(tmp_path / "q.yaml", [*SMALL, "axes.model=[opt-tiny-32, twin]"])
+    plan = study.plan_sweep(sweep)
+    assert "same trial" in plan.problems[0]
+    with pytest.raises(UsageError, match="nothing was started"):
+        run(plan, Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_failed_evaluation_costs_no_training(tmp_path: Path) -> None:
+    plan, store = study.plan_sweep(small("axes.seed=[0]")), Store(tmp_path)
+    (trial,) = plan.trials
+    assert "pass rate" in run(plan, store)
+    shutil.rmtree(store.trial(trial.fingerprint) / "evaluation")
+    weights = store.trial(trial.fingerprint) / "model" / "model.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(b"broken")
+    with pytest.raises(TrialsFailedError, match=trial.fingerprint):
+        run(plan, store)
+    (row,) = study.collect(plan, store).trials
+    assert row["status"] == "FAILED"
+    assert "Traceback" in row["failure"]["traceback"]
+    assert row["metrics"]["val_loss"] > 0
+    before = store.record(trial.fingerprint).read_bytes()
+    weights.write_bytes(kept)
+    run(plan, store)
+    assert study.collect(plan, store).trials[0]["status"] == "COMPLETE"
+    assert store.record(trial.fingerprint).read_bytes() == before
+
+
+def test_every_planned_trial_is_a_row_and_a_study_grows(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(study.plan_sweep(small("axes.seed=[0]")), store)
+    wider = study.plan_sweep(small("axes.seed=[0,1]"))
+    tables = study.collect(wider, store)
+    assert [row["status"] for row in tables.trials] == ["COMPLETE", "PENDING"]
+    assert math.isnan(tables.trials[1]["metrics"]["val_loss"])
+    assert len(tables.outcomes) == 6
+    assert "1 finished before, 1 to run" in run(wider, store)
+
+
+def test_running_means_a_live_lock(tmp_path: Path) -> None:
+    plan, store = study.plan_sweep(small("axes.seed=[0]")), Store(tmp_path)
+    lock = store.trial(plan.trials[0].fingerprint) / ".lock"
+    lock.parent.mkdir(parents=True)
+    hold = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()\nprint(flush=True)\ninput()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    other.stdout.readline()
+    assert study.collect(plan, store).trials[0]["status"] == "RUNNING"
+    other.kill()
+    other.communicate()
+    assert study.collect(plan, store).trials[0]["status"] == "PENDING"
+
+
+def test_the_study_is_found_by_name_as_it_was_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = study.plan_sweep(small("axes.seed=[5]"))
+    run(plan, store)
+    assert study.load_study("quickstart", store) == plan
