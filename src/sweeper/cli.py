@@ -172,7 +172,9 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    console = Console(stderr=stderr)
+    # Into a file or a pipe nothing needs to fit a window.
+    return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
 def _print_json(document: Any) -> None:

@@ -44,12 +44,12 @@ def plan_table(plan: Plan) -> RenderableType:
 
 def status_table(name: str, trials: list[dict[str, Any]]) -> RenderableType:
     """Every planned trial, and how many there are of each status."""
-    columns = ["fingerprint", "model", "epochs", "lr", "clip", "seed", "status", "val loss", "pass rate"]
+    columns = ["trial", "model", "epochs", "lr", "clip", "seed", "status", "val loss", "pass rate"]
     table = _table(name, columns, left=2)
     for row in trials:
         clip = "off" if row["max_grad_norm"] is None else f"{row['max_grad_norm']:g}"
         table.add_row(
-            row["fingerprint"] or "unknown",
+            row["fingerprint"][:8] or "unknown",
             row["model"],
             f"{row['num_train_epochs']:g}",
             f"{row['learning_rate']:g}",
