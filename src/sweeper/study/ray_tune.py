@@ -9,9 +9,9 @@ from typing import Any
 
 from sweeper.errors import SweeperError
 from sweeper.store import Store
+from sweeper.study.backend import RunTrials
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.run import RunTrials
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
 from sweeper.trial import FAILED, failure_of

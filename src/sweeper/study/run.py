@@ -6,27 +6,17 @@ import datetime
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from sweeper import __version__, data, evaluate
 from sweeper.errors import TrialsFailedError, UsageError
 from sweeper.spec import write_yaml
 from sweeper.store import Store, write_json
+from sweeper.study.backend import Backend, RunTrials
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.tracking import Tracking
 from sweeper.trial import FAILED, read_record
-
-Backend = Literal["ray", "inline"]
-
-
-class RunTrials(Protocol):
-    """A backend: run these trials, tell the display, return when all have a row."""
-
-    def __call__(
-        self, trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay
-    ) -> None:
-        """Run the trials."""
 
 
 def run_study(
