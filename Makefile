@@ -19,7 +19,7 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 test: setup  ## everything; under 15 minutes on two cores
 	$(BIN)/python -m pytest -m ''
 
-test-fast: setup  ## under a minute
+test-fast: setup  ## without processes, Ray and browsers
 	$(BIN)/python -m pytest
 
 lint: setup

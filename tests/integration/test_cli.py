@@ -15,6 +15,7 @@ import pytest
 
 from sweeper.toolworld import WorldConfig, build_world, export
 
+pytestmark = pytest.mark.slow  # every one starts processes
 ROOT = Path(__file__).resolve().parents[2]
 TINY = """
 name: tiny
@@ -108,7 +109,6 @@ def test_inspect_an_export_and_the_real_sample(tmp_path: Path, request: pytest.F
     assert document("data", "inspect", str(real / "answer"), "--model", "opt-tiny-32")["valid_queries"] == 6
 
 
-@pytest.mark.slow
 def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
     store = str(tmp_path / "store")
     arguments = ("run", str(tiny), "--storage", store, "--backend", "inline", "--tracking", "none")
@@ -129,7 +129,6 @@ def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
     assert "no evidence about OPT" in html
 
 
-@pytest.mark.slow
 def test_killed_and_run_again_on_ray_ends_as_uninterrupted(tmp_path: Path, tiny: Path) -> None:
     whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
     more = ("--set", "axes.num_train_epochs=[1,12]", "--tracking", "none")
@@ -165,7 +164,6 @@ def _await_release(store: Path) -> None:
             pass
 
 
-@pytest.mark.slow
 def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
     store = str(tmp_path / "store")
     tiny.write_text(
@@ -180,7 +178,6 @@ def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
     assert claim["verdict"] == "inconclusive"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["inline", "ray"])
 def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path, backend: str) -> None:
     store = tmp_path / "store"
@@ -199,7 +196,6 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path, backend
     assert list(store.glob("trials/*/checkpoints/*/sweeper-complete"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("material", ["export", "real"])
 def test_toolbench_answers_are_trained_on(tmp_path: Path, material: str, request: pytest.FixtureRequest) -> None:
     if material == "export":
