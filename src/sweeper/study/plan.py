@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sweeper import data, models
@@ -94,8 +93,3 @@ def _same_twice(trials: list[PlannedTrial]) -> list[str]:
             )
         first[trial.fingerprint] = trial
     return problems
-
-
-def default_storage() -> Path:
-    """Where studies lie when `--storage` is not given."""
-    return Path("storage")
