@@ -106,6 +106,7 @@ def _prepare_in(path: str) -> str:
     return str(prepare(WORLD, MODEL, Path(path)).directory.stat().st_ino)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_it_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         seen = pool.map(_prepare_in, [str(tmp_path)] * 2)

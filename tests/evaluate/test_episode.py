@@ -94,7 +94,7 @@ def test_gold_solutions_played_as_a_model_are_solved_and_answers_alone_are_not()
             run = Episode("1", query.subset, frozenset(f["name"] for f in query.functions))
 
             def execute(name: str, arguments: dict[str, Any], query: Any = query) -> str:
-                return toolworld.execute(world, query, name, arguments)
+                return toolworld.execute(world.catalogue, query.apis, name, arguments)
 
             for name, arguments, _ in query.gold:
                 run.step(act(name, json.dumps(arguments)), execute, 9)

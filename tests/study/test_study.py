@@ -59,6 +59,7 @@ def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_evaluation_costs_no_training(tmp_path: Path) -> None:
     plan, store = study.plan_sweep(small("axes.seed=[0]")), Store(tmp_path)
     (trial,) = plan.trials
@@ -80,6 +81,7 @@ def test_a_failed_evaluation_costs_no_training(tmp_path: Path) -> None:
     assert store.record(trial.fingerprint).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_every_planned_trial_is_a_row_and_a_study_grows(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run(study.plan_sweep(small("axes.seed=[0]")), store)
@@ -107,6 +109,7 @@ def test_running_means_a_live_lock(tmp_path: Path) -> None:
     assert study.collect(plan, store).trials[0]["status"] == "PENDING"
 
 
+@pytest.mark.slow
 def test_the_study_is_found_by_name_as_it_was_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
     plan = study.plan_sweep(small("axes.seed=[5]"))

@@ -22,7 +22,7 @@ def queries(world: World, *, count: bool) -> list[WorldQuery]:
 def test_gold_calls_give_the_gold_observations(world: World) -> None:
     for query in (q for split in world.splits.values() for q in split):
         for name, arguments, seen in query.gold:
-            assert execute(world, query, name, arguments) == seen
+            assert execute(world.catalogue, query.apis, name, arguments) == seen
             document = json.loads(seen)
             assert document["error"] == "" and list(document) == ["error", "response"]
             assert document["response"]
@@ -32,13 +32,13 @@ def test_a_lookup_reads_the_table(world: World) -> None:
     query = queries(world, count=False)[0]
     api = next(a for a in query.apis if a.name == query.gold[0][0])
     for entity, value in world.catalogue.tables[api.tool, api.field].items():
-        assert json.loads(execute(world, query, api.name, {"item": entity})) == {"error": "", "response": str(value)}
+        assert json.loads(execute(world.catalogue, query.apis, api.name, {"item": entity})) == {"error": "", "response": str(value)}
 
 
 def test_a_product_multiplies_by_the_count(world: World) -> None:
     query = queries(world, count=True)[0]
     name, arguments, _ = query.gold[0]
-    answers = [json.loads(execute(world, query, name, {**arguments, "count": n}))["response"] for n in (1, 2, 7)]
+    answers = [json.loads(execute(world.catalogue, query.apis, name, {**arguments, "count": n}))["response"] for n in (1, 2, 7)]
     assert [int(a) for a in answers] == [int(answers[0]) * n for n in (1, 2, 7)]
 
 
@@ -46,7 +46,7 @@ def test_only_offered_apis_exist(world: World) -> None:
     first = world.splits["test"][0]
     other = next(q for q in world.splits["test"] if not {a.name for a in q.apis} & {a.name for a in first.apis})
     name, arguments, _ = other.gold[0]
-    seen = json.loads(execute(world, first, name, arguments))
+    seen = json.loads(execute(world.catalogue, first.apis, name, arguments))
     assert seen == {"error": f"No such function name: {name}", "response": ""}
 
 
@@ -66,7 +66,7 @@ def test_only_offered_apis_exist(world: World) -> None:
 )
 def test_wrong_arguments_are_answered_with_an_error(world: World, arguments: Any, message: str) -> None:
     query = queries(world, count=False)[0]
-    seen = json.loads(execute(world, query, query.gold[0][0], arguments))
+    seen = json.loads(execute(world.catalogue, query.apis, query.gold[0][0], arguments))
     assert message in seen["error"] and seen["response"] == ""
 
 
@@ -74,5 +74,5 @@ def test_wrong_arguments_are_answered_with_an_error(world: World, arguments: Any
 def test_counts_are_whole_numbers(world: World, count: Any) -> None:
     query = queries(world, count=True)[0]
     name, arguments, _ = query.gold[0]
-    seen = json.loads(execute(world, query, name, {**arguments, "count": count}))
+    seen = json.loads(execute(world.catalogue, query.apis, name, {**arguments, "count": count}))
     assert "'count' is not of type integer" in seen["error"]

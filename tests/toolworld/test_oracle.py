@@ -21,7 +21,7 @@ def test_gold_solutions_pass(world: World) -> None:
 def test_a_mistake_on_the_way_does_not_fail(world: World) -> None:
     query = world.splits["test"][0]
     name = query.gold[0][0]
-    wrong = (name, {"item": 1}, execute(world, query, name, {"item": 1}))
+    wrong = (name, {"item": 1}, execute(world.catalogue, query.apis, name, {"item": 1}))
     assert solved(world, query, [wrong, *query.gold], query.answer)
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sweeper.toolworld import lexicon
 from sweeper.toolworld.catalogue import Api, Catalogue
 
-if TYPE_CHECKING:
-    from sweeper.toolworld.queries import WorldQuery
-    from sweeper.toolworld.world import World
 
-
-def execute(world: World, query: WorldQuery, name: str, arguments: Mapping[str, Any]) -> str:
-    """Observation text `{"error": …, "response": …}`. Only APIs offered to the query exist. Never raises."""
-    for api in query.apis:
+def execute(catalogue: Catalogue, offered: Iterable[Api], name: str, arguments: Mapping[str, Any]) -> str:
+    """Observation text `{"error": …, "response": …}`. Only the APIs offered to a query exist for it. Never raises."""
+    for api in offered:
         if api.name == name:
-            return call(world.catalogue, api, arguments)
+            return call(catalogue, api, arguments)
     return observation(error=f"No such function name: {name}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sweeper.errors import UsageError
 from sweeper.toolworld.catalogue import Catalogue, build_catalogue
@@ -32,6 +33,7 @@ class World:
             raise UsageError("toolworld", asked=f"query {query_id!r}", found="no such query in this world") from error
 
 
+@lru_cache(maxsize=4)  # a warm worker evaluates many trials in one world, which nothing changes
 def build_world(config: WorldConfig) -> World:
     """Build a world; deterministic in `config`. Raises UsageError where it has too few different queries."""
     import numpy as np
