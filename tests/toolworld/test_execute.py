@@ -32,13 +32,18 @@ def test_a_lookup_reads_the_table(world: World) -> None:
     query = queries(world, count=False)[0]
     api = next(a for a in query.apis if a.name == query.gold[0][0])
     for entity, value in world.catalogue.tables[api.tool, api.field].items():
-        assert json.loads(execute(world.catalogue, query.apis, api.name, {"item": entity})) == {"error": "", "response": str(value)}
+        assert json.loads(execute(world.catalogue, query.apis, api.name, {"item": entity})) == {
+            "error": "",
+            "response": str(value),
+        }
 
 
 def test_a_product_multiplies_by_the_count(world: World) -> None:
     query = queries(world, count=True)[0]
     name, arguments, _ = query.gold[0]
-    answers = [json.loads(execute(world.catalogue, query.apis, name, {**arguments, "count": n}))["response"] for n in (1, 2, 7)]
+    answers = [
+        json.loads(execute(world.catalogue, query.apis, name, {**arguments, "count": n}))["response"] for n in (1, 2, 7)
+    ]
     assert [int(a) for a in answers] == [int(answers[0]) * n for n in (1, 2, 7)]
 
 

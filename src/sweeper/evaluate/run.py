@@ -101,7 +101,9 @@ def _run_toolworld(
             else:
                 episode.step(
                     text,
-                    lambda name, arguments, query=query: toolworld.execute(world.catalogue, query.apis, name, arguments),  # type: ignore[misc]
+                    lambda name, arguments, query=query: toolworld.execute(
+                        world.catalogue, query.apis, name, arguments
+                    ),  # type: ignore[misc]
                     evaluation.max_steps,
                 )
         active = [(q, e) for q, e in active if e.ended is None]

@@ -1,7 +1,8 @@
-"""What a backend is: something that runs planned trials and tells the display."""
+"""What a backend is: something that starts workers, runs planned trials on them, and tells the display."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from sweeper.store import Store
@@ -13,9 +14,13 @@ Backend = Literal["ray", "inline"]
 
 
 class RunTrials(Protocol):
-    """A backend: run these trials, tell the display, return when all have a row."""
+    """Run these trials, tell the display, return when all have a row."""
 
     def __call__(
         self, trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay
     ) -> None:
         """Run the trials."""
+
+
+Workers = AbstractContextManager[RunTrials]
+"""A backend's door: entering it starts its workers, leaving it ends them."""

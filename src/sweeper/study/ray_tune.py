@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sweeper.errors import SweeperError
@@ -22,21 +24,18 @@ REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
 
 
-def ray_backend(address: str | None) -> RunTrials:
+@contextmanager
+def ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[RunTrials]:
     """A backend on the Ray cluster at `address`, or on one started here."""
+    import ray
 
-    def run(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None:
-        import ray
-
-        _quiet()
-        context = _connect(address)
-        display.say(f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off")
-        try:
-            _tune(trials, plan, store, tracking, display)
-        finally:
-            ray.shutdown()
-
-    return run
+    _quiet()
+    context = _connect(address)
+    display.say(f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off")
+    try:
+        yield _tune
+    finally:
+        ray.shutdown()
 
 
 def _quiet() -> None:

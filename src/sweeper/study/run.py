@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sweeper import __version__, data, evaluate
 from sweeper.errors import TrialsFailedError, UsageError
 from sweeper.spec import write_yaml
 from sweeper.store import Store, write_json
-from sweeper.study.backend import Backend, RunTrials
+from sweeper.study.backend import Backend, Workers
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.tracking import Tracking
@@ -35,10 +36,14 @@ def run_study(
     todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
     display.start(plan, todo, store)
     if todo:
-        _prepare_data(plan, store, display)
         # Longest first, so that no large trial starts last and keeps one worker busy alone.
         todo.sort(key=lambda t: -(t.parameters or 0) * t.spec.recipe.num_train_epochs)
-        _backend(backend, address)(todo, plan, store, tracking, display)
+        # Data is prepared while the workers start: both take seconds, and neither needs the other.
+        with ThreadPoolExecutor(1) as pool:
+            preparing = pool.submit(_prepare_data, plan, store, display)
+            with _workers(backend, address, display) as run_trials:
+                preparing.result()
+                run_trials(todo, plan, store, tracking, display)
     failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
     if failed:
         raise TrialsFailedError(
@@ -67,14 +72,14 @@ def _prepare_data(plan: Plan, store: Store, display: ProgressDisplay) -> None:
         display.say(line)
 
 
-def _backend(name: Backend, address: str | None) -> RunTrials:
+def _workers(name: Backend, address: str | None, display: ProgressDisplay) -> Workers:
     if name == "inline":
-        from sweeper.study.inline import run_inline
+        from sweeper.study.inline import inline_backend
 
-        return run_inline
+        return inline_backend()
     from sweeper.study.ray_tune import ray_backend
 
-    return ray_backend(address)
+    return ray_backend(address, display)
 
 
 def _write_study(plan: Plan, store: Store, backend: Backend) -> None:

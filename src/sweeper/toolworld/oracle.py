@@ -23,7 +23,8 @@ def solved(
     """
     for name, arguments, wanted in query.gold:
         if not any(
-            n == name and a == arguments and seen == wanted == execute(world.catalogue, query.apis, n, a) for n, a, seen in calls
+            n == name and a == arguments and seen == wanted == execute(world.catalogue, query.apis, n, a)
+            for n, a, seen in calls
         ):
             return False
     tokens = set(re.findall(r"\w+", final_answer.casefold()))
