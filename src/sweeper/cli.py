@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -27,6 +29,25 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key, e.g. --set axes.seed=[0].")
 ]
 StorageOption = Annotated[str, typer.Option(help="Folder of the store.", envvar="SWEEPER_STORAGE")]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Training data: a folder of ToolBench answers, ToolLLaMA's released file or the folder of its train and "
+        "eval files, a Hugging Face dataset (folder or hub id), or a name of configs/data/ such as `toolworld`."
+    ),
+]
+ModelOption = Annotated[str, typer.Option("--model", help="A model of configs/models/, whose tokeniser counts.")]
+MaxLengthOption = Annotated[
+    int | None,
+    typer.Option("--max-length", min=1, help="Longest row, tokens; not given: the data's, at most the model's."),
+]
+FitOption = Annotated[
+    str | None,
+    typer.Option("--fit", help="What becomes of longer examples: strict, keep-target, compact-apis or truncate."),
+]
+ExtendOption = Annotated[
+    bool, typer.Option("--extend-positions", help="Allow more tokens than the model has positions (interpolated).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -63,8 +84,8 @@ def run(
 
     _one_of("--backend", backend, ("ray", "inline"))
     _one_of("--tracking", tracking, ("wandb", "none"))
-    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []))
     store = Store.at(storage)
+    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []), store)
     display = ProgressDisplay(_console(stderr=True))
     try:
         with display:
@@ -121,20 +142,101 @@ def report(
 
 @data_app.command("inspect")
 def data_inspect(
-    source: Annotated[str, typer.Argument(help="ToolBench answers (folder or file), or `toolworld`.")],
-    model: Annotated[str, typer.Option("--model", help="A model of configs/models/, whose tokeniser counts.")],
-    max_length: Annotated[int, typer.Option("--max-length", min=1, help="Longest row, tokens.")] = 2048,
+    source: SourceArgument,
+    model: ModelOption,
+    max_length: MaxLengthOption = None,
+    fit: FitOption = None,
+    extend_positions: ExtendOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Count what training on a source would keep, cut and drop, in a model's tokens."""
-    from sweeper import data, spec
+    """Count what training on a source would keep, cut and drop under every fitting policy. Writes nothing."""
+    from sweeper import data
     from sweeper.tables import inspect_table
 
-    found = data.inspect(source, spec.load_model(model), max_length)
+    asked, for_model = _data_spec(source, model, max_length, fit, extend_positions)
+    with _progress("reading") as tell:
+        found = data.inspect(asked, for_model, tell)
     if json_:
         _print_json(found)
     else:
         _console().print(inspect_table(found))
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: SourceArgument,
+    model: ModelOption,
+    max_length: MaxLengthOption = None,
+    fit: FitOption = None,
+    extend_positions: ExtendOption = False,
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Tokenise a source into the store, once; print the manifest. `run` does the same where it was not done."""
+    from sweeper import data
+    from sweeper.store import Store
+    from sweeper.tables import manifest_table
+
+    asked, for_model = _data_spec(source, model, max_length, fit, extend_positions)
+    with _progress("preparing") as tell:
+        prepared = data.prepare(asked, for_model, Store.at(storage).root, tell)
+    if json_:
+        _print_json(prepared.manifest | {"directory": str(prepared.directory)})
+    else:
+        _console().print(manifest_table(prepared.manifest, str(prepared.directory)))
+
+
+@data_app.command("export")
+def data_export(
+    source: SourceArgument,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    format_: Annotated[str, typer.Option("--format", help="`toolllama`: the shape of ToolLLaMA's release.")],
+    json_: JsonOption = False,
+) -> None:
+    """Write a source's conversations in another tool's shape."""
+    from sweeper import data, spec
+
+    _one_of("--format", format_, ("toolllama",))
+    with _progress("writing") as tell:
+        written = data.export_toolllama(spec.load_data(source), out, tell)
+    if json_:
+        _print_json(written)
+    else:
+        typer.echo(f"{out}: {written['conversations']:,} conversations; left out: {written['dropped'] or 'none'}")
+
+
+@data_app.command("leakage")
+def data_leakage(
+    train: Annotated[str, typer.Argument(help="Training data: as for `inspect`.")],
+    test: Annotated[
+        str,
+        typer.Argument(
+            help="Test queries: the folder of test_instruction/ (and test_query_ids/), that folder itself, one of its "
+            "files, or `toolworld`."
+        ),
+    ],
+    threshold: Annotated[
+        float, typer.Option(min=0.1, max=1.0, help="Jaccard similarity from which two queries are near duplicates.")
+    ] = 0.7,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write what to exclude here: a line `subset<TAB>query_id` each.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Find test queries that the training data give away, and check each subset's "unseen" promise."""
+    from sweeper import data, spec
+    from sweeper.store import write_bytes
+    from sweeper.tables import leakage_table
+
+    with _progress("comparing") as tell:
+        found = data.audit(spec.load_data(train), data.open_suite(spec.load_data(test)), threshold, tell)
+    if out is not None:
+        lines = [f"{entry['subset']}\t{entry['query_id']}\n" for entry in found["exclude"]]
+        write_bytes(out, "".join(lines).encode())
+    if json_:
+        _print_json(found)
+    else:
+        _console().print(leakage_table(found))
 
 
 @app.command()
@@ -160,6 +262,34 @@ def main() -> None:
         app(prog_name="sweeper")
     except SweeperError as error:
         _fail(str(error), error.exit_code)
+
+
+def _data_spec(
+    source: str, model: str, max_length: int | None, fit: str | None, extend_positions: bool
+) -> tuple[Any, Any]:
+    """The data and the model that a `data` command speaks of."""
+    from sweeper import models, spec
+
+    if fit is not None:
+        _one_of("--fit", fit, ("strict", "keep-target", "compact-apis", "truncate"))
+    for_model = spec.load_model(model)
+    given = {"fit": fit, "max_length": max_length, "extend_positions": "interpolate" if extend_positions else None}
+    data = spec.load_data(source, **{key: value for key, value in given.items() if value is not None})
+    limit = models.positions(for_model)
+    if max_length is None and limit is not None and limit < data.max_length and not extend_positions:
+        data = data.model_copy(update={"max_length": limit})
+    return data, for_model
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on standard error; what is done in the block tells it the share that is behind."""
+    from rich.progress import Progress, TimeElapsedColumn
+
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=_console(stderr=True)) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+        bar.update(task, completed=1.0)
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

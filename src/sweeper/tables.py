@@ -23,6 +23,9 @@ _COLOUR = {
     "ok": "green",
     "missing": "red",
     "optional": "yellow",
+    "holds": "green",
+    "broken": "red",
+    "unknown": "yellow",
 }
 
 
@@ -84,18 +87,94 @@ def verdict_lines(document: dict[str, Any]) -> list[RenderableType]:
 
 
 def inspect_table(found: dict[str, Any]) -> RenderableType:
-    """Counts of a data source, and the token quantiles."""
-    table = _table("", ["", "p50", "p90", "max"], left=1)
+    """What a data source holds, what each fitting policy would keep of it, and the token quantiles."""
+    source = found["source"]
+    kept = _table(
+        f"fitting into {found['max_length']:,} tokens of {found['model']}",
+        ["policy", "examples", "target tokens", "prompts cut", "targets cut", "APIs lost in them", "dropped"],
+        left=1,
+    )
+    for policy, row in found["fit"].items():
+        kept.add_row(
+            Text(policy, style="bold" if policy == found["fit_policy"] else ""),
+            f"{row['examples']:,}",
+            f"{row['target_tokens']:,}",
+            _number(row["prompts_cut_share"], ".1%"),
+            f"{row['targets_cut']:,}",
+            _number(row["apis_lost_share"], ".1%"),
+            _listed(row["dropped"]),
+        )
+    sizes = _table("tokens an example", ["", "p50", "p90", "max"], left=1)
     for name in ("prompt_tokens", "target_tokens"):
         quantiles = found[name]
-        table.add_row(name.replace("_", " "), *(_number(quantiles.get(key), ",.0f") for key in ("p50", "p90", "max")))
-    dropped = ", ".join(f"{count} {reason}" for reason, count in found["dropped"].items()) or "none"
-    lines: list[RenderableType] = [
-        Text(f"{found['examples']} examples kept, {found['truncated']} truncated; dropped: {dropped}"),
+        sizes.add_row(name.replace("_", " "), *(_number(quantiles.get(key), ",.0f") for key in ("p50", "p90", "max")))
+    return Group(
+        Text(f"{source['kind']}: {source['location']} ({source['files']:,} files, sha256 {source['sha256'][:12]}…)"),
+        Text(
+            f"{found['valid_queries']:,} valid queries, {found['invalid_queries']:,} invalid; left out: "
+            f"{_listed(found['unreadable'])}; arguments that are not JSON: {found['arguments_not_json']:,}; "
+            f"duplicate ids: {found['duplicate_ids']:,}"
+        ),
+        kept,
+        sizes,
+        *_problems(found["problems"]),
+    )
+
+
+def manifest_table(manifest: dict[str, Any], directory: str) -> RenderableType:
+    """The manifest of a prepared data set, one line a fact."""
+    source, fit = manifest["source"], manifest["fit"]
+    table = _table("", ["", "train", "validation"], left=1)
+    for name in ("rows", "tokens", "target_tokens"):
+        table.add_row(name.replace("_", " "), f"{manifest[name]['train']:,}", f"{manifest[name]['validation']:,}")
+    return Group(
+        Text(f"data {manifest['fingerprint']} in {directory}", style="bold"),
+        Text(f"{source['kind']}: {source['location']}, {source['files']:,} files, sha256 {source['sha256']}"),
+        Text(
+            f"fit {manifest['fit_policy']} at {manifest['max_length']:,} tokens: {manifest['read']:,} examples read, "
+            f"{manifest['examples']:,} kept, {fit['prompts_cut']:,} prompts and {fit['targets_cut']:,} targets cut"
+        ),
+        Text(f"dropped: {_listed(manifest['dropped'])}"),
         table,
-        *(Text(f"problem: {problem}", style="yellow") for problem in found.get("problems", [])),
+        Text(f"licence: {manifest['licence']}"),
+        *_problems(manifest["problems"]),
+    )
+
+
+def leakage_table(found: dict[str, Any]) -> RenderableType:
+    """Per subset: duplicates, shares already seen, the promise; then what to exclude."""
+    train, test = found["train"], found["test"]
+    columns = ["subset", "promise", "verdict", "queries", "exact", "near", "tools seen", "APIs seen", "categories seen"]
+    table = _table(f"{test['name']}, {test['queries']:,} queries", [*columns, "to exclude"], left=3)
+    for row in found["subsets"]:
+        seen = (f"{row[f'{kind}_in_training']:,}/{row[kind]:,}" for kind in ("tools", "apis", "categories"))
+        verdict = Text(row["verdict"], style=_COLOUR.get(row["verdict"], ""))
+        counts = (f"{row[key]:,}" for key in ("queries", "exact_duplicates", "near_duplicates"))
+        table.add_row(row["subset"], row["promise"], verdict, *counts, *seen, f"{row['excluded']:,}")
+    lines: list[RenderableType] = [
+        Text(f"training: {train['queries']:,} queries, {train['functions']:,} APIs, of {train['location']}"),
+        table,
+        *(Text(f"missing in {name}: {len(ids):,} ids", style="yellow") for name, ids in test["missing_ids"].items()),
     ]
+    shown = found["exclude"][:_SHOWN]
+    lines += [Text(f"exclude {e['subset']} {e['query_id']}: {'; '.join(e['reasons'])}") for e in shown]
+    if len(found["exclude"]) > len(shown):
+        lines.append(Text(f"and {len(found['exclude']) - len(shown):,} more: --json or --out has all"))
     return Group(*lines)
+
+
+_SHOWN = 20
+"""Lines of a long list that a terminal is given."""
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"
+
+
+def _problems(problems: list[str]) -> list[Text]:
+    shown = [Text(f"problem: {problem}", style="yellow") for problem in problems[:_SHOWN]]
+    more = len(problems) - len(shown)
+    return [*shown, Text(f"and {more} more", style="yellow")] if more else shown
 
 
 def doctor_table(found: dict[str, Any]) -> RenderableType:

@@ -1,27 +1,30 @@
-"""Conversations -> tokens: the loss falls on the targets alone, nothing is cut, nothing is built twice."""
+"""A source becomes one cache: built once, whole or not at all, its identity that of everything that went in."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sweeper import toolworld
-from sweeper.data import fingerprint, inspect, prepare, prompt_ids, train_tokenizer
-from sweeper.data.conversations import Conversation, Counts, Turn
-from sweeper.data.encode import IGNORED, encode, fold
-from sweeper.data.render import conversation_segments
-from sweeper.data.source import read_split
-from sweeper.errors import DataError
+from sweeper.data import ApiList, Conversation, Counts, fingerprint, fitter, inspect, prepare, train_tokenizer
+from sweeper.data import prepare as preparing_function
+from sweeper.data.encode import encode, fold
+from sweeper.data.fit import IGNORED, POLICIES, FitCounts
+from sweeper.data.source import open_source
+from sweeper.errors import DataError, UsageError
 from sweeper.spec import DataSpec, ModelSpec
+from sweeper.store import without_nan
 from sweeper.toolworld import WorldConfig, build_world, export
 
-MODEL = ModelSpec(name="tiny", config={"hidden_size": 8})
+preparing = sys.modules[preparing_function.__module__]
+MODEL = ModelSpec(name="tiny", config={"hidden_size": 8, "max_position_embeddings": 4000})
+LONG = ModelSpec(name="long", config={"hidden_size": 8, "max_position_embeddings": 4096})
 SETTINGS = {"train_queries": 20, "validation_queries": 6, "test_queries_per_subset": 3}
 WORLD = DataSpec(
     name="w", source="toolworld", toolworld=SETTINGS, api_format="signature", fold_steps=True, max_length=400
@@ -40,54 +43,42 @@ def real(path: Path, **fields: object) -> DataSpec:
     return DataSpec(**(values | {"max_length": 4000, "validation_fraction": 0.2} | fields))  # type: ignore[arg-type]
 
 
-text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
+def split_of(spec: DataSpec, name: str) -> list[Conversation]:
+    return [conversation for split, conversation in open_source(spec).read(Counts()) if split == name]
 
 
-@settings(max_examples=60, deadline=None)
-@given(system=text, query=text, contents=st.lists(text, min_size=1, max_size=3))
-def test_labels_decode_to_the_target_and_rows_to_the_text(system: str, query: str, contents: list[str]) -> None:
-    tokenizer = train_tokenizer(["some words to start from"], 300)
-    turns = [Turn("system", system), Turn("user", query)]
-    for content in contents:
-        turns += [Turn("assistant", "\nThought: " + content), Turn("function", content)]
-    conversation = Conversation("x", query, tuple(turns[:-1]), ())
-    columns = encode(fold([conversation], fold_steps=False), tokenizer, "signature", 10_000, Counts())
-    ids, labels = columns["input_ids"][0], columns["labels"][0]
-    learned = [x for x in labels if x != IGNORED]
-    assert learned[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(learned[:-1]) == turns[-2].content
-    assert [i for i, x in zip(ids, labels, strict=True) if x != IGNORED] == learned
-    whole = "".join(segment.text for segment in conversation_segments(conversation, "signature"))
-    assert tokenizer.decode([i for i in ids if i not in (tokenizer.bos_token_id, tokenizer.eos_token_id)]) == whole
+def rows_of(conversations: list[Conversation], *, fold_steps: bool) -> list[tuple[list[int], list[int]]]:
+    policy, texts = fitter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
+    folded = fold((("train", c) for c in conversations), fold_steps=fold_steps)
+    return [(r.input_ids.tolist(), r.labels.tolist()) for _, r in encode(folded, policy, texts, FitCounts())]
 
 
 def test_folding_learns_the_same_targets_after_the_same_prefixes() -> None:
-    conversations = read_split(WORLD, Counts())["train"]
-    tokenizer = train_tokenizer(["a"], 300)
+    conversations = split_of(WORLD, "train")
 
     def targets(folded: bool) -> list[tuple[tuple[int, ...], int]]:
-        rows = encode(fold(conversations, fold_steps=folded), tokenizer, "signature", 10_000, Counts())
         return sorted(
             (tuple(ids[:i]), label)
-            for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)
+            for ids, labels in rows_of(conversations, fold_steps=folded)
             for i, label in enumerate(labels)
             if label != IGNORED
         )
 
     assert targets(True) == targets(False)
-    assert len(fold(conversations, fold_steps=True)) == 20 < len(fold(conversations, fold_steps=False))
+    assert len(rows_of(conversations, fold_steps=True)) == 20 < len(rows_of(conversations, fold_steps=False))
 
 
 def test_an_evaluation_prompt_is_the_training_rows_beginning() -> None:
     world = build_world(WorldConfig(**SETTINGS))
-    conversations = read_split(WORLD, Counts())["train"]
-    tokenizer = train_tokenizer(["a"], 300)
-    row = encode(fold(conversations, fold_steps=True), tokenizer, "signature", 10_000, Counts())["input_ids"][0]
+    conversations = split_of(WORLD, "train")
+    row, _ = rows_of(conversations, fold_steps=True)[0]
     query = next(q for q in world.splits["train"] if q.query == conversations[0].query)
     first = [turn.content for turn in conversations[0].turns if turn.role == "assistant"][:1]
+    policy, _ = fitter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
     for turns in ([], [("assistant", first[0]), ("function", query.gold[0][2])]):
-        prompt = prompt_ids(tokenizer, query.system, query.query, query.functions, "signature", turns)
-        assert row[: len(prompt)] == prompt
+        prompt = policy.prompt(query.system, query.query, ApiList(query.functions), turns, 10_000)
+        assert prompt is not None
+        assert row[: len(prompt)] == prompt.tolist()
 
 
 def test_prepared_once_and_found_again(tmp_path: Path) -> None:
@@ -116,11 +107,71 @@ def test_two_processes_at_once_build_it_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_build_cut_off_leaves_nothing_that_is_used(tmp_path: Path) -> None:
-    half = tmp_path / "data" / fingerprint(WORLD, MODEL)
-    (half / "train").mkdir(parents=True)
-    (half / "train" / "junk").write_text("half")
+def test_what_a_killed_build_left_is_swept_away(tmp_path: Path) -> None:
+    identity = fingerprint(WORLD, MODEL)
+    half, left = tmp_path / "data" / identity, tmp_path / "data" / f".{identity}-killed"
+    for folder in (half, left):
+        folder.mkdir(parents=True)
+        (folder / "rows.arrow").write_text("half")
     assert len(prepare(WORLD, MODEL, tmp_path).load("train")) == 20
+    assert not left.exists()
+
+
+@pytest.mark.slow
+def test_a_build_killed_at_any_moment_is_never_used(tmp_path: Path) -> None:
+    larger = WORLD.model_copy(update={"toolworld": SETTINGS | {"train_queries": 600}})
+    expected = prepare(larger, MODEL, tmp_path / "whole").manifest
+    for delay in (0.0, 0.1, 0.3, 0.6):
+        store = tmp_path / f"killed-{delay}"
+        process = multiprocessing.get_context("spawn").Process(target=_announce_and_prepare, args=(larger, store))
+        process.start()
+        while not (store / "started").exists():
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        again = prepare(larger, MODEL, store)
+        assert again.manifest == expected
+        assert len(again.load("train")) == expected["rows"]["train"]
+
+
+def _announce_and_prepare(spec: DataSpec, store: Path) -> None:
+    store.mkdir()
+    (store / "started").touch()
+    prepare(spec, MODEL, store)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path, exported: Path) -> None:
+    code = f"""
+import resource, sys
+from pathlib import Path
+from sweeper.data import prepare
+from sweeper.spec import DataSpec, ModelSpec
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+data = DataSpec.model_validate_json({real(exported).model_dump_json()!r})
+try:
+    prepare(data, ModelSpec.model_validate_json({MODEL.model_dump_json()!r}), Path({str(tmp_path)!r}))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("DataError"), done.stdout + done.stderr
+    assert "cannot be written" in done.stdout
+    assert "free some space" in done.stdout
+    assert [p.name for p in (tmp_path / "data").iterdir() if not p.name.endswith(".lock")] == []
+    assert prepare(real(exported), MODEL, tmp_path).manifest["rows"]["train"] > 0
+
+
+def test_tokenised_once_for_all_sizes_and_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = []
+    real_encode = preparing.encode
+    monkeypatch.setattr(preparing, "encode", lambda *args: encoded.append(1) or real_encode(*args))
+    sizes = [ModelSpec(name=f"m{k}", config={"hidden_size": 8 * k}) for k in (1, 2, 3)]
+    assert len({prepare(WORLD, model, tmp_path).fingerprint for model in sizes * 2}) == 1
+    assert len(encoded) == 1
 
 
 def test_policy_and_bytes_are_part_of_the_identity(tmp_path: Path, exported: Path) -> None:
@@ -129,48 +180,72 @@ def test_policy_and_bytes_are_part_of_the_identity(tmp_path: Path, exported: Pat
     base = fingerprint(real(copy), MODEL)
     assert fingerprint(real(exported), MODEL) == base, "where it lies is no part of it"
     others = {"api_format": "signature"}, {"fold_steps": True}, {"max_length": 300}, {"vocab_size": 400}
-    assert len({base, *(fingerprint(real(copy, **fields), MODEL) for fields in others)}) == 5
+    others += ({"fit": "keep-target"}, {"fit": "truncate"}, {"validation_fraction": 0.3})
+    assert len({base, *(fingerprint(real(copy, **fields), MODEL) for fields in others)}) == 8
     file = next(copy.rglob("*.json"))
     file.write_text(file.read_text() + " ")
     assert fingerprint(real(copy), MODEL) != base
 
 
-def test_validation_queries_are_never_trained_on(exported: Path) -> None:
-    split = read_split(real(exported), Counts())
-    trained, held_out = ({c.query for c in split[name]} for name in ("train", "validation"))
-    assert trained
-    assert held_out
-    assert not trained & held_out
+def test_validation_queries_are_never_trained_on(tmp_path: Path, exported: Path) -> None:
+    prepared = prepare(real(exported, api_format="signature"), MODEL, tmp_path)
+    queries = {
+        split: {prepared.tokenizer().decode(ids).partition("User: ")[2].partition("Begin!")[0] for ids in rows}
+        for split in ("train", "validation")
+        for rows in [prepared.load(split)["input_ids"]]
+    }
+    assert queries["train"]
+    assert queries["validation"]
+    assert not queries["train"] & queries["validation"]
 
 
 def test_too_long_is_counted_and_never_cut(tmp_path: Path, exported: Path) -> None:
-    found = inspect(str(exported), MODEL, 100_000)
-    lengths = inspect(str(exported), MODEL, int(found["prompt_tokens"]["p50"]))
+    found = inspect(real(exported), MODEL)
     assert found["dropped"] == {}
+    shorter = real(exported, max_length=int(found["prompt_tokens"]["p50"]))
+    lengths = inspect(shorter, MODEL)
     assert lengths["examples"] + lengths["dropped"]["too-long"] == found["examples"]
     assert 0 < lengths["examples"] < found["examples"]
     assert lengths["truncated"] == 0
-    with pytest.raises(DataError, match="longer"):
+    manifest = prepare(shorter, MODEL, tmp_path).manifest
+    assert (manifest["examples"], manifest["dropped"]) == (lengths["examples"], lengths["dropped"])
+    with pytest.raises(DataError, match="too-long"):
         prepare(real(exported, max_length=5), MODEL, tmp_path)
-    assert list((tmp_path / "data").glob("*/manifest.json")) == []
+    assert len(list((tmp_path / "data").glob("*/manifest.json"))) == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_manifest_and_inspect_agree_on_every_policy(tmp_path: Path, exported: Path, policy: str) -> None:
+    limit = int(inspect(real(exported), MODEL)["prompt_tokens"]["p50"])
+    spec = real(exported, fit=policy, max_length=limit)
+    manifest, found = prepare(spec, MODEL, tmp_path).manifest, inspect(spec, MODEL)
+    assert manifest["fit"] == json.loads(json.dumps(without_nan(found["fit"][policy])))
+    assert manifest["source"] == found["source"]
+    assert max(prepare(spec, MODEL, tmp_path).load("train")["length"]) <= limit
+    kept = found["fit"][policy]
+    assert kept["examples"] + sum(kept["dropped"].values()) == found["fit"]["keep-target"]["examples"]
+
+
+def test_more_tokens_than_positions_is_an_error_unless_they_are_stretched(tmp_path: Path, exported: Path) -> None:
+    short = ModelSpec(name="short", config={"hidden_size": 8, "max_position_embeddings": 256})
+    for act in (lambda d: prepare(d, short, tmp_path), lambda d: inspect(d, short)):
+        with pytest.raises(UsageError, match=r"300(.|\n)*256"):
+            act(real(exported, max_length=300))
+        act(real(exported, max_length=300, extend_positions="interpolate", fit="keep-target"))
 
 
 def test_inspect_counts_the_real_sample(real_toolbench: Path) -> None:
-    found = inspect(str(real_toolbench / "answer"), MODEL, 100_000)
-    assert (found["examples"], found["valid_queries"], found["invalid_queries"]) == (24, 6, 1)
+    found = inspect(real(real_toolbench / "answer", max_length=4096), LONG)
+    assert (found["fit"]["keep-target"]["examples"], found["valid_queries"], found["invalid_queries"]) == (24, 6, 1)
+    assert found["dropped"]["no-target"] == 1
     assert found["prompt_tokens"]["max"] > found["target_tokens"]["max"] > 0
+    strict, compact, cut = (found["fit"][name] for name in ("strict", "compact-apis", "keep-target"))
+    assert strict["examples"] < compact["examples"] <= cut["examples"]
+    assert strict["target_tokens"] < compact["target_tokens"] <= cut["target_tokens"]
 
 
 def test_nothing_usable_names_the_files(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"answer_generation": {"valid_data": False}}))
     (tmp_path / "y.json").write_text("{")
     with pytest.raises(DataError, match=r"y\.json"):
-        read_split(real(tmp_path), Counts())
-
-
-def test_suites_name_the_six_subsets() -> None:
-    assert {
-        name: len(rows) for name, rows in toolworld.test_queries(build_world(WorldConfig(**SETTINGS))).items()
-    } == dict.fromkeys(
-        ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction"), 3
-    )
+        prepare(real(tmp_path), MODEL, tmp_path / "store")

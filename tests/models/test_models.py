@@ -10,9 +10,19 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.data import train_tokenizer
-from sweeper.errors import ModelError
-from sweeper.models import KNOWN_CONFIGS, build, load, parameter_count, parameters, weights_fingerprint
-from sweeper.spec import ModelSpec
+from sweeper.errors import ModelError, UsageError
+from sweeper.models import (
+    KNOWN_CONFIGS,
+    build,
+    load,
+    parameter_count,
+    parameters,
+    positions,
+    stretch_positions,
+    stretched_to,
+    weights_fingerprint,
+)
+from sweeper.spec import DataSpec, ModelSpec
 
 TINY = {
     "hidden_size": 16,
@@ -81,3 +91,38 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
             load(source)
     with pytest.raises(ModelError, match="gpt2"):
         parameter_count({"model_type": "gpt2"})
+
+
+def test_stretched_positions_pass_through_the_old_ones(tokenizer: PreTrainedTokenizerFast) -> None:
+    spec = ModelSpec(name="tiny", config=TINY)
+    model = build(spec, tokenizer, 0)
+    old = model.model.decoder.embed_positions.weight.detach().clone()
+    stretch_positions(model, 63)  # 31 gaps of 32 positions, each halved
+    new = model.model.decoder.embed_positions.weight
+    assert new.shape == (65, 16)
+    assert torch.equal(new[:2], old[:2]), "the padding offset stays"
+    torch.testing.assert_close(new[2::2], old[2:])
+    torch.testing.assert_close(new[3::2], (old[2:-1] + old[3:]) / 2)
+    assert sum(p.numel() for p in model.parameters()) == parameters(spec, len(tokenizer), 63)
+    assert model(input_ids=torch.full((1, 63), 5)).logits.shape[1] == 63
+    with pytest.raises(IndexError):
+        model(input_ids=torch.full((1, 64), 5))
+
+
+def test_a_stretched_model_loads_as_it_was_saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    model = stretch_positions(build(ModelSpec(name="tiny", config=TINY), tokenizer, 0), 50)
+    model.save_pretrained(tmp_path)
+    again = load(str(tmp_path))
+    assert positions(ModelSpec(name="saved", source=str(tmp_path))) == 50
+    ids = torch.arange(50)[None]
+    torch.testing.assert_close(again.eval()(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
+
+
+def test_positions_are_checked_against_max_length() -> None:
+    data = DataSpec(name="d", source="toolworld", api_format="signature", fold_steps=True, max_length=2049)
+    opt = ModelSpec(name="opt-350m", source="facebook/opt-350m")
+    with pytest.raises(UsageError, match=r"2,049(.|\n)*2,048"):
+        stretched_to(opt, data)
+    assert stretched_to(opt, data.model_copy(update={"extend_positions": "interpolate"})) == 2049
+    assert stretched_to(opt, data.model_copy(update={"max_length": 2048})) is None
+    assert positions(ModelSpec(name="default", config={"hidden_size": 8})) == OPTConfig().max_position_embeddings

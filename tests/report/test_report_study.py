@@ -17,7 +17,9 @@ from sweeper.study import Plan, PlannedTrial, StudyTables
 def study_tables() -> StudyTables:
     """The quickstart as if run: both epoch budgets alike, larger models better, one trial failed, one not yet run."""
     sweep = spec.load_sweep(spec.find_sweep("quickstart"), [])
-    planned = tuple(PlannedTrial(f"{i:016x}", trial, 1000 * (1 + i // 4)) for i, trial in enumerate(spec.expand(sweep)))
+    planned = tuple(
+        PlannedTrial(f"{i:016x}", trial, 1000 * (1 + i // 4), "d") for i, trial in enumerate(spec.expand(sweep))
+    )
     rows, outcomes = [], []
     for i, trial in enumerate(planned):
         status = {3: "FAILED", 5: "PENDING"}.get(i, "COMPLETE")

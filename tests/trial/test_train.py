@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +50,12 @@ def train(
     root: Path,
     tell: Callable[[dict[str, float]], None] = lambda progress: None,
     model: ModelSpec = MODEL,
+    data_spec: DataSpec = DATA,
     **recipe: Any,
 ) -> TrialRecord:
     spec = TrialSpec(
         model=model,
-        data=DATA,
+        data=data_spec,
         recipe=Recipe.model_validate(RECIPE.model_dump() | recipe),
         seed=3,
         runtime=Runtime(),
@@ -94,21 +97,24 @@ def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tm
     pd.testing.assert_frame_equal(history(tmp_path / "a"), history(tmp_path / "b"))
 
 
-def test_an_interrupted_trial_goes_on_to_the_same_end(prepared: data.Prepared, tmp_path: Path) -> None:
-    whole = train(prepared, tmp_path / "whole")
+@pytest.mark.parametrize("order", ["random", "group_by_length"])
+def test_an_interrupted_trial_goes_on_to_the_same_end(prepared: data.Prepared, tmp_path: Path, order: str) -> None:
+    run = partial(train, train_sampling_strategy=order)
+    whole = run(prepared, tmp_path / "whole")
+    assert whole.applied["train_sampling_strategy"] == order
 
     def interrupt(progress: dict[str, float]) -> None:
         if progress["step"] >= 9:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(prepared, tmp_path / "cut", interrupt)
+        run(prepared, tmp_path / "cut", interrupt)
     directory = Store(tmp_path / "cut").trial("f")
     assert not (directory / "record.json").exists()
     newest = max((directory / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     broken = directory / "checkpoints" / "checkpoint-999"
     broken.mkdir()  # what a kill in the middle of writing leaves
-    resumed = train(prepared, tmp_path / "cut")
+    resumed = run(prepared, tmp_path / "cut")
     assert resumed.status == "COMPLETE", resumed.failure
     assert resumed.resumed_from_step == int(newest.name.split("-")[1]) > 0
     assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
@@ -174,6 +180,51 @@ def test_divergence(losses: list[float], expected: bool) -> None:
 def test_every_difference_is_named() -> None:
     assert mismatches({"a": 1.0, "b": None, "c": "x"}, {"a": 1.0 + 1e-9, "b": None, "c": "x"}) == []
     assert len(mismatches({"a": 1.0, "b": None, "c": "x"}, {"a": 1.1, "b": 0.3, "c": "y"})) == 3
+
+
+def padded_share(trainer: Any) -> float:
+    """Of the tokens of one epoch's micro-batches, as the trainer serves them."""
+    batches = [batch["input_ids"] for batch in trainer.get_train_dataloader()]
+    pad = trainer.processing_class.pad_token_id
+    return sum(int((ids == pad).sum()) for ids in batches) / sum(ids.numel() for ids in batches)
+
+
+def test_grouping_by_length_leaves_less_padding_and_another_order_each_epoch(tmp_path: Path) -> None:
+    from sweeper.models import build
+    from sweeper.trial.arguments import sft_config
+    from sweeper.trial.trainer import LeanSFTTrainer
+
+    larger = DATA.model_copy(update={"toolworld": DATA.toolworld | {"train_queries": 600}})
+    prepared = data.prepare(larger, MODEL, tmp_path / "store")
+    rows, tokenizer = prepared.load("train"), prepared.tokenizer()
+    shares = {}
+    for order in ("random", "group_by_length"):
+        recipe = RECIPE.model_copy(update={"train_sampling_strategy": order})
+        trainer = LeanSFTTrainer(
+            model=build(MODEL, tokenizer, 0),
+            args=sft_config(recipe, 0, 10, tmp_path, cuda=False),
+            train_dataset=rows,
+            processing_class=tokenizer,
+        )
+        shares[order] = padded_share(trainer)
+    assert shares["group_by_length"] < shares["random"] / 2
+    sampler = trainer._get_train_sampler()
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        assert sorted(orders[-1]) == list(range(len(rows)))
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_stretched_positions_are_trained_and_recorded(prepared: data.Prepared, tmp_path: Path) -> None:
+    short = ModelSpec(name="short", config=CONFIG | {"max_position_embeddings": 100})
+    longer = DATA.model_copy(update={"extend_positions": "interpolate"})
+    record = train(prepared, tmp_path, model=short, data_spec=longer, num_train_epochs=1)
+    assert record.status == "COMPLETE", record.failure
+    assert record.asked["positions"] == record.applied["positions"] == 300
+    saved = json.loads((Store(tmp_path).trial("f") / "model" / "config.json").read_text())
+    assert saved["max_position_embeddings"] == 300
 
 
 def test_the_lean_trainer_has_trls_loss_and_gradients(prepared: data.Prepared, tmp_path: Path) -> None:

@@ -1,20 +1,29 @@
 """Raw answers -> conversations -> tokens, once per (data, tokeniser, policy), shared by every trial."""
 
-from sweeper.data.conversations import Conversation, Counts, Turn
+from sweeper.data.conversations import ApiList, Conversation, Counts, Turn
+from sweeper.data.encode import fitter
+from sweeper.data.export import export_toolllama
 from sweeper.data.inspect import inspect
-from sweeper.data.prepare import Prepared, describe, fingerprint, prepare
-from sweeper.data.render import prompt_ids
+from sweeper.data.leakage import audit
+from sweeper.data.prepare import Prepared, describe, fingerprint, open_prepared, prepare
+from sweeper.data.queries import Suite, open_suite
 from sweeper.data.tokenizer import train_tokenizer
 
 __all__ = [
+    "ApiList",
     "Conversation",
     "Counts",
     "Prepared",
+    "Suite",
     "Turn",
+    "audit",
     "describe",
+    "export_toolllama",
     "fingerprint",
+    "fitter",
     "inspect",
+    "open_prepared",
+    "open_suite",
     "prepare",
-    "prompt_ids",
     "train_tokenizer",
 ]

@@ -1,64 +1,75 @@
-"""What a source holds, in a model's tokens, without training on it."""
+"""What a source holds, in a model's tokens, and what each fitting policy would keep of it. Trains on nothing."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from sweeper.data.conversations import Counts
-from sweeper.data.encode import IGNORED, encode, fold
+from sweeper.data.encode import BATCH, fitter
+from sweeper.data.fit import POLICIES, FitCounts
+from sweeper.data.prepare import source_json, trained_tokenizer
 from sweeper.data.render import conversation_segments
-from sweeper.data.source import read_split
-from sweeper.data.tokenizer import load_tokenizer, train_tokenizer
+from sweeper.data.source import Tell, open_source
+from sweeper.data.tokenizer import load_tokenizer
+from sweeper.errors import DataError
+from sweeper.models import stretched_to
 from sweeper.spec import DataSpec, ModelSpec
 
-_VOCABULARY = 512
 
+def inspect(data: DataSpec, model: ModelSpec, tell: Tell = lambda share: None) -> dict[str, Any]:
+    """Counts and token quantiles of a source, one row per example, nothing folded.
 
-def inspect(source: str, model: ModelSpec, max_length: int) -> dict[str, Any]:
-    """Counts and token quantiles of a source, one row per example, nothing folded. Raises DataError.
+    Raises DataError, and UsageError where the model has too few positions.
 
-    `examples` fit `max_length` tokens; `dropped` holds the others by reason; `truncated` is 0: nothing is cut here.
+    `examples`, `truncated` and `dropped` are those of the policy asked for, `data.fit`; `fit` has all policies.
     """
-    import numpy as np
-
-    world = source == "toolworld"
-    spec = DataSpec(
-        name=source,
-        source="toolworld" if world else "toolbench",
-        path=None if world else source,
-        api_format="signature" if world else "toolbench",
-        fold_steps=False,
-        max_length=max_length,
-        vocab_size=_VOCABULARY,
-    )
-    counts = Counts()
-    split = read_split(spec, counts)
-    conversations = [conversation for part in split.values() for conversation in part]
-    texts = (s.text for c in split["train"] for s in conversation_segments(c, spec.api_format))
-    tokenizer = load_tokenizer(model) if model.source else train_tokenizer(texts, _VOCABULARY)
-    everything = encode(fold(conversations, fold_steps=False), tokenizer, spec.api_format, 2**62, Counts())
-    prompts = np.array([sum(x == IGNORED for x in labels) for labels in everything["labels"]])
-    targets = np.array(everything["target_tokens"])
-    kept = int(((prompts + targets) <= max_length).sum())
-    counts.dropped["too-long"] += len(prompts) - kept
+    stretched_to(model, data)
+    source, counts = open_source(data), Counts()
+    tokenizer = load_tokenizer(model) if model.source else trained_tokenizer(source, data)
+    _, texts = fitter(tokenizer, data.fit, data.max_length, data.api_format)
+    fitters = {policy: fitter(tokenizer, policy, data.max_length, data.api_format, texts)[0] for policy in POLICIES}
+    fits = {policy: FitCounts() for policy in POLICIES}
+    prompts, targets = [], []
+    stream = (conversation for _, conversation in source.read(counts, tell))
+    while batch := list(islice(stream, BATCH)):
+        texts.ahead(part for c in batch for part in conversation_segments(c, data.api_format))
+        for conversation in batch:
+            *prompt, target = (len(texts(part)) for part in conversation_segments(conversation, data.api_format))
+            prompts.append(1 + sum(prompt))
+            targets.append(target)
+            last = frozenset({sum(turn.role == "assistant" for turn in conversation.turns) - 1})
+            for policy, fit in fitters.items():
+                fits[policy].add(fit.row(conversation, last), 1, conversation.apis)
+    if not targets:
+        raise DataError(
+            f"data {data.path or data.name}",
+            asked="examples",
+            found=f"none in {counts.files} files: " + ("; ".join(counts.problems[:5]) or "all marked invalid"),
+        )
+    asked = fits[data.fit]
     return {
-        "source": source,
+        "source": source_json(source),
         "model": model.name,
-        "max_length": max_length,
-        "files": counts.files,
-        "examples": kept,
-        "truncated": 0,
-        "dropped": {reason: count for reason, count in counts.dropped.items() if count},
+        "max_length": data.max_length,
+        "fit_policy": data.fit,
+        "examples": asked.examples,
+        "truncated": asked.truncated,
+        "unreadable": dict(counts.dropped),
+        "dropped": dict(counts.dropped + asked.dropped),
         "valid_queries": counts.valid_queries,
         "invalid_queries": counts.invalid_queries,
+        "arguments_not_json": counts.arguments_not_json,
+        "duplicate_ids": counts.duplicate_ids,
         "prompt_tokens": _quantiles(prompts),
         "target_tokens": _quantiles(targets),
+        "fit": {policy: found.json() for policy, found in fits.items()},
         "problems": counts.problems,
     }
 
 
-def _quantiles(values: Any) -> dict[str, float]:
-    import numpy as np
-
+def _quantiles(values: list[int]) -> dict[str, float]:
     p50, p90 = np.quantile(values, [0.5, 0.9])
-    return {"p50": float(p50), "p90": float(p90), "max": float(values.max())}
+    return {"p50": float(p50), "p90": float(p90), "max": float(max(values))}

@@ -6,29 +6,39 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
-from sweeper.data.conversations import Counts
-from sweeper.data.encode import encode, fold
+from sweeper.data.conversations import Conversation, Counts
+from sweeper.data.encode import BATCH, Folded, encode, fitter, fold
+from sweeper.data.fit import IGNORED, FitCounts, Fitted
 from sweeper.data.render import conversation_segments
-from sweeper.data.source import Split, content_hash, read_split
+from sweeper.data.source import Source, Tell, held_out, open_source, split_hash
 from sweeper.data.tokenizer import TOKENIZER_VERSION, load_tokenizer, train_tokenizer
 from sweeper.errors import DataError
+from sweeper.models import stretched_to
 from sweeper.quiet import quiet_libraries
 from sweeper.spec import DataSpec, ModelSpec
 from sweeper.store import read_json, write_json
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """Raised whenever the same conversations and tokeniser give other rows."""
+SPLITS = ("train", "validation")
+TOKENIZER_CONVERSATIONS = 20_000
+"""A tokeniser is trained on at most so many conversations: more of the same text hardly changes it."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tokenised data set on disk: `train/` and `validation/` (Arrow), `tokenizer/`, `manifest.json`."""
+    """A tokenised data set on disk: `rows.arrow`, `train.npy` and `validation.npy` (row numbers), `tokenizer/`,
+    `manifest.json`."""
 
     fingerprint: str
     directory: Path
@@ -36,9 +46,10 @@ class Prepared:
 
     def load(self, split: str) -> Any:
         """The rows of `train` or `validation`, memory-mapped: columns input_ids, labels, length, target_tokens."""
-        from datasets import load_from_disk
+        from datasets import Dataset
 
-        return load_from_disk(str(self.directory / split))
+        rows = np.load(self.directory / f"{split}.npy", allow_pickle=False)
+        return Dataset.from_file(str(self.directory / "rows.arrow")).select(rows)
 
     def tokenizer(self) -> Any:
         """The tokeniser that made them."""
@@ -47,83 +58,121 @@ class Prepared:
         return AutoTokenizer.from_pretrained(self.directory / "tokenizer")
 
 
-def fingerprint(data: DataSpec, model: ModelSpec) -> str:
+def fingerprint(data: DataSpec, model: ModelSpec, storage: Path | None = None) -> str:
     """SHA-256 (first 16 hex digits) of source content, encoding policy and tokeniser. Tokenises nothing.
 
     Models built from a config share a tokeniser, and so a data set. Raises DataError where the source is missing.
+    With `storage`, files hashed before are not hashed again.
     """
+    return _identity(open_source(data, storage), data, model)
+
+
+def _identity(source: Source, data: DataSpec, model: ModelSpec) -> str:
     identity = {
-        "content": content_hash(data),
+        "content": source.sha256(),
         "encoding": ENCODING_VERSION,
         "api_format": data.api_format,
         "fold_steps": data.fold_steps,
         "max_length": data.max_length,
-        "validation_fraction": data.validation_fraction if data.source == "toolbench" else None,
+        "fit": data.fit,
+        "validation_fraction": None if source.splits() else data.validation_fraction,
         "tokenizer": _tokenizer_identity(data, model),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def prepare(data: DataSpec, model: ModelSpec, storage: Path) -> Prepared:
+def prepare(data: DataSpec, model: ModelSpec, storage: Path, tell: Tell = lambda share: None) -> Prepared:
     """The data set under `<storage>/data/<fingerprint>/`, tokenised now unless it is there.
 
-    It appears whole or not at all; two processes at once build it once. Raises DataError.
+    It appears whole or not at all; two processes at once build it once. Raises DataError, and UsageError where the
+    model has too few positions.
     """
-    identity = fingerprint(data, model)
+    stretched_to(model, data)
+    source = open_source(data, storage)
+    identity = _identity(source, data, model)
     directory = storage / "data" / identity
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory.parent / f".{identity}.lock"):
-        if not (directory / "manifest.json").exists():
-            _build(data, model, identity, directory)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory.parent / f".{identity}.lock"):
+            if not (directory / "manifest.json").exists():
+                _build(source, data, model, identity, directory, tell)
+    except OSError as error:
+        raise DataError(
+            f"data {data.path or data.name}",
+            asked=f"tokens under {directory}",
+            found=f"cannot be written: {error}; nothing half-written was kept",
+            do="free some space, or another --storage",
+        ) from error
+    return open_prepared(storage, identity)
+
+
+def open_prepared(storage: Path, identity: str) -> Prepared:
+    """A data set that was prepared before. Raises StoreError where it was not."""
+    directory = storage / "data" / identity
     return Prepared(identity, directory, read_json(directory / "manifest.json"))
 
 
 def describe(prepared: Prepared) -> str:
-    """One line a person reads: what was kept, what was dropped and why."""
+    """What was kept, cut and dropped and why, in a line or two."""
     m = prepared.manifest
-    dropped = ", ".join(f"{count} {reason}" for reason, count in m["dropped"].items()) or "none"
-    return (
-        f"data {prepared.fingerprint}: {m['rows']['train']} training rows ({m['tokens']['train']:,} tokens), "
-        f"{m['rows']['validation']} for validation; {m['truncated']} truncated, dropped: {dropped}"
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in m["dropped"].items()) or "none"
+    text = (
+        f"data {prepared.fingerprint}: {m['rows']['train']:,} training rows ({m['tokens']['train']:,} tokens), "
+        f"{m['rows']['validation']:,} for validation; fit {m['fit_policy']}: {m['truncated']:,} truncated, "
+        f"dropped: {dropped}"
     )
+    if m["problems"]:
+        text += f"\n  {m['problems'][0]}" + (f" (and {len(m['problems']) - 1} more)" if len(m["problems"]) > 1 else "")
+    return text
 
 
-def _build(data: DataSpec, model: ModelSpec, identity: str, directory: Path) -> None:
-    from datasets import Dataset
-
+def _build(source: Source, data: DataSpec, model: ModelSpec, identity: str, directory: Path, tell: Tell) -> None:
     quiet_libraries()
-    counts = Counts()
-    split = read_split(data, counts)
-    examples = {name: len(conversations) for name, conversations in split.items()}
-    tokenizer = load_tokenizer(model) if model.source else _trained(split, data)
+    for stale in directory.parent.glob(f".{identity}-*"):  # of a build that was killed; the lock is ours
+        shutil.rmtree(stale, ignore_errors=True)
+    tokenizer = load_tokenizer(model) if model.source else trained_tokenizer(source, data)
+    counts, fits, queries = Counts(), FitCounts(), set[int]()
+
+    def noted(examples: Iterable[tuple[str | None, Conversation]]) -> Iterator[tuple[str | None, Conversation]]:
+        for split, example in examples:
+            queries.add(split_hash(example.query))
+            yield split, example
+
+    folded = fold(noted(source.read(counts, tell)), fold_steps=data.fold_steps)
+    fit, texts = fitter(tokenizer, data.fit, data.max_length, data.api_format)
     temporary = Path(tempfile.mkdtemp(prefix=f".{identity}-", dir=directory.parent))
     try:
-        rows, tokens, targets = {}, {}, {}
-        for name, conversations in split.items():
-            folded = fold(conversations, fold_steps=data.fold_steps)
-            columns = encode(folded, tokenizer, data.api_format, data.max_length, counts)
-            if not columns["length"]:
-                raise DataError(
-                    f"data {data.path or data.name}",
-                    asked=f"{name} rows of at most {data.max_length} tokens",
-                    found=f"all {len(folded)} are longer",
-                    do="a larger data.max_length",
-                )
-            Dataset.from_dict(columns).save_to_disk(str(temporary / name))
-            rows[name], tokens[name] = len(columns["length"]), sum(columns["length"])
-            targets[name] = sum(columns["target_tokens"])
+        table = _write_rows(temporary / "rows.arrow", encode(folded, fit, texts, fits))
+        if source.splits():
+            validation = np.array([split == "validation" for split in table.splits], dtype=bool)
+        else:
+            apart = held_out(queries, data.validation_fraction)
+            validation = np.array([query in apart for query in table.queries], dtype=bool)
+        chosen = {"train": ~validation, "validation": validation}
+        _refuse_empty(chosen, data, counts, fits)
+        for name, mask in chosen.items():
+            np.save(temporary / f"{name}.npy", np.flatnonzero(mask))
         tokenizer.save_pretrained(str(temporary / "tokenizer"))
+        lengths, targets = np.array(table.lengths), np.array(table.targets)
         manifest = {
             "fingerprint": identity,
-            "source": data.source,
-            "content_sha256": content_hash(data),
-            "examples": examples,
-            "rows": rows,
-            "tokens": tokens,
-            "target_tokens": targets,
-            "truncated": 0,
-            "dropped": dict(counts.dropped),
+            "source": source_json(source),
+            "licence": source.licence(),
+            "api_format": data.api_format,
+            "max_length": data.max_length,
+            "fit_policy": data.fit,
+            "read": counts.conversations,
+            "examples": fits.examples,
+            "rows": {name: int(mask.sum()) for name, mask in chosen.items()},
+            "tokens": {name: int(lengths[mask].sum()) for name, mask in chosen.items()},
+            "target_tokens": {name: int(targets[mask].sum()) for name, mask in chosen.items()},
+            "truncated": fits.truncated,
+            "fit": fits.json(),
+            "dropped": dict(counts.dropped + fits.dropped),
+            "valid_queries": counts.valid_queries,
             "invalid_queries": counts.invalid_queries,
+            "arguments_not_json": counts.arguments_not_json,
+            "duplicate_ids": counts.duplicate_ids,
             "problems": counts.problems,
             "vocab_size": len(tokenizer),
         }
@@ -134,9 +183,77 @@ def _build(data: DataSpec, model: ModelSpec, identity: str, directory: Path) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _trained(split: Split, data: DataSpec) -> Any:
+def source_json(source: Source) -> dict[str, Any]:
+    """What was read, as manifests and `inspect --json` have it."""
+    return {
+        "kind": source.kind,
+        "location": source.location,
+        "files": len(source.files),
+        "sha256": source.sha256(),
+    }
+
+
+@dataclass
+class _Table:
+    """Of every row written: its split where it came with one, its query, its sizes in tokens."""
+
+    splits: list[str | None]
+    queries: list[int]
+    lengths: list[int]
+    targets: list[int]
+
+
+def _write_rows(path: Path, rows: Iterator[tuple[Folded, Fitted]]) -> _Table:
+    """Stream rows to an Arrow file. Memory holds one batch of them."""
+    import pyarrow as pa
+
+    ids = pa.list_(pa.int32())
+    schema = pa.schema({"input_ids": ids, "labels": ids, "length": pa.int32(), "target_tokens": pa.int32()})
+    table = _Table([], [], [], [])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        while batch := list(islice(rows, BATCH)):
+            fitted = [row for _, row in batch]
+            lengths = [len(row.input_ids) for row in fitted]
+            targets = [int((row.labels != IGNORED).sum()) for row in fitted]
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            columns = [np.concatenate([getattr(row, name) for row in fitted]) for name in ("input_ids", "labels")]
+            lists = [pa.ListArray.from_arrays(offsets, column) for column in columns]
+            sizes = [pa.array(values, pa.int32()) for values in (lengths, targets)]
+            writer.write_batch(pa.record_batch([*lists, *sizes], schema=schema))
+            table.splits += [row.split for row, _ in batch]
+            table.queries += [split_hash(row.whole.query) for row, _ in batch]
+            table.lengths += lengths
+            table.targets += targets
+    return table
+
+
+def _refuse_empty(chosen: dict[str, Any], data: DataSpec, counts: Counts, fits: FitCounts) -> None:
+    for name, mask in chosen.items():
+        if mask.any():
+            continue
+        dropped = ", ".join(f"{n} {reason}" for reason, n in Counter(counts.dropped + fits.dropped).items())
+        why = "; ".join(counts.problems[:5]) or dropped or f"{counts.invalid_queries} queries marked invalid"
+        raise DataError(
+            f"data {data.path or data.name}",
+            asked=f"{name} rows of at most {data.max_length} tokens, fit: {data.fit}",
+            found=f"no usable example in {counts.files} files with {counts.conversations} examples: {why}",
+            do="a larger data.max_length or another data.fit" if fits.dropped else "more data, or see what is named",
+        )
+
+
+def trained_tokenizer(source: Source, data: DataSpec) -> Any:
     """Trained on the training split alone: validation and test text must not shape it."""
-    texts = (s.text for c in split["train"] for s in conversation_segments(c, data.api_format))
+    apart: set[int] = set()
+    if not source.splits():
+        apart = held_out({split_hash(c.query) for _, c in source.read(Counts())}, data.validation_fraction)
+    training = (
+        c for split, c in source.read(Counts()) if split in (None, "train") and split_hash(c.query) not in apart
+    )
+    texts = (
+        segment.text
+        for conversation in islice(training, TOKENIZER_CONVERSATIONS)
+        for segment in conversation_segments(conversation, data.api_format)
+    )
     return train_tokenizer(texts, data.vocab_size)
 
 

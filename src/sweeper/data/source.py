@@ -1,55 +1,109 @@
-"""Where conversations come from: the generated world or ToolBench answers on disk, split into train and validation."""
+"""Where conversations come from. Which reader is meant is seen by looking at the input."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from sweeper.data.api_names import standardize
 from sweeper.data.conversations import Conversation, Counts
-from sweeper.data.toolbench import answer_files, conversations_of, read_answers
+from sweeper.data.digests import file_digests
+from sweeper.data.queries import categories_near
+from sweeper.data.read_answers import conversations_of, read_answers
+from sweeper.data.read_dataset import open_dataset, read_dataset
+from sweeper.data.read_toolllama import read_toolllama
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
-Split = dict[str, list[Conversation]]
+Kind = Literal["toolworld", "answers", "toolllama", "dataset"]
+Tell = Callable[[float], None]
+"""Called with the share of the source that was read, 0 to 1."""
+
+_RELEASED = {"train": "toolllama*_train.json", "validation": "toolllama*_eval.json"}
+_DATASET_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
-def content_hash(spec: DataSpec) -> str:
-    """SHA-256 of the source: every file's name and bytes, or the world's settings and version. Raises DataError."""
-    digest = hashlib.sha256()
-    if spec.source == "toolworld":
-        from sweeper import toolworld
+@dataclass(frozen=True)
+class Source:
+    """Training data as found. `parts`: (split, or None where it is ours to draw; what to read)."""
 
-        digest.update(repr((toolworld.WORLD_VERSION, sorted(asdict(world_config(spec)).items()))).encode())
+    kind: Kind
+    location: str
+    parts: tuple[tuple[str | None, Any], ...]
+    files: tuple[Path, ...]
+    memory: Path | None = None
+    """Where digests of files are remembered."""
+    categories: Callable[[], dict[str, str]] = dict
+    """Standard tool name -> category of the training data's tools, as far as it is known. Raises DataError."""
+
+    def read(self, counts: Counts, tell: Tell = lambda share: None) -> Iterator[tuple[str | None, Conversation]]:
+        """Every conversation with its split, in the order of files and rows; what is left out is counted."""
+        counts.files = len(self.files)
+        seen: set[int] = set()
+        for k, (split, part) in enumerate(self.parts):
+            for conversation in self._part(part, counts, lambda share, k=k: tell((k + share) / len(self.parts))):  # type: ignore[misc]
+                counts.conversations += 1
+                key = hash(conversation.id)
+                counts.duplicate_ids += key in seen
+                seen.add(key)
+                yield split, conversation
+            tell((k + 1) / len(self.parts))
+
+    def _part(self, part: Any, counts: Counts, tell: Tell) -> Iterator[Conversation]:
+        if self.kind == "answers":
+            return read_answers(part, counts)
+        if self.kind == "toolllama":
+            return read_toolllama(part, counts, tell)
+        if self.kind == "dataset":
+            return read_dataset(self.location, part, counts, tell)
+        return (c for place, document in part for c in conversations_of(place, document, counts))
+
+    def splits(self) -> bool:
+        """Whether the data come with a validation split of their own."""
+        return all(split is not None for split, _ in self.parts)
+
+    def sha256(self) -> str:
+        """Of every file's name and bytes; of a world's settings and version; of a hub dataset's own fingerprint."""
+        digest = hashlib.sha256(self.kind.encode())
+        for file, content in zip(self.files, file_digests(self.files, self.memory), strict=True):
+            digest.update(file.name.encode() + b"\0" + content)
+        if self.kind == "toolworld":
+            digest.update(self.location.encode())
+        if self.kind == "dataset" and not self.files:
+            digest.update("".join(str(rows._fingerprint) for _, rows in self.parts).encode())
         return digest.hexdigest()
-    root = _path(spec)
-    for file in answer_files(root):
-        digest.update(str(file.relative_to(root) if root.is_dir() else file.name).encode() + b"\0")
-        try:
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        except OSError as error:
-            raise DataError(f"data {file}", found=f"cannot be read: {error}") from error
-    return digest.hexdigest()
+
+    def licence(self) -> str:
+        """What is known of the licence of the data."""
+        if self.kind == "toolworld":
+            return "generated by sweeper (Apache-2.0)"
+        if self.kind == "dataset":
+            return "see the dataset's card"
+        folders = {file.parent for file in self.files[:1000]}
+        near = {p for folder in folders for up in (folder, *folder.parents[:2]) for p in up.glob("LICENSE*")}
+        found = f"; beside the data: {', '.join(sorted(p.name for p in near))}" if near else ""
+        return f"ToolBench's data are under the Apache License 2.0; yours may differ{found}"
 
 
-def read_split(spec: DataSpec, counts: Counts) -> Split:
-    """Conversations by split. Raises DataError where one of the splits is empty, with what was wrong."""
-    split = _toolworld(spec, counts) if spec.source == "toolworld" else _toolbench(spec, counts)
-    for name, conversations in split.items():
-        if not conversations:
-            why = "; ".join(counts.problems[:5]) or f"{counts.invalid_queries} queries marked invalid"
-            raise DataError(
-                f"data {spec.path or spec.name}",
-                asked=f"a {name} split",
-                found=f"no usable example in {counts.files} files: {why}",
-                do="more answers, or another data.validation_fraction"
-                if name == "validation"
-                else "see the files named",
-            )
-    return split
+def open_source(spec: DataSpec, storage: Path | None = None) -> Source:
+    """Look at what a data spec names. Raises DataError where it is not there, or not known.
+
+    `storage`: a store's folder, where digests of files are remembered from command to command.
+    """
+    if spec.source == "toolworld":
+        return _toolworld(spec)
+    if spec.path is None:
+        raise DataError(f"data {spec.name}", found="no path", do="--set data.path=PATH names ToolBench training data")
+    path = Path(spec.path).expanduser()
+    try:
+        memory = storage / "data" / ".digests.json" if storage else None
+        return replace(_on_disk(path, spec.path), memory=memory, categories=partial(categories_near, path))
+    except OSError as error:
+        raise DataError(f"data {path}", found=f"cannot be read: {error}") from error
 
 
 def world_config(spec: DataSpec) -> Any:
@@ -59,38 +113,69 @@ def world_config(spec: DataSpec) -> Any:
     return toolworld.WorldConfig.from_mapping(spec.toolworld)
 
 
-def _path(spec: DataSpec) -> Path:
-    if spec.path is None:
-        raise DataError(
-            f"data {spec.name}", found="no path", do="--set data.path=DIR names a folder of ToolBench answers"
-        )
-    return Path(spec.path).expanduser()
-
-
-def _toolworld(spec: DataSpec, counts: Counts) -> Split:
+def _toolworld(spec: DataSpec) -> Source:
     from sweeper import toolworld
 
-    world = toolworld.build_world(world_config(spec))
-    return {
-        name: [c for file, doc in toolworld.training_answers(world, name) for c in conversations_of(file, doc, counts)]
-        for name in ("train", "validation")
-    }
+    config = world_config(spec)
+
+    class Answers:
+        """The world is built when it is read, not when it is named."""
+
+        def __init__(self, split: Literal["train", "validation"]) -> None:
+            self.split: Literal["train", "validation"] = split
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(toolworld.training_answers(toolworld.build_world(config), self.split))
+
+    listed = ", ".join(f"{key}={value!r}" for key, value in sorted(asdict(config).items()))
+    settings = f"world version {toolworld.WORLD_VERSION} ({listed})"
+    parts = (("train", Answers("train")), ("validation", Answers("validation")))
+
+    def categories() -> dict[str, str]:
+        return {standardize(t.name): t.category for t in toolworld.build_world(config).catalogue.tools.values()}
+
+    return Source("toolworld", settings, parts, (), categories=categories)
 
 
-def _toolbench(spec: DataSpec, counts: Counts) -> Split:
-    """Held-out queries are those whose hash comes first: at least one, and none in both splits."""
-    conversations = list(read_answers(_path(spec), counts))
-    queries = sorted({c.query for c in conversations}, key=_hash)
-    held_out = set(queries[: max(1, round(spec.validation_fraction * len(queries)))])
-    return {
-        "train": _where(conversations, lambda c: c.query not in held_out),
-        "validation": _where(conversations, lambda c: c.query in held_out),
-    }
+def _on_disk(path: Path, asked: str) -> Source:
+    if path.is_file():
+        if _first_byte(path) == b"[":
+            return Source("toolllama", str(path), ((None, path),), (path,))
+        return Source("answers", str(path), ((None, path),), (path,))
+    if not path.is_dir():
+        if "/" in asked and not asked.startswith((".", "/", "~")) and asked.count("/") == 1:
+            return _dataset(asked)
+        raise DataError(f"data {path}", found="no such file or folder", do="--set data.path=PATH, or a hub id")
+    if any((path / name).is_file() for name in _DATASET_FILES):
+        return _dataset(str(path))
+    if (path / "answer").is_dir() and not any(path.glob(name) for name in _RELEASED.values()):
+        path = path / "answer"  # ToolBench's data folder
+    released = [(split, file) for split, name in _RELEASED.items() for file in sorted(path.glob(name))]
+    if released:
+        own_split = len({split for split, _ in released}) == len(_RELEASED)
+        parts = tuple((split if own_split else None, file) for split, file in released)
+        return Source("toolllama", str(path), parts, tuple(file for _, file in released))
+    files = tuple(sorted(path.rglob("*.json")))
+    if not files:
+        raise DataError(f"data {path}", found="no *.json file in it", do="a folder such as ToolBench's data/answer")
+    return Source("answers", str(path), tuple((None, file) for file in files), files)
 
 
-def _where(conversations: Iterable[Conversation], keep: Any) -> list[Conversation]:
-    return [conversation for conversation in conversations if keep(conversation)]
+def _dataset(location: str) -> Source:
+    files = tuple(sorted(file for file in Path(location).rglob("*") if file.is_file()))
+    return Source("dataset", location, tuple(open_dataset(location).items()), files)
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+
+
+def split_hash(query: str) -> int:
+    """64 bits of SHA-256: what decides who is held out, on any machine and in any order."""
+    return int.from_bytes(hashlib.sha256(query.encode("utf-8", "surrogatepass")).digest()[:8])
+
+
+def held_out(queries: set[int], fraction: float) -> set[int]:
+    """The `split_hash`es to hold out: those that come first, at least one, so that no query is in both splits."""
+    return set(sorted(queries)[: max(1, round(fraction * len(queries)))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -13,26 +14,27 @@ class LocalModel:
 
     def __init__(self, model: Any, tokenizer: Any, *, temperature: float, seed: int) -> None:
         self.model, self.tokenizer, self.temperature = model.eval(), tokenizer, temperature
-        self.positions = getattr(model.config, "max_position_embeddings", None)
+        self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
+        """Tokens that prompt and answer may have together; None where the model states no limit."""
         torch.manual_seed(seed)
 
     @torch.inference_mode()
-    def continue_prompts(self, prompts: Sequence[list[int]], max_new_tokens: int, batch_size: int) -> list[str | None]:
-        """Texts in the order of `prompts` (token ids); None where prompt and answer do not fit the positions.
+    def continue_prompts(
+        self, prompts: Sequence[np.ndarray[Any, Any] | None], max_new_tokens: int, batch_size: int
+    ) -> list[str | None]:
+        """Texts in the order of `prompts` (token ids); None for a prompt that is None: one that could not be fitted.
 
         Batches go by length, so that a batch holds little padding; padding is on the left.
         """
         texts: list[str | None] = [None] * len(prompts)
-        fitting = [i for i, ids in enumerate(prompts) if self._fits(len(ids), max_new_tokens)]
-        fitting.sort(key=lambda i: len(prompts[i]))
+        fitting = [(i, ids.tolist()) for i, ids in enumerate(prompts) if ids is not None]
+        fitting.sort(key=lambda item: len(item[1]))
         for start in range(0, len(fitting), batch_size):
             batch = fitting[start : start + batch_size]
-            for i, text in zip(batch, self._generate([prompts[i] for i in batch], max_new_tokens), strict=True):
+            answers = self._generate([ids for _, ids in batch], max_new_tokens)
+            for (i, _), text in zip(batch, answers, strict=True):
                 texts[i] = text
         return texts
-
-    def _fits(self, prompt: int, new: int) -> bool:
-        return self.positions is None or prompt + new <= self.positions
 
     def _generate(self, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
         width, pad = max(map(len, prompts)), self.tokenizer.pad_token_id

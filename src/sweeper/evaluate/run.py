@@ -19,7 +19,7 @@ from sweeper.store import Store, read_json, write_bytes, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-EVALUATION_SEMANTICS = 1
+EVALUATION_SEMANTICS = 2
 """Raised whenever a change to `evaluate/` changes the outcome of an unchanged evaluation."""
 
 
@@ -31,6 +31,7 @@ def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
         "semantics": EVALUATION_SEMANTICS,
         "world": [toolworld.WORLD_VERSION, asdict(toolworld.WorldConfig.from_mapping(data.toolworld))],
         "api_format": data.api_format,
+        "fit": data.fit,
         "evaluation": evaluation.model_dump(exclude={"name", "batch_size"}),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -79,7 +80,7 @@ def _run_toolworld(
     from transformers import AutoTokenizer
 
     from sweeper import toolworld
-    from sweeper.data import prompt_ids
+    from sweeper.data import ApiList, fitter
     from sweeper.evaluate.generate import LocalModel
     from sweeper.models import load
     from sweeper.quiet import quiet_libraries
@@ -92,8 +93,12 @@ def _run_toolworld(
     queries = [world.query(q["query_id"]) for subset in toolworld.test_queries(world).values() for q in subset]
     episodes = [Episode(str(q.query_id), q.subset, frozenset(f["name"] for f in q.functions)) for q in queries]
     active = list(zip(queries, episodes, strict=True))
+    fit, tokens = fitter(tokenizer, data.fit, data.max_length, data.api_format)
+    room = (agent.positions or data.max_length) - evaluation.max_new_tokens
     while active:
-        prompts = [prompt_ids(tokenizer, q.system, q.query, q.functions, data.api_format, e.turns) for q, e in active]
+        talks = [(q.system, q.query, ApiList(q.functions), e.turns) for q, e in active]
+        tokens.ahead(segment for talk in talks for segment in fit.prompt_segments(*talk))
+        prompts = [fit.prompt(*talk, room) for talk in talks]
         texts = agent.continue_prompts(prompts, evaluation.max_new_tokens, evaluation.batch_size)
         for (query, episode), text in zip(active, texts, strict=True):
             if text is None:

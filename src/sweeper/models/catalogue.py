@@ -35,13 +35,18 @@ KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
 """Hub id -> the fields of its published config.json that decide its size."""
 
 
+_TRANSFORMERS_DEFAULT_POSITIONS = 2048
+"""Of `OPTConfig`, where a config built from scratch does not say."""
+
+
 def config_of(model: ModelSpec, vocab_size: int) -> dict[str, Any]:
     """The model's config: its own (with `vocab_size` of the tokeniser), a local directory's, or a known hub id's.
 
     Raises ModelError where none of these is there.
     """
     if model.config is not None:
-        return {"model_type": "opt", **model.config, "vocab_size": vocab_size}
+        default = {"model_type": "opt", "max_position_embeddings": _TRANSFORMERS_DEFAULT_POSITIONS}
+        return {**default, **model.config, "vocab_size": vocab_size}
     source = str(model.source)
     path = Path(source) / "config.json"
     if path.is_file():

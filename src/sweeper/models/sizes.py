@@ -12,9 +12,13 @@ POSITION_OFFSET = 2
 """OPT's table of learned positions has two rows more than positions (fairseq's padding offset)."""
 
 
-def parameters(model: ModelSpec, vocab_size: int) -> int:
-    """Parameters of a model; `vocab_size` counts for models built from a config. Raises ModelError."""
-    return parameter_count(config_of(model, vocab_size))
+def parameters(model: ModelSpec, vocab_size: int, positions: int | None = None) -> int:
+    """Parameters of a model; `vocab_size` counts for models built from a config. `positions`: stretched to so many.
+
+    Raises ModelError.
+    """
+    config = config_of(model, vocab_size)
+    return parameter_count(config | {"max_position_embeddings": positions} if positions else config)
 
 
 def parameter_count(config: dict[str, Any]) -> int:

@@ -1,7 +1,7 @@
 """What is asked: YAML -> Sweep -> list[TrialSpec], and the fingerprint that says when two trials are the same."""
 
 from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
-from sweeper.spec.load import find_sweep, load_model, load_sweep
+from sweeper.spec.load import find_sweep, load_data, load_model, load_sweep
 from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Recipe, Runtime
 from sweeper.spec.sweep import Sweep, TrialSpec, expand
 from sweeper.spec.yaml_source import read_plain, write_yaml
@@ -20,6 +20,7 @@ __all__ = [
     "expand",
     "find_sweep",
     "fingerprint",
+    "load_data",
     "load_model",
     "load_sweep",
     "read_plain",

@@ -35,6 +35,17 @@ def load_model(name: str) -> ModelSpec:
     return library.part(ModelSpec, name, Path("--model"), node, ["model"])
 
 
+def load_data(source: str, **fields: Any) -> DataSpec:
+    """A data set of `configs/data/` by name, else `toolbench` with `source` as its path; `fields` override its own.
+
+    Raises ConfigError for a value that does not fit.
+    """
+    library = _Library(Path("sweeps") / "none")
+    named = any((root / "data" / f"{source}.yaml").is_file() for root in library.roots)
+    entry = {"extends": source} if named else {"extends": "toolbench", "path": source}
+    return library.part(DataSpec, entry | fields, Path("data"), CommentedMap(), ["data"])
+
+
 def find_sweep(name: str) -> Path:
     """A sweep file by path, or by name in `sweeps/` here or in the project. Raises UsageError."""
     folders = [Path("sweeps"), _REPOSITORY / "sweeps"]

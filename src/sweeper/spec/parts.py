@@ -44,6 +44,8 @@ class Recipe(Part):
     """Arithmetic of the forward and backward pass; the master weights are always float32."""
     gradient_checkpointing: bool
     """Recompute activations in the backward pass: less memory, more time, same result."""
+    train_sampling_strategy: Literal["random", "group_by_length"] = "random"
+    """Order of examples: shuffled, or shuffled in groups of similar length, which leaves little padding."""
     dataloader_num_workers: int = Field(default=0, ge=0)
     """Data-loader processes. Not part of a trial's identity."""
     dataloader_pin_memory: bool = False
@@ -82,7 +84,8 @@ class DataSpec(Part):
     source: Literal["toolworld", "toolbench"]
     """`toolworld` is generated; `toolbench` is read from `path`."""
     path: str | None = None
-    """ToolBench training answers: a directory (searched for *.json) or one file."""
+    """ToolBench training data: a folder of answers, ToolLLaMA's released file (or the folder of its train and eval
+    files), or a Hugging Face dataset by folder or hub id."""
     toolworld: dict[str, Any] = Field(default_factory=dict)
     """Settings of the generated world: seed, numbers of queries."""
     api_format: Literal["toolbench", "signature"]
@@ -90,7 +93,12 @@ class DataSpec(Part):
     fold_steps: bool
     """Train the steps of one answer as one row with the loss on each of them, where one is a prefix of the next."""
     max_length: int = Field(gt=0)
-    """Longest row, tokens. Longer ones are dropped and counted."""
+    """Longest row, tokens; at most the model's positions."""
+    fit: Literal["strict", "keep-target", "compact-apis", "truncate"] = "strict"
+    """What becomes of an example longer than that: dropped; its prompt's middle cut; its API list shortened (example
+    values, then descriptions, then unused APIs); or its end cut off, target and all, as TRL does. All are counted."""
+    extend_positions: Literal["interpolate"] | None = None
+    """Stretch the model's table of learned positions to `max_length` by linear interpolation."""
     validation_fraction: FiniteFloat = Field(default=0.1, gt=0, lt=1)
     """Share of queries held out for the validation loss (toolworld has its own split)."""
     vocab_size: int = Field(default=512, ge=300)

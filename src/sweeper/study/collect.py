@@ -38,10 +38,10 @@ def load_study(name: str, store: Store, overrides: list[str] | None = None) -> P
     as_run = store.study(name) / "sweep.yaml"
     if as_run.exists() and not overrides:
         try:
-            return plan_sweep(Sweep.model_validate(read_plain(as_run)))
+            return plan_sweep(Sweep.model_validate(read_plain(as_run)), store)
         except ValueError as error:
             raise UsageError(str(as_run), found=f"not a sweep as run: {error}", do="run the sweep again") from error
-    return plan_sweep(load_sweep(find_sweep(name), overrides or []))
+    return plan_sweep(load_sweep(find_sweep(name), overrides or []), store)
 
 
 def collect(plan: Plan, store: Store) -> StudyTables:

@@ -8,15 +8,18 @@ from typing import Any
 from sweeper import data, models
 from sweeper.errors import SweeperError
 from sweeper.spec import Sweep, TrialSpec, expand, fingerprint
+from sweeper.store import Store
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial of the plan. `parameters` is None where the model's config could not be read."""
+    """A trial of the plan. `data` is the fingerprint of its tokens; `parameters` is None where the model's config could
+    not be read."""
 
     fingerprint: str
     spec: TrialSpec
     parameters: int | None
+    data: str
 
     def row(self) -> dict[str, Any]:
         """The trial as `plan --json` prints it."""
@@ -51,23 +54,33 @@ class Plan:
         }
 
 
-def plan_sweep(sweep: Sweep) -> Plan:
-    """Resolve every trial's identity. What is missing (data, weights) becomes a problem, not an exception."""
+def plan_sweep(sweep: Sweep, store: Store | None = None) -> Plan:
+    """Resolve every trial's identity. What is missing (data, weights) becomes a problem, not an exception.
+
+    With a store, files that were hashed for it before are not hashed again.
+    """
+    storage = store.root if store else None
     problems: list[str] = []
     content: dict[str, str | None] = {}
     weights: dict[str, str | None] = {}
     sizes: dict[str, int | None] = {}
     for name, model in sweep.models.items():
-        content[name] = _or_problem(problems, lambda m=model: data.fingerprint(sweep.data, m))  # type: ignore[misc]
+        content[name] = _or_problem(problems, lambda m=model: data.fingerprint(sweep.data, m, storage))  # type: ignore[misc]
         weights[name] = _or_problem(problems, lambda m=model: models.weights_fingerprint(m))  # type: ignore[misc]
-        sizes[name] = _or_problem(problems, lambda m=model: models.parameters(m, sweep.data.vocab_size))  # type: ignore[misc]
+        stretched = _or_problem(problems, lambda m=model: models.stretched_to(m, sweep.data))  # type: ignore[misc]
+        sizes[name] = _or_problem(
+            problems,
+            lambda m=model, p=stretched: models.parameters(m, sweep.data.vocab_size, p),  # type: ignore[misc]
+        )
+        if stretched and weights[name]:
+            weights[name] = f"{weights[name]}+interpolated:{stretched}"
     trials = []
     for spec in expand(sweep):
         name = spec.model.name
         # A trial whose data or weights are missing has no identity yet; its row says so by an empty fingerprint.
         known = content[name] is not None and weights[name] is not None
         identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=str(weights[name]), data=str(content[name]))
-        trials.append(PlannedTrial(identity if known else "", spec, sizes[name]))
+        trials.append(PlannedTrial(identity if known else "", spec, sizes[name], str(content[name] or "")))
     problems += _same_twice(trials)
     return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
 

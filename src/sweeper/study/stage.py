@@ -29,7 +29,7 @@ def run_trial(
             track.log(progress)
             tell({"stage": "training", **progress})
 
-        record = train_trial(spec, fingerprint, lambda: _prepared(spec, store), store, told)
+        record = train_trial(spec, fingerprint, lambda: data.open_prepared(store.root, planned.data), store, told)
         row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": dict(record.metrics)}
         if record.status == FAILED or evaluation is None:
             row["failure"] = record.failure.message if record.failure else None
@@ -38,10 +38,6 @@ def run_trial(
             row |= _evaluated(row, spec, fingerprint, evaluation, spec.data, store)
         track.finish(row, record)
     return row
-
-
-def _prepared(spec: TrialSpec, store: Store) -> data.Prepared:
-    return data.prepare(spec.data, spec.model, store.root)
 
 
 def _evaluated(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 
-def asked_of(recipe: Recipe, *, steps: int, examples: int) -> dict[str, Any]:
+def asked_of(recipe: Recipe, *, steps: int, examples: int, positions: int | None) -> dict[str, Any]:
     """What the specification asks for, in the words of `applied_by`."""
     return {
         "learning_rate": recipe.learning_rate,
@@ -29,6 +29,8 @@ def asked_of(recipe: Recipe, *, steps: int, examples: int) -> dict[str, Any]:
         "warmup_steps": recipe.warmup_steps,
         "master_dtype": "float32",
         "precision": recipe.precision,
+        "train_sampling_strategy": recipe.train_sampling_strategy,
+        "positions": positions,
     }
 
 
@@ -57,6 +59,8 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, exam
         "warmup_steps": args.get_warmup_steps(state.max_steps),
         "master_dtype": "+".join(dtypes),
         "precision": {"no": "fp32"}.get(mixed, mixed),
+        "train_sampling_strategy": trainer.sampled_by,
+        "positions": getattr(trainer.model.config, "max_position_embeddings", None),
     }
 
 

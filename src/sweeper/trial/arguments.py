@@ -47,7 +47,8 @@ def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: 
         adam_epsilon=recipe.adam_epsilon,
         fp16=recipe.precision == "fp16",
         bf16=recipe.precision == "bf16",
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        activation_checkpointing=recipe.gradient_checkpointing,  # transformers renamed it
+        train_sampling_strategy=recipe.train_sampling_strategy,
         dataloader_num_workers=recipe.dataloader_num_workers,
         dataloader_pin_memory=recipe.dataloader_pin_memory,
         seed=seed,

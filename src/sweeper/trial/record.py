@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sweeper.errors import DataError, ModelError, StoreError
+from sweeper.errors import DataError, ModelError, StoreError, UsageError
 from sweeper.store import read_json, write_json
 
 COMPLETE: Literal["COMPLETE"] = "COMPLETE"
@@ -78,7 +78,7 @@ def failure_of(error: BaseException) -> Failure:
     kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"] = "bug"
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         kind = "out-of-memory"
-    elif isinstance(error, DataError | ModelError):
+    elif isinstance(error, DataError | ModelError | UsageError):
         kind = "bad-input"
     text = "".join(traceback.format_exception(error))
     return Failure(kind=kind, message=f"{name}: {error}", traceback=text)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from sweeper.errors import DataError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_bytes, write_json
 from sweeper.trial.record import COMPLETE, DIVERGED, FAILED, TrialRecord, failure_of, read_record
@@ -64,8 +63,7 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
     set_seed(spec.seed)
     rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
-    model = _model(spec, tokenizer)
-    _fits_positions(spec, model, max(rows["length"]) if "length" in rows.column_names else 0)
+    model, positions = _model(spec, tokenizer)
     steps = arguments.optimizer_steps(spec.recipe, len(rows))
     checkpoints = directory / "checkpoints"
     config = arguments.sft_config(spec.recipe, spec.seed, steps, checkpoints, cuda=torch.cuda.is_available())
@@ -78,7 +76,7 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     seconds = time.monotonic() - started
 
     history = history_of(trainer.state.log_history)
-    asked = asked_of(spec.recipe, steps=steps, examples=len(rows))
+    asked = asked_of(spec.recipe, steps=steps, examples=len(rows), positions=positions)
     applied = applied_by(trainer, applied_watch, spec.recipe, examples=len(rows))
     if not divergence.diverged:
         check_applied(asked, applied)
@@ -97,23 +95,15 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     )
 
 
-def _model(spec: TrialSpec, tokenizer: Any) -> Any:
-    from sweeper.models import build, load
+def _model(spec: TrialSpec, tokenizer: Any) -> tuple[Any, int | None]:
+    """The model before training, and the positions asked for: its own, unless the data ask for more."""
+    from sweeper.models import build, load, stretch_positions, stretched_to
 
-    if spec.model.config is not None:
-        return build(spec.model, tokenizer, spec.seed)
-    return load(str(spec.model.source))
-
-
-def _fits_positions(spec: TrialSpec, model: Any, longest: int) -> None:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and longest > positions:
-        raise DataError(
-            f"trial of {spec.model.name}",
-            asked=f"rows of up to {longest} tokens (data.max_length {spec.data.max_length})",
-            found=f"a model of {positions} positions",
-            do=f"--set data.max_length={positions}",
-        )
+    built = spec.model.config is not None
+    model = build(spec.model, tokenizer, spec.seed) if built else load(str(spec.model.source))
+    more = stretched_to(spec.model, spec.data)
+    asked = more or getattr(model.config, "max_position_embeddings", None)
+    return (stretch_positions(model, more) if more else model), asked
 
 
 def _trainer(
@@ -129,7 +119,7 @@ def _trainer(
     trainer = LeanSFTTrainer(
         model=model,
         args=config,
-        train_dataset=rows.select_columns(["input_ids", "labels"]),
+        train_dataset=rows.select_columns(["input_ids", "labels", "length"]),
         processing_class=tokenizer,
         callbacks=[applied, divergence, watch.CheckpointMark(applied), watch.LiveReport(tell)],
     )

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sweeper.data.conversations import Conversation, Counts
-from sweeper.data.render import system_text
-from sweeper.data.toolbench import conversations_of, read_answers
+from sweeper.data.export import released_form
+from sweeper.data.read_answers import conversations_of
+from sweeper.data.source import open_source
 from sweeper.errors import DataError
+from sweeper.spec import DataSpec
 from sweeper.toolworld import WorldConfig, build_world, export, training_answers
 
 SMALL = WorldConfig(train_queries=12, validation_queries=4, test_queries_per_subset=2)
 
 
-def released_form(conversation: Conversation) -> dict[str, Any]:
-    values = [
-        {
-            "from": turn.role,
-            "value": system_text(turn.content, conversation.functions, "toolbench")
-            if turn.role == "system"
-            else turn.content,
-        }
-        for turn in conversation.turns
-    ]
-    return {"id": conversation.id, "conversations": values}
+def answers(path: Path, counts: Counts) -> list[Conversation]:
+    spec = DataSpec(
+        name="d", source="toolbench", path=str(path), api_format="toolbench", fold_steps=False, max_length=9
+    )
+    return [conversation for _, conversation in open_source(spec).read(counts)]
 
 
 def test_real_answers_equal_toolbenchs_preprocessing(real_toolbench: Path) -> None:
     counts = Counts()
-    mine = [released_form(c) for c in read_answers(real_toolbench / "answer" / "G1_answer", counts)]
+    mine = [released_form(c) for c in answers(real_toolbench / "answer" / "G1_answer", counts)]
     theirs = json.loads((real_toolbench / "toolllama_G1.json").read_text())
     assert sorted(map(json.dumps, mine)) == sorted(
         json.dumps({k: row[k] for k in ("id", "conversations")}) for row in theirs
@@ -42,15 +37,15 @@ def test_real_answers_equal_toolbenchs_preprocessing(real_toolbench: Path) -> No
 
 def test_real_sample_counts_what_it_leaves_out(real_toolbench: Path) -> None:
     counts = Counts()
-    assert len(list(read_answers(real_toolbench / "answer", counts))) == 24
-    assert dict(counts.dropped) == {"no-function-call-at-the-end": 1}
+    assert len(answers(real_toolbench / "answer", counts)) == 24
+    assert dict(counts.dropped) == {"no-target": 1}
     assert counts.problems == []
 
 
 def test_exported_world_reads_as_the_world_in_memory(tmp_path: Path) -> None:
     world = build_world(SMALL)
     export(world, tmp_path)
-    on_disk = list(read_answers(tmp_path / "answer", Counts()))
+    on_disk = answers(tmp_path / "answer", Counts())
     counts = Counts()
     in_memory = [c for name, doc in training_answers(world, "train") for c in conversations_of(name, doc, counts)]
     assert sorted(map(repr, on_disk)) == sorted(map(repr, in_memory))
@@ -71,7 +66,7 @@ def test_bad_files_are_named_and_counted(tmp_path: Path) -> None:
     broken["answer_generation"]["train_messages"][0][1]["role"] = "wizard"
     (tmp_path / "g_role.json").write_text(json.dumps(broken))
     counts = Counts()
-    found = list(read_answers(tmp_path, counts))
+    found = answers(tmp_path, counts)
     assert len(found) == len(document["answer_generation"]["train_messages"])
     assert (counts.files, counts.valid_queries, counts.invalid_queries) == (7, 1, 1)
     assert dict(counts.dropped) == {"not-json": 2, "wrong-shape": 2, "unreadable-file": 1}
@@ -100,11 +95,11 @@ def test_null_contents_and_thoughts_follow_toolbenchs_rules() -> None:
         "\nThought: \nAction: f\nAction Input: {not json",
     ]
     assert conversation.id == "Step 6: q"
-    assert counts.dropped["no-function-call-at-the-end"] == 1
+    assert counts.dropped["no-target"] == 1
 
 
 def test_nothing_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such"):
-        list(read_answers(tmp_path / "missing", Counts()))
+        answers(tmp_path / "missing", Counts())
     with pytest.raises(DataError, match="json"):
-        list(read_answers(tmp_path, Counts()))
+        answers(tmp_path, Counts())

@@ -1,0 +1,192 @@
+"""Test queries -> suites of the six subsets, named and checked against the published counts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.data.api_names import function_name, standardize
+from sweeper.data.shapes import WrongShapeError, field, items
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec
+
+SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
+COMPLETE = {
+    "toolbench-1100": dict(zip(SUBSETS, (200, 200, 200, 200, 200, 100), strict=True)),
+    "solvable-765": dict(zip(SUBSETS, (163, 153, 158, 106, 124, 61), strict=True)),
+}
+"""Queries per subset of ToolBench's test set, and of the solvable ones of StableToolBench (arXiv 2403.07714)."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """An API of a query's `api_list`, with ToolBench's names of it and of its tool in their standard form."""
+
+    function: str
+    tool: str
+    category: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """One test query. `needed`: the tools of its "relevant APIs", or of all offered ones where none are named."""
+
+    id: str
+    text: str
+    apis: tuple[Offered, ...]
+    needed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Queries by subset. `missing_ids`: asked for by `test_query_ids`, and not found."""
+
+    subsets: dict[str, tuple[Query, ...]]
+    missing_ids: dict[str, tuple[str, ...]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Queries per subset."""
+        return {name: len(queries) for name, queries in self.subsets.items()}
+
+    @property
+    def name(self) -> str:
+        """The published set it is, or which part of which one."""
+        for name, expected in COMPLETE.items():
+            if self.counts == expected:
+                return name
+        for name, expected in COMPLETE.items():
+            if self.counts and all(expected.get(subset) == count for subset, count in self.counts.items()):
+                return f"part of {name}: {', '.join(self.subsets)} of its six subsets"
+        return "unpublished set"
+
+    def json(self) -> dict[str, Any]:
+        """As commands print it."""
+        return {
+            "name": self.name,
+            "complete": self.name in COMPLETE,
+            "queries": sum(self.counts.values()),
+            "subsets": self.counts,
+            "expected": COMPLETE,
+            "missing_ids": {name: list(ids) for name, ids in self.missing_ids.items()},
+        }
+
+
+def read_suite(location: Path) -> Suite:
+    """The suite of a folder that holds `test_instruction/` or `instruction/`, of such a folder itself, or of one file.
+
+    Where `test_query_ids/` lies beside, a subset is its ids, in their order. Raises DataError.
+    """
+    files = _files(location)
+    ids = {subset: _ids(file) for subset, file in _id_files(location).items()}
+    subsets: dict[str, tuple[Query, ...]] = {}
+    for file in files:
+        queries = queries_of(str(file), _load(file))
+        wanted = [subset for subset in ids if subset == file.stem or f"{subset[:2]}_query" == file.stem]
+        for subset in wanted or [file.stem]:
+            chosen = {query.id: query for query in queries if subset not in ids or query.id in ids[subset]}
+            if chosen:
+                subsets[subset] = tuple(chosen[i] for i in ids.get(subset, chosen) if i in chosen)
+    if not subsets:
+        raise DataError(f"test queries {location}", asked="queries of the six subsets", found="none")
+    found = {subset: {query.id for query in queries} for subset, queries in subsets.items()}
+    asked = ids if location.is_dir() else {subset: wanted for subset, wanted in ids.items() if subset in found}
+    missing = {subset: tuple(i for i in wanted if i not in found.get(subset, ())) for subset, wanted in asked.items()}
+    order = [*(s for s in SUBSETS if s in subsets), *(s for s in subsets if s not in SUBSETS)]
+    return Suite({s: subsets[s] for s in order}, {s: m for s, m in missing.items() if m})
+
+
+def open_suite(data: DataSpec) -> Suite:
+    """The test queries of the generated world, or those at the data's path. Raises DataError, or UsageError."""
+    if data.source == "toolworld":
+        from sweeper import toolworld
+
+        world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
+        return Suite({subset: queries_of(subset, rows) for subset, rows in toolworld.test_queries(world).items()}, {})
+    return read_suite(Path(str(data.path)).expanduser())
+
+
+def queries_of(place: str, rows: Any) -> tuple[Query, ...]:
+    """Queries of a list `[{"query", "query_id", "api_list", "relevant APIs"}]`. Raises DataError naming the item."""
+    if not isinstance(rows, list):
+        raise DataError(f"test queries {place}", found=f"{type(rows).__name__}, not a list of queries")
+    found = []
+    for k, row in enumerate(rows):
+        try:
+            found.append(_query(row))
+        except WrongShapeError as error:
+            raise DataError(f"test queries {place}[{k}]", found=str(error)) from error
+    twice = [i for i, count in Counter(query.id for query in found).items() if count > 1]
+    if twice:
+        raise DataError(f"test queries {place}", found=f"the same query_id more than once: {', '.join(twice[:5])}")
+    return tuple(found)
+
+
+def _query(row: Any) -> Query:
+    apis = []
+    for k, api in enumerate(items(row, "api_list", dict, "")):
+        tool, name, category = (
+            field(api, key, str, f"api_list[{k}]") for key in ("tool_name", "api_name", "category_name")
+        )
+        apis.append(Offered(function_name(name, tool), standardize(tool), category))
+    if not isinstance(row.get("query_id"), int | str):
+        raise WrongShapeError(f"query_id is {type(row.get('query_id')).__name__}, neither a number nor a text")
+    relevant = {standardize(str(pair[0])) for pair in row.get("relevant APIs") or [] if pair}
+    return Query(
+        str(row["query_id"]), field(row, "query", str, ""), tuple(apis), frozenset(relevant or {a.tool for a in apis})
+    )
+
+
+def _files(location: Path) -> list[Path]:
+    """One file a subset; ToolBench's `instruction` files only where there are no test files."""
+    if location.is_file():
+        return [location]
+    for folder in (location / "test_instruction", location / "instruction", location):
+        if files := sorted(folder.glob("*.json")):
+            return files
+    found = "no *.json of test queries in it" if location.is_dir() else "no such file or folder"
+    raise DataError(
+        f"test queries {location}", found=found, do="ToolBench's folder with test_instruction/, or one file"
+    )
+
+
+def _id_files(location: Path) -> dict[str, Path]:
+    """Subset -> its file of ids; StableToolBench's names, or ToolBench's longer ones."""
+    for near in (location, *location.resolve().parents[:2]):
+        if files := sorted((near / "test_query_ids").glob("*.json")):
+            return {file.stem.removesuffix("_test_query_ids"): file for file in files}
+    return {}
+
+
+def _ids(file: Path) -> list[str]:
+    found = _load(file)
+    if not isinstance(found, dict | list):
+        raise DataError(f"query ids {file}", found=f"{type(found).__name__}, not ids")
+    return [str(i) for i in found]
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}:{error.lineno}:{error.colno}", found=f"not JSON: {error.msg}") from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(str(file), found=f"cannot be read: {error}") from error
+
+
+def categories_near(location: Path) -> dict[str, str]:
+    """Standard tool name -> category, from ToolBench's `instruction/*.json` in or beside a folder or file of training
+    data. Empty where there is none. Raises DataError for a damaged one."""
+    for folder in (location, *location.resolve().parents[:2]):
+        if files := sorted((folder / "instruction").glob("*.json")):
+            return categories(query for file in files for query in queries_of(str(file), _load(file)))
+    return {}
+
+
+def categories(queries: Iterable[Query]) -> dict[str, str]:
+    """Standard tool name -> category."""
+    return {api.tool: api.category for query in queries for api in query.apis}
