@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from report_tables import CLAIMS, INFO, document, tables
+from report_tables import CLAIMS, INFO, SUBSETS, document, tables
 
 from sweeper.errors import DataError
 from sweeper.report import build_report, to_json
 from sweeper.report.curves import downsample
+from sweeper.report.html import render_html
 from sweeper.report.sentences import comparison_sentence, points
 from sweeper.statistics import Component, Estimate, Excluded
 
@@ -45,6 +46,38 @@ def test_rates_are_those_of_the_outcomes(report: dict[str, Any]) -> None:
         assert arm["interval"][0] < arm["pass_rate"] < arm["interval"][1] and arm["n_queries"] == 120
     assert [a["parameters"] for a in report["arms"]] == sorted(a["parameters"] for a in report["arms"])
     assert len(report["subsets"]) == 6 * 6
+
+
+def leakage_of(queries: list[int]) -> dict[str, Any]:
+    """An audit that excludes these queries of `tables()`."""
+    counts = {"queries": 20, "exact_duplicates": 1, "near_duplicates": 0, "tools": 3, "tools_in_training": 3}
+    counts |= {"apis": 9, "apis_in_training": 9, "categories": 2, "categories_in_training": 2, "excluded": 1}
+    row = counts | {"subset": SUBSETS[0], "promise": "unseen instructions", "verdict": "broken"}
+    return {
+        "method": {"threshold": 0.7, "shingle_words": 3, "permutations": 128},
+        "test": {"name": "unpublished set", "queries": 120},
+        "subsets": [row],
+        "exclude": [{"subset": SUBSETS[i % 6], "query_id": str(i), "reasons": ["<b>exact</b>"]} for i in queries],
+    }
+
+
+def test_rates_without_leaked_queries_stand_beside_the_others(report: dict[str, Any]) -> None:
+    trials, outcomes, histories = tables()
+    leaked = list(range(0, 120, 3))
+    found = build_report(INFO, CLAIMS, trials, outcomes, histories, leakage=leakage_of(leaked))
+    clean = outcomes[~outcomes["query_id"].isin([str(i) for i in leaked])]
+    expected = {a["label"]: a for a in build_report(INFO, CLAIMS, trials, clean, histories)["arms"]}
+    for arm, plain in zip(found["arms"], report["arms"], strict=True):
+        assert {key: arm[key] for key in plain if key != "without_leaked"} == {
+            key: value for key, value in plain.items() if key != "without_leaked"
+        }
+        assert plain["without_leaked"] is None
+        assert arm["without_leaked"]["n_queries"] == 80
+        for key in ("pass_rate", "interval", "n_outcomes"):
+            assert arm["without_leaked"][key] == expected[arm["label"]][key]
+    assert report["leakage"] is None
+    assert "without them" in render_html(found)
+    assert "not compared" in render_html(report)
 
 
 def test_verdicts_and_their_sentences(report: dict[str, Any]) -> None:

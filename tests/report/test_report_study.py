@@ -33,7 +33,7 @@ def study_tables() -> StudyTables:
             outcomes.append(frame.assign(passed=passed.astype(float)))
         more = {"status": status, "failure": failure if status == "FAILED" else None, "metrics": metrics}
         rows.append({**trial.row(), **more, "asked": {"steps": 10}, "applied": {}, "resumed_from_step": None})
-    return StudyTables(Plan(sweep, planned, ()), rows, pd.concat(outcomes), {}, {"commit": None, "dirty": True})
+    return StudyTables(Plan(sweep, planned, ()), rows, pd.concat(outcomes), {}, {"commit": None, "dirty": True}, None)
 
 
 def test_report_of_a_study_keeps_its_trials_and_writes_both_files(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from sweeper import study
-from sweeper.errors import TrialsFailedError, UsageError
+from sweeper.errors import ConfigError, TrialsFailedError, UsageError
 from sweeper.spec import Sweep, load_sweep
 from sweeper.store import Store
 from sweeper.study.progress import ProgressDisplay
@@ -44,6 +44,50 @@ def test_plan_is_the_product_of_the_axes_and_stable() -> None:
     plan = study.plan_sweep(sweep)
     assert len({trial.fingerprint for trial in plan.trials}) == len(plan.trials) == 12
     assert plan == study.plan_sweep(sweep)
+
+
+def test_fitting_is_an_axis_and_part_of_a_trials_identity() -> None:
+    sweep = small("axes.seed=[0]", "axes.fit=[strict, truncate]", "axes.max_length=[200, 256]")
+    plan = study.plan_sweep(sweep)
+    assert plan.problems == ()
+    rows = [trial.row() for trial in plan.trials]
+    assert [(row["fit"], row["max_length"]) for row in rows] == [
+        (fit, length) for fit in ("strict", "truncate") for length in (200, 256)
+    ]
+    assert len({trial.fingerprint for trial in plan.trials}) == len({trial.data for trial in plan.trials}) == 4
+    with pytest.raises(ConfigError, match="fit"):
+        small("axes.fit=[sometimes]")
+
+
+def test_more_tokens_than_positions_is_a_problem_that_names_both() -> None:
+    plan = study.plan_sweep(small("axes.max_length=[513]"))
+    assert len(plan.problems) == 1
+    assert "513" in plan.problems[0]
+    assert "512" in plan.problems[0]
+    stretched = study.plan_sweep(small("data.max_length=513", "data.extend_positions=interpolate"))
+    whole = study.plan_sweep(small("data.max_length=512", "data.extend_positions=interpolate"))
+    assert stretched.problems == whole.problems == ()
+    assert stretched.trials[0].parameters == (whole.trials[0].parameters or 0) + 32
+    unasked = study.plan_sweep(small("data.max_length=512"))
+    assert unasked.trials[0].fingerprint == whole.trials[0].fingerprint, "asked for and not needed: the same trial"
+
+
+@pytest.mark.slow
+def test_every_arm_of_a_fitting_sweep_is_evaluated_and_reported(tmp_path: Path) -> None:
+    from sweeper.report import report_study
+
+    store = Store(tmp_path)
+    plan = study.plan_sweep(small("axes.seed=[0]", "axes.fit=[strict, keep-target]", "data.max_length=80"))
+    shown = run(plan, store)
+    assert "fit keep-target" in shown
+    tables = study.collect(plan, store)
+    strict, cut = (row["data"]["fit"] for row in tables.trials)
+    assert strict["dropped"]["too-long"] > 0 == strict["prompts_cut"]
+    assert cut["prompts_cut"] > 0
+    document = report_study(tables)
+    assert [arm["fit"] for arm in document["arms"]] == ["strict", "keep-target"]
+    assert document["leakage"]["test"]["queries"] == 6
+    assert all(arm["without_leaked"]["n_queries"] <= 6 for arm in document["arms"])
 
 
 def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:

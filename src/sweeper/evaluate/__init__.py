@@ -1,5 +1,5 @@
 """Try a trained model as a tool-using agent, and judge what it did. Knows no Ray."""
 
-from sweeper.evaluate.run import evaluate_trial, read_evaluation, suite_fingerprint
+from sweeper.evaluate.run import evaluate_trial, read_evaluation, suite, suite_fingerprint
 
-__all__ = ["evaluate_trial", "read_evaluation", "suite_fingerprint"]
+__all__ = ["evaluate_trial", "read_evaluation", "suite", "suite_fingerprint"]

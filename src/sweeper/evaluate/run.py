@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from sweeper.data import Suite, open_suite
 from sweeper.errors import StoreError
 from sweeper.evaluate.episode import Episode
 from sweeper.spec import DataSpec, EvaluationSpec
@@ -37,12 +38,17 @@ def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def suite(evaluation: EvaluationSpec, data: DataSpec) -> Suite:
+    """The queries that an evaluation asks. Raises DataError, or UsageError for a wrong setting."""
+    return open_suite(data.model_copy(update={"source": evaluation.environment}))
+
+
 def evaluate_trial(
     store: Store, fingerprint: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int
 ) -> dict[str, Any]:
     """Run the suite over the trial's model, unless done. Returns the summary. Raises what the model or judge raises."""
-    suite = suite_fingerprint(evaluation, data)
-    directory = store.evaluation(fingerprint, suite)
+    asked = suite_fingerprint(evaluation, data)
+    directory = store.evaluation(fingerprint, asked)
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / ".lock"):
         if (directory / "summary.json").exists():
@@ -50,7 +56,7 @@ def evaluate_trial(
         started = time.monotonic()
         episodes, judged = _run_toolworld(store.trial(fingerprint) / "model", evaluation, data, seed, threads)
         outcomes = _outcomes(fingerprint, episodes, judged)
-        summary = _summary(outcomes) | {"suite": suite, "eval_seconds": time.monotonic() - started}
+        summary = _summary(outcomes) | {"suite": asked, "eval_seconds": time.monotonic() - started}
         lines = [json.dumps(_answer(episode), ensure_ascii=False) for episode in episodes]
         write_bytes(directory / "answers.jsonl", ("\n".join(lines) + "\n").encode())
         write_bytes(directory / "outcomes.parquet", outcomes.to_parquet())

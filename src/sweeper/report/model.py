@@ -25,6 +25,7 @@ from sweeper.statistics import (
     pass_rate,
     subset_mean,
     subset_rates,
+    without_queries,
 )
 
 if TYPE_CHECKING:
@@ -50,12 +51,15 @@ def build_report(
     outcomes: pd.DataFrame,
     histories: Mapping[str, pd.DataFrame],
     references: Sequence[Mapping[str, Any]] | None = None,
+    leakage: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decide the claims and gather everything a report shows. JSON-able; what is undefined is None.
 
     `sweep_info`: name, question, miniature, and optionally axes (names) and manifest. `references`: published rates,
-    each with name, source and rates (subset -> rate); a miniature shows none. Random draws are seeded by the claim's
-    id: the same tables give the same report. Raises DataError for tables that break their contract.
+    each with name, source and rates (subset -> rate); a miniature shows none. `leakage`: the audit of training data
+    against test queries; every arm then also has its rate over the queries that it does not exclude. Random draws
+    are seeded by the claim's id: the same tables give the same report. Raises DataError for tables that break their
+    contract.
     """
     axes = [*AXES, *(axis for axis in sweep_info.get("axes", ()) if axis not in AXES and axis != "seed")]
     axes = [axis for axis in axes if axis in trials.columns]
@@ -65,7 +69,8 @@ def build_report(
     for claim in claims:
         rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
         verdicts.append(decide(claim, trials, outcomes, rng=rng, axes=axes, matrix=matrix))
-    arms = _arms(trials, matrix, axes)
+    leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]
+    arms = _arms(trials, matrix, axes, None if leakage is None else without_queries(matrix, leaked))
     unfinished = int((~trials["status"].isin([*COUNTED, "FAILED", "PRUNED"])).sum())
     document = {
         "study": {
@@ -82,6 +87,7 @@ def build_report(
         "arms": [arm for arm, _ in arms],
         "subsets": [row for _, rows in arms for row in rows],
         "trials": [_trial(row) for row in trials.to_dict("records")],
+        "leakage": None if leakage is None else {key: leakage[key] for key in ("method", "test", "subsets", "exclude")},
         "histories": _histories(histories),
         "references": [] if miniature or not references else [dict(reference) for reference in references],
         "manifest": dict(sweep_info.get("manifest") or {}),
@@ -149,7 +155,7 @@ def _component(component: Component) -> dict[str, Any]:
 
 
 def _arms(
-    trials: pd.DataFrame, matrix: pd.DataFrame, axes: list[str]
+    trials: pd.DataFrame, matrix: pd.DataFrame, axes: list[str], clean: pd.DataFrame | None
 ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(arm, its subsets) for every combination of the axes, small models first."""
     varied = [axis for axis in axes if axis != "model" and trials[axis].nunique(dropna=False) > 1]
@@ -172,6 +178,7 @@ def _arms(
             "parameters": row.get("parameters"),
             **_rate(pass_rate(matrix, names, ALPHA)),
             "subset_mean": _rate(subset_mean(subsets.values(), ALPHA)),
+            "without_leaked": None if clean is None else _rate(pass_rate(clean, names, ALPHA)),
             "val_loss": sum(losses) / len(losses) if losses else None,
             "runs": len(rows),
             "runs_done": len(done),

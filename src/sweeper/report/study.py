@@ -27,7 +27,9 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         "axes": list(sweep.axes),
         "manifest": tables.manifest,
     }
-    return build_report(info, sweep.claims, pd.DataFrame(rows, dtype=object), tables.outcomes, tables.histories)
+    return build_report(
+        info, sweep.claims, pd.DataFrame(rows, dtype=object), tables.outcomes, tables.histories, leakage=tables.leakage
+    )
 
 
 def write(document: dict[str, Any], *, html: Path, json: Path) -> None:

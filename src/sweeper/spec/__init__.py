@@ -3,10 +3,11 @@
 from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
 from sweeper.spec.load import find_sweep, load_data, load_model, load_sweep
 from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Recipe, Runtime
-from sweeper.spec.sweep import Sweep, TrialSpec, expand
+from sweeper.spec.sweep import DATA_AXES, Sweep, TrialSpec, expand
 from sweeper.spec.yaml_source import read_plain, write_yaml
 
 __all__ = [
+    "DATA_AXES",
     "TRAINING_SEMANTICS",
     "Claim",
     "DataSpec",

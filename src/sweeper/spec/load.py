@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
 from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
-from sweeper.spec.sweep import Sweep, expand
+from sweeper.spec.sweep import DATA_AXES, Sweep, expand
 from sweeper.spec.yaml_source import config_error, line_of, nearest, plain, read_value, read_yaml
 
 P = TypeVar("P", bound=Part)
@@ -181,7 +181,7 @@ def _refuse_unknown_keys(node: CommentedMap, path: Path) -> None:
 
 def _check_axes(node: CommentedMap, path: Path) -> None:
     """The axes' shape, here where the lines are known."""
-    known = ["model", "seed", *Recipe.model_fields]
+    known = ["model", "seed", *Recipe.model_fields, *DATA_AXES]
     axes = node.get("axes")
     if not isinstance(axes, dict):
         raise ConfigError(
@@ -250,7 +250,7 @@ def _expand_or_refuse(sweep: Sweep, path: Path, node: CommentedMap) -> None:
     try:
         expand(sweep)
     except ValidationError as error:
-        raise config_error(error, str(path), node, list(Recipe.model_fields), ["axes"]) from error
+        raise config_error(error, str(path), node, [*Recipe.model_fields, *DATA_AXES], ["axes"]) from error
 
 
 def _split_override(text: str) -> tuple[str, Any]:

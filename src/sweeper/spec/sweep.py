@@ -9,6 +9,9 @@ from pydantic import Field
 
 from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
 
+DATA_AXES = ("fit", "max_length")
+"""Fields of the data that can be varied, besides those of the recipe."""
+
 
 class Sweep(Part):
     """A question, fully resolved: every named piece has been read from its file."""
@@ -24,7 +27,8 @@ class Sweep(Part):
     evaluation: EvaluationSpec | None = None
     """An evaluation of `configs/evaluation/`, or its fields; `null` records the validation loss only."""
     axes: dict[str, list[Any]]
-    """What is varied: `model`, `seed` and any field of the recipe, each with a list of values."""
+    """What is varied: `model`, `seed`, any field of the recipe, and the data's `fit` and `max_length`, each with a list
+    of values."""
     claims: list[Claim] = Field(default_factory=list)
     """Claims of `configs/claims/`, or their fields, decided by the report."""
     runtime: dict[str, Runtime] = Field(default_factory=dict)
@@ -65,10 +69,10 @@ def expand(sweep: Sweep) -> list[TrialSpec]:
     for values in itertools.product(*sweep.axes.values()):
         cell = dict(zip(sweep.axes, values, strict=True))
         model, seed = cell.pop("model"), cell.pop("seed")
+        of_data = {key: cell.pop(key) for key in DATA_AXES if key in cell}
+        data = DataSpec.model_validate(sweep.data.model_dump() | of_data) if of_data else sweep.data
         recipe = Recipe.model_validate(sweep.recipe.model_dump() | cell)
         trials.append(
-            TrialSpec(
-                model=sweep.models[model], data=sweep.data, recipe=recipe, seed=seed, runtime=sweep.runtime_of(model)
-            )
+            TrialSpec(model=sweep.models[model], data=data, recipe=recipe, seed=seed, runtime=sweep.runtime_of(model))
         )
     return trials

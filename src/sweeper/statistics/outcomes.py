@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,12 @@ def pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     matrix = matrix.reindex(columns=pd.Index(kept, name="fingerprint"))
     matrix[sorted(diverged)] = 0.0
     return matrix
+
+
+def without_queries(matrix: pd.DataFrame, queries: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """The matrix without the rows of these (subset, query_id)."""
+    excluded = set(queries)
+    return matrix[[(str(subset), str(query)) not in excluded for subset, query in matrix.index]]
 
 
 def _check(outcomes: pd.DataFrame, planned: set[str]) -> None:

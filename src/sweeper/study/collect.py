@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from sweeper import evaluate
 from sweeper.errors import UsageError
-from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
+from sweeper.spec import DATA_AXES, Sweep, find_sweep, load_sweep, read_plain
 from sweeper.store import Store, read_json
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.trial import FAILED, TrialRecord, read_record
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAN = float("nan")
+LEAKAGE = "leakage.json"
+"""The audit of a study's training data against its test queries, in the study's folder."""
 
 
 @dataclass(frozen=True)
 class StudyTables:
     """A study as read from the store. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge,
-    vote); `histories`: fingerprint -> logged steps."""
+    vote); `histories`: fingerprint -> logged steps; `leakage`: the audit's document, None where there was none."""
 
     plan: Plan
     trials: list[dict[str, Any]]
     outcomes: pd.DataFrame
     histories: dict[str, pd.DataFrame]
     manifest: dict[str, Any]
+    leakage: dict[str, Any] | None
 
 
 def load_study(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
@@ -48,11 +51,11 @@ def collect(plan: Plan, store: Store) -> StudyTables:
     """Read everything the store has about a plan. Missing numbers are NaN."""
     import pandas as pd
 
-    suite = None
-    if plan.sweep.evaluation is not None:
-        suite = evaluate.suite_fingerprint(plan.sweep.evaluation, plan.sweep.data)
     rows, outcomes, histories = [], [], {}
     for trial in plan.trials:
+        suite = None
+        if plan.sweep.evaluation is not None:
+            suite = evaluate.suite_fingerprint(plan.sweep.evaluation, trial.spec.data)
         record = read_record(store.record(trial.fingerprint)) if trial.fingerprint else None
         row = _row(trial, record, store)
         found = evaluate.read_evaluation(store, trial.fingerprint, suite) if suite and record else None
@@ -67,13 +70,15 @@ def collect(plan: Plan, store: Store) -> StudyTables:
         history = store.trial(trial.fingerprint) / "history.parquet"
         if record and history.exists():
             histories[trial.fingerprint] = pd.read_parquet(history)
-    manifest_path = store.study(plan.sweep.name) / "manifest.json"
+    folder = store.study(plan.sweep.name)
+    manifest_path, leakage_path = folder / "manifest.json", folder / LEAKAGE
     return StudyTables(
         plan=plan,
         trials=rows,
         outcomes=pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
         histories=histories,
         manifest=read_json(manifest_path) if manifest_path.exists() else {},
+        leakage=read_json(leakage_path) if leakage_path.exists() else None,
     )
 
 
@@ -126,4 +131,5 @@ def _arm_columns(trial: PlannedTrial) -> dict[str, Any]:
         "learning_rate": recipe.learning_rate,
         "max_grad_norm": NAN if recipe.max_grad_norm is None else recipe.max_grad_norm,
         "seed": trial.spec.seed,
+        **{axis: getattr(trial.spec.data, axis) for axis in DATA_AXES},
     }

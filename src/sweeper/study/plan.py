@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper import data, models
 from sweeper.errors import SweeperError
-from sweeper.spec import Sweep, TrialSpec, expand, fingerprint
+from sweeper.spec import DATA_AXES, Sweep, TrialSpec, expand, fingerprint
 from sweeper.store import Store
 
 
@@ -32,6 +32,7 @@ class PlannedTrial:
             "cpus": self.spec.runtime.cpus,
             "gpus": self.spec.runtime.gpus,
             **self.spec.recipe.model_dump(),
+            **{axis: getattr(self.spec.data, axis) for axis in DATA_AXES},
         }
 
 
@@ -59,30 +60,40 @@ def plan_sweep(sweep: Sweep, store: Store | None = None) -> Plan:
 
     With a store, files that were hashed for it before are not hashed again.
     """
-    storage = store.root if store else None
     problems: list[str] = []
-    content: dict[str, str | None] = {}
-    weights: dict[str, str | None] = {}
-    sizes: dict[str, int | None] = {}
-    for name, model in sweep.models.items():
-        content[name] = _or_problem(problems, lambda m=model: data.fingerprint(sweep.data, m, storage))  # type: ignore[misc]
-        weights[name] = _or_problem(problems, lambda m=model: models.weights_fingerprint(m))  # type: ignore[misc]
-        stretched = _or_problem(problems, lambda m=model: models.stretched_to(m, sweep.data))  # type: ignore[misc]
-        sizes[name] = _or_problem(
-            problems,
-            lambda m=model, p=stretched: models.parameters(m, sweep.data.vocab_size, p),  # type: ignore[misc]
-        )
-        if stretched and weights[name]:
-            weights[name] = f"{weights[name]}+interpolated:{stretched}"
+    known: dict[str, _Known] = {}
     trials = []
     for spec in expand(sweep):
-        name = spec.model.name
+        key = f"{spec.model.name} {spec.data.model_dump_json()}"
+        if key not in known:
+            known[key] = _look_up(spec, problems, store)
+        found = known[key]
         # A trial whose data or weights are missing has no identity yet; its row says so by an empty fingerprint.
-        known = content[name] is not None and weights[name] is not None
-        identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=str(weights[name]), data=str(content[name]))
-        trials.append(PlannedTrial(identity if known else "", spec, sizes[name], str(content[name] or "")))
+        identity = ""
+        if found.data is not None and found.weights is not None:
+            identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=found.weights, data=found.data)
+        trials.append(PlannedTrial(identity, spec, found.parameters, found.data or ""))
     problems += _same_twice(trials)
     return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of one model on one data set; None where it could not be found out."""
+
+    data: str | None
+    weights: str | None
+    parameters: int | None
+
+
+def _look_up(spec: TrialSpec, problems: list[str], store: Store | None) -> _Known:
+    content = _or_problem(problems, lambda: data.fingerprint(spec.data, spec.model, store.root if store else None))
+    weights = _or_problem(problems, lambda: models.weights_fingerprint(spec.model))
+    stretched = _or_problem(problems, lambda: models.stretched_to(spec.model, spec.data))
+    if stretched and weights:
+        weights = f"{weights}+interpolated:{stretched}"
+    size = _or_problem(problems, lambda: models.parameters(spec.model, spec.data.vocab_size, stretched))
+    return _Known(content, weights, size)
 
 
 def _or_problem(problems: list[str], resolve: Any) -> Any:

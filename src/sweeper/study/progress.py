@@ -20,6 +20,8 @@ class ProgressDisplay:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._trials: dict[str, PlannedTrial] = {}
+        self._shown = ["num_train_epochs", "learning_rate"]
+        self._read = 1.0
         self._running: dict[str, dict[str, Any]] = {}
         self._planned = self._reused = self._done = self._failed = 0
         self._work_left: dict[str, float] = {}
@@ -41,10 +43,16 @@ class ProgressDisplay:
         """The study and what of it is left to do."""
         self._planned, self._reused = len(plan.trials), len(plan.trials) - len(todo)
         self._trials = {trial.fingerprint: trial for trial in plan.trials}
+        varied = (axis for axis, values in plan.sweep.axes.items() if len(values) > 1)
+        self._shown += [axis for axis in varied if axis not in (*self._shown, "model", "seed")]
         self._work_left = {t.fingerprint: _work(t) for t in todo}
         self._started = time.monotonic()
         counts = f"{self._planned} trials, {self._reused} finished before, {len(todo)} to run"
         self.say(f"{plan.sweep.name}: {counts}, in {store.root}")
+
+    def preparing(self, share: float) -> None:
+        """How much of the data is read, 0 to 1."""
+        self._read = share
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -67,8 +75,15 @@ class ProgressDisplay:
             if metrics.get(key) is not None
         ]
         why = f": {row['failure']}" if row.get("failure") else ""
-        count, arm = f"[{self._reused + self._done}/{self._planned}]", _arm(self._trials[fingerprint])
+        count, arm = f"[{self._reused + self._done}/{self._planned}]", self._arm(fingerprint)
         self.say(f"{count} {arm}  {row['status']}  {'  '.join(numbers)}{why}")
+
+    def _arm(self, fingerprint: str) -> str:
+        row = self._trials[fingerprint].row()
+        short = {"num_train_epochs": "epochs", "learning_rate": "lr", "max_grad_norm": "clip"}
+        values = (f"{row[a]:g}" if isinstance(row[a], int | float) else str(row[a] or "off") for a in self._shown)
+        named = [f"{short.get(axis, axis)} {value}" for axis, value in zip(self._shown, values, strict=True)]
+        return " ".join([row["model"], *named, f"seed {row['seed']}"])
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -77,12 +92,14 @@ class ProgressDisplay:
         for fingerprint, now in self._running.items():
             step = f"{now['step']:.0f}/{now['steps']:.0f}" if "step" in now else ""
             loss = f"{now['loss']:.3f}" if "loss" in now else ""
-            table.add_row(_arm(self._trials[fingerprint]), str(now.get("stage", "")), step, loss)
+            table.add_row(self._arm(fingerprint), str(now.get("stage", "")), step, loss)
         return Group(table, Text(self._headline(), style="bold"))
 
     def _headline(self) -> str:
         left = self._planned - self._reused - self._done
         text = f"{self._reused + self._done} done ({self._failed} failed), {len(self._running)} running, {left} to go"
+        if self._read < 1:
+            text += f", preparing data {self._read:.0%}"
         elapsed = time.monotonic() - self._started
         partly = sum(_work(self._trials[f]) * n.get("step", 0) / n.get("steps", 1) for f, n in self._running.items())
         done = self._work_done + partly
@@ -90,13 +107,6 @@ class ProgressDisplay:
             seconds = elapsed * max(sum(self._work_left.values()) - partly, 0.0) / done
             text += f", about {seconds / 60:.1f} min left"
         return f"{text}, {elapsed / 60:.1f} min so far"
-
-
-def _arm(trial: PlannedTrial) -> str:
-    recipe = trial.spec.recipe
-    return (
-        f"{trial.spec.model.name} epochs {recipe.num_train_epochs:g} lr {recipe.learning_rate:g} seed {trial.spec.seed}"
-    )
 
 
 def _work(trial: PlannedTrial) -> float:

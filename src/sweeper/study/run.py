@@ -11,9 +11,10 @@ from typing import Any
 
 from sweeper import __version__, data, evaluate
 from sweeper.errors import TrialsFailedError, UsageError
-from sweeper.spec import write_yaml
-from sweeper.store import Store, write_json
+from sweeper.spec import EvaluationSpec, write_yaml
+from sweeper.store import Store, read_json, write_json
 from sweeper.study.backend import Backend, Workers
+from sweeper.study.collect import LEAKAGE
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.tracking import Tracking
@@ -40,7 +41,7 @@ def run_study(
         todo.sort(key=lambda t: -(t.parameters or 0) * t.spec.recipe.num_train_epochs)
         # Data is prepared while the workers start: both take seconds, and neither needs the other.
         with ThreadPoolExecutor(1) as pool:
-            preparing = pool.submit(_prepare_data, plan, store, display)
+            preparing = pool.submit(_prepare_data, plan, todo, store, display)
             with _workers(backend, address, display) as run_trials:
                 preparing.result()
                 run_trials(todo, plan, store, tracking, display)
@@ -61,15 +62,31 @@ def finished(trial: PlannedTrial, plan: Plan, store: Store) -> bool:
         return False
     if plan.sweep.evaluation is None:
         return True
-    suite = evaluate.suite_fingerprint(plan.sweep.evaluation, plan.sweep.data)
+    suite = evaluate.suite_fingerprint(plan.sweep.evaluation, trial.spec.data)
     return (store.evaluation(trial.fingerprint, suite) / "summary.json").exists()
 
 
-def _prepare_data(plan: Plan, store: Store, display: ProgressDisplay) -> None:
+def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: ProgressDisplay) -> None:
     """Once per sweep, before any worker starts: every trial then memory-maps the same files."""
-    prepared = [data.prepare(plan.sweep.data, model, store.root) for model in plan.sweep.models.values()]
-    for line in dict.fromkeys(data.describe(each) for each in prepared):
-        display.say(line)
+    for trial in {trial.data: trial for trial in todo}.values():
+        prepared = data.prepare(trial.spec.data, trial.spec.model, store.root, display.preparing)
+        display.say(data.describe(prepared))
+    if plan.sweep.evaluation is not None:
+        _audit(plan, plan.sweep.evaluation, store, display)
+
+
+def _audit(plan: Plan, evaluation: EvaluationSpec, store: Store, display: ProgressDisplay) -> None:
+    """Which test queries the training data give away, for the report; once for the same data and queries."""
+    path = store.study(plan.sweep.name) / LEAKAGE
+    of = {"data": plan.trials[0].data, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
+    if path.exists() and read_json(path).get("of") == of:
+        return
+    found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=display.preparing)
+    write_json(path, found | {"of": of})
+    display.say(
+        f"leakage: {len(found['exclude'])} of {found['test']['queries']} test queries are (near) duplicates of training "
+        "queries, or not as unseen as their subset says; the report shows rates with and without them"
+    )
 
 
 def _workers(name: Backend, address: str | None, display: ProgressDisplay) -> Workers:
