@@ -97,16 +97,53 @@ def test_doctor_examines_this_machine() -> None:
     assert {"python", "torch", "ray", "gpu", "disk"} <= {check["name"] for check in found["checks"]}
 
 
+SHORT = ("--model", "opt-tiny-32")
+
+
+def test_prepare_export_and_leakage(tmp_path: Path) -> None:
+    export(build_world(WorldConfig(train_queries=9, validation_queries=3, test_queries_per_subset=1)), tmp_path)
+    asked = ("data", "prepare", str(tmp_path / "answer"), "--model", "opt-tiny-32-long", "--max-length", "500")
+    asked += ("--fit", "keep-target", "--storage", str(tmp_path / "store"))
+    manifest = document(*asked)
+    assert manifest["fit_policy"] == "keep-target"
+    assert manifest["fit"]["prompts_cut"] == manifest["truncated"] > 0
+    assert Path(manifest["directory"], "rows.arrow").is_file()
+    assert len(manifest["source"]["sha256"]) == 64
+    assert "licence" in manifest
+    assert document(*asked) == manifest
+    assert "licence" in sweeper(*asked).stdout
+    out = tmp_path / "released.json"
+    written = document("data", "export", str(tmp_path / "answer"), "--format", "toolllama", "--out", str(out))
+    assert written["conversations"] == manifest["read"] == len(json.loads(out.read_text()))
+    again = document("data", "inspect", str(out), "--model", "opt-tiny-32-long")
+    assert (again["source"]["kind"], again["source"]["files"]) == ("toolllama", 1)
+    excluded = tmp_path / "exclude.tsv"
+    audit = ("data", "leakage", str(out), str(tmp_path), "--threshold", "0.3", "--out", str(excluded))
+    found = document(*audit)
+    assert [row["queries"] for row in found["subsets"]] == [1] * 6
+    assert len(excluded.read_text().splitlines()) == len(found["exclude"])
+    assert "G3_instruction" in sweeper(*audit).stdout
+    sweeper("data", "leakage", str(out), str(tmp_path / "none"), code=1)
+
+
 def test_inspect_an_export_and_the_real_sample(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     export(build_world(WorldConfig(train_queries=9, validation_queries=3, test_queries_per_subset=1)), tmp_path)
-    found = document("data", "inspect", str(tmp_path / "answer"), "--model", "opt-tiny-32")
-    assert found["valid_queries"] == 9
+    found = document("data", "inspect", str(tmp_path / "answer"), "--model", "opt-tiny-32-long")
+    assert (found["valid_queries"], found["max_length"], found["source"]["kind"]) == (9, 2048, "answers")
     assert found["examples"] > 9
-    assert {"p50", "p90", "max"} == set(found["prompt_tokens"])
+    assert {"p50", "p90", "max"} == set(found["prompt_tokens"]) == set(found["target_tokens"])
+    assert set(found["fit"]) == {"strict", "keep-target", "compact-apis", "truncate"}
+    assert document("data", "inspect", str(tmp_path / "answer"), "--model", "opt-tiny-32")["max_length"] == 512
+    refused = sweeper("data", "inspect", str(tmp_path / "answer"), *SHORT, "--max-length", "513", code=2)
+    assert "513" in refused.stderr
+    assert "512" in refused.stderr
+    longer = ("--max-length", "513", "--extend-positions", "--fit", "compact-apis")
+    assert document("data", "inspect", str(tmp_path / "answer"), *SHORT, *longer)["fit_policy"] == "compact-apis"
+    sweeper("data", "inspect", "toolworld", *SHORT, "--fit", "sometimes", code=2)
     sweeper("data", "inspect", str(tmp_path / "nothing"), "--model", "opt-tiny-32", code=1)
     sweeper("data", "inspect", "toolworld", "--model", "opt-tiny-33", code=2)
     real = request.getfixturevalue("real_toolbench")
-    assert document("data", "inspect", str(real / "answer"), "--model", "opt-tiny-32")["valid_queries"] == 6
+    assert document("data", "inspect", str(real / "answer"), "--model", "opt-tiny-32-long")["valid_queries"] == 6
 
 
 def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
@@ -183,7 +220,11 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path, backend
     store = tmp_path / "store"
     command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", str(store), "--backend", backend]
     command += ["--set", "axes.num_train_epochs=[1,40]", "--tracking", "none"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A test run that was itself started in the background would hand down "ignore".
+    process = subprocess.Popen(
+        command, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
+    )
     deadline = time.monotonic() + 200
     while not list(store.glob("trials/*/checkpoints/*/sweeper-complete")):
         assert time.monotonic() < deadline

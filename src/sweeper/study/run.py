@@ -84,7 +84,7 @@ def _audit(plan: Plan, evaluation: EvaluationSpec, store: Store, display: Progre
     found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=display.preparing)
     write_json(path, found | {"of": of})
     display.say(
-        f"leakage: {len(found['exclude'])} of {found['test']['queries']} test queries are (near) duplicates of training "
+        f"leakage: {len(found['exclude'])} of {found['test']['queries']} test queries are duplicates of training "
         "queries, or not as unseen as their subset says; the report shows rates with and without them"
     )
 
