@@ -30,6 +30,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/data.py
 
 clean:
 	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis
