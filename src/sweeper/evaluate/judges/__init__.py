@@ -1,0 +1,1 @@
+"""Judges: who decides whether an answer solved its query."""
