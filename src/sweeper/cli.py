@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,17 @@ FitOption = Annotated[
 ExtendOption = Annotated[
     bool, typer.Option("--extend-positions", help="Allow more tokens than the model has positions (interpolated).")
 ]
+JudgesOption = Annotated[
+    list[str] | None,
+    typer.Option("--judge", help="oracle, rules, llm or human; several are compared, the first leads."),
+]
+JudgeEndpointOption = Annotated[
+    str | None, typer.Option(help="Base URL of the OpenAI-compatible server of --judge llm; its key: OPENAI_API_KEY.")
+]
+JudgeModelOption = Annotated[str | None, typer.Option(help="Name of the model that judges.")]
+VotesOption = Annotated[
+    int, typer.Option(min=1, help="Judgements of each answer by --judge llm; the majority decides.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -91,7 +103,7 @@ def run(
         with display:
             study.run_study(planned, store, backend=backend, address=address, tracking=tracking, display=display)  # type: ignore[arg-type]
     except KeyboardInterrupt:
-        _fail(f"stopped; run `sweeper run {sweep}` again to go on from the checkpoints", 130)
+        _fail(f"stopped; run `sweeper {shlex.join(sys.argv[1:])}` again to go on from the checkpoints", 130)
     typer.echo(f"done; next: sweeper report {planned.sweep.name} --storage {storage}")
 
 
@@ -109,7 +121,7 @@ def status(
     if json_:
         _print_json({"study": tables.plan.sweep.name, "trials": tables.trials})
     else:
-        _console().print(status_table(tables.plan.sweep.name, tables.trials))
+        _console().print(status_table(tables.plan.sweep.name, tables.trials, tables.plan.varied))
 
 
 @app.command()
@@ -123,11 +135,14 @@ def report(
     """Decide the claims and write the report (HTML and JSON)."""
     from sweeper import report as reports
     from sweeper import study as studies
+    from sweeper.errors import UsageError
     from sweeper.store import Store
     from sweeper.tables import verdict_lines
 
     store = Store.at(storage)
     tables = studies.collect(studies.load_study(study, store, set_), store)
+    if not tables.manifest and all(row["status"] == "PENDING" for row in tables.trials):
+        raise UsageError(f"study {study}", found=f"it has not run in {store.root}", do=f"sweeper run {study}")
     document = reports.report_study(tables)
     folder = store.study(tables.plan.sweep.name)
     path = out or folder / "report.html"
@@ -138,6 +153,170 @@ def report(
     for line in verdict_lines(document):
         _console().print(line)
     typer.echo(f"report: {path}")
+
+
+@app.command("evaluate")
+def evaluate_(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint folder, a name of configs/models/, a trial's fingerprint in the store, or a hub id; with "
+            "--endpoint, the model's name there."
+        ),
+    ],
+    suite: Annotated[
+        str,
+        typer.Option("--suite", help="An evaluation of configs/evaluation/, or a folder of ToolBench test queries."),
+    ],
+    endpoint: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server to ask.")] = None,
+    protocol: Annotated[str, typer.Option(help="How that server is asked: chat or completions.")] = "chat",
+    judge: JudgesOption = None,
+    environment: Annotated[str | None, typer.Option(help="toolworld, replay or http; else the suite's own.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the evaluation.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data whose prompt format (and world) is used; else the suite's own.")
+    ] = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_model: JudgeModelOption = None,
+    votes: VotesOption = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of answers and judgements; goes on from what it holds.")] = Path(
+        "evaluation"
+    ),
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Run a model over a suite as a tool-using agent, judge its answers, and write them in ToolBench's formats."""
+    from sweeper import spec
+    from sweeper.report import judging
+    from sweeper.store import Store
+    from sweeper.tables import judged_table
+
+    _one_of("--protocol", protocol, ("chat", "completions"))
+    given = {"environment": environment} if environment else {}
+    evaluation = spec.load_evaluation(suite, set_ or [], **given)
+    asked = spec.load_data(data or ("toolworld" if evaluation.queries is None else "toolbench"))
+    names = judge or [evaluation.judge]
+    cache = Store.at(storage).root / "judgements"
+    panel = _panel(names, asked, judge_endpoint, judge_model, votes, None, None, cache, llm=evaluation.llm)
+    where = model if endpoint else judging.model_path(model, Store.at(storage))
+    with _progress("evaluating") as tell:
+        found = judging.evaluate_model(
+            where,
+            evaluation,
+            asked,
+            panel,
+            out,
+            endpoint=endpoint,
+            protocol=protocol,  # type: ignore[arg-type]
+            seed=seed,
+            tell=tell,
+        )
+    if json_:
+        _print_json(found)
+    else:
+        _console().print(judged_table(found))
+        typer.echo(f"answers and judgements: {out}")
+
+
+@app.command("judge")
+def judge_(
+    answers: Annotated[
+        list[Path],
+        typer.Argument(help="ToolEval's converted answers, ToolBench's raw ones, or ours: files or folders."),
+    ],
+    judge: JudgesOption = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_model: JudgeModelOption = None,
+    votes: VotesOption = 4,
+    labels: Annotated[Path | None, typer.Option(help="Labels of people (CSV), for --judge human.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key that --label-sheet wrote beside its sheet.")] = None,
+    label_sheet: Annotated[Path | None, typer.Option(help="Write a blinded sheet to label here, and end.")] = None,
+    items: Annotated[int, typer.Option(min=1, help="Answers on that sheet.")] = 100,
+    suite: Annotated[str | None, typer.Option(help="Test queries: those without an answer count as missing.")] = None,
+    solvable: Annotated[str | None, typer.Option(help="The solvable queries, for the sensitivity panel.")] = None,
+    data: Annotated[str, typer.Option(help="The world of --judge oracle.")] = "toolworld",
+    out: Annotated[Path | None, typer.Option(help="Also write votes and ToolEval's result files here.")] = None,
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Judge anyone's answers: pass rates under every definition, failing rules, agreement between judges."""
+    from sweeper import spec
+    from sweeper.evaluate.read_answers import read_answers
+    from sweeper.report import judging
+    from sweeper.store import Store
+    from sweeper.tables import judged_table
+
+    found = read_answers(answers)
+    if label_sheet is not None:
+        written = judging.write_label_sheet(found, label_sheet, items)
+        if json_:
+            _print_json(written)
+        else:
+            typer.echo(f"{written['items']} answers to label: {written['sheet']}; their key: {written['key']}")
+        return
+    names = list(judge or ["rules"])
+    if labels is not None and "human" not in names:
+        names.append("human")
+    cache = Store.at(storage).root / "judgements"
+    panel = _panel(names, spec.load_data(data), judge_endpoint, judge_model, votes, labels, key, cache)
+    suites = [judging.suite_at(spec.load_data(name)) if name else None for name in (suite, solvable)]
+    document = judging.judge_files(found, panel, suite=suites[0], solvable=suites[1], out=out, model=answers[0].stem)
+    if json_:
+        _print_json(document)
+    else:
+        _console().print(judged_table(document))
+
+
+@app.command("compare")
+def compare_(
+    answers_a: Annotated[Path, typer.Argument(help="Answers of one model.")],
+    answers_b: Annotated[Path, typer.Argument(help="Answers of another, to the same queries.")],
+    judge: JudgesOption = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_model: JudgeModelOption = None,
+    votes: VotesOption = 4,
+    data: Annotated[str, typer.Option(help="The world of --judge oracle.")] = "toolworld",
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Win rate of A over B: a pass beats a fail; between equals a language model may prefer one."""
+    from sweeper import spec
+    from sweeper.evaluate.read_answers import read_answers
+    from sweeper.report import judging
+    from sweeper.store import Store
+    from sweeper.tables import compared_table
+
+    cache = Store.at(storage).root / "judgements"
+    panel = _panel(judge or ["rules"], spec.load_data(data), judge_endpoint, judge_model, votes, None, None, cache)
+    found = judging.compare_files(read_answers([answers_a]), read_answers([answers_b]), panel)
+    if json_:
+        _print_json(found)
+    else:
+        _console().print(compared_table(found))
+
+
+def _panel(
+    names: list[Any],
+    data: Any,
+    judge_endpoint: str | None,
+    judge_model: str | None,
+    votes: int,
+    labels: Path | None,
+    key: Path | None,
+    cache: Path,
+    llm: Any = None,
+) -> Any:
+    from sweeper import spec
+    from sweeper.report import judging
+
+    for name in names:
+        _one_of("--judge", name, judging.JUDGES)
+    if judge_endpoint is not None and judge_model is not None:
+        llm = spec.LlmSpec(url=judge_endpoint, model=judge_model, votes=votes)
+    return judging.Panel(tuple(names), data, llm, labels, key, cache)
 
 
 @data_app.command("inspect")
@@ -202,7 +381,9 @@ def data_export(
     if json_:
         _print_json(written)
     else:
-        typer.echo(f"{out}: {written['conversations']:,} conversations; left out: {written['dropped'] or 'none'}")
+        from sweeper.tables import listed
+
+        typer.echo(f"{out}: {written['conversations']:,} conversations; left out: {listed(written['dropped'])}")
 
 
 @data_app.command("leakage")
@@ -262,6 +443,14 @@ def main() -> None:
         app(prog_name="sweeper")
     except SweeperError as error:
         _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # whoever read our output had enough of it
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except OSError as error:
+        _fail(
+            f"{error.filename or 'sweeper'}\n  found: {error.strerror or error}\n  do:    give a path that can be used",
+            1,
+        )
 
 
 def _data_spec(
@@ -271,7 +460,7 @@ def _data_spec(
     from sweeper import models, spec
 
     if fit is not None:
-        _one_of("--fit", fit, ("strict", "keep-target", "compact-apis", "truncate"))
+        _one_of("--fit", fit, spec.FIT_POLICIES)
     for_model = spec.load_model(model)
     given = {"fit": fit, "max_length": max_length, "extend_positions": "interpolate" if extend_positions else None}
     data = spec.load_data(source, **{key: value for key, value in given.items() if value is not None})
@@ -284,9 +473,10 @@ def _data_spec(
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None]]:
     """A bar on standard error; what is done in the block tells it the share that is behind."""
-    from rich.progress import Progress, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=_console(stderr=True)) as bar:
+    console = _console(stderr=True)
+    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=console) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
         bar.update(task, completed=1.0)

@@ -40,23 +40,27 @@ def plan_table(plan: Plan) -> RenderableType:
         table.add_row(
             row["fingerprint"] or "unknown", *values, size, row["engine"], f"{row['cpus']:g}", f"{row['gpus']:g}"
         )
-    lines: list[RenderableType] = [Text(plan.sweep.question, style="bold"), table, Text(f"{len(plan.trials)} trials")]
+    lines: list[RenderableType] = [
+        Text(plan.sweep.question, style="bold"),
+        table,
+        Text(f"{len(plan.trials)} trial{'s' if len(plan.trials) != 1 else ''}"),
+    ]
     lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
     return Group(*lines)
 
 
-def status_table(name: str, trials: list[dict[str, Any]]) -> RenderableType:
-    """Every planned trial, and how many there are of each status."""
-    columns = ["trial", "model", "epochs", "lr", "clip", "seed", "status", "val loss", "pass rate"]
+def status_table(name: str, trials: list[dict[str, Any]], varied: list[str]) -> RenderableType:
+    """Every planned trial with the axes that vary, and how many there are of each status."""
+    axes = list(dict.fromkeys(["num_train_epochs", "learning_rate", "max_grad_norm", *varied]))
+    short = {"num_train_epochs": "epochs", "learning_rate": "lr", "max_grad_norm": "clip"}
+    columns = ["trial", "model", *(short.get(axis, axis) for axis in axes), "seed", "status", "val loss", "pass rate"]
     table = _table(name, columns, left=2)
     for row in trials:
-        clip = "off" if row["max_grad_norm"] is None else f"{row['max_grad_norm']:g}"
+        values = (row[axis] for axis in axes)
         table.add_row(
             row["fingerprint"][:8] or "unknown",
             row["model"],
-            f"{row['num_train_epochs']:g}",
-            f"{row['learning_rate']:g}",
-            clip,
+            *("off" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in values),
             str(row["seed"]),
             Text(row["status"], style=_COLOUR.get(row["status"], "")),
             _number(row["metrics"].get("val_loss"), ".3f"),
@@ -102,7 +106,7 @@ def inspect_table(found: dict[str, Any]) -> RenderableType:
             _number(row["prompts_cut_share"], ".1%"),
             f"{row['targets_cut']:,}",
             _number(row["apis_lost_share"], ".1%"),
-            _listed(row["dropped"]),
+            listed(row["dropped"]),
         )
     sizes = _table("tokens an example", ["", "p50", "p90", "max"], left=1)
     for name in ("prompt_tokens", "target_tokens"):
@@ -112,7 +116,7 @@ def inspect_table(found: dict[str, Any]) -> RenderableType:
         Text(f"{source['kind']}: {source['location']} ({source['files']:,} files, sha256 {source['sha256'][:12]}…)"),
         Text(
             f"{found['valid_queries']:,} valid queries, {found['invalid_queries']:,} invalid; left out: "
-            f"{_listed(found['unreadable'])}; arguments that are not JSON: {found['arguments_not_json']:,}; "
+            f"{listed(found['unreadable'])}; arguments that are not JSON: {found['arguments_not_json']:,}; "
             f"duplicate ids: {found['duplicate_ids']:,}"
         ),
         kept,
@@ -134,7 +138,7 @@ def manifest_table(manifest: dict[str, Any], directory: str) -> RenderableType:
             f"fit {manifest['fit_policy']} at {manifest['max_length']:,} tokens: {manifest['read']:,} examples read, "
             f"{manifest['examples']:,} kept, {fit['prompts_cut']:,} prompts and {fit['targets_cut']:,} targets cut"
         ),
-        Text(f"dropped: {_listed(manifest['dropped'])}"),
+        Text(f"dropped: {listed(manifest['dropped'])}"),
         table,
         Text(f"licence: {manifest['licence']}"),
         *_problems(manifest["problems"]),
@@ -147,7 +151,10 @@ def leakage_table(found: dict[str, Any]) -> RenderableType:
     columns = ["subset", "promise", "verdict", "queries", "exact", "near", "tools seen", "APIs seen", "categories seen"]
     table = _table(f"{test['name']}, {test['queries']:,} queries", [*columns, "to exclude"], left=3)
     for row in found["subsets"]:
-        seen = (f"{row[f'{kind}_in_training']:,}/{row[kind]:,}" for kind in ("tools", "apis", "categories"))
+        seen = (
+            "unknown" if row[f"{kind}_in_training"] is None else f"{row[f'{kind}_in_training']:,}/{row[kind]:,}"
+            for kind in ("tools", "apis", "categories")
+        )
         verdict = Text(row["verdict"], style=_COLOUR.get(row["verdict"], ""))
         counts = (f"{row[key]:,}" for key in ("queries", "exact_duplicates", "near_duplicates"))
         table.add_row(row["subset"], row["promise"], verdict, *counts, *seen, f"{row['excluded']:,}")
@@ -156,6 +163,7 @@ def leakage_table(found: dict[str, Any]) -> RenderableType:
         table,
         *(Text(f"missing in {name}: {len(ids):,} ids", style="yellow") for name, ids in test["missing_ids"].items()),
     ]
+    lines += _problems(train["problems"])
     shown = found["exclude"][:_SHOWN]
     lines += [Text(f"exclude {e['subset']} {e['query_id']}: {'; '.join(e['reasons'])}") for e in shown]
     if len(found["exclude"]) > len(shown):
@@ -167,7 +175,8 @@ _SHOWN = 20
 """Lines of a long list that a terminal is given."""
 
 
-def _listed(counts: dict[str, int]) -> str:
+def listed(counts: dict[str, int]) -> str:
+    """`22 too-long, 1 no-target`, or `none`."""
     return ", ".join(f"{count:,} {reason}" for reason, count in counts.items()) or "none"
 
 
@@ -175,6 +184,63 @@ def _problems(problems: list[str]) -> list[Text]:
     shown = [Text(f"problem: {problem}", style="yellow") for problem in problems[:_SHOWN]]
     more = len(problems) - len(shown)
     return [*shown, Text(f"and {more} more", style="yellow")] if more else shown
+
+
+def judged_table(found: dict[str, Any]) -> RenderableType:
+    """Rates of the headline judge by subset, of every judge overall, the failing rules, and the agreement."""
+    names = {"strict": "strict", "stabletoolbench": "StableToolBench", "tooleval": "ToolEval"}
+    table = _table(f"pass rate by {found['judge']}", ["subset", "answers", "unscored", *names.values()], left=1)
+
+    def rate(rates: dict[str, Any], name: str) -> str:
+        one = rates["pass_rate"][name]
+        low, high = one["interval"]
+        return f"{_number(one['value'], '.1%')} ({_number(low, '.1%')}–{_number(high, '.1%')})"
+
+    for name, rates in [*found["subsets"].items(), ("overall", found["overall"])]:
+        table.add_row(name, f"{rates['n']:,}", f"{rates['unscored']:,}", *(rate(rates, key) for key in names))
+    mean = (_number(found["subset_mean"][key], ".1%") for key in names)
+    table.add_row("mean of subsets", "", "", *mean)
+    lines: list[RenderableType] = [table]
+    if len(found["judges"]) > 1:
+        judges = _table("overall, by judge", ["judge", "unscored", *names.values()], left=1)
+        for name, own in found["judges"].items():
+            judges.add_row(name, f"{own['overall']['unscored']:,}", *(rate(own["overall"], key) for key in names))
+        lines.append(judges)
+    for name, own in found["judges"].items():
+        if own["overall"]["rules"]:
+            rules = _table(f"rules ({name})", ["rule", "failed", "undecided", "of"], left=1)
+            for rule, row in own["overall"]["rules"].items():
+                rules.add_row(rule.replace("_", " "), f"{row['failed']:,}", f"{row['undecided']:,}", f"{row['n']:,}")
+            lines.append(rules)
+        lines += [Text(f"unscored: {n:,} × {why}", style="yellow") for why, n in own["unscored_reasons"].items()]
+    if found["agreement"]:
+        columns = ["agreement", "items", "raw", "Gwet AC1", "Krippendorff alpha", "Cohen kappa", "Fleiss kappa"]
+        pairs = _table("", columns, left=1)
+        for name, row in found["agreement"].items():
+            values = (row[key] for key in ("raw", "gwet_ac1", "krippendorff_alpha", "cohen_kappa", "fleiss_kappa"))
+            pairs.add_row(name, f"{row['n']:,}", *(_number(v["value"] if v else None, ".2f") for v in values))
+        lines.append(pairs)
+    panel = found["judges"][found["judge"]]["sensitivity"]
+    lines.append(
+        Text(f"the definitions differ by up to {_number(panel['spread'], '.1%')} on these answers", style="dim")
+    )
+    if found["missing"]:
+        lines.append(Text(f"{found['missing']:,} queries have no answer: strict counts them as failed", style="yellow"))
+    return Group(*lines)
+
+
+def compared_table(found: dict[str, Any]) -> RenderableType:
+    """Win rate of A over B, overall and by subset."""
+    columns = ["subset", "queries", "A wins", "B wins", "ties", "unscored", "win rate of A", "p"]
+    table = _table(f"A against B, by {found['judge']}", columns, left=1)
+    for name, row in [*found["subsets"].items(), ("overall", found["overall"])]:
+        low, high = row["interval"]
+        rate = f"{_number(row['value'], '.1%')} ({_number(low, '.1%')}–{_number(high, '.1%')})"
+        counts = (f"{row[key]:,}" for key in ("n", "wins", "losses", "ties", "unscored"))
+        table.add_row(name, *counts, rate, _number(row["p_value"], ".3f"))
+    by = ", ".join(f"{count:,} by {how}" for how, count in found["decided_by"].items() if count)
+    left_out = found["answered_by_one_side_only"]
+    return Group(table, Text(f"decided: {by}; answered by one side only: {left_out['a']} of A, {left_out['b']} of B"))
 
 
 def doctor_table(found: dict[str, Any]) -> RenderableType:

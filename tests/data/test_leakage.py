@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sweeper.data import audit, open_suite
 from sweeper.data.leakage import jaccard, shingles
+from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
 WORDS = "find the weather in a city and tell me which hotel has a room for two people near the old harbour tonight"
@@ -67,7 +68,7 @@ def found(tmp_path: Path) -> dict[str, Any]:
 def test_each_planted_breach_is_found_and_nothing_else(found: dict[str, Any]) -> None:
     reasons = {entry["query_id"]: entry["reasons"] for entry in found["exclude"]}
     assert set(reasons) == {"1", "2", "4", "6"}
-    assert reasons["1"] == ["exact duplicate of a training query"]
+    assert reasons["1"] == [f"exact duplicate of the training query: {WORDS[:80]}…"]
     assert reasons["2"][0].startswith("near duplicate (0.")
     assert reasons["4"] == ["tool seen in training: seen"]
     assert reasons["6"] == ["category seen in training: Old"]
@@ -99,6 +100,19 @@ def test_without_known_categories_the_promise_is_unknown_not_kept(tmp_path: Path
     (tmp_path / "G1_category.json").write_text(json.dumps([asked(1, "e f g h", "Fresh", "New")]))
     (row,) = audit(spec(tmp_path / "toolllama.json"), open_suite(spec(tmp_path / "G1_category.json")))["subsets"]
     assert (row["verdict"], row["excluded"]) == ("unknown", 0)
+
+
+def test_damaged_training_data_never_keep_a_promise(tmp_path: Path) -> None:
+    whole = json.dumps([released("a b c d", "search_for_seen"), released("i j k l", "search_for_seen")])
+    (tmp_path / "train.json").write_text(whole[: len(whole) - 40])
+    (tmp_path / "G1_instruction.json").write_text(json.dumps([asked(1, "e f g h", "Fresh", "New")]))
+    suite = open_suite(spec(tmp_path / "G1_instruction.json"))
+    found = audit(spec(tmp_path / "train.json"), suite)
+    assert found["subsets"][0]["verdict"] == "unknown"
+    assert "train.json" in found["train"]["problems"][0]
+    (tmp_path / "train.json").write_text(whole[:40])
+    with pytest.raises(DataError, match="byte"):
+        audit(spec(tmp_path / "train.json"), suite)
 
 
 def test_real_files(real_toolbench: Path) -> None:

@@ -7,9 +7,22 @@ from typing import Any
 
 import pytest
 
-from sweeper import toolworld
-from sweeper.evaluate.action import parse_action
-from sweeper.evaluate.episode import OBSERVATION_CHARACTERS, Episode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeper.evaluate.action import finish_arguments, parse_action
+from sweeper.evaluate.environments.toolworld import ToolWorld
+from sweeper.evaluate.episode import (
+    NO_FINAL_ANSWER,
+    NO_RETURN_TYPE,
+    OBSERVATION_CHARACTERS,
+    WRONG_RETURN_TYPE,
+    Episode,
+    error,
+)
+from sweeper.evaluate.judges.oracle import OracleJudge
+from sweeper.evaluate.tasks import Task, tasks
+from sweeper.spec import DataSpec, EvaluationSpec
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,31 @@ def act(name: str, arguments: str) -> str:
     return f"\nThought: \nAction: {name}\nAction Input: {arguments}"
 
 
+def test_an_action_ends_where_its_input_ends() -> None:
+    step = '\nThought: \nAction: f\nAction Input: {"a": 1}'
+    action = parse_action(step + "\nThought: more\nAction: g\nAction Input: {}")
+    assert (action.name, action.arguments, action.text) == ("f", {"a": 1}, step)
+    assert action.beyond.startswith("Thought: more")
+    assert parse_action(step).beyond == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            '{"return_type": "give_answer", "final_answer": "a\nb"}',
+            {"return_type": "give_answer", "final_answer": "a\nb"},
+        ),
+        ('{"return_type": "give_answer", "final_answer": "cut', {"return_type": "give_answer", "final_answer": "cut"}),
+        ('{"return_type": "give_up_and_restart", "x', {"return_type": "give_up_and_restart"}),
+        ("__import__('os')", {}),
+        ("[" * 5000, {}),
+    ],
+)
+def test_finish_is_read_as_leniently_as_toolbench_does(given: str, expected: dict[str, Any]) -> None:
+    assert finish_arguments(parse_action(act("Finish", given))) == expected
+
+
 def episode() -> Episode:
     return Episode("1", "G1_tool", frozenset({"f", "Finish"}))
 
@@ -47,61 +85,93 @@ def long_answer(name: str, arguments: dict[str, Any]) -> str:
 
 def test_a_call_then_an_answer() -> None:
     run = episode()
-    run.step(act("f", "{}"), long_answer, 5)
-    assert run.turns[-1] == ("function", "x" * OBSERVATION_CHARACTERS)
-    assert len(run.calls) == 1
-    run.step(act("Finish", '{"return_type": "give_answer", "final_answer": "42"}'), long_answer, 5)
-    assert (run.final_answer, run.ended) == ("42", "answered")
+    run.step(act("f", "{}"), 7, long_answer, max_steps=5)
+    assert run.turns[-1] == ("function", "x" * OBSERVATION_CHARACTERS + "...")
+    final = '{"return_type": "give_answer", "final_answer": "42"}'
+    run.step(act("Finish", final), 5, long_answer, max_steps=5)
+    assert (run.final_answer, run.ended, run.tokens) == (final, "answered", 12)
     assert (run.actions, run.valid_actions, run.valid_inputs, run.hallucinated) == (2, 2, 2, 0)
+    assert [call[0] for call in run.calls] == ["f", "Finish"]
 
 
 @pytest.mark.parametrize(
-    ("text", "ended"),
+    ("text", "ended", "seen"),
     [
-        (act("Finish", '{"return_type": "give_up_and_restart"}'), "gave-up"),
-        (act("Finish", '{"return_type": "give_answer"}'), None),
-        (act("Finish", '{"return_type": "give_answer", "final_answer": 3}'), None),
-        (act("g", "{}"), None),
-        (act("f", "nonsense"), None),
-        ("nonsense", None),
+        (act("Finish", '{"return_type": "give_up_and_restart"}'), "gave-up", None),
+        (act("Finish", '{"return_type": "give_answer"}'), None, NO_FINAL_ANSWER),
+        (act("Finish", '{"return_type": "other"}'), None, WRONG_RETURN_TYPE),
+        (act("Finish", "{}"), None, NO_RETURN_TYPE),
+        (act("g", "{}"), None, error("No such function name: g")),
+        (act("f", "nonsense"), None, error("Tool input parse error...\n")),
+        (act("f", ""), None, "x" * OBSERVATION_CHARACTERS + "..."),
+        ("nonsense", None, error("No such function name: ")),
     ],
 )
-def test_other_ends(text: str, ended: str | None) -> None:
+def test_other_steps_are_answered_as_toolbench_answers_them(text: str, ended: str | None, seen: str | None) -> None:
     run = episode()
-    run.step(text, long_answer, 5)
-    assert run.ended == ended
-    assert run.final_answer is None
-    assert run.calls == []
-    if ended is None:
-        assert json.loads(run.turns[-1][1])["error"]
-        run.step(text, long_answer, 2)
+    run.step(text, 1, long_answer, max_steps=5)
+    assert (run.ended, run.final_answer) == (ended, "")
+    if seen is not None:
+        assert run.turns[-1] == ("function", seen)
+        run.step(text, 1, long_answer, max_steps=2)
         assert run.ended == "steps"
 
 
-def test_an_api_that_is_not_offered_is_hallucinated() -> None:
+def test_budgets_end_an_episode() -> None:
     run = episode()
-    run.step(act("g", "{}"), long_answer, 5)
-    assert (run.hallucinated, run.valid_actions) == (1, 0)
+    run.step(act("f", "{}"), 30, long_answer, max_steps=5, max_tokens=40)
+    assert run.ended is None
+    run.step(act("f", "{}"), 10, long_answer, max_steps=5, max_tokens=40)
+    assert run.ended == "tokens"
+
+
+def test_an_api_that_is_not_offered_is_hallucinated_and_text_after_an_action_is_seen() -> None:
+    run = episode()
+    run.step(act("g", "{}") + "\nFunction: made up", 1, long_answer, max_steps=5)
+    assert (run.hallucinated, run.valid_actions, run.overgenerated) == (1, 0, 1)
+    assert "made up" not in run.turns[0][1]
+    assert "made up" in run.texts[0]
+
+
+names = st.sampled_from(["f", "g", "Finish", ""])
+inputs = st.one_of(
+    st.sampled_from(['{"a": 1}', "{}", "", '{"return_type": "give_answer", "final_answer": "x"}']), st.text(max_size=20)
+)
+texts = st.lists(st.one_of(st.text(max_size=30), st.builds(act, names, inputs)), min_size=1, max_size=5)
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=texts)
+def test_any_text_is_a_step_and_the_record_makes_the_episode_again(texts: list[str]) -> None:
+    run = episode()
+    for text in texts:
+        if run.ended is None:
+            run.step(text, 1, long_answer, max_steps=4)
+    assert Episode.from_line(run.line()) == run
+    functions = ({"name": "f"}, {"name": "Finish"})
+    answer = run.answer(Task("1", "G1_tool", "q", "s", functions, {}), "m")
+    assert [(c.name, c.arguments) for c in answer.calls] == [(name, given) for name, given, _ in run.calls]
+    assert (answer.final_answer != "") == (run.ended == "answered")
 
 
 def test_gold_solutions_played_as_a_model_are_solved_and_answers_alone_are_not() -> None:
-    world = toolworld.build_world(
-        toolworld.WorldConfig(train_queries=6, validation_queries=3, test_queries_per_subset=4)
+    settings = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 4}
+    data = DataSpec(
+        name="w", source="toolworld", toolworld=settings, api_format="signature", fold_steps=True, max_length=9
     )
-    for rows in toolworld.test_queries(world).values():
-        for row in rows:
-            query = world.query(row["query_id"])
-            run = Episode("1", query.subset, frozenset(f["name"] for f in query.functions))
+    evaluation = EvaluationSpec(name="e", environment="toolworld", judge="oracle", batch_size=1)
+    environment, judge = ToolWorld(data), OracleJudge(data)
+    for task in tasks(evaluation, data):
+        gold = environment.world.query(task.id)
+        final = act("Finish", json.dumps({"return_type": "give_answer", "final_answer": gold.answer}))
 
-            def execute(name: str, arguments: dict[str, Any], query: Any = query) -> str:
-                return toolworld.execute(world.catalogue, query.apis, name, arguments)
+        def played(texts: list[str], task: Task = task) -> Episode:
+            run = Episode.of(task)
+            for text in texts:
+                run.step(text, 1, lambda name, arguments: environment.execute(task, name, arguments), max_steps=9)
+            return run
 
-            for name, arguments, _ in query.gold:
-                run.step(act(name, json.dumps(arguments)), execute, 9)
-            run.step(
-                act("Finish", json.dumps({"return_type": "give_answer", "final_answer": query.answer})), execute, 9
-            )
-            assert run.final_answer is not None
-            assert toolworld.solved(world, query, run.calls, run.final_answer)
-            assert not toolworld.solved(world, query, [], run.final_answer)
-            assert not toolworld.solved(world, query, run.calls, "")
+        calls = [act(name, json.dumps(arguments)) for name, arguments, _ in gold.gold]
+        whole, alone, unanswered = (played(texts).answer(task, "m") for texts in ([*calls, final], [final], calls))
+        votes = judge.judge([whole, alone, unanswered])
+        assert [vote.status for (vote,) in votes] == ["solved", "unsolved", "unsolved"]

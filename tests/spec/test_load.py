@@ -7,8 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.data.queries import COMPLETE
 from sweeper.errors import ConfigError, UsageError
-from sweeper.spec import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Recipe, expand, find_sweep, load_sweep
+from sweeper.spec import (
+    Claim,
+    DataSpec,
+    EngineSpec,
+    EvaluationSpec,
+    ModelSpec,
+    Recipe,
+    Reference,
+    expand,
+    find_sweep,
+    load_references,
+    load_sweep,
+)
 from sweeper.spec.yaml_source import plain, read_value, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +32,7 @@ KINDS = {
     "evaluation": EvaluationSpec,
     "engines": EngineSpec,
     "claims": Claim,
+    "references": Reference,
 }
 QUICKSTART = (ROOT / "sweeps/quickstart.yaml").read_text()
 
@@ -37,6 +51,18 @@ def test_every_shipped_sweep_loads_and_expands(path: Path) -> None:
 def test_every_shipped_piece_is_valid_and_named_as_its_file(path: Path) -> None:
     piece = KINDS[path.parent.name].model_validate(plain(read_yaml(path)))
     assert getattr(piece, "name", getattr(piece, "id", path.stem)) == path.stem
+
+
+def test_published_averages_are_those_of_their_rows() -> None:
+    """A typing error in a rate would show: every published average is a mean of its row, plain or by queries."""
+    for reference in load_references():
+        sizes = COMPLETE[reference.query_set]
+        for row in reference.rows:
+            assert set(row.rates) == set(sizes)
+            plain_mean = sum(row.rates.values()) / len(sizes)
+            weighted = sum(rate * sizes[subset] for subset, rate in row.rates.items()) / sum(sizes.values())
+            mean = weighted if reference.name == "paper" else plain_mean
+            assert row.overall == pytest.approx(mean, abs=0.06), (reference.name, row.model)
 
 
 def test_canonical_recipe_is_the_papers() -> None:

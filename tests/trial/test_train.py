@@ -143,7 +143,7 @@ def test_a_warm_up_longer_than_the_run_fails(prepared: data.Prepared, tmp_path: 
     record = train(prepared, tmp_path, warmup_steps=1000)
     assert record.status == "FAILED"
     assert record.failure is not None
-    assert "warm-up is longer" in record.failure.message
+    assert "16 optimiser steps" in record.failure.message
 
 
 def test_rows_longer_than_the_models_positions_fail(prepared: data.Prepared, tmp_path: Path) -> None:

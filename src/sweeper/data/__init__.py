@@ -6,8 +6,9 @@ from sweeper.data.export import export_toolllama
 from sweeper.data.inspect import inspect
 from sweeper.data.leakage import audit
 from sweeper.data.prepare import Prepared, describe, fingerprint, open_prepared, prepare
-from sweeper.data.queries import Suite, open_suite
-from sweeper.data.tokenizer import train_tokenizer
+from sweeper.data.queries import Suite, open_suite, read_suite
+from sweeper.data.read_answers import with_format
+from sweeper.data.tokenizer import load_tokenizer, train_tokenizer
 
 __all__ = [
     "ApiList",
@@ -22,8 +23,11 @@ __all__ = [
     "fingerprint",
     "fitter",
     "inspect",
+    "load_tokenizer",
     "open_prepared",
     "open_suite",
     "prepare",
+    "read_suite",
     "train_tokenizer",
+    "with_format",
 ]

@@ -17,11 +17,15 @@ def standardize(name: str) -> str:
     return f"get_{text}" if text[:1].isdigit() else text
 
 
+def api_name(name: str) -> str:
+    """The standard form of an API's or a parameter's name; reserved words are prefixed `is_`."""
+    plain = standardize(name)
+    return f"is_{plain}" if plain in _RESERVED else plain
+
+
 def function_name(api: str, tool: str) -> str:
-    """`<api>_for_<tool>`; reserved words are prefixed `is_`."""
-    plain = standardize(api)
-    plain = f"is_{plain}" if plain in _RESERVED else plain
-    return f"{plain}{_JOINT}{standardize(tool)}"[-LONGEST:]
+    """`<api>_for_<tool>`, as the model sees it."""
+    return f"{api_name(api)}{_JOINT}{standardize(tool)}"[-LONGEST:]
 
 
 def possible_tools(name: str) -> set[str]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from sweeper.data.conversations import ApiList, Conversation
 from sweeper.data.render import Segment, conversation_segments, segments, system_text, user_text
+from sweeper.spec import FIT_POLICIES
 
-POLICIES = ("strict", "keep-target", "compact-apis", "truncate")
+POLICIES = FIT_POLICIES
 ASK = Segment("Assistant:", "ask")
 _ACTION = re.compile(r"\nAction: ([^\n]*)")
 

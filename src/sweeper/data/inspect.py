@@ -72,4 +72,4 @@ def inspect(data: DataSpec, model: ModelSpec, tell: Tell = lambda share: None) -
 
 def _quantiles(values: list[int]) -> dict[str, float]:
     p50, p90 = np.quantile(values, [0.5, 0.9])
-    return {"p50": float(p50), "p90": float(p90), "max": float(max(values))}
+    return {"p50": round(float(p50), 1), "p90": round(float(p90), 1), "max": float(max(values))}

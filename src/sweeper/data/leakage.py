@@ -11,6 +11,7 @@ from sweeper.data.api_names import possible_tools
 from sweeper.data.conversations import Counts
 from sweeper.data.queries import Query, Suite
 from sweeper.data.source import Source, Tell, open_source
+from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
 SHINGLE_WORDS = 3
@@ -21,6 +22,9 @@ THRESHOLD = 0.7
 CANDIDATE_SLACK = 0.3
 """The hash tables look for pairs this far below the threshold, so that hardly a pair above it is missed; whether a
 candidate counts is decided by its exact similarity."""
+
+_SHOWN = 80
+"""Characters of a training query that a reason shows; `duplicates` has both texts whole."""
 
 PROMISES = {"instruction": "unseen instructions", "tool": "unseen tools", "category": "unseen categories"}
 """What the name of a subset says of its queries, by ToolBench (arXiv 2307.16789, section 3.2)."""
@@ -68,13 +72,16 @@ def audit(
     """
     source, counts = open_source(data), Counts()
     training = _compare(source, suite, threshold, counts, tell)
+    if not training.queries:
+        why = "; ".join(counts.problems[:5]) or "no usable answer"
+        raise DataError(f"data {source.location}", asked="training queries to compare with", found=f"none: {why}")
     categories = source.categories() | _agreed(suite)
     known = {tool: categories[tool] for tool in training.tools if tool in categories}
     seen_categories = set(known.values())
     rows, exclude, pairs = [], [], []
     for subset, queries in suite.subsets.items():
         reasons = {query.id: _reasons(subset, query, training, seen_categories, threshold) for query in queries}
-        rows.append(_row(subset, queries, reasons, training, known, seen_categories))
+        rows.append(_row(subset, queries, reasons, training, known, seen_categories, whole=not counts.problems))
         exclude += [{"subset": subset, "query_id": i, "reasons": why} for i, why in reasons.items() if why]
         pairs += [
             {"subset": subset, "query_id": query.id, "similarity": similarity, "test": query.text, "training": near}
@@ -92,6 +99,7 @@ def audit(
             "tools_with_known_category": len(known),
             "unreadable_api_lists": training.unreadable_api_lists,
             "dropped": dict(counts.dropped),
+            "problems": counts.problems,
         },
         "test": suite.json(),
         "method": {"threshold": threshold, "shingle_words": SHINGLE_WORDS, "permutations": PERMUTATIONS},
@@ -154,7 +162,8 @@ def _reasons(subset: str, query: Query, training: Training, seen_categories: set
     reasons = []
     if similarity >= threshold:
         exact = words(query.text) == words(near)
-        reasons.append("exact duplicate of a training query" if exact else f"near duplicate ({similarity:.2f})")
+        kind = "exact duplicate" if exact else f"near duplicate ({similarity:.2f})"
+        reasons.append(f"{kind} of the training query: {near[:_SHOWN]}{'…' if len(near) > _SHOWN else ''}")
     promise = _promise(subset)
     if promise != PROMISES["instruction"] and (tools := sorted(query.needed & training.tools)):
         reasons.append(f"tool seen in training: {', '.join(tools)}")
@@ -172,6 +181,8 @@ def _row(
     training: Training,
     known: dict[str, str],
     seen_categories: set[str],
+    *,
+    whole: bool,
 ) -> dict[str, Any]:
     tools = set().union(*(query.needed for query in queries))
     functions = {api.function for query in queries for api in query.apis}
@@ -185,8 +196,8 @@ def _row(
         PROMISES["category"]: not tools & training.tools and not categories & seen_categories,
     }[promise]
     verdict: Verdict = "holds" if kept else "broken"
-    if kept and promise == PROMISES["category"] and len(known) < _least_tools(training):
-        verdict = "unknown"
+    if kept and (not whole or (promise == PROMISES["category"] and len(known) < _least_tools(training))):
+        verdict = "unknown"  # what was not read, or is of no known category, may break it
     return {
         "subset": subset,
         "queries": len(queries),
@@ -197,7 +208,7 @@ def _row(
         "apis": len(functions),
         "apis_in_training": len(functions & training.functions),
         "categories": len(categories),
-        "categories_in_training": len(categories & seen_categories),
+        "categories_in_training": len(categories & seen_categories) if known else None,
         "promise": promise,
         "verdict": verdict,
         "excluded": len(flagged),

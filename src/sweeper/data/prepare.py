@@ -233,11 +233,13 @@ def _refuse_empty(chosen: dict[str, Any], data: DataSpec, counts: Counts, fits: 
             continue
         dropped = ", ".join(f"{n} {reason}" for reason, n in Counter(counts.dropped + fits.dropped).items())
         why = "; ".join(counts.problems[:5]) or dropped or f"{counts.invalid_queries} queries marked invalid"
+        left = f"{fits.examples} of {counts.conversations} examples are left, none of them for {name}"
         raise DataError(
             f"data {data.path or data.name}",
             asked=f"{name} rows of at most {data.max_length} tokens, fit: {data.fit}",
-            found=f"no usable example in {counts.files} files with {counts.conversations} examples: {why}",
-            do="a larger data.max_length or another data.fit" if fits.dropped else "more data, or see what is named",
+            found=f"{left if fits.examples else f'no usable example in {counts.files} files'}: {why}",
+            do=("a larger data.max_length, another data.fit" if fits.dropped else "more data")
+            + (", or another data.validation_fraction" if fits.examples else ""),
         )
 
 

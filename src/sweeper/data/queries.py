@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
-from sweeper.data.api_names import function_name, standardize
+from sweeper.data.api_names import api_name, function_name, standardize
 from sweeper.data.shapes import WrongShapeError, field, items
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -24,11 +25,16 @@ COMPLETE = {
 
 @dataclass(frozen=True)
 class Offered:
-    """An API of a query's `api_list`, with ToolBench's names of it and of its tool in their standard form."""
+    """An API of a query's `api_list`, with ToolBench's names of it and of its tool in their standard form.
+
+    `document` is the item as it stands in the list.
+    """
 
     function: str
+    api: str
     tool: str
     category: str
+    document: dict[str, Any] = dataclass_field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def _query(row: Any) -> Query:
         tool, name, category = (
             field(api, key, str, f"api_list[{k}]") for key in ("tool_name", "api_name", "category_name")
         )
-        apis.append(Offered(function_name(name, tool), standardize(tool), category))
+        apis.append(Offered(function_name(name, tool), api_name(name), standardize(tool), category, api))
     if not isinstance(row.get("query_id"), int | str):
         raise WrongShapeError(f"query_id is {type(row.get('query_id')).__name__}, neither a number nor a text")
     relevant = {standardize(str(pair[0])) for pair in row.get("relevant APIs") or [] if pair}

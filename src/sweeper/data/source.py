@@ -44,14 +44,18 @@ class Source:
         """Every conversation with its split, in the order of files and rows; what is left out is counted."""
         counts.files = len(self.files)
         seen: set[int] = set()
+        queries: set[int] = set()
         for k, (split, part) in enumerate(self.parts):
             for conversation in self._part(part, counts, lambda share, k=k: tell((k + share) / len(self.parts))):  # type: ignore[misc]
                 counts.conversations += 1
                 key = hash(conversation.id)
                 counts.duplicate_ids += key in seen
                 seen.add(key)
+                queries.add(split_hash(conversation.query))
                 yield split, conversation
             tell((k + 1) / len(self.parts))
+        if self.kind in ("toolllama", "dataset") and not counts.valid_queries:
+            counts.valid_queries = len(queries)  # a release holds the steps of valid answers alone
 
     def _part(self, part: Any, counts: Counts, tell: Tell) -> Iterator[Conversation]:
         if self.kind == "answers":
@@ -97,7 +101,7 @@ def open_source(spec: DataSpec, storage: Path | None = None) -> Source:
     if spec.source == "toolworld":
         return _toolworld(spec)
     if spec.path is None:
-        raise DataError(f"data {spec.name}", found="no path", do="--set data.path=PATH names ToolBench training data")
+        raise DataError(f"data {spec.name}", found="no path", do="give the path of ToolBench training data (data.path)")
     path = Path(spec.path).expanduser()
     try:
         memory = storage / "data" / ".digests.json" if storage else None
@@ -145,10 +149,12 @@ def _on_disk(path: Path, asked: str) -> Source:
     if not path.is_dir():
         if "/" in asked and not asked.startswith((".", "/", "~")) and asked.count("/") == 1:
             return _dataset(asked)
-        raise DataError(f"data {path}", found="no such file or folder", do="--set data.path=PATH, or a hub id")
+        raise DataError(
+            f"data {path}", found="no such file or folder", do="a path of training data, or a hub id (owner/name)"
+        )
     if any((path / name).is_file() for name in _DATASET_FILES):
         return _dataset(str(path))
-    if (path / "answer").is_dir() and not any(path.glob(name) for name in _RELEASED.values()):
+    if (path / "answer").is_dir() and not any(file for name in _RELEASED.values() for file in path.glob(name)):
         path = path / "answer"  # ToolBench's data folder
     released = [(split, file) for split, name in _RELEASED.items() for file in sorted(path.glob(name))]
     if released:

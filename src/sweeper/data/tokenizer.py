@@ -78,7 +78,10 @@ def load_tokenizer(model: ModelSpec) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(model.source)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"tokeniser of {model.name}", asked=str(model.source), found=str(error).strip().splitlines()[0]
+            f"tokeniser of {model.name}",
+            asked=str(model.source),
+            found=str(error).strip().splitlines()[0],
+            do="a local directory saved by save_pretrained, or a hub id that this machine can reach",
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -4,74 +4,148 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from sweeper.evaluate.action import parse_action
+from sweeper.evaluate.action import Action, finish_arguments, parse_action
+from sweeper.evaluate.answers import FINISH, Answer, ToolCall
+from sweeper.evaluate.tasks import Task
 
-FINISH = "Finish"
 OBSERVATION_CHARACTERS = 1024
-"""ToolBench cuts observations here."""
+"""ToolBench cuts observations here, and puts `...` after the cut."""
 
 Execute = Callable[[str, dict[str, Any]], str]
+Ended = Literal["answered", "gave-up", "steps", "tokens", "context", "unreachable"]
+
+NO_RETURN_TYPE = '{error:"must have "return_type""}'
+NO_FINAL_ANSWER = '{error:"must have "final_answer""}'
+WRONG_RETURN_TYPE = '{error:""return_type" is not a valid choice"}'
+"""What ToolBench answers to a `Finish` that lacks a part, quotes as they are there."""
 
 
 @dataclass
 class Episode:
-    """State of one run. `turns`: (role, content) after the query; `calls`: executed (name, arguments, observation)."""
+    """State of one run, and its record. `turns`: (role, content) after the query; `calls`: executed calls, `Finish`
+    among them; `texts`: what the model wrote, whole; `reason`: why it ended where that is not plain."""
 
     query_id: str
     subset: str
-    known_apis: frozenset[str]
+    known_apis: frozenset[str] = frozenset()
     turns: list[tuple[str, str]] = field(default_factory=list)
-    calls: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
-    final_answer: str | None = None
-    ended: str | None = None
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    final_answer: str = ""
+    ended: Ended | None = None
+    reason: str = ""
+    tokens: int = 0
     actions: int = 0
     valid_actions: int = 0
     valid_inputs: int = 0
     hallucinated: int = 0
+    overgenerated: int = 0
+    malformed: int = 0
 
-    def step(self, text: str, execute: Execute, max_steps: int) -> None:
-        """Take one answer of the model: execute its call, or end. Sets `ended` when the episode is over."""
-        self.turns.append(("assistant", text))
-        self.actions += 1
+    @classmethod
+    def of(cls, task: Task) -> Episode:
+        """An episode that has not begun."""
+        return cls(task.id, task.subset, frozenset(function["name"] for function in task.functions))
+
+    def step(self, text: str, tokens: int, execute: Execute, *, max_steps: int, max_tokens: int | None = None) -> None:
+        """Take one text of the model: execute its call, or end. Sets `ended` when the episode is over."""
         action = parse_action(text)
-        if action.name is None:
-            observation: str | None = _error("no Action given")
-        elif action.name != FINISH and action.name not in self.known_apis:
-            self.hallucinated += 1
-            observation = _error(f"No such function name: {action.name}")
-        else:
-            self.valid_actions += 1
-            observation = self._act(action.name, action.arguments, execute)
-        if observation is not None:
-            self.turns.append(("function", observation[:OBSERVATION_CHARACTERS]))
-            if self.actions >= max_steps:
-                self.ended = "steps"
+        self.texts.append(text)
+        self.turns.append(("assistant", action.text if action.beyond else text))
+        self.actions += 1
+        self.tokens += tokens
+        self.overgenerated += bool(action.beyond)
+        self.malformed += action.name is None
+        observation = self._act(action, execute)
+        if observation is None:
+            return
+        if len(observation) > OBSERVATION_CHARACTERS:
+            observation = observation[:OBSERVATION_CHARACTERS] + "..."
+        self.turns.append(("function", observation))
+        if action.name is not None:
+            self.calls.append((action.name, action.given, observation))
+        if self.actions >= max_steps:
+            self.ended = "steps"
+        elif max_tokens is not None and self.tokens >= max_tokens:
+            self.ended = "tokens"
 
-    def overrun(self) -> None:
-        """The conversation no longer fits the model's positions."""
-        self.ended = "context"
+    def stop(self, ended: Ended, reason: str = "") -> None:
+        """End it from outside: the conversation outgrew the model, or its endpoint cannot be reached."""
+        self.ended, self.reason = ended, reason
 
-    def _act(self, name: str, arguments: dict[str, Any] | None, execute: Execute) -> str | None:
-        """The observation of a well-named action; None where it ended the episode."""
+    def answer(self, task: Task, method: str) -> Answer:
+        """The run as judges read it."""
+        steps: list[str | ToolCall] = []
+        calls = iter(self.calls)
+        for (role, content), following in zip(self.turns, [*self.turns[1:], ("", "")], strict=False):
+            if role != "assistant":
+                continue
+            action = parse_action(content)
+            if action.thought or action.name is None:
+                steps.append(action.thought or content)
+            if action.name is not None and (following[0] == "function" or action.name == FINISH):
+                name, given, response = next(calls)
+                steps.append(ToolCall(name, given, "" if name == FINISH else response))
+        return Answer(
+            query_id=self.query_id,
+            subset=self.subset,
+            query=task.query,
+            functions=task.functions,
+            steps=tuple(steps),
+            final_answer=self.final_answer,
+            method=method,
+            ended=self.ended or "unknown",
+        )
+
+    def line(self) -> str:
+        """One line of JSON, from which `from_line` makes the episode again."""
+        return json.dumps(asdict(self) | {"known_apis": sorted(self.known_apis)}, ensure_ascii=False)
+
+    @classmethod
+    def from_line(cls, text: str) -> Episode:
+        """The inverse of `line`. Raises ValueError, TypeError or KeyError for a text that is not one."""
+        fields = json.loads(text)
+        fields["known_apis"] = frozenset(fields["known_apis"])
+        for key in ("turns", "calls"):
+            fields[key] = [tuple(item) for item in fields[key]]
+        return cls(**fields)
+
+    def _act(self, action: Action, execute: Execute) -> str | None:
+        """The observation of an action; None where it ended the episode."""
+        if action.name == FINISH:
+            return self._finish(action)
+        if action.name is None or action.name not in self.known_apis:
+            self.hallucinated += action.name is not None
+            return error(f"No such function name: {action.name or ''}")
+        self.valid_actions += 1
+        arguments = {} if action.given == "" else action.arguments  # as the server of StableToolBench reads it
         if arguments is None:
-            return _error("Action Input is not a JSON object")
+            return error("Tool input parse error...\n")
         self.valid_inputs += 1
-        if name != FINISH:
-            observation = execute(name, arguments)
-            self.calls.append((name, arguments, observation))
-            return observation
-        kind, answer = arguments.get("return_type"), arguments.get("final_answer")
-        if kind == "give_up_and_restart":
-            self.ended = "gave-up"
-        elif kind == "give_answer" and isinstance(answer, str):
-            self.final_answer, self.ended = answer, "answered"
+        return execute(action.name, arguments)
+
+    def _finish(self, action: Action) -> str | None:
+        arguments = finish_arguments(action)
+        self.valid_actions += 1
+        self.valid_inputs += action.arguments is not None
+        kind = arguments.get("return_type")
+        if kind is None:
+            return NO_RETURN_TYPE
+        if kind == "give_answer" and "final_answer" not in arguments:
+            return NO_FINAL_ANSWER
+        if kind not in ("give_answer", "give_up_and_restart"):
+            return WRONG_RETURN_TYPE
+        self.calls.append((FINISH, action.given, ""))
+        if kind == "give_answer":
+            self.final_answer, self.ended = action.given, "answered"
         else:
-            return _error("Finish needs return_type and final_answer")
+            self.ended = "gave-up"
         return None
 
 
-def _error(text: str) -> str:
+def error(text: str) -> str:
+    """ToolBench's error observation."""
     return json.dumps({"error": text, "response": ""})

@@ -1,46 +1,54 @@
-"""A trained trial -> answers, outcomes and a summary, stored beside it."""
+"""Tasks + agent + environment + judge -> episodes, answers, outcomes and a summary, in one folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from sweeper.data import Suite, open_suite
+from sweeper.data import load_tokenizer
 from sweeper.errors import StoreError
+from sweeper.evaluate.agent import Agent
+from sweeper.evaluate.answers import Answer
+from sweeper.evaluate.environments import environment_of
 from sweeper.evaluate.episode import Episode
-from sweeper.spec import DataSpec, EvaluationSpec
+from sweeper.evaluate.judges import Vote, judge_answers, judge_of, llm_judge
+from sweeper.evaluate.loop import run_episodes
+from sweeper.evaluate.tasks import tasks
+from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec
 from sweeper.store import Store, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EVALUATION_SEMANTICS = 2
+EVALUATION_SEMANTICS = 3
 """Raised whenever a change to `evaluate/` changes the outcome of an unchanged evaluation."""
+
+_NOT_IDENTITY = {"name": True, "batch_size": True, "llm": {"concurrency"}}
+_PASSED = {"solved": 1.0, "unsolved": 0.0, "unsure": 0.0, None: float("nan")}
+"""A vote as the headline counts it: strict, so that `unsure` has not passed."""
 
 
 def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
-    """SHA-256 (first 16 hex digits) over what can change an outcome: the world, the prompt, the loop, the judge."""
+    """SHA-256 (first 16 hex digits) over what can change an outcome: the queries, the prompt, the loop, the judge."""
     from sweeper import toolworld
 
     identity = {
         "semantics": EVALUATION_SEMANTICS,
         "world": [toolworld.WORLD_VERSION, asdict(toolworld.WorldConfig.from_mapping(data.toolworld))],
+        "files": [_content(path) for path in (evaluation.queries, evaluation.recorded) if path is not None],
         "api_format": data.api_format,
         "fit": data.fit,
-        "evaluation": evaluation.model_dump(exclude={"name", "batch_size"}),
+        "evaluation": evaluation.model_dump(exclude=_NOT_IDENTITY | {"queries": True, "recorded": True}),  # type: ignore[arg-type]
+        "judge": llm_judge(evaluation.llm, None).identity if evaluation.llm and evaluation.judge == "llm" else "",
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def suite(evaluation: EvaluationSpec, data: DataSpec) -> Suite:
-    """The queries that an evaluation asks. Raises DataError, or UsageError for a wrong setting."""
-    return open_suite(data.model_copy(update={"source": evaluation.environment}))
 
 
 def evaluate_trial(
@@ -54,11 +62,12 @@ def evaluate_trial(
         if (directory / "summary.json").exists():
             return dict(read_json(directory / "summary.json"))
         started = time.monotonic()
-        episodes, judged = _run_toolworld(store.trial(fingerprint) / "model", evaluation, data, seed, threads)
-        outcomes = _outcomes(fingerprint, episodes, judged)
+        agent = local_agent(str(store.trial(fingerprint) / "model"), evaluation, data, seed=seed, threads=threads)
+        episodes, answers = run_agent(directory, agent, evaluation, data, method=fingerprint)
+        judge = judge_of(evaluation, data, store.root / "judgements")
+        votes = judge_answers(judge, answers)
+        outcomes = _outcomes(fingerprint, judge.name, episodes, votes)
         summary = _summary(outcomes) | {"suite": asked, "eval_seconds": time.monotonic() - started}
-        lines = [json.dumps(_answer(episode), ensure_ascii=False) for episode in episodes]
-        write_bytes(directory / "answers.jsonl", ("\n".join(lines) + "\n").encode())
         write_bytes(directory / "outcomes.parquet", outcomes.to_parquet())
         write_json(directory / "summary.json", summary)
         return summary
@@ -79,54 +88,66 @@ def read_evaluation(store: Store, fingerprint: str, suite: str) -> tuple[dict[st
         ) from error
 
 
-def _run_toolworld(
-    model_directory: Path, evaluation: EvaluationSpec, data: DataSpec, seed: int, threads: int
-) -> tuple[list[Episode], list[bool]]:
+def local_agent(model: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int | None) -> Agent:
+    """A checkpoint (directory or hub id) as an agent. Raises ModelError."""
     import torch
-    from transformers import AutoTokenizer
 
-    from sweeper import toolworld
-    from sweeper.data import ApiList, fitter
-    from sweeper.evaluate.generate import LocalModel
+    from sweeper.evaluate.local_agent import LocalAgent
     from sweeper.models import load
     from sweeper.quiet import quiet_libraries
 
     quiet_libraries()
-    torch.set_num_threads(threads)
-    world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
-    tokenizer = AutoTokenizer.from_pretrained(model_directory)
-    agent = LocalModel(load(str(model_directory)), tokenizer, temperature=evaluation.temperature, seed=seed)
-    queries = [world.query(q["query_id"]) for subset in toolworld.test_queries(world).values() for q in subset]
-    episodes = [Episode(str(q.query_id), q.subset, frozenset(f["name"] for f in q.functions)) for q in queries]
-    active = list(zip(queries, episodes, strict=True))
-    fit, tokens = fitter(tokenizer, data.fit, data.max_length, data.api_format)
-    room = (agent.positions or data.max_length) - evaluation.max_new_tokens
-    while active:
-        talks = [(q.system, q.query, ApiList(q.functions), e.turns) for q, e in active]
-        tokens.ahead(segment for talk in talks for segment in fit.prompt_segments(*talk))
-        prompts = [fit.prompt(*talk, room) for talk in talks]
-        texts = agent.continue_prompts(prompts, evaluation.max_new_tokens, evaluation.batch_size)
-        for (query, episode), text in zip(active, texts, strict=True):
-            if text is None:
-                episode.overrun()
-            else:
-                episode.step(
-                    text,
-                    lambda name, arguments, query=query: toolworld.execute(
-                        world.catalogue, query.apis, name, arguments
-                    ),  # type: ignore[misc]
-                    evaluation.max_steps,
-                )
-        active = [(q, e) for q, e in active if e.ended is None]
-    judged = [
-        e.final_answer is not None and toolworld.solved(world, q, e.calls, e.final_answer)
-        for q, e in zip(queries, episodes, strict=True)
-    ]
-    return episodes, judged
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return LocalAgent(load(model), load_tokenizer(ModelSpec(name=model, source=model)), evaluation, data, seed=seed)
 
 
-def _outcomes(fingerprint: str, episodes: list[Episode], judged: list[bool]) -> pd.DataFrame:
-    """One row per query: who, what was decided, and the format metrics of the whole episode."""
+def run_agent(
+    directory: Path,
+    agent: Agent,
+    evaluation: EvaluationSpec,
+    data: DataSpec,
+    *,
+    method: str,
+    tell: Callable[[float], None] = lambda share: None,
+) -> tuple[list[Episode], list[Answer]]:
+    """Run the evaluation's tasks, going on from the episodes on disk; writes `episodes.jsonl` and `answers.jsonl`.
+
+    Raises DataError or UsageError for queries or an environment that cannot be had, StoreError for a damaged folder.
+    """
+    from sweeper.evaluate.read_answers import to_line
+
+    asked = tasks(evaluation, data)
+    environment = environment_of(evaluation, data)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "episodes.jsonl"
+
+    def finished(group: list[Episode]) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(episode.line() + "\n" for episode in group))
+
+    done = _episodes(path)
+    episodes = run_episodes(asked, agent, environment, evaluation, done=done, finished=finished, tell=tell)
+    answers = [episode.answer(task, method) for task, episode in zip(asked, episodes, strict=True)]
+    write_bytes(directory / "answers.jsonl", "".join(to_line(answer) + "\n" for answer in answers).encode())
+    write_json(directory / "environment.json", environment.counts())
+    return episodes, answers
+
+
+def _episodes(path: Path) -> dict[tuple[str, str], Episode]:
+    """Episodes on disk, the last of each query; a line that a killed process left half-written is none."""
+    found: dict[tuple[str, str], Episode] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            episode = Episode.from_line(line)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        found[episode.subset, episode.query_id] = episode
+    return {key: episode for key, episode in found.items() if episode.ended not in (None, "unreachable")}
+
+
+def _outcomes(fingerprint: str, judge: str, episodes: Sequence[Episode], votes: Sequence[list[Vote]]) -> pd.DataFrame:
+    """One row per (query, vote): who, what was decided, and the format metrics of the whole episode."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -134,38 +155,52 @@ def _outcomes(fingerprint: str, episodes: list[Episode], judged: list[bool]) -> 
             "fingerprint": fingerprint,
             "subset": e.subset,
             "query_id": e.query_id,
-            "judge": "oracle",
-            "vote": 0,
-            "passed": float(solved),
+            "judge": judge,
+            "vote": vote.vote,
+            "passed": _PASSED[vote.status],
+            "status": vote.status,
+            "task": vote.task,
+            "reason": vote.reason,
+            "answered": e.ended == "answered",
             "finished": e.ended == "answered",
             "ended": e.ended,
             "valid_action": e.valid_actions == e.actions,
             "valid_json": e.valid_inputs == e.actions,
             "hallucinated": e.hallucinated > 0,
-            "calls": len(e.calls),
+            "overgenerated": e.overgenerated > 0,
+            "malformed": e.malformed > 0,
+            "calls": sum(name != "Finish" for name, _, _ in e.calls),
+            "tokens": e.tokens,
         }
-        for e, solved in zip(episodes, judged, strict=True)
+        for e, cast in zip(episodes, votes, strict=True)
+        for vote in cast
     )
 
 
 def _summary(outcomes: pd.DataFrame) -> dict[str, Any]:
-    """Query-weighted means over the suite, and the pass rate of each subset."""
-    names = {"passed": "pass_rate", "finished": "finished", "valid_action": "valid_action", "valid_json": "valid_json"}
-    means = {name: float(outcomes[column].mean()) for column, name in names.items()}
-    subsets = {str(name): float(rows["passed"].mean()) for name, rows in outcomes.groupby("subset")}
-    return means | {
-        "hallucinated": float(outcomes["hallucinated"].mean()),
-        "calls_per_query": float(outcomes["calls"].mean()),
-        "queries": len(outcomes),
-        "subsets": subsets,
-    }
-
-
-def _answer(episode: Episode) -> dict[str, Any]:
+    """Query-weighted means over the suite, and each subset's pass rate; a query passes by majority of its votes."""
+    queries = outcomes.drop_duplicates(["subset", "query_id"]).set_index(["subset", "query_id"])
+    shares = outcomes.groupby(["subset", "query_id"], sort=False)["passed"].mean()
+    passed = (shares > 0.5).astype(float).where(shares.notna())
+    names = ("finished", "valid_action", "valid_json", "hallucinated", "overgenerated", "malformed")
     return {
-        "query_id": episode.query_id,
-        "subset": episode.subset,
-        "turns": [{"role": role, "content": content} for role, content in episode.turns],
-        "final_answer": episode.final_answer,
-        "ended": episode.ended,
+        "pass_rate": float(passed.mean()),
+        **{name: float(queries[name].mean()) for name in names},
+        "calls_per_query": float(queries["calls"].mean()),
+        "tokens_per_query": float(queries["tokens"].mean()),
+        "queries": len(queries),
+        "unscored": int(passed.isna().sum()),
+        "subsets": {str(name): float(rates.mean()) for name, rates in passed.groupby(level="subset", sort=False)},
     }
+
+
+def _content(path: str) -> str:
+    """SHA-256 of a folder's file names and bytes, or of a file's."""
+    root = Path(path).expanduser()
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.json")) if root.is_dir() else [root]:
+        try:
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise StoreError(str(file), found=f"cannot be read: {error}") from error
+    return digest.hexdigest()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sweeper.spec import Claim
 
 CAVEAT = (
-    "This is a miniature: tiny models, trained from scratch on a generated world of tools. "
+    "This is a miniature: tiny models, trained from scratch on {data}. "
     "It shows that the method works and is no evidence about OPT."
 )
 METRICS = ("pass_rate", "val_loss", "train_loss", "train_seconds", "eval_seconds", "steps", "tokens")
@@ -77,7 +77,8 @@ def build_report(
             "name": sweep_info["name"],
             "question": sweep_info["question"],
             "miniature": miniature,
-            "caveat": CAVEAT if miniature else "",
+            "caveat": CAVEAT.format(data=sweep_info.get("data", "a generated world of tools")) if miniature else "",
+            "evaluated": bool(sweep_info.get("evaluated", True)),
             "axes": axes,
             "varied": [axis for axis in axes if trials[axis].nunique(dropna=False) > 1],
             "statuses": {str(name): int(count) for name, count in trials["status"].value_counts().items()},
@@ -90,6 +91,7 @@ def build_report(
         "leakage": None if leakage is None else {key: leakage[key] for key in ("method", "test", "subsets", "exclude")},
         "histories": _histories(histories),
         "references": [] if miniature or not references else [dict(reference) for reference in references],
+        "data": _data(trials),
         "manifest": dict(sweep_info.get("manifest") or {}),
     }
     plain: dict[str, Any] = jsonable(document)
@@ -112,6 +114,19 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+DATA_SHOWN = ("source", "fit_policy", "max_length", "read", "examples", "rows", "target_tokens", "fit", "dropped")
+
+
+def _data(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each data set of the study kept, cut and dropped, from its manifest; one entry a set of tokens."""
+    found: dict[str, dict[str, Any]] = {}
+    for manifest in trials["data"] if "data" in trials.columns else ():
+        if isinstance(manifest, Mapping) and "fingerprint" in manifest:
+            shown = {key: manifest[key] for key in DATA_SHOWN if key in manifest}
+            found.setdefault(str(manifest["fingerprint"]), {"fingerprint": manifest["fingerprint"], **shown})
+    return list(found.values())
 
 
 def _claim(verdict: Verdict) -> dict[str, Any]:

@@ -15,9 +15,12 @@ RADAR_SHOWN = 6
 
 
 def figures(document: dict[str, Any]) -> dict[str, go.Figure]:
-    """Every figure there is data for, by name: size, epochs_pass_rate, epochs_val_loss, subsets, learning."""
+    """Every figure there is data for, by name: size (size_val_loss of a study without evaluation), epochs_pass_rate,
+    epochs_val_loss, subsets, learning."""
+    evaluated = document["study"]["evaluated"]
+    size, metric = ("size", "pass_rate") if evaluated else ("size_val_loss", "val_loss")
     made = {
-        "size": size_figure(document),
+        size: size_figure(document, metric),
         "epochs_pass_rate": epochs_figure(document, "pass_rate"),
         "epochs_val_loss": epochs_figure(document, "val_loss"),
         "subsets": subset_figure(document),
@@ -26,17 +29,29 @@ def figures(document: dict[str, Any]) -> dict[str, go.Figure]:
     return {name: figure for name, figure in made.items() if figure.data}
 
 
-def size_figure(document: dict[str, Any]) -> go.Figure:
-    """Pass rate against parameters: a line per combination of the other axes, its interval, and every seed."""
+def size_figure(document: dict[str, Any], metric: str) -> go.Figure:
+    """`pass_rate` (with interval and seeds) or `val_loss` against parameters: a line per combination of other axes."""
     figure = go.Figure()
     others = [axis for axis in document["study"]["varied"] if axis != "model"]
-    arms = [arm for arm in document["arms"] if arm["pass_rate"] is not None and arm["parameters"] is not None]
+    arms = [arm for arm in document["arms"] if arm[metric] is not None and arm["parameters"] is not None]
     for i, (name, group) in enumerate(_grouped(arms, others).items()):
         sizes = [arm["parameters"] for arm in group]
         labels = [arm["model"] for arm in group]
-        _rate_line(figure, name or "pass rate", sizes, group, COLOURS[i % len(COLOURS)], labels)
+        if metric == "pass_rate":
+            _rate_line(figure, name or "pass rate", sizes, group, COLOURS[i % len(COLOURS)], labels)
+        else:
+            losses = [arm["val_loss"] for arm in group]
+            figure.add_scatter(
+                x=sizes,
+                y=losses,
+                name=name or "validation loss",
+                mode="lines+markers",
+                line={"color": COLOURS[i % len(COLOURS)]},
+                text=labels,
+                hovertemplate="%{text}<br>%{y:.3f}<extra></extra>",
+            )
     sizes = sorted({(arm["parameters"], arm["model"]) for arm in arms})
-    figure.update_layout(_layout("pass rate"))
+    figure.update_layout(_layout("pass rate" if metric == "pass_rate" else "validation loss"))
     figure.update_xaxes(
         title="parameters (log scale)",
         type="log",
@@ -44,7 +59,8 @@ def size_figure(document: dict[str, Any]) -> go.Figure:
         ticktext=[f"{name}<br>{short_count(size)}" for size, name in sizes],
         tickangle=0,
     )
-    _percent(figure)
+    if metric == "pass_rate":
+        _percent(figure)
     return figure
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.report.html import render_html
 from sweeper.report.model import build_report, to_json
+from sweeper.spec import load_references
 from sweeper.store import write_bytes
 
 if TYPE_CHECKING:
@@ -26,9 +27,18 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         "miniature": sweep.miniature,
         "axes": list(sweep.axes),
         "manifest": tables.manifest,
+        "data": "a generated world of tools" if sweep.data.source == "toolworld" else "ToolBench data",
+        "evaluated": sweep.evaluation is not None,
     }
+    references = [reference.model_dump(mode="json") for reference in load_references()]
     return build_report(
-        info, sweep.claims, pd.DataFrame(rows, dtype=object), tables.outcomes, tables.histories, leakage=tables.leakage
+        info,
+        sweep.claims,
+        pd.DataFrame(rows, dtype=object),
+        tables.outcomes,
+        tables.histories,
+        references=references,
+        leakage=tables.leakage,
     )
 
 

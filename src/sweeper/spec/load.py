@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
-from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
+from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Reference, Runtime
 from sweeper.spec.sweep import DATA_AXES, Sweep, expand
 from sweeper.spec.yaml_source import config_error, line_of, nearest, plain, read_value, read_yaml
 
@@ -23,6 +23,7 @@ _FOLDER = {
     Claim: "claims",
     ModelSpec: "models",
     EngineSpec: "engines",
+    Reference: "references",
 }
 _NOT_IN_FILE = {"models", "engines"}
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -44,6 +45,27 @@ def load_data(source: str, **fields: Any) -> DataSpec:
     named = any((root / "data" / f"{source}.yaml").is_file() for root in library.roots)
     entry = {"extends": source} if named else {"extends": "toolbench", "path": source}
     return library.part(DataSpec, entry | fields, Path("data"), CommentedMap(), ["data"])
+
+
+def load_evaluation(name: str, overrides: Sequence[str] = (), **fields: Any) -> EvaluationSpec:
+    """An evaluation of `configs/evaluation/` by name, or `toolbench` asking the queries of a folder.
+
+    `overrides` are `key=value` texts as given to `--set`; `fields` go before the file's own. Raises ConfigError.
+    """
+    library = _Library(Path("sweeps") / "none")
+    entry: dict[str, Any] = {"extends": name}
+    if Path(name).exists() and not any((root / "evaluation" / f"{name}.yaml").is_file() for root in library.roots):
+        entry = {"extends": "toolbench", "queries": name}
+    given = dict(_split_override(text) for text in overrides)
+    own = {key.removeprefix("evaluation."): value for key, value in given.items()}
+    return library.part(EvaluationSpec, entry | fields | own, Path("--suite"), CommentedMap(), ["evaluation"])
+
+
+def load_references() -> list[Reference]:
+    """Every published table of `configs/references/`, in the order of file names. Raises ConfigError."""
+    library = _Library(Path("sweeps") / "none")
+    names = sorted({path.stem for root in library.roots for path in (root / "references").glob("*.yaml")})
+    return [library.part(Reference, name, Path("configs"), CommentedMap(), ["references"]) for name in names]
 
 
 def find_sweep(name: str) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+FitPolicy = Literal["strict", "keep-target", "compact-apis", "truncate"]
+FIT_POLICIES: tuple[FitPolicy, ...] = get_args(FitPolicy)
 
 
 class Part(BaseModel):
@@ -94,7 +97,7 @@ class DataSpec(Part):
     """Train the steps of one answer as one row with the loss on each of them, where one is a prefix of the next."""
     max_length: int = Field(gt=0)
     """Longest row, tokens; at most the model's positions."""
-    fit: Literal["strict", "keep-target", "compact-apis", "truncate"] = "strict"
+    fit: FitPolicy = "strict"
     """What becomes of an example longer than that: dropped; its prompt's middle cut; its API list shortened (example
     values, then descriptions, then unused APIs); or its end cut off, target and all, as TRL does. All are counted."""
     extend_positions: Literal["interpolate"] | None = None
@@ -105,23 +108,65 @@ class DataSpec(Part):
     """Vocabulary of the tokeniser trained on the corpus, for models built from a config."""
 
 
+class LlmSpec(Part):
+    """A language model that judges, behind any OpenAI-compatible endpoint. Its key comes from the environment alone."""
+
+    url: str = Field(min_length=1)
+    """Base URL, such as `http://127.0.0.1:8000/v1`."""
+    model: str = Field(min_length=1)
+    """Name of the model at that endpoint."""
+    votes: int = Field(default=4, gt=0)
+    """Judgements of each answer; their majority decides. ToolEval takes at least 4."""
+    temperature: FiniteFloat = Field(default=0.2, ge=0)
+    """Sampling temperature of the judge; ToolEval's is 0.2."""
+    concurrency: int = Field(default=16, gt=0)
+    """Requests in flight at once. Does not change a result."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How the endpoint is asked for JSON; `none` for servers that know neither of the others."""
+
+
 class EvaluationSpec(Part):
     """How a trained model is tried as an agent. Not part of a trial's identity: it has its own."""
 
     name: str = Field(min_length=1)
     """The name shown in reports."""
-    environment: Literal["toolworld"]
-    """Where calls are executed."""
-    judge: Literal["oracle"]
-    """Who decides whether a query was solved."""
-    temperature: FiniteFloat = Field(ge=0)
+    queries: str | None = None
+    """Folder of ToolBench's or StableToolBench's test queries (`test_instruction/`, `test_query_ids/`); `null` asks the
+    generated world's."""
+    environment: Literal["toolworld", "replay", "http"]
+    """Where calls are executed: in the generated world, from recorded responses, or by StableToolBench's server."""
+    recorded: str | None = None
+    """For `replay`: a folder of ToolBench answers, or of StableToolBench's response cache."""
+    on_miss: Literal["error", "same-api"] = "error"
+    """For `replay`, where a call was not recorded: an error observation, or the first recorded response of that API."""
+    url: str | None = None
+    """For `http`: address of a server that speaks StableToolBench's `/virtual` protocol."""
+    judge: Literal["oracle", "rules", "llm"]
+    """Who decides whether a query was solved: toolworld's oracle, fixed rules, or a language model."""
+    llm: LlmSpec | None = None
+    """The judge `llm`."""
+    temperature: FiniteFloat = Field(default=0.1, ge=0)
     """Sampling temperature; 0 is greedy. The paper uses 0.1."""
-    max_steps: int = Field(gt=0)
+    max_steps: int = Field(default=10, gt=0)
     """Calls per query, `Finish` included. The paper allows 10."""
-    max_new_tokens: int = Field(gt=0)
+    max_new_tokens: int = Field(default=512, gt=0)
     """Tokens generated per step at most."""
+    max_episode_tokens: int | None = Field(default=None, gt=0)
+    """Tokens generated per query at most, over all steps; `null` sets no limit."""
     batch_size: int = Field(gt=0)
     """Episodes stepped together. Greedy results do not hang on it."""
+
+    @model_validator(mode="after")
+    def _what_it_needs(self) -> EvaluationSpec:
+        for choice, key in (("environment: replay", "recorded"), ("environment: http", "url"), ("judge: llm", "llm")):
+            field, value = choice.split(": ")
+            if getattr(self, field) == value and getattr(self, key) is None:
+                raise ValueError(f"`{choice}` needs `{key}`")
+        if (self.judge == "oracle" or self.environment == "toolworld") and self.queries is not None:
+            raise ValueError("toolworld's environment and oracle know its own queries alone: leave out `queries`")
+        if self.judge == "oracle" and self.environment != "toolworld":
+            raise ValueError("the oracle judges toolworld's episodes alone: `judge: rules` or `judge: llm`")
+        return self
 
 
 class EngineSpec(Part):
@@ -166,3 +211,35 @@ class Claim(Part):
     """Error level of each comparison."""
     where: dict[str, Any] = Field(default_factory=dict)
     """Fixed values of other axes; axes not named here are matched between the compared arms."""
+
+
+class ReferenceRow(Part):
+    """One published model."""
+
+    model: str = Field(min_length=1)
+    """Its name, as published."""
+    rates: dict[str, FiniteFloat]
+    """Subset -> pass rate, percent."""
+    overall: FiniteFloat = Field(ge=0, le=100)
+    """The published overall or average, percent."""
+
+
+class Reference(Part):
+    """A published table. It stands beside our results, and never in their columns."""
+
+    name: str = Field(min_length=1)
+    """Name of its file."""
+    title: str = Field(min_length=1)
+    """Name shown in reports."""
+    source: str = Field(min_length=1)
+    """Where it was published."""
+    date: str = Field(min_length=4)
+    """When, as YYYY-MM."""
+    judge: str = Field(min_length=1)
+    """Who judged, how often."""
+    query_set: str = Field(min_length=1)
+    """Which queries."""
+    definition: Literal["strict", "stabletoolbench", "tooleval"]
+    """What counted as passed."""
+    rows: list[ReferenceRow]
+    """Its models."""

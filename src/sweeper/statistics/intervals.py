@@ -36,4 +36,5 @@ def _confint(successes: float, n: float, alpha: float, method: str) -> Interval:
     if not -1e-9 <= successes <= n * (1 + 1e-9):
         raise ValueError(f"{successes} successes of {n}")
     low, high = proportion_confint(min(max(successes, 0.0), n), n, alpha=alpha, method=method)
-    return Interval(max(0.0, float(low)), min(1.0, float(high)))
+    # At the ends the formulas give 0 and 1 but for rounding.
+    return Interval(0.0 if successes <= 0 else max(0.0, float(low)), 1.0 if successes >= n else min(1.0, float(high)))

@@ -44,6 +44,11 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     problems: tuple[str, ...]
 
+    @property
+    def varied(self) -> list[str]:
+        """Axes with several values, besides model and seed."""
+        return [a for a, values in self.sweep.axes.items() if len(values) > 1 and a not in ("model", "seed")]
+
     def json(self) -> dict[str, Any]:
         """The document of `plan --json`."""
         return {

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from sweeper import __version__, data, evaluate
-from sweeper.errors import TrialsFailedError, UsageError
+from sweeper.errors import SweeperError, TrialsFailedError, UsageError
 from sweeper.spec import EvaluationSpec, write_yaml
 from sweeper.store import Store, read_json, write_json
 from sweeper.study.backend import Backend, Workers
@@ -18,7 +20,7 @@ from sweeper.study.collect import LEAKAGE
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.tracking import Tracking
-from sweeper.trial import FAILED, read_record
+from sweeper.trial import FAILED, TrialRecord, failure_of, read_record
 
 
 def run_study(
@@ -33,6 +35,24 @@ def run_study(
         raise UsageError(
             f"sweep {plan.sweep.name}", found="\n".join(plan.problems), do="mend these; nothing was started"
         )
+    folder = store.study(plan.sweep.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    running = FileLock(folder / ".lock")
+    try:
+        running.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"study {plan.sweep.name}",
+            found=f"another run of it is going on in {store.root}",
+            do="`sweeper status` shows it; wait for its end, or give another --storage or --set name=NAME",
+        ) from error
+    with running:
+        _run(plan, store, backend, address, tracking, display)
+
+
+def _run(
+    plan: Plan, store: Store, backend: Backend, address: str | None, tracking: Tracking, display: ProgressDisplay
+) -> None:
     _write_study(plan, store, backend)
     todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
     display.start(plan, todo, store)
@@ -43,8 +63,7 @@ def run_study(
         with ThreadPoolExecutor(1) as pool:
             preparing = pool.submit(_prepare_data, plan, todo, store, display)
             with _workers(backend, address, display) as run_trials:
-                preparing.result()
-                run_trials(todo, plan, store, tracking, display)
+                run_trials(preparing.result(), plan, store, tracking, display)
     failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
     if failed:
         raise TrialsFailedError(
@@ -66,13 +85,29 @@ def finished(trial: PlannedTrial, plan: Plan, store: Store) -> bool:
     return (store.evaluation(trial.fingerprint, suite) / "summary.json").exists()
 
 
-def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: ProgressDisplay) -> None:
-    """Once per sweep, before any worker starts: every trial then memory-maps the same files."""
-    for trial in {trial.data: trial for trial in todo}.values():
-        prepared = data.prepare(trial.spec.data, trial.spec.model, store.root, display.preparing)
+def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: ProgressDisplay) -> list[PlannedTrial]:
+    """Once per sweep, before any trial starts: every trial then memory-maps the same files. Returns the trials that
+    have data; those whose data cannot be prepared are FAILED rows, and cost the others nothing."""
+    ready = []
+    for identity in dict.fromkeys(trial.data for trial in todo):
+        trials = [trial for trial in todo if trial.data == identity]
+        try:
+            prepared = data.prepare(trials[0].spec.data, trials[0].spec.model, store.root, display.preparing)
+        except SweeperError as error:
+            for trial in trials:
+                failure = failure_of(error)
+                record = TrialRecord(
+                    fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure
+                )
+                record.write(store.record(trial.fingerprint))
+                row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
+                display.ended(row)
+            continue
         display.say(data.describe(prepared))
-    if plan.sweep.evaluation is not None:
+        ready += trials
+    if plan.sweep.evaluation is not None and ready:
         _audit(plan, plan.sweep.evaluation, store, display)
+    return ready
 
 
 def _audit(plan: Plan, evaluation: EvaluationSpec, store: Store, display: ProgressDisplay) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from sweeper.errors import UsageError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_bytes, write_json
 from sweeper.trial.record import COMPLETE, DIVERGED, FAILED, TrialRecord, failure_of, read_record
@@ -65,6 +66,7 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
     model, positions = _model(spec, tokenizer)
     steps = arguments.optimizer_steps(spec.recipe, len(rows))
+    _warms_up_within(spec, steps, len(rows))
     checkpoints = directory / "checkpoints"
     config = arguments.sft_config(spec.recipe, spec.seed, steps, checkpoints, cuda=torch.cuda.is_available())
     trainer, applied_watch, divergence = _trainer(spec, model, tokenizer, config, rows, validation, tell)
@@ -93,6 +95,18 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
         resumed_from_step=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else None,
         environment=_environment(trainer),
     )
+
+
+def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:
+    """A warm-up that ends with the run never reaches the learning rate asked for: known before it starts."""
+    if spec.recipe.warmup_steps >= steps:
+        raise UsageError(
+            f"trial of {spec.model.name}",
+            asked=f"recipe.warmup_steps {spec.recipe.warmup_steps}",
+            found=f"a run of {steps} optimiser steps ({examples} examples, effective batch "
+            f"{spec.recipe.effective_batch_size})",
+            do="fewer warmup_steps, a smaller batch, or more data",
+        )
 
 
 def _model(spec: TrialSpec, tokenizer: Any) -> tuple[Any, int | None]:

@@ -1,0 +1,110 @@
+"""Recorded responses: what an API once answered to exactly these arguments."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeper.data.api_names import standardize
+from sweeper.errors import DataError
+from sweeper.evaluate.tasks import Task
+
+MISS = "This call was not recorded."
+MAX_KEY_CHARACTERS = 20_000
+"""Longer recorded inputs are skipped: they are parsed as literals."""
+
+OnMiss = Literal["error", "same-api"]
+
+
+class Replay:
+    """Recorded responses by function name and arguments; on a miss, what `on_miss` says, and it is counted."""
+
+    def __init__(self, recorded: dict[tuple[str, str], str], on_miss: OnMiss) -> None:
+        self.recorded, self.on_miss = recorded, on_miss
+        self.first: dict[str, str] = {}
+        for (name, _), response in recorded.items():
+            self.first.setdefault(name, response)
+        self._counts: Counter[str] = Counter()
+
+    @classmethod
+    def read(cls, folder: Path, on_miss: OnMiss) -> Replay:
+        """From ToolBench answers, or from StableToolBench's cache: `<Category>/<tool>_for_<Category>/<api>.json`,
+        each an object of Python-text arguments -> `{"error", "response"}`.
+
+        Raises DataError for a damaged file, and where nothing is recorded.
+        """
+        recorded: dict[tuple[str, str], str] = {}
+        for file in sorted(folder.rglob("*.json")):
+            for name, arguments, response in _recorded(file, folder):
+                recorded.setdefault((name, canonical(arguments)), response)
+        if not recorded:
+            raise DataError(f"replay {folder}", asked="recorded responses", found="none in it")
+        return cls(recorded, on_miss)
+
+    def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> str:
+        """The recorded response to exactly these arguments, else what `on_miss` says."""
+        self._counts["calls"] += 1
+        apis = task.apis.get(name)
+        names = [name] if apis is None else [name, f"{apis.api}_for_{apis.tool}"]
+        for known in names:
+            if (found := self.recorded.get((known, canonical(arguments)))) is not None:
+                return found
+        self._counts["misses"] += 1
+        if self.on_miss == "same-api":
+            for known in names:
+                if known in self.first:
+                    return self.first[known]
+        return json.dumps({"error": MISS, "response": ""})
+
+    def counts(self) -> dict[str, int]:
+        """Calls, and those that were not recorded."""
+        return {"calls": self._counts["calls"], "misses": self._counts["misses"]}
+
+
+def canonical(arguments: Any) -> str:
+    """One text for equal arguments, whatever the order of their keys."""
+    return json.dumps(arguments, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _recorded(file: Path, folder: Path) -> Iterator[tuple[str, Any, str]]:
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"replay {file}", found=f"not readable as JSON: {error}") from error
+    if not isinstance(document, dict):
+        return
+    if isinstance(document.get("answer_generation"), dict):
+        yield from _of_answer(document["answer_generation"])
+    elif len(file.relative_to(folder).parts) >= 3:
+        yield from _of_cache(document, file)
+
+
+def _of_answer(answer: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    for messages in answer.get("train_messages") or []:
+        for asked, told in pairwise(messages):
+            call = asked.get("function_call") if isinstance(asked, dict) else None
+            if not isinstance(call, dict) or not isinstance(told, dict) or told.get("role") != "function":
+                continue
+            try:
+                arguments = json.loads(str(call.get("arguments")))
+            except (ValueError, RecursionError):
+                continue  # what is no JSON never reaches an environment
+            yield str(call.get("name")), arguments, str(told.get("content") or "")
+
+
+def _of_cache(document: dict[str, Any], file: Path) -> Iterator[tuple[str, Any, str]]:
+    category, tool = file.parent.parent.name, file.parent.name
+    name = f"{standardize(file.stem)}_for_{standardize(tool.removesuffix(f'_for_{category}'))}"
+    for key, response in document.items():
+        if len(key) > MAX_KEY_CHARACTERS:
+            continue
+        try:
+            arguments = ast.literal_eval(key)  # literals only: nothing in it is run
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        yield name, arguments, json.dumps(response, ensure_ascii=False)

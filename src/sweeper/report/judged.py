@@ -1,0 +1,143 @@
+"""Judged answers -> rates under every definition, rules, agreement: the document of `judge --json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeper.evaluate.answers import FINISH, Answer
+from sweeper.evaluate.judges import Vote
+from sweeper.statistics import agreement, by_subset, sensitivity, win_rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeper.evaluate.compare import Comparison
+
+Judged = Mapping[str, Sequence[Sequence[Vote]]]
+"""Judge -> the votes on each answer, in the order of the answers. The first judge is the headline."""
+Query = tuple[str, str]
+SEED = 0
+"""Of ToolEval's coins and of the bootstrap, so that the same votes give the same document."""
+
+
+def votes_table(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> pd.DataFrame:
+    """One row per (subset, query_id, judge, vote), as `statistics.definitions` takes it."""
+    import pandas as pd
+
+    columns = ["subset", "query_id", "judge", "vote", "status", "task", "answered"]
+    rows = [
+        # ToolEval asks whether Finish was called at all, whatever it was given.
+        (*answer.key, v.judge, v.vote, v.status, v.task, any(call.name == FINISH for call in answer.calls))
+        for answer, cast in zip(answers, votes, strict=True)
+        for v in cast
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def judge_document(
+    answers: Sequence[Answer],
+    judged: Judged,
+    *,
+    missing: Iterable[Query] = (),
+    solvable: set[Query] | None = None,
+    alpha: float = 0.05,
+) -> dict[str, Any]:
+    """`overall`, `subsets` and `subset_mean` of the first judge, the same of each under `judges`, `sensitivity`, and
+    `agreement` by pair of judges and between the votes of one. `missing`: queries of the suite without an answer."""
+    absent = sorted(set(missing))
+    judges = {name: _of_judge(answers, votes, absent, solvable, alpha) for name, votes in judged.items()}
+    headline = next(iter(judges))
+    pairs = _pairs(answers, judged, alpha)
+    document = judges[headline] | {"judge": headline, "answers": len(answers), "missing": len(absent), "judges": judges}
+    document["overall"] = document["overall"] | {"agreement": pairs}
+    document["agreement"] = pairs
+    return document
+
+
+def outcomes_of(comparisons: Sequence[Comparison], answers: Sequence[Answer], alpha: float = 0.05) -> dict[str, Any]:
+    """The document of `compare --json`: win rate of A over B, overall and by subset, and how each pair was decided."""
+    subsets: dict[str, list[Comparison]] = {}
+    for answer, comparison in zip(answers, comparisons, strict=True):
+        subsets.setdefault(answer.subset, []).append(comparison)
+    decided = {by: sum(c.by == by for c in comparisons) for by in ("pass", "preference", "tie", "unscored")}
+    return {
+        "overall": win_rate([c.outcome for c in comparisons], alpha),
+        "subsets": {name: win_rate([c.outcome for c in found], alpha) for name, found in subsets.items()},
+        "decided_by": decided,
+        "pairs": [
+            {"subset": a.subset, "query_id": a.query_id, "outcome": c.outcome, "by": c.by, "reason": c.reason}
+            for a, c in zip(answers, comparisons, strict=True)
+        ],
+    }
+
+
+def _of_judge(
+    answers: Sequence[Answer],
+    votes: Sequence[Sequence[Vote]],
+    absent: Sequence[Query],
+    solvable: set[Query] | None,
+    alpha: float,
+) -> dict[str, Any]:
+    table = votes_table(answers, votes)
+    found = by_subset(table, absent, seed=SEED, alpha=alpha)
+    shares = _rules(answers, votes)
+    found["overall"] |= {"rules": shares.get("", {})}
+    for name, rates in found["subsets"].items():
+        rates |= {"rules": shares.get(name, {})}
+    reasons: dict[str, int] = {}
+    for cast in votes:
+        for vote in cast:
+            if vote.status is None:
+                reasons[vote.reason] = reasons.get(vote.reason, 0) + 1
+    panel = sensitivity(table, absent, solvable=solvable, seed=SEED, alpha=alpha)
+    return found | {"sensitivity": panel, "unscored_reasons": reasons}
+
+
+def _rules(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Subset ('' for all) -> rule -> share of answers failing it, of those where it could be decided."""
+    counts: dict[str, dict[str, list[bool | None]]] = {}
+    for answer, cast in zip(answers, votes, strict=True):
+        for name in ("", answer.subset):
+            for rule, failed in cast[0].rules.items() if cast else ():
+                counts.setdefault(name, {}).setdefault(rule, []).append(failed)
+    return {
+        name: {
+            rule: {
+                "failed": sum(f is True for f in found),
+                "undecided": sum(f is None for f in found),
+                "n": len(found),
+                "share": sum(f is True for f in found) / decided
+                if (decided := sum(f is not None for f in found))
+                else None,
+            }
+            for rule, found in rules.items()
+        }
+        for name, rules in counts.items()
+    }
+
+
+def _pairs(answers: Sequence[Answer], judged: Judged, alpha: float) -> dict[str, Any]:
+    """Agreement on passed or failed by majority, for each two judges; and among the votes of a judge with several."""
+    import pandas as pd
+
+    from sweeper.evaluate.compare import passed
+
+    def words(values: Iterable[bool | None]) -> list[str | None]:
+        return [None if value is None else "passed" if value else "failed" for value in values]
+
+    majorities = {name: words(passed(cast) for cast in votes) for name, votes in judged.items()}
+    found = {}
+    for one, other in combinations(majorities, 2):
+        labels = pd.DataFrame({one: majorities[one], other: majorities[other]}, dtype=object)
+        found[f"{one}~{other}"] = agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
+    for name, votes in judged.items():
+        most = max((len(cast) for cast in votes), default=0)
+        if most > 1:
+            columns = {k: [cast[k].status if k < len(cast) else None for cast in votes] for k in range(most)}
+            labels = pd.DataFrame(columns, dtype=object)
+            found[f"{name} (votes)"] = agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
+    return found

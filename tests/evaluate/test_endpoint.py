@@ -1,0 +1,317 @@
+"""An endpoint's faults are replies with a reason; what it costs is counted; its key is shown nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from chat_server import ChatServer, Said, Seen
+
+from sweeper.errors import UsageError
+from sweeper.evaluate.endpoint import Ask, Endpoint, EndpointSettings, Reply, Request
+
+KEY = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def endpoint(url: str, **changes: Any) -> Endpoint:
+    return Endpoint(EndpointSettings(**({"url": url, "model": "m", "backoff_seconds": 0.01} | changes)))
+
+
+def hello(text: str = "hi", **more: Any) -> Request:
+    return Request([{"role": "user", "content": text}], **more)
+
+
+def closed_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def test_chat_sends_what_is_asked_and_reads_what_comes() -> None:
+    with ChatServer(lambda seen: seen.user.upper()) as server:
+        asked = endpoint(server.url, temperature=0.3, max_tokens=7)
+        form = {"type": "json_object"}
+        requests = [hello("a", response_format=form, stop=["x"], seed=3), hello("b")]
+        replies = asked.ask(requests)
+    assert replies == [Reply("A", "", 10, 5, "stop", 1), Reply("B", "", 10, 5, "stop", 1)]
+    first = next(seen for seen in server.seen if seen.user == "a")
+    assert first.path == "/v1/chat/completions"
+    assert first.headers["authorization"] == "Bearer none"
+    messages = [{"role": "user", "content": "a"}]
+    expected = {"model": "m", "temperature": 0.3, "max_tokens": 7, "seed": 3, "stop": ["x"], "response_format": form}
+    assert first.body == expected | {"messages": messages}
+    plain = next(seen for seen in server.seen if seen.user == "b")
+    assert set(plain.body) == {"model", "temperature", "max_tokens", "messages"}
+
+
+def test_completions() -> None:
+    with ChatServer(lambda seen: seen.body["prompt"] + "!") as server:
+        assert endpoint(server.url, temperature=None, max_tokens=None).ask([Request(prompt="x")])[0].text == "x!"
+    assert server.seen[0].path == "/v1/completions"
+    assert server.seen[0].body == {"model": "m", "prompt": "x"}
+
+
+def test_asking_nothing_and_asking_inside_a_loop() -> None:
+    with ChatServer() as server:
+        asked = endpoint(server.url)
+        assert asked.ask([]) == []
+
+        async def within() -> list[Reply]:
+            return asked.ask([hello()])
+
+        assert asyncio.run(within())[0].text == "hello"
+
+
+def test_jobs_ask_in_turn_and_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+
+    async def twice(ask: Ask) -> str:
+        first = await ask(hello("a"))
+        return str((await ask(hello(f"{first.text}b"))).text)
+
+    with ChatServer(lambda seen: seen.user + "+") as server:
+        assert endpoint(server.url).run([twice, twice], lambda done, total: told.append((done, total))) == ["a+b+"] * 2
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_endpoint_down() -> None:
+    asked = endpoint(f"http://127.0.0.1:{closed_port()}/v1", max_retries=2)
+    assert asked.ask([hello()]) == [Reply(None, "connection refused, 3 tries", tries=3)]
+    assert (asked.usage.requests, asked.usage.retries, asked.usage.failed) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("form", ["seconds", "milliseconds", "date"])
+def test_retry_after_is_honoured(form: str) -> None:
+    headers = {
+        "seconds": {"Retry-After": "0.4"},
+        "milliseconds": {"retry-after-ms": "400"},
+        "date": {"Retry-After": formatdate(time.time() + 2, usegmt=True)},  # whole seconds: between 1 and 2
+    }[form]
+    least = 1.0 if form == "date" else 0.4
+    with ChatServer(script=[Said(status=429, headers=headers)]) as server:
+        replies = endpoint(server.url, concurrency=1).ask([hello("a"), hello("b")])
+    assert [(reply.text, reply.tries) for reply in replies] == [("hello", 2), ("hello", 1)]
+    assert server.seen[1].at - server.seen[0].at >= least
+
+
+def test_rest_that_one_request_was_asked_for_holds_the_others_back() -> None:
+    def slow_start(seen: Seen) -> Said:
+        return Said("ok", delay=0.1)
+
+    with ChatServer(slow_start, script=[Said(status=429, headers={"Retry-After": "0.5"})]) as server:
+        endpoint(server.url, concurrency=2).ask([hello(str(k)) for k in range(6)])
+    first = server.seen[0].at
+    later = [seen.at - first for seen in server.seen]
+    assert sum(gap < 0.45 for gap in later) == 2  # the refused one and the one beside it
+
+
+def test_a_rest_longer_than_the_time_left_ends_the_request() -> None:
+    with ChatServer(lambda seen: Said(status=429, headers={"Retry-After": "3600"})) as server:
+        started = time.monotonic()
+        reply = endpoint(server.url, total_seconds=5).ask([hello()])[0]
+    assert time.monotonic() - started < 2
+    assert reply.text is None
+    assert reply.reason == "429 Too Many Requests, 1 try; was asked to wait 3600 s, no time left of 5 s"
+
+
+def test_server_errors_pass() -> None:
+    script = [Said(status=500), Said(status=503), Said(status=408), Said(status=409)]
+    with ChatServer(script=script) as server:
+        assert endpoint(server.url).ask([hello()]) == [Reply("hello", "", 10, 5, "stop", 5)]
+
+
+def test_server_errors_for_ever() -> None:
+    document = {"error": {"message": "out of\nmemory " + "x" * 500}}
+    with ChatServer(lambda seen: Said(status=500, document=document)) as server:
+        reply = endpoint(server.url).ask([hello()])[0]
+    assert reply.text is None
+    assert reply.tries == len(server.seen) == 6
+    assert reply.reason.startswith("500 Internal Server Error: out of memory xxx")
+    assert reply.reason.endswith(" …, 6 tries")
+    assert len(reply.reason) < 300
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_will_not_pass_is_asked_once(status: int) -> None:
+    with ChatServer(lambda seen: Said(status=status, document={"error": {"message": "no"}})) as server:
+        reply = endpoint(server.url).ask([hello()])[0]
+    assert reply.text is None
+    assert (reply.tries, len(server.seen)) == (1, 1)
+    assert reply.reason.startswith(str(status))
+    assert ("OPENAI_API_KEY" in reply.reason) == (status == 401)
+
+
+@pytest.mark.parametrize("said", [Said("late", delay=30), Said("drop by drop", drip=0.1)], ids=["silent", "dripping"])
+def test_a_hang_ends(said: Said) -> None:
+    with ChatServer(lambda seen: said) as server:
+        started = time.monotonic()
+        reply = endpoint(server.url, timeout_seconds=0.5, max_retries=1).ask([hello()])[0]
+    assert reply == Reply(None, "timeout after 0.5 s, 2 tries", tries=2)
+    assert 1.0 <= time.monotonic() - started < 3
+
+
+def test_all_tries_together_end() -> None:
+    with ChatServer(lambda seen: Said("late", delay=30)) as server:
+        started = time.monotonic()
+        reply = endpoint(server.url, timeout_seconds=0.3, total_seconds=0.7, max_retries=50).ask([hello()])[0]
+    assert reply.text is None
+    assert "no time left of 0.7 s" in reply.reason
+    assert time.monotonic() - started < 2
+
+
+BROKEN = {
+    "not JSON": Said(raw=b'{"choices": [{"mess'),
+    "not UTF-8": Said(raw=b'{"choices": "\xff\xfe"}'),
+    "page": Said(raw=b"<html>proxy</html>", headers={"Content-Type": "text/html"}),
+    "no choices": Said(document={"id": "x"}),
+    "empty choices": Said(document={"choices": []}),
+    "no content": Said(document={"choices": [{"message": {}}]}),
+    "number": Said(document={"choices": [{"message": {"content": 3}}]}),
+    "list": Said(document=[1]),
+    "cut": Said("a long text", cut=20),
+    "hung up": Said(hang_up=True),
+}
+
+
+@pytest.mark.parametrize("said", BROKEN.values(), ids=BROKEN)
+def test_broken_replies_are_asked_again(said: Said) -> None:
+    with ChatServer(script=[said]) as server:
+        reply = endpoint(server.url).ask([hello()])[0]
+    assert (reply.text, reply.tries) == ("hello", 2)
+    with ChatServer(lambda seen: said) as server:
+        reply = endpoint(server.url, max_retries=1).ask([hello()])[0]
+    assert (reply.text, reply.tries) == (None, 2)
+    assert reply.reason.endswith(", 2 tries")
+
+
+def test_an_error_inside_a_success_is_quoted() -> None:
+    with ChatServer(lambda seen: Said(document={"error": {"message": "upstream died"}})) as server:
+        reply = endpoint(server.url, max_retries=0).ask([hello()])[0]
+    assert reply.reason == "the reply is incomplete: upstream died, 1 try"
+
+
+def test_null_content_is_a_reply_without_words() -> None:
+    with ChatServer(lambda seen: Said(None, finish_reason="tool_calls")) as server:
+        assert endpoint(server.url).ask([hello()])[0] == Reply("", "", 10, 5, "tool_calls", 1)
+
+
+def test_a_request_that_utf8_cannot_write_is_a_reply_too() -> None:
+    with ChatServer() as server:
+        bad, good = endpoint(server.url).ask([hello("\ud800"), hello()])
+    assert (bad.text, bad.tries, good.text) == (None, 1, "hello")
+    assert "UTF-8" in bad.reason
+
+
+@pytest.mark.parametrize("concurrency", [1, 5])
+def test_as_many_at_once_as_set(concurrency: int) -> None:
+    with ChatServer(lambda seen: Said("ok", delay=0.05)) as server:
+        endpoint(server.url, concurrency=concurrency).ask([hello()] * 12)
+    assert server.most_at_once == concurrency
+
+
+def test_requests_per_minute_are_kept_over_calls_and_retries() -> None:
+    with ChatServer(script=[Said(status=500)]) as server:
+        asked = endpoint(server.url, requests_per_minute=600)
+        asked.ask([hello()] * 3)
+        asked.ask([hello()] * 2)
+    gaps = [b.at - a.at for a, b in zip(server.seen, server.seen[1:], strict=False)]
+    assert len(gaps) == 5
+    assert min(gaps) > 0.08
+    assert sum(gaps) > 0.48
+
+
+def test_tokens_and_money_are_counted() -> None:
+    with ChatServer(script=[Said(status=500), Said("a"), Said("b", usage=None)]) as server:
+        asked = endpoint(server.url, concurrency=1, input_price=2.0, output_price=10.0)
+        asked.ask([hello()] * 3)
+        free = endpoint(server.url)
+        free.ask([hello()])
+    expected = {"requests": 3, "retries": 1, "failed": 0, "prompt_tokens": 20, "completion_tokens": 10, "uncounted": 1}
+    assert asdict(asked.usage) == expected | {"money": pytest.approx((20 * 2 + 10 * 10) / 1e6)}
+    assert free.usage.money is None
+
+
+def echo(status: int) -> Any:
+    def reply(seen: Seen) -> Said:
+        words = f"you sent {seen.headers['authorization']} {json.dumps(dict(seen.headers))}"
+        if status == 200:
+            return Said(words)
+        return Said(status=status, document={"error": {"message": "x" * 180 + words}})
+
+    return reply
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500])
+def test_the_key_is_never_shown(
+    status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    caplog.set_level(logging.DEBUG)
+    with ChatServer(echo(status)) as server:
+        asked = endpoint(server.url, api_key_env="MY_KEY", max_retries=1)
+        reply = asked.ask([hello()])[0]
+    assert server.seen[0].headers["authorization"] == f"Bearer {KEY}"
+    shown = [reply, asked, asked.settings, asked.usage, vars(asked), asdict(asked.settings), pickle.dumps(asked)]
+    out, err = capfd.readouterr()
+    for text in (*map(repr, shown), out, err, caplog.text):
+        assert KEY not in text
+        assert KEY[:10] not in text  # nor its beginning, where a text was cut
+    if status == 200:
+        assert "you sent Bearer [key]" in str(reply.text)
+
+
+def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in (f"{KEY}\n", f"{KEY} x", f"{KEY}é"):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        with pytest.raises(UsageError, match="OPENAI_API_KEY") as refused:
+            endpoint("http://127.0.0.1:1/v1")
+        assert KEY not in str(refused.value)
+
+
+def test_placeholder_keys_leave_answers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    with ChatServer(lambda seen: "the list is EMPTY") as server:
+        assert endpoint(server.url).ask([hello()])[0].text == "the list is EMPTY"
+
+
+@pytest.mark.parametrize("url", [f"http://me:{KEY}@host/v1", f"http://host/v1?key={KEY}", f"http://host/v1#{KEY}"])
+def test_keys_in_urls_are_refused_unseen(url: str) -> None:
+    with pytest.raises(UsageError, match="environment variable") as refused:
+        EndpointSettings(url, "m")
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"url": "host/v1"}, {"concurrency": 0}, {"timeout_seconds": 0}, {"max_retries": -1}, {"requests_per_minute": 0}],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        EndpointSettings(**({"url": "http://host/v1", "model": "m"} | wrong))
+    with pytest.raises(UsageError):
+        Request()
+
+
+def test_importing_the_judges_loads_no_client() -> None:
+    code = "import sys, sweeper.evaluate, sweeper.evaluate.compare, sweeper.evaluate.judges.llm; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert not {"openai", "torch", "pandas", "transformers"} & set(done.stdout.split())

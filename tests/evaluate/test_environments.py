@@ -1,0 +1,166 @@
+"""Recorded responses are found by exact arguments; a server is asked in StableToolBench's protocol, faults and all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.data.queries import Offered
+from sweeper.errors import DataError, UsageError
+from sweeper.evaluate.environments.http import Server
+from sweeper.evaluate.environments.replay import MISS, Replay
+from sweeper.evaluate.tasks import Task
+
+API = Offered("played_for_csgo", "played", "csgo", "Gaming", {})
+TASK = Task("1", "G1_tool", "q", "s", ({"name": "played_for_csgo"}, {"name": "Finish"}), {"played_for_csgo": API})
+
+
+def response(text: str) -> str:
+    return json.dumps({"error": "", "response": text})
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    file = tmp_path / "Gaming" / "csgo_for_Gaming" / "played.json"
+    file.parent.mkdir(parents=True)
+    recorded = {"{'limit': 5, 'page': '1'}": {"error": "", "response": "five"}, "{}": {"error": "", "response": "all"}}
+    recorded["__import__('os').system('touch x')"] = {"error": "", "response": "never"}
+    file.write_text(json.dumps(recorded))
+    return tmp_path
+
+
+def test_stabletoolbenchs_cache_is_found_by_exact_arguments(cache: Path) -> None:
+    replay = Replay.read(cache, "error")
+    assert json.loads(replay.execute(TASK, "played_for_csgo", {"page": "1", "limit": 5}))["response"] == "five"
+    assert json.loads(replay.execute(TASK, "played_for_csgo", {}))["response"] == "all"
+    assert json.loads(replay.execute(TASK, "played_for_csgo", {"limit": 6}))["error"] == MISS
+    assert replay.counts() == {"calls": 3, "misses": 1}
+    assert not Path("x").exists()
+
+
+def test_the_stated_miss_policy_is_applied_and_counted(cache: Path) -> None:
+    replay = Replay.read(cache, "same-api")
+    assert json.loads(replay.execute(TASK, "played_for_csgo", {"limit": 6}))["response"] == "five"
+    assert replay.counts()["misses"] == 1
+
+
+def test_real_answers_replay_their_own_calls(real_toolbench: Path) -> None:
+    replay = Replay.read(real_toolbench / "answer", "error")
+    document = json.loads(next((real_toolbench / "answer" / "G1_answer").glob("59_*.json")).read_text())
+    messages = document["answer_generation"]["train_messages"][-1]
+    asked, told = next(
+        (a["function_call"], b["content"])
+        for a, b in zip(messages, messages[1:], strict=False)
+        if a.get("function_call") and b["role"] == "function"
+    )
+    assert replay.execute(TASK, asked["name"], json.loads(asked["arguments"])) == told
+
+
+def test_nothing_recorded_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none in it"):
+        Replay.read(tmp_path, "error")
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(DataError, match=r"x\.json"):
+        Replay.read(tmp_path, "error")
+
+
+class Script(ThreadingHTTPServer):
+    """Answers what its script says, in order; the last for ever."""
+
+    daemon_threads = True
+
+    def __init__(self, *script: tuple[int, bytes, float]) -> None:
+        self.script, self.seen = list(script), list[dict[str, Any]]()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server: Script = self.server  # type: ignore[assignment]
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.seen.append({"path": self.path, **json.loads(body)})
+        status, text, wait = server.script.pop(0) if len(server.script) > 1 else server.script[0]
+        time.sleep(wait)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        with contextlib.suppress(BrokenPipeError):  # it did not wait
+            self.wfile.write(text)
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    started: list[Script] = []
+
+    def start(*script: tuple[int, bytes, float]) -> Script:
+        started.append(Script(*script))
+        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+GOOD = (200, response("five").encode(), 0.0)
+
+
+def test_the_protocol(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLBENCH_KEY", "secret")
+    server = serve(GOOD)
+    assert json.loads(Server(server.url).execute(TASK, "played_for_csgo", {"limit": 5}))["response"] == "five"
+    assert server.seen == [
+        {
+            "path": "/virtual",
+            "category": "Gaming",
+            "tool_name": "csgo",
+            "api_name": "played",
+            "tool_input": '{"limit": 5}',
+            "strip": "truncate",
+            "toolbench_key": "secret",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected", "requests"),
+    [
+        ([(500, b"", 0.0), (429, b"", 0.0), GOOD], {"error": "", "response": "five"}, 3),
+        ([(503, b"", 0.0)], {"error": "request invalid, data error. status_code=503", "response": ""}, 4),
+        ([(404, b"", 0.0), GOOD], {"error": "request invalid, data error. status_code=404", "response": ""}, 1),
+        ([(200, b"not json", 0.0), GOOD], {"error": "request invalid, data error", "response": ""}, 1),
+        ([(200, b"[1]", 0.0), GOOD], {"error": "request invalid, data error", "response": ""}, 1),
+        ([(200, b"{}", 1.0), GOOD], {"error": "", "response": "five"}, 2),
+        ([(200, b"{}", 1.0)], {"error": "Timeout error...", "response": ""}, 4),
+    ],
+)
+def test_faults_are_tried_again_and_then_observed(
+    serve: Any, script: list[Any], expected: dict[str, str], requests: int
+) -> None:
+    server = serve(*script)
+    environment = Server(server.url, timeout=0.3, backoff=0.01)
+    assert json.loads(environment.execute(TASK, "played_for_csgo", {})) == expected
+    assert len(server.seen) == requests
+    assert environment.counts() == {"calls": 1, "failures": int(expected["response"] == "")}
+
+
+def test_a_server_that_is_not_there_is_an_observation_and_no_address_a_usage_error() -> None:
+    environment = Server("http://127.0.0.1:9", timeout=0.3, backoff=0.01)
+    assert "ConnectError" in json.loads(environment.execute(TASK, "played_for_csgo", {}))["error"]
+    with pytest.raises(UsageError, match="not an http address"):
+        Server("ftp://x")

@@ -1,0 +1,172 @@
+"""Episodes in batches end as they would one by one; kept keys and values change nothing; a stopped run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweeper.evaluate.agent import Reply, Talk
+from sweeper.evaluate.environments import environment_of
+from sweeper.evaluate.episode import Episode
+from sweeper.evaluate.local_agent import LocalAgent
+from sweeper.evaluate.loop import run_episodes
+from sweeper.evaluate.run import run_agent
+from sweeper.evaluate.tasks import Task, tasks
+from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec
+
+DATA = DataSpec(
+    name="w",
+    source="toolworld",
+    toolworld={"train_queries": 300, "validation_queries": 8, "test_queries_per_subset": 3},
+    api_format="signature",
+    fold_steps=True,
+    max_length=300,
+    vocab_size=320,
+)
+SIZES = {"hidden_size": 32, "word_embed_proj_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64}
+MODEL = ModelSpec(name="tiny", config=SIZES | {"max_position_embeddings": 400, "dropout": 0.0, "init_std": 0.08})
+
+
+def spec(**fields: Any) -> EvaluationSpec:
+    base = {"name": "e", "environment": "toolworld", "judge": "oracle", "temperature": 0.0, "max_steps": 4}
+    return EvaluationSpec.model_validate(base | {"max_new_tokens": 24, "batch_size": 64} | fields)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """Trained for some seconds: it writes calls, right ones and wrong ones, and goes on after their answers."""
+    from sweeper import data
+    from sweeper.models import load
+    from sweeper.spec import Runtime, TrialSpec, find_sweep, load_sweep
+    from sweeper.store import Store
+    from sweeper.trial import train_trial
+
+    folder = tmp_path_factory.mktemp("store")
+    prepared = data.prepare(DATA, MODEL, folder)
+    recipe = load_sweep(find_sweep("quickstart")).recipe.model_copy(update={"warmup_steps": 3})
+    trial = TrialSpec(model=MODEL, data=DATA, recipe=recipe, seed=0, runtime=Runtime())
+    record = train_trial(trial, "f", lambda: prepared, Store(folder), lambda progress: None)
+    assert record.status == "COMPLETE", record.failure
+    return load(str(Store(folder).trial("f") / "model")), prepared.tokenizer()
+
+
+def run(model: tuple[Any, Any], reuse: bool = True, **fields: Any) -> list[Episode]:
+    evaluation = spec(**fields)
+    agent = LocalAgent(*model, evaluation, DATA, seed=0, reuse=reuse)
+    return run_episodes(tasks(evaluation, DATA), agent, environment_of(evaluation, DATA), evaluation)
+
+
+def test_batched_with_kept_keys_equals_one_at_a_time(model: tuple[Any, Any]) -> None:
+    alone = run(model, reuse=False, batch_size=1)
+    assert max(len(episode.texts) for episode in alone) > 1, "episodes of several steps"
+    assert len({text for episode in alone for text in episode.texts}) > 5
+    for reuse in (False, True):
+        together = run(model, reuse=reuse)
+        assert [e.texts for e in together] == [e.texts for e in alone]
+        assert together == alone
+
+
+def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[tuple[str, int]] = []
+    for name in ("_generate_anew", "_generate_from"):
+        real = getattr(LocalAgent, name)
+        monkeypatch.setattr(
+            LocalAgent,
+            name,
+            lambda self, *a, real=real, name=name: fed.append((name, 1)) or real(self, *a),
+        )
+    run(model)
+    assert ("_generate_from", 1) in fed
+
+
+def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> None:
+    import torch
+
+    from sweeper.evaluate.local_agent import CHECK_EVERY, _PastItsAction
+
+    _, tokenizer = model
+    whole = '\nThought: \nAction: f\nAction Input: {"a": 1}'
+    texts = [whole, whole + "\nThought: more and more", "no action at all, just words and words and words"]
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    width = -(-max(map(len, rows)) // CHECK_EVERY) * CHECK_EVERY
+    ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows])
+    assert _PastItsAction(tokenizer, 0)(ids, None).tolist() == [False, True, False]
+
+
+def test_a_prompt_that_does_not_fit_ends_as_context(model: tuple[Any, Any]) -> None:
+    long = run(model, max_new_tokens=390)
+    assert {episode.ended for episode in long} == {"context"}
+    assert "tokens" in long[0].reason
+    assert long[0].texts == []
+
+
+def test_sampling_is_seeded_by_group(model: tuple[Any, Any]) -> None:
+    first, again = (run(model, temperature=1.0, batch_size=5) for _ in range(2))
+    assert first == again
+    assert [e.texts for e in first] != [e.texts for e in run(model, batch_size=5)]
+
+
+class Scripted:
+    """Answers every talk alike; counts what it was asked. Its groups are pairs."""
+
+    def __init__(self, die_after: int = 10**9) -> None:
+        self.asked, self.groups, self.die_after = 0, list[int](), die_after
+
+    def chunks(self, found: Sequence[Task]) -> list[list[Task]]:
+        return [list(found[i : i + 2]) for i in range(0, len(found), 2)]
+
+    def begin(self, chunk: int) -> None:
+        self.groups.append(chunk)
+
+    def reply(self, talks: Sequence[Talk]) -> list[Reply]:
+        if self.asked >= self.die_after:
+            raise KeyboardInterrupt
+        self.asked += len(talks)
+        final = '\nThought: \nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "x"}'
+        return [Reply(final, 3) for _ in talks]
+
+
+def test_a_stopped_run_goes_on_with_the_groups_that_are_missing(tmp_path: Path) -> None:
+    evaluation = spec()
+    whole, _ = run_agent(tmp_path / "whole", Scripted(), evaluation, DATA, method="m")
+    folder = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run_agent(folder, Scripted(die_after=6), evaluation, DATA, method="m")
+    with (folder / "episodes.jsonl").open("a") as file:
+        file.write('{"query_id": "half of a li')
+    again = Scripted()
+    episodes, answers = run_agent(folder, again, evaluation, DATA, method="m")
+    assert again.groups == [3, 4, 5, 6, 7, 8]
+    assert episodes == whole
+    assert [answer.ended for answer in answers] == ["answered"] * 18
+    assert (folder / "answers.jsonl").read_bytes() == (tmp_path / "whole" / "answers.jsonl").read_bytes()
+
+
+def test_what_an_endpoint_could_not_answer_is_asked_again_and_unscored(tmp_path: Path) -> None:
+    from sweeper.evaluate.judges import judge_answers, judge_of
+
+    class Down(Scripted):
+        def reply(self, talks: Sequence[Talk]) -> list[Reply]:
+            return [Reply(None, ended="unreachable", reason="connection refused") for _ in talks]
+
+    evaluation = spec()
+    _, answers = run_agent(tmp_path, Down(), evaluation, DATA, method="m")
+    votes = judge_answers(judge_of(evaluation, DATA, tmp_path), answers)
+    assert {vote.status for cast in votes for vote in cast} == {None}
+    up = Scripted()
+    _, answers = run_agent(tmp_path, up, evaluation, DATA, method="m")
+    assert up.asked == 18
+    assert {answer.ended for answer in answers} == {"answered"}
+
+
+def test_kept_tokens_are_those_of_the_prompt() -> None:
+    import torch
+
+    from sweeper.evaluate.local_agent import _Kept
+
+    kept = _Kept([("s", "1")], torch.tensor([[0, 5, 6, 7, 2, 0]]), torch.tensor([[0, 1, 1, 0, 1, 0]]), None)
+    assert np.array_equal(kept.prefix(0), [5, 6, 2])

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeper.errors import DataError
+from sweeper.statistics import (
+    DEFINITIONS,
+    by_subset,
+    rate_by_judge,
+    rates,
+    sensitivity,
+    stabletoolbench,
+    strict,
+    tooleval,
+    wilson,
+)
+
+SHORT = {"s": "solved", "u": "unsolved", "?": "unsure", "-": None}
+
+
+def query(
+    votes: str,
+    task: str | None = None,
+    answered: bool = True,
+    query_id: str = "q",
+    subset: str = "G1",
+    judge: str = "j",
+) -> list[dict[str, Any]]:
+    """One query's votes, a letter each: solved, unsolved, ? unsure, - unscored."""
+    row = {"subset": subset, "query_id": query_id, "judge": judge, "task": task, "answered": answered}
+    return [row | {"vote": i, "status": SHORT[letter]} for i, letter in enumerate(votes)]
+
+
+def table(*queries: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame([row for votes in queries for row in votes])
+
+
+def values(found: dict[str, Any]) -> dict[str, float]:
+    return {name: found["pass_rate"][name]["value"] for name in DEFINITIONS}
+
+
+@pytest.mark.parametrize(
+    ("votes", "expected"),
+    [("s", 1), ("u", 0), ("?", 0), ("ss-", 1), ("su", 0), ("s?", 0), ("ssu", 1), ("s??", 0), ("suu", 0), ("ssuu", 0)],
+)
+def test_strict_wants_more_than_half_of_the_scored_votes(votes: str, expected: float) -> None:
+    assert strict(query(votes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("votes", "expected"), [("s", 1), ("u", 0), ("?", 0.5), ("su", 0.5), ("s?-", 0.75), ("s?u", 0.5), ("uu?", 1 / 6)]
+)
+def test_stabletoolbench_is_the_mean_of_the_scored_votes(votes: str, expected: float) -> None:
+    assert stabletoolbench(query(votes)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("votes", "task", "answered", "expected"),
+    [
+        ("s", "unsure", True, 1),
+        ("u", "solvable", True, 0),
+        ("u", None, True, 0),
+        ("u", "unsolvable", True, 1),
+        ("?", "unsolvable", True, 1),
+        ("su", None, True, 1),
+        ("suu", None, True, 0),
+        ("su--", "solvable", True, 1),
+        ("s", None, False, 0),
+        ("u", "unsolvable", False, 0),
+        ("?", "unsure", False, 0),
+    ],
+)
+def test_tooleval_without_coins(votes: str, task: str | None, answered: bool, expected: float) -> None:
+    assert {tooleval(query(votes, task, answered), seed) for seed in range(30)} == {expected}
+
+
+@pytest.mark.parametrize(("votes", "task"), [("?", "solvable"), ("?", None), ("?", "unsure"), ("u", "unsure")])
+def test_tooleval_throws_a_fair_coin_where_it_cannot_tell(votes: str, task: str | None) -> None:
+    thrown = [tooleval(query(votes, task, query_id=str(i))) for i in range(2000)]
+    assert set(thrown) == {0.0, 1.0} and 0.46 < np.mean(thrown) < 0.54, "five standard errors are 0.056"
+    again = [tooleval(query(votes, task, query_id=str(i)), seed=1) for i in range(2000)]
+    assert 0.44 < np.mean(np.equal(thrown, again)) < 0.56, "another seed, other coins"
+
+
+def test_every_vote_and_subset_has_its_own_coin() -> None:
+    both = [tooleval(query("??", "solvable", query_id=str(i))) for i in range(2000)]
+    assert 0.71 < np.mean(both) < 0.79, "two coins fail together a quarter of the time; one coin would half of it"
+    other = [tooleval(query("??", "solvable", query_id=str(i), subset="G2")) for i in range(2000)]
+    assert other != both
+
+
+def test_nothing_scored_is_undefined() -> None:
+    assert all(math.isnan(definition(query("--"))) for definition in (strict, stabletoolbench, tooleval))
+
+
+def test_rates_by_hand() -> None:
+    """Six queries judged, one of them unscored, and two missing."""
+    votes = table(
+        query("sss", query_id="all"),
+        query("su-", query_id="tie"),
+        query("uu", "unsolvable", query_id="impossible"),
+        query("u", None, query_id="failed"),
+        query("s", answered=False, query_id="no answer"),
+        query("--", query_id="unscored"),
+    )
+    found = rates(votes, [("G1", "m1"), ("G1", "m2")])
+    assert (found["n"], found["unscored"], found["missing"]) == (8, 1, 2)
+    assert found["votes"] == {"solved": 5, "unsolved": 4, "unsure": 0, "unscored": 3}
+    expected = {"strict": (2, 7), "stabletoolbench": (2.5, 5), "tooleval": (3, 5)}
+    for name, (passed, n) in expected.items():
+        interval = wilson(passed, n, 0.05)
+        assert found["pass_rate"][name] == {
+            "value": pytest.approx(passed / n),
+            "interval": pytest.approx([interval.low, interval.high]),
+            "n": n,
+        }
+    narrow = rates(votes, [], alpha=0.5)["pass_rate"]["strict"]["interval"]
+    assert narrow == pytest.approx([wilson(2, 5, 0.5).low, wilson(2, 5, 0.5).high])
+
+
+def test_no_answer_at_all_fails_strict_and_leaves_the_others_undefined() -> None:
+    found = rates(pd.DataFrame(), [("G1", "a"), ("G2", "b")])
+    assert found["n"] == found["missing"] == 2 and values(found)["strict"] == 0.0
+    assert math.isnan(values(found)["tooleval"]) and math.isnan(values(found)["stabletoolbench"])
+    nothing = rates(pd.DataFrame(), [])
+    assert all(math.isnan(value) for value in values(nothing).values()) and nothing["n"] == 0
+    assert all(math.isnan(end) for end in nothing["pass_rate"]["strict"]["interval"])
+
+
+def test_subsets_weigh_alike_in_their_mean_and_queries_in_the_overall_rate() -> None:
+    votes = table(
+        *(query("s", query_id=str(i), subset="G1") for i in range(4)),
+        query("u", query_id="0", subset="G2"),
+    )
+    found = by_subset(votes, [("G2", "m")])
+    assert values(found["overall"]) == pytest.approx({"strict": 4 / 6, "stabletoolbench": 4 / 5, "tooleval": 4 / 5})
+    assert list(found["subsets"]) == ["G1", "G2"] and found["subsets"]["G2"]["n"] == 2
+    assert found["subset_mean"] == {"strict": 0.5, "stabletoolbench": 0.5, "tooleval": 0.5}
+    partly = by_subset(votes, [("G3", "m")])["subset_mean"]
+    assert partly["strict"] == pytest.approx(1 / 3) and math.isnan(partly["tooleval"])
+
+
+def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
+    votes = table(
+        query("s", query_id="1"),
+        query("?", "unsolvable", query_id="2"),
+        query("uu?", "unsolvable", query_id="3"),
+        query("u", query_id="4"),
+    )
+    found = sensitivity(votes, [("G1", "5")], solvable={("G1", "1"), ("G1", "4"), ("G1", "5"), ("G1", "not here")})
+    rows = {(row["definition"], row["queries"]): (row["value"], row["n"]) for row in found["rows"]}
+    assert rows == {
+        ("strict", "all"): (pytest.approx(1 / 5), 5),
+        ("stabletoolbench", "all"): (pytest.approx((1 + 0.5 + 1 / 6) / 4), 4),
+        ("tooleval", "all"): (pytest.approx(3 / 4), 4),
+        ("strict", "solvable"): (pytest.approx(1 / 3), 3),
+        ("stabletoolbench", "solvable"): (pytest.approx(1 / 2), 2),
+        ("tooleval", "solvable"): (pytest.approx(1 / 2), 2),
+    }
+    assert found["spread"] == pytest.approx(3 / 4 - 1 / 5)
+    assert len(sensitivity(votes, [])["rows"]) == 3
+    assert math.isnan(sensitivity(votes, [], solvable=set())["spread"])
+
+
+def test_judges_are_compared_on_what_all_of_them_scored() -> None:
+    lenient = [query("s", query_id=str(i), judge="lenient") for i in range(4)]
+    severe = [query(vote, query_id=str(i), judge="severe") for i, vote in enumerate("su-")]
+    votes = table(*lenient, *severe)
+    found = rate_by_judge(votes, [("G1", "m")])
+    assert found["left_out"] == 2
+    assert {judge: values(rate)["strict"] for judge, rate in found["judges"].items()} == {
+        "lenient": pytest.approx(2 / 3),
+        "severe": pytest.approx(1 / 3),
+    }
+    alone = rate_by_judge(votes, [], solvable={("G1", "1"), ("G1", "2")})
+    assert alone["left_out"] == 1 and values(alone["judges"]["severe"])["strict"] == 0.0
+    with pytest.raises(DataError, match="duplicate"):
+        rate_by_judge(pd.concat([votes, votes]), [])
+    with pytest.raises(DataError, match="no column"):
+        rate_by_judge(votes.drop(columns="judge"), [])
+
+
+def test_tables_that_break_their_contract_are_refused() -> None:
+    votes = table(query("su", query_id="7"), query("u", query_id="8"))
+    broken = {
+        "duplicate rows": pd.concat([votes, votes.head(1)]),
+        "other": pd.concat([votes, votes.assign(judge="other")]),
+        "maybe": votes.assign(status="maybe"),
+        "hopeless": votes.assign(task="hopeless"),
+        "`answered` true or false": votes.assign(answered=None),
+        "no column .'task'": votes.drop(columns="task"),
+        "nothing in one of the columns": votes.assign(vote=[0, 1, None]),
+    }
+    for message, wrong in broken.items():
+        with pytest.raises(DataError, match=message):
+            rates(wrong, [])
+    for missing in ([("G1", "7")], [("G1", "9"), ("G1", "9")]):
+        with pytest.raises(DataError, match="judged or listed twice"):
+            rates(votes, missing)
+    number = votes.assign(query_id=[7, 7, 8])
+    with pytest.raises(DataError, match="judged or listed twice"):
+        rates(number, [("G1", "8")])
+    assert values(rates(number, [], solvable={("G1", "8")}))["strict"] == 0.0
+
+
+@st.composite
+def judged(draw: st.DrawFn, unanswered: bool = True) -> pd.DataFrame:
+    tasks = st.sampled_from(["solvable", "unsolvable", "unsure", None])
+    count = draw(st.integers(1, 8))
+    return table(
+        *(
+            query(
+                draw(st.text("su?-", min_size=1, max_size=4)),
+                draw(tasks),
+                not (unanswered and draw(st.booleans())),
+                str(i),
+                draw(st.sampled_from(["G1", "G2"])),
+            )
+            for i in range(count)
+        )
+    )
+
+
+@given(judged(), st.randoms(use_true_random=False), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed: int) -> None:
+    order = list(range(len(votes)))
+    random.shuffle(order)
+    found, shuffled = (by_subset(rows, [("G1", "m")], seed=seed) for rows in (votes, votes.iloc[order]))
+    assert repr(found) == repr(shuffled), "exactly, coins and rounding included (repr: NaN equals NaN)"
+
+
+@given(judged(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: st.DataObject) -> None:
+    missing = [("G1", "m")]
+    before = rates(votes, missing)
+    at = data.draw(st.integers(0, len(votes) - 1))
+    more = votes.iloc[[at]].assign(vote=9, status=None)
+    new = votes.iloc[[at]].assign(query_id="new", status=None)
+    after = rates(pd.concat([votes, more, new]), missing)
+    assert repr(before["pass_rate"]) == repr(after["pass_rate"])
+    assert after["unscored"] == before["unscored"] + 1 and after["n"] == before["n"] + 1
+    assert after["votes"]["unscored"] == before["votes"]["unscored"] + 2
+
+
+@given(judged(unanswered=False), st.integers(0, 2))
+@settings(max_examples=40, deadline=None)
+def test_strict_is_the_hardest_where_every_episode_ended_with_an_answer(votes: pd.DataFrame, missing: int) -> None:
+    """A majority of solved votes passes under `tooleval` too, and is worth more than half under `stabletoolbench`."""
+    found = values(rates(votes, [("G1", f"m{i}") for i in range(missing)]))
+    if not math.isnan(found["tooleval"]):
+        assert found["strict"] <= found["tooleval"] + 1e-12
+        assert found["strict"] <= 2 * found["stabletoolbench"] + 1e-12
+
+
+def test_an_unanswered_query_can_pass_strict_and_fail_tooleval() -> None:
+    """The judge's word counts in the one, the missing Finish in the other."""
+    found = values(rates(table(query("s", answered=False)), []))
+    assert (found["strict"], found["tooleval"]) == (1.0, 0.0)
+
+
+def test_intervals_cover_the_truth_of_simulated_votes() -> None:
+    """Three independent votes per query: P(at least two solved) and the expected score are known."""
+    generator = np.random.default_rng(5)
+    shares = np.array([0.5, 0.3, 0.2])
+    truth = {"strict": 3 * 0.5**2 * 0.5 + 0.5**3, "stabletoolbench": 0.5 + 0.2 / 2}
+    # A vote fails if unsolved and is a coin if unsure: passes with probability 0.6; two of three must pass.
+    truth["tooleval"] = 3 * 0.6**2 * 0.4 + 0.6**3
+    covered = dict.fromkeys(truth, 0)
+    keys = {"subset": "G1", "query_id": np.repeat(np.arange(60), 3), "judge": "j", "vote": np.tile([0, 1, 2], 60)}
+    runs = 150
+    for seed in range(runs):
+        status = generator.choice(["solved", "unsolved", "unsure"], p=shares, size=180)
+        votes = pd.DataFrame(keys | {"status": status, "task": "solvable", "answered": True})
+        found = rates(votes, [], seed=seed, alpha=0.1)["pass_rate"]
+        for name, value in truth.items():
+            low, high = found[name]["interval"]
+            covered[name] += low <= value <= high
+    assert 0.83 < covered["strict"] / runs < 0.96 and 0.83 < covered["tooleval"] / runs < 0.96
+    assert covered["stabletoolbench"] / runs > 0.97, "a mean of graded scores varies less than Wilson assumes"
