@@ -160,8 +160,8 @@ def evaluate_(
     model: Annotated[
         str,
         typer.Argument(
-            help="A checkpoint folder, a name of configs/models/, a trial's fingerprint in the store, or a hub id; with "
-            "--endpoint, the model's name there."
+            help="A checkpoint folder, a name of configs/models/, a trial's fingerprint in the store, or a hub id; "
+            "with --endpoint, the model's name there."
         ),
     ],
     suite: Annotated[

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,7 +168,7 @@ def test_gold_solutions_played_as_a_model_are_solved_and_answers_alone_are_not()
         def played(texts: list[str], task: Task = task) -> Episode:
             run = Episode.of(task)
             for text in texts:
-                run.step(text, 1, lambda name, arguments: environment.execute(task, name, arguments), max_steps=9)
+                run.step(text, 1, partial(environment.execute, task), max_steps=9)
             return run
 
         calls = [act(name, json.dumps(arguments)) for name, arguments, _ in gold.gold]

@@ -31,6 +31,8 @@ NO_KEY = "none"
 """Sent where no key is set: local servers need none, and the client insists on one."""
 SHORTEST_SECRET = 8
 """Shorter keys are placeholders ("EMPTY"): as words of an answer they are left alone."""
+GIVE_UP_AFTER = 32
+"""So many requests in a row without any reply, all tries spent: the rest of them are not asked."""
 _PASSING = frozenset({408, 409, 429})
 _LONGEST_BACKOFF = 16
 """Times the first delay."""
@@ -147,6 +149,7 @@ class Endpoint:
         priced = settings.input_price is not None and settings.output_price is not None
         self.usage = Usage(money=0.0 if priced else None)
         self._pace = _Pace(settings.requests_per_minute)
+        self._failed_in_a_row, self._down = 0, ""
         self._secret()
 
     def __repr__(self) -> str:
@@ -180,6 +183,8 @@ class Endpoint:
             return []
         import openai
 
+        self._failed_in_a_row, self._down = 0, ""  # asked anew, it may be up again
+
         secret = self._secret()
         gate = asyncio.Semaphore(self.settings.concurrency)
         done = 0
@@ -206,12 +211,16 @@ class Endpoint:
         settings = self.settings
         begun, tries = time.monotonic(), 0
         self.usage.requests += 1
+        if self._down:
+            self.usage.failed += 1
+            return Reply(None, self._down, tries=0)
         while True:
             begun += await self._pace.turn()  # standing in the queue is not the request's time
             tries += 1
             left = settings.total_seconds - (time.monotonic() - begun)
             found = await self._try(client, request, min(settings.timeout_seconds, max(left, 0.001)), secret)
             if isinstance(found, Reply):
+                self._failed_in_a_row, self._down = 0, ""
                 return self._count(found, tries)
             delay = found.wait
             if delay is None:
@@ -229,6 +238,9 @@ class Endpoint:
                 asked = f"was asked to wait {delay:g} s, " if found.wait is not None else ""
                 reason += f"; {asked}no time left of {settings.total_seconds:g} s"
             self.usage.failed += 1
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= max(GIVE_UP_AFTER, settings.concurrency):
+                self._down = f"not asked: the last {self._failed_in_a_row} requests failed, the last by {reason}"
             return Reply(None, reason, tries=tries)
 
     def _count(self, reply: Reply, tries: int) -> Reply:

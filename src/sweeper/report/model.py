@@ -20,6 +20,7 @@ from sweeper.statistics import (
     Rate,
     Verdict,
     arm_name,
+    by_subset,
     decide,
     pass_matrix,
     pass_rate,
@@ -70,7 +71,8 @@ def build_report(
         rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
         verdicts.append(decide(claim, trials, outcomes, rng=rng, axes=axes, matrix=matrix))
     leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]
-    arms = _arms(trials, matrix, axes, None if leakage is None else without_queries(matrix, leaked))
+    runs = _runs(outcomes)
+    arms = _arms(trials, matrix, axes, None if leakage is None else without_queries(matrix, leaked), runs)
     unfinished = int((~trials["status"].isin([*COUNTED, "FAILED", "PRUNED"])).sum())
     document = {
         "study": {
@@ -129,6 +131,41 @@ def _data(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+SIGNATURES = {
+    "unfinished": "no final answer",
+    "malformed": "a step without an Action",
+    "hallucinated": "an API that was not offered",
+    "overgenerated": "text beyond its action",
+}
+"""Ways in which small models fail (arXiv 2512.15943, section 6): share of episodes with at least one."""
+
+
+def _runs(outcomes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each run (fingerprint): its pass rate under every definition, and how often its episodes fail in which way."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    if outcomes.empty or not {"status", "task", "answered", "overgenerated"} <= set(outcomes.columns):
+        return found
+    for name, rows in outcomes.groupby("fingerprint", sort=False):
+        rates = by_subset(rows, [])["overall"]["pass_rate"]
+        episodes = rows.drop_duplicates(["subset", "query_id"])
+        shares = {key: float(episodes[key].mean()) for key in SIGNATURES if key in episodes.columns}
+        shares["unfinished"] = 1 - float(episodes["finished"].mean())
+        found[str(name)] = {"definitions": {key: rate["value"] for key, rate in rates.items()}, "signatures": shares}
+    return found
+
+
+def _mean(dicts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Key by key, over runs; empty without any."""
+    return {key: sum(d[key] for d in dicts) / len(dicts) for key in (dicts[0] if dicts else ())}
+
+
+def _unseen_drop(subsets: Mapping[str, Rate]) -> float:
+    """Pass rate on seen tools minus that on unseen ones: means of the `*_instruction` and of the other subsets."""
+    seen = [rate.rate for name, rate in subsets.items() if name.endswith("_instruction")]
+    unseen = [rate.rate for name, rate in subsets.items() if name.endswith(("_tool", "_category"))]
+    return sum(seen) / len(seen) - sum(unseen) / len(unseen) if seen and unseen else math.nan
+
+
 def _claim(verdict: Verdict) -> dict[str, Any]:
     defined = verdict.binding is not None and math.isfinite(verdict.estimate)
     return {
@@ -170,7 +207,7 @@ def _component(component: Component) -> dict[str, Any]:
 
 
 def _arms(
-    trials: pd.DataFrame, matrix: pd.DataFrame, axes: list[str], clean: pd.DataFrame | None
+    trials: pd.DataFrame, matrix: pd.DataFrame, axes: list[str], clean: pd.DataFrame | None, runs: Mapping[str, Any]
 ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(arm, its subsets) for every combination of the axes, small models first."""
     varied = [axis for axis in axes if axis != "model" and trials[axis].nunique(dropna=False) > 1]
@@ -195,6 +232,9 @@ def _arms(
             "subset_mean": _rate(subset_mean(subsets.values(), ALPHA)),
             "without_leaked": None if clean is None else _rate(pass_rate(clean, names, ALPHA)),
             "val_loss": sum(losses) / len(losses) if losses else None,
+            "definitions": _mean([runs[name]["definitions"] for name in names if name in runs]),
+            "signatures": _mean([runs[name]["signatures"] for name in names if name in runs])
+            | {"unseen_tool_drop": _unseen_drop(subsets)},
             "runs": len(rows),
             "runs_done": len(done),
             "runs_diverged": int((rows["status"] == "DIVERGED").sum()),

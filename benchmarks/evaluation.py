@@ -1,0 +1,83 @@
+"""What does batching bring? Episodes that step together against the one-query-at-a-time loop of ToolBench's pipeline.
+
+    python benchmarks/evaluation.py [--model DIR]
+
+`--model` is a checkpoint trained on the generated world (default: the quickstart's middle size is trained for some
+seconds first). Both loops run the same queries with the same model, greedily; that their answers are the same is
+checked. Then judging by a language model (benchmarks/judging.py). About two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sweeper.data import load_tokenizer
+from sweeper.evaluate.environments import environment_of
+from sweeper.evaluate.episode import Episode
+from sweeper.evaluate.local_agent import LocalAgent
+from sweeper.evaluate.loop import run_episodes
+from sweeper.evaluate.tasks import tasks
+from sweeper.models import load
+from sweeper.quiet import quiet_libraries
+from sweeper.spec import ModelSpec, find_sweep, load_sweep
+
+TRAIN = ("claims=[]", "axes.model=[opt-tiny-64]", "axes.num_train_epochs=[1]", "axes.seed=[0]")
+
+
+def main() -> None:
+    """Measure both loops, then the judge; print lines for people and one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    asked = parser.parse_args()
+    quiet_libraries()
+    with tempfile.TemporaryDirectory() as folder:
+        model = asked.model or trained(Path(folder))
+        ways = {
+            "one at a time": measure(model, batch_size=1, reuse=False),
+            "batched, prompts anew": measure(model, batch_size=256, reuse=False),
+            "batched, keys kept": measure(model, batch_size=256, reuse=True),
+        }
+    (alone, base), *others = ways.values()
+    for name, (episodes, seconds) in ways.items():
+        same = sum(a.texts == b.texts for a, b in zip(alone, episodes, strict=True))
+        print(
+            f"{name}: {seconds:.1f} s, {len(episodes) / seconds:.1f} queries/s, {base / seconds:.1f} times; "
+            f"{same} of {len(alone)} queries with the same texts",
+            flush=True,
+        )
+    ratio = base / others[-1][1]
+    print(f"batched loop: {ratio:.1f} times the one-at-a-time loop (aim: at least 5)")
+    print(json.dumps({name: len(e) / s for name, (e, s) in ways.items()} | {"ratio": ratio}), flush=True)
+    subprocess.run([sys.executable, str(Path(__file__).with_name("judging.py"))], check=True)
+
+
+def trained(folder: Path) -> Path:
+    """The quickstart's middle size, one epoch."""
+    sets = [part for value in TRAIN for part in ("--set", value)]
+    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--backend", "inline", "--tracking", "none"]
+    subprocess.run([*command, *sets, "--storage", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    (model,) = folder.glob("trials/*/model")
+    return model
+
+
+def measure(model: Path, *, batch_size: int, reuse: bool) -> tuple[list[Episode], float]:
+    """Episodes and seconds of the whole suite; loading the model is not counted."""
+    sweep = load_sweep(find_sweep("quickstart"))
+    assert sweep.evaluation is not None
+    evaluation = sweep.evaluation.model_copy(update={"batch_size": batch_size})
+    parts: tuple[Any, Any] = load(str(model)), load_tokenizer(ModelSpec(name="m", source=str(model)))
+    agent = LocalAgent(*parts, evaluation, sweep.data, seed=0, reuse=reuse)
+    found, environment = tasks(evaluation, sweep.data), environment_of(evaluation, sweep.data)
+    started = time.monotonic()
+    return run_episodes(found, agent, environment, evaluation), time.monotonic() - started
+
+
+if __name__ == "__main__":
+    main()
