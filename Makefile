@@ -31,6 +31,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:
 	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis

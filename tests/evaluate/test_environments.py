@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_real_answers_replay_their_own_calls(real_toolbench: Path) -> None:
     messages = document["answer_generation"]["train_messages"][-1]
     asked, told = next(
         (a["function_call"], b["content"])
-        for a, b in zip(messages, messages[1:], strict=False)
+        for a, b in pairwise(messages)
         if a.get("function_call") and b["role"] == "function"
     )
     assert replay.execute(TASK, asked["name"], json.loads(asked["arguments"])) == told
