@@ -237,6 +237,11 @@ def judge_(
     items: Annotated[int, typer.Option(min=1, help="Answers on that sheet.")] = 100,
     suite: Annotated[str | None, typer.Option(help="Test queries: those without an answer count as missing.")] = None,
     solvable: Annotated[str | None, typer.Option(help="The solvable queries, for the sensitivity panel.")] = None,
+    requests_per_minute: Annotated[float | None, typer.Option(help="Pace of --judge llm.")] = None,
+    input_price: Annotated[
+        float | None, typer.Option(help="Price of a million input tokens: money is counted.")
+    ] = None,
+    output_price: Annotated[float | None, typer.Option(help="Price of a million output tokens.")] = None,
     data: Annotated[str, typer.Option(help="The world of --judge oracle.")] = "toolworld",
     out: Annotated[Path | None, typer.Option(help="Also write votes and ToolEval's result files here.")] = None,
     storage: StorageOption = "storage",
@@ -261,7 +266,8 @@ def judge_(
     if labels is not None and "human" not in names:
         names.append("human")
     cache = Store.at(storage).root / "judgements"
-    panel = _panel(names, spec.load_data(data), judge_endpoint, judge_model, votes, labels, key, cache)
+    pace = {"requests_per_minute": requests_per_minute, "input_price": input_price, "output_price": output_price}
+    panel = _panel(names, spec.load_data(data), judge_endpoint, judge_model, votes, labels, key, cache, **pace)
     suites = [judging.suite_at(spec.load_data(name)) if name else None for name in (suite, solvable)]
     document = judging.judge_files(found, panel, suite=suites[0], solvable=suites[1], out=out, model=answers[0].stem)
     if json_:
@@ -308,6 +314,7 @@ def _panel(
     key: Path | None,
     cache: Path,
     llm: Any = None,
+    **pace: Any,
 ) -> Any:
     from sweeper import spec
     from sweeper.report import judging
@@ -315,7 +322,8 @@ def _panel(
     for name in names:
         _one_of("--judge", name, judging.JUDGES)
     if judge_endpoint is not None and judge_model is not None:
-        llm = spec.LlmSpec(url=judge_endpoint, model=judge_model, votes=votes)
+        given = {key: value for key, value in pace.items() if value is not None}
+        llm = spec.LlmSpec(url=judge_endpoint, model=judge_model, votes=votes, **given)
     return judging.Panel(tuple(names), data, llm, labels, key, cache)
 
 

@@ -71,6 +71,11 @@ def test_agreement_is_by_pair_and_among_votes() -> None:
     pair = found["agreement"]["rules~llm"]
     assert (pair["n"], pair["raw"]["value"]) == (3, 1.0)
     assert found["overall"]["agreement"] == found["agreement"]
+    same = found["same_answers"]
+    assert same["left_out"] == 1
+    assert {name: rates["pass_rate"]["strict"]["value"] for name, rates in same["judges"].items()} == pytest.approx(
+        {"rules": 1 / 3, "llm": 1 / 3}
+    )
 
 
 def test_an_answer_without_finish_is_failed_by_toolevals_definition() -> None:

@@ -5,12 +5,14 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from report_tables import CLAIMS, INFO, document, tables
 
 from sweeper.report import build_report, render_html
 from sweeper.report.plots import figures, short_count
+from sweeper.spec import load_references
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 ATTACK = "Traceback\nValueError: </script><script>alert(1)</script>"
@@ -119,3 +121,38 @@ def test_page_of_a_study_that_has_not_run() -> None:
 
 def test_counts_are_short() -> None:
     assert [short_count(n) for n in (45_344, 350e6, 1.3e9, 12, None)] == ["45.3 k", "350 M", "1.3 B", "12", "–"]
+
+
+def test_published_tables_stand_apart_from_our_rates(report: dict[str, Any]) -> None:
+    trials, outcomes, histories = tables()
+    references = [reference.model_dump(mode="json") for reference in load_references()]
+    large = build_report(INFO | {"miniature": False}, [], trials, outcomes, histories, references=references)
+    page = render_html(large)
+    ours, _, theirs = page.partition('<section id="references">')
+    theirs = theirs.partition("</section>")[0]
+    for reference in references:
+        assert reference["source"].split(";")[0] in theirs.replace("&#39;", "'")
+        for row in reference["rows"]:
+            assert row["model"] in theirs
+            assert f">{row['model']}<" not in ours
+    assert 'id="references"' not in render_html(report), "a miniature shows none"
+
+
+def test_how_answers_fail_is_shown_by_arm() -> None:
+    trials, outcomes, histories = tables()
+    judged = outcomes.assign(
+        status=np.where(outcomes["passed"] > 0, "solved", "unsure"), task="solvable", answered=True, finished=True
+    )
+    judged = judged.assign(overgenerated=np.arange(len(judged)) % 4 == 0, incoherent=False, hallucinated=False)
+    found = build_report(INFO, CLAIMS, trials, judged, histories)
+    for arm in found["arms"]:
+        rates = arm["definitions"]
+        assert rates["strict"] == pytest.approx(arm["pass_rate"])
+        assert rates["stabletoolbench"] == pytest.approx((1 + rates["strict"]) / 2)
+        assert arm["signatures"]["overgenerated"] == pytest.approx(0.25)
+        assert arm["signatures"]["unfinished"] == 0
+        own = {row["subset"]: row["pass_rate"] for row in found["subsets"] if row["arm"] == arm["label"]}
+        seen = np.mean([rate for name, rate in own.items() if name.endswith("instruction")])
+        unseen = np.mean([rate for name, rate in own.items() if not name.endswith("instruction")])
+        assert arm["signatures"]["unseen_tool_drop"] == pytest.approx(seen - unseen)
+    assert "text beyond" in render_html(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 EVALUATION_SEMANTICS = 3
 """Raised whenever a change to `evaluate/` changes the outcome of an unchanged evaluation."""
 
-_NOT_IDENTITY = {"name": True, "batch_size": True, "llm": {"concurrency"}}
+_PACE = {"concurrency", "requests_per_minute", "timeout_seconds", "input_price", "output_price"}
+_NOT_IDENTITY = {"name": True, "batch_size": True, "llm": _PACE}
 _PASSED = {"solved": 1.0, "unsolved": 0.0, "unsure": 0.0, None: float("nan")}
 """A vote as the headline counts it: strict, so that `unsure` has not passed."""
 
@@ -168,7 +170,7 @@ def _outcomes(fingerprint: str, judge: str, episodes: Sequence[Episode], votes: 
             "valid_json": e.valid_inputs == e.actions,
             "hallucinated": e.hallucinated > 0,
             "overgenerated": e.overgenerated > 0,
-            "malformed": e.malformed > 0,
+            "incoherent": incoherent(e),
             "calls": sum(name != "Finish" for name, _, _ in e.calls),
             "tokens": e.tokens,
         }
@@ -177,12 +179,22 @@ def _outcomes(fingerprint: str, judge: str, episodes: Sequence[Episode], votes: 
     )
 
 
+REPEATS = 3
+"""The same call so often, with the same input, is a loop that the agent does not leave."""
+
+
+def incoherent(episode: Episode) -> bool:
+    """Loss of coherence (arXiv 2512.15943): a step without any action, or the same call again and again."""
+    often = max(Counter((name, given) for name, given, _ in episode.calls).values(), default=0)
+    return episode.malformed > 0 or often >= REPEATS
+
+
 def _summary(outcomes: pd.DataFrame) -> dict[str, Any]:
     """Query-weighted means over the suite, and each subset's pass rate; a query passes by majority of its votes."""
     queries = outcomes.drop_duplicates(["subset", "query_id"]).set_index(["subset", "query_id"])
     shares = outcomes.groupby(["subset", "query_id"], sort=False)["passed"].mean()
     passed = (shares > 0.5).astype(float).where(shares.notna())
-    names = ("finished", "valid_action", "valid_json", "hallucinated", "overgenerated", "malformed")
+    names = ("finished", "valid_action", "valid_json", "hallucinated", "overgenerated", "incoherent")
     return {
         "pass_rate": float(passed.mean()),
         **{name: float(queries[name].mean()) for name in names},

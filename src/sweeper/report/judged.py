@@ -10,7 +10,7 @@ import numpy as np
 
 from sweeper.evaluate.answers import FINISH, Answer
 from sweeper.evaluate.judges import Vote
-from sweeper.statistics import agreement, by_subset, sensitivity, win_rate
+from sweeper.statistics import agreement, by_subset, rate_by_judge, sensitivity, win_rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,8 @@ def judge_document(
 ) -> dict[str, Any]:
     """`overall`, `subsets` and `subset_mean` of the first judge, the same of each under `judges`, `sensitivity`, and
     `agreement` by pair of judges and between the votes of one. `missing`: queries of the suite without an answer."""
+    import pandas as pd
+
     absent = sorted(set(missing))
     judges = {name: _of_judge(answers, votes, absent, solvable, alpha) for name, votes in judged.items()}
     headline = next(iter(judges))
@@ -55,6 +57,9 @@ def judge_document(
     document = judges[headline] | {"judge": headline, "answers": len(answers), "missing": len(absent), "judges": judges}
     document["overall"] = document["overall"] | {"agreement": pairs}
     document["agreement"] = pairs
+    tables = [votes_table(answers, votes) for votes in judged.values()]
+    # What each judge would have given the same answers: on the queries that all of them scored.
+    document["same_answers"] = rate_by_judge(pd.concat(tables, ignore_index=True), absent, seed=SEED, alpha=alpha)
     return document
 
 

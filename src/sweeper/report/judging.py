@@ -79,7 +79,7 @@ def evaluate_model(
     `endpoint`: ask an OpenAI-compatible server for `model` instead of loading it. Goes on from what `out` holds.
     Raises ModelError, DataError or UsageError.
     """
-    from sweeper.evaluate.run import local_agent, run_agent, suite_fingerprint
+    from sweeper.evaluate.run import incoherent, local_agent, run_agent, suite_fingerprint
 
     asked = {"model": model, "endpoint": endpoint, "protocol": protocol if endpoint else None, "seed": seed}
     asked["suite"] = suite_fingerprint(evaluation, data)
@@ -103,7 +103,7 @@ def evaluate_model(
     metrics = {
         "finished": sum(e.ended == "answered" for e in episodes) / len(episodes),
         "overgenerated": sum(e.overgenerated > 0 for e in episodes) / len(episodes),
-        "malformed": sum(e.malformed > 0 for e in episodes) / len(episodes),
+        "incoherent": sum(incoherent(e) for e in episodes) / len(episodes),
         "hallucinated": sum(e.hallucinated > 0 for e in episodes) / len(episodes),
         "tokens": sum(e.tokens for e in episodes),
         "ended": {
@@ -178,9 +178,13 @@ def _judged(
     answers: Sequence[Answer], panel: Panel, *, missing: Any, solvable: set[tuple[str, str]] | None
 ) -> tuple[dict[str, Any], Judged]:
     judged: dict[str, list[list[Vote]]] = {}
+    spent = {}
     for judge in panel.judges(answers):
         judged[judge.name] = judge_answers(judge, answers)
-    return judge_document(answers, judged, missing=missing, solvable=solvable), judged
+        if (usage := getattr(judge, "usage", None)) is not None:
+            spent[judge.name] = vars(usage)
+    document = judge_document(answers, judged, missing=missing, solvable=solvable)
+    return document | {"judging_usage": spent}, judged
 
 
 def _write(out: Path, answers: Sequence[Answer], judged: Judged, document: dict[str, Any], *, model: str) -> None:

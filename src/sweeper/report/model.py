@@ -133,7 +133,7 @@ def _data(trials: pd.DataFrame) -> list[dict[str, Any]]:
 
 SIGNATURES = {
     "unfinished": "no final answer",
-    "malformed": "a step without an Action",
+    "incoherent": "a step without an Action, or a call made three times",
     "hallucinated": "an API that was not offered",
     "overgenerated": "text beyond its action",
 }

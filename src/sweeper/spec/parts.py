@@ -121,6 +121,14 @@ class LlmSpec(Part):
     """Sampling temperature of the judge; ToolEval's is 0.2."""
     concurrency: int = Field(default=16, gt=0)
     """Requests in flight at once. Does not change a result."""
+    requests_per_minute: FiniteFloat | None = Field(default=None, gt=0)
+    """Requests sent per minute at most; `null` sets no limit."""
+    timeout_seconds: FiniteFloat = Field(default=60, gt=0)
+    """One try of a request ends after this; it is tried 6 times, with growing waits."""
+    input_price: FiniteFloat | None = Field(default=None, ge=0)
+    """Price of a million input tokens, so that money is counted; in any currency."""
+    output_price: FiniteFloat | None = Field(default=None, ge=0)
+    """Price of a million output tokens."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     """How the endpoint is asked for JSON; `none` for servers that know neither of the others."""
 

@@ -31,7 +31,14 @@ def llm_judge(spec: LlmSpec, cache: Path | None) -> Judge:
     from sweeper.evaluate.judges.llm import LlmJudge
 
     settings = EndpointSettings(
-        url=spec.url, model=spec.model, temperature=spec.temperature, concurrency=spec.concurrency
+        url=spec.url,
+        model=spec.model,
+        temperature=spec.temperature,
+        concurrency=spec.concurrency,
+        requests_per_minute=spec.requests_per_minute,
+        timeout_seconds=spec.timeout_seconds,
+        input_price=spec.input_price,
+        output_price=spec.output_price,
     )
     return LlmJudge(Endpoint(settings), votes=spec.votes, structured=spec.structured, cache=cache)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from sweeper.errors import StoreError, UsageError
 from sweeper.evaluate.answers import FINISH, Answer, ToolCall
-from sweeper.evaluate.endpoint import Ask, Endpoint, Job, Request, Tell
+from sweeper.evaluate.endpoint import Ask, Endpoint, Job, Request, Tell, Usage
 from sweeper.evaluate.judges.vote import Vote
 from sweeper.spec import read_plain
 from sweeper.store import read_json, write_json
@@ -109,6 +109,11 @@ class LlmJudge:
         self.name = f"llm:{settings.model}"
         identity = self._asked_of | {"votes": votes, "structured": structured, "reply_tries": reply_tries}
         self.identity = json.dumps({"kind": "llm"} | identity, sort_keys=True)
+
+    @property
+    def usage(self) -> Usage:
+        """What judging has cost so far."""
+        return self._endpoint.usage
 
     def judge(self, answers: Sequence[Answer]) -> list[list[Vote]]:
         """`votes` votes on each answer, in the order of `answers`. Never raises for a fault of the endpoint.
