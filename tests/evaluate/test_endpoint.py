@@ -21,6 +21,8 @@ from chat_server import ChatServer, Said, Seen
 from sweeper.errors import UsageError
 from sweeper.evaluate.endpoint import Ask, Endpoint, EndpointSettings, Reply, Request
 
+pytestmark = pytest.mark.slow  # real servers, and waits
+
 KEY = "sk-test-0123456789abcdef"
 
 

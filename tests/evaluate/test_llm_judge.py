@@ -19,6 +19,8 @@ from sweeper.evaluate.endpoint import Endpoint, EndpointSettings
 from sweeper.evaluate.judges.llm import LlmJudge, Preference, final_text
 from sweeper.evaluate.judges.vote import Vote
 
+pytestmark = pytest.mark.slow  # real servers, and waits
+
 KEY = "sk-test-0123456789abcdef"
 TOOL = {"name": "get_for_weather", "description": "weather of a {city}", "parameters": {}}
 FINISH = {"name": "Finish", "parameters": {}}

@@ -60,6 +60,7 @@ def run(model: tuple[Any, Any], reuse: bool = True, **fields: Any) -> list[Episo
     return run_episodes(tasks(evaluation, DATA), agent, environment_of(evaluation, DATA), evaluation)
 
 
+@pytest.mark.slow
 def test_batched_with_kept_keys_equals_one_at_a_time(model: tuple[Any, Any]) -> None:
     alone = run(model, reuse=False, batch_size=1)
     assert max(len(episode.texts) for episode in alone) > 1, "episodes of several steps"
@@ -70,6 +71,7 @@ def test_batched_with_kept_keys_equals_one_at_a_time(model: tuple[Any, Any]) -> 
         assert together == alone
 
 
+@pytest.mark.slow
 def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     fed: list[tuple[str, int]] = []
     for name in ("_generate_anew", "_generate_from"):
@@ -83,6 +85,7 @@ def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], mo
     assert ("_generate_from", 1) in fed
 
 
+@pytest.mark.slow
 def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> None:
     import torch
 
@@ -97,6 +100,7 @@ def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> No
     assert _PastItsAction(tokenizer, 0)(ids, None).tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_a_prompt_that_does_not_fit_ends_as_context(model: tuple[Any, Any]) -> None:
     long = run(model, max_new_tokens=390)
     assert {episode.ended for episode in long} == {"context"}
@@ -104,6 +108,7 @@ def test_a_prompt_that_does_not_fit_ends_as_context(model: tuple[Any, Any]) -> N
     assert long[0].texts == []
 
 
+@pytest.mark.slow
 def test_sampling_is_seeded_by_group(model: tuple[Any, Any]) -> None:
     first, again = (run(model, temperature=1.0, batch_size=5) for _ in range(2))
     assert first == again

@@ -98,22 +98,21 @@ def epochs_figure(document: dict[str, Any], metric: str) -> go.Figure:
 
 
 def subset_figure(document: dict[str, Any]) -> go.Figure:
-    """Radar of the subsets, a polygon per arm, published references dashed."""
+    """Radar of the subsets, a polygon per arm."""
     figure = go.Figure()
     names = sorted({row["subset"] for row in document["subsets"]})
     rates = {(row["arm"], row["subset"]): row["pass_rate"] for row in document["subsets"]}
-    drawn = [(arm["label"], {n: rates.get((arm["label"], n)) for n in names}, "solid") for arm in document["arms"]]
+    drawn = [(arm["label"], {n: rates.get((arm["label"], n)) for n in names}) for arm in document["arms"]]
     drawn = [item for item in drawn if any(rate is not None for rate in item[1].values())]
-    drawn += [(ref["name"], ref["rates"], "dash") for ref in document["references"]]
-    for i, (label, by_subset, dash) in enumerate(drawn if len(names) > 2 else []):
+    for i, (label, by_subset) in enumerate(drawn if len(names) > 2 else []):
         figure.add_scatterpolar(
             r=[by_subset.get(name) for name in [*names, names[0]]],
             theta=[name.replace("_", "<br>", 1).replace("_", " ") for name in [*names, names[0]]],
             name=label,
             mode="lines+markers",
-            line={"color": COLOURS[i % len(COLOURS)], "width": 2, "dash": dash},
+            line={"color": COLOURS[i % len(COLOURS)], "width": 2},
             marker={"size": 5},
-            visible=True if i < RADAR_SHOWN or dash == "dash" else "legendonly",
+            visible=True if i < RADAR_SHOWN else "legendonly",
             hovertemplate=f"{label}<br>%{{theta}}: %{{r:.1%}}<extra></extra>",
         )
     figure.update_layout(_layout(None) | {"margin": {"l": 70, "r": 70, "t": 30, "b": 36}})
