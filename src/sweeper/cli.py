@@ -182,9 +182,9 @@ def evaluate_(
     judge_model: JudgeModelOption = None,
     votes: VotesOption = 4,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of answers and judgements; goes on from what it holds.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of answers and judgements, gone on from; else one under the store.")
+    ] = None,
     storage: StorageOption = "storage",
     json_: JsonOption = False,
 ) -> None:
@@ -209,6 +209,7 @@ def evaluate_(
             asked,
             panel,
             out,
+            Store.at(storage).root,
             endpoint=endpoint,
             protocol=protocol,  # type: ignore[arg-type]
             seed=seed,
@@ -218,7 +219,7 @@ def evaluate_(
         _print_json(found)
     else:
         _console().print(judged_table(found))
-        typer.echo(f"answers and judgements: {out}")
+        typer.echo(f"answers and judgements: {found['directory']}")
 
 
 @app.command("judge")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from sweeper.data import load_tokenizer
-from sweeper.errors import StoreError
+from sweeper.errors import DataError, StoreError
 from sweeper.evaluate.agent import Agent
 from sweeper.evaluate.answers import Answer
 from sweeper.evaluate.environments import environment_of
@@ -214,5 +214,9 @@ def _content(path: str) -> str:
         try:
             digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
         except OSError as error:
-            raise StoreError(str(file), found=f"cannot be read: {error}") from error
+            raise DataError(
+                str(file),
+                found=f"cannot be read: {error.strerror}",
+                do="give the path of evaluation.queries or .recorded",
+            ) from error
     return digest.hexdigest()

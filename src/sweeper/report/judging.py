@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,14 +69,16 @@ def evaluate_model(
     evaluation: EvaluationSpec,
     data: DataSpec,
     panel: Panel,
-    out: Path,
+    out: Path | None,
+    storage: Path,
     *,
     endpoint: str | None = None,
     protocol: Literal["chat", "completions"] = "chat",
     seed: int = 0,
     tell: Tell = lambda share: None,
 ) -> dict[str, Any]:
-    """Run a model over a suite as an agent and judge it; the document of `judge`, files under `out`.
+    """Run a model over a suite as an agent and judge it; the document of `judge`, files under `out`, or else under
+    `<storage>/evaluations/`, in a folder of what is asked.
 
     `endpoint`: ask an OpenAI-compatible server for `model` instead of loading it. Goes on from what `out` holds.
     Raises ModelError, DataError or UsageError.
@@ -83,7 +87,9 @@ def evaluate_model(
 
     asked = {"model": model, "endpoint": endpoint, "protocol": protocol if endpoint else None, "seed": seed}
     asked["suite"] = suite_fingerprint(evaluation, data)
-    _same_as_before(out / "asked.json", asked)
+    if out is None:
+        name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        out = storage / "evaluations" / f"{Path(model).name}-{name}"
     if endpoint is None:
         agent = local_agent(model, evaluation, data, seed=seed, threads=None)
     else:
@@ -98,6 +104,7 @@ def evaluate_model(
             concurrency=evaluation.batch_size,
         )
         agent = ServedAgent(settings, data, protocol=protocol, seed=seed)
+    _same_as_before(out / "asked.json", asked)
     episodes, answers = run_agent(out, agent, evaluation, data, method=Path(model).name, tell=tell)
     document, judged = _judged(answers, panel, missing=(), solvable=None)
     metrics = {
@@ -111,7 +118,7 @@ def evaluate_model(
         },
     }
     usage = getattr(getattr(agent, "endpoint", None), "usage", None)
-    document |= {"model": model, "episodes": metrics, "usage": vars(usage) if usage else None}
+    document |= {"model": model, "directory": str(out), "episodes": metrics, "usage": vars(usage) if usage else None}
     document |= {"environment": read_json(out / "environment.json")}
     _write(out, answers, judged, document, model=Path(model).name)
     return document
@@ -189,8 +196,6 @@ def _judged(
 
 def _write(out: Path, answers: Sequence[Answer], judged: Judged, document: dict[str, Any], *, model: str) -> None:
     """Answers in ToolBench's own forms, ToolEval's result files of the headline judge, and the document."""
-    import json
-
     from sweeper.evaluate.toolbench_answers import pass_rate_results, to_converted, to_raw
 
     votes = next(iter(judged.values()))
