@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import json
 import logging
+import math
 import os
 import pickle
 import socket
