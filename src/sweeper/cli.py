@@ -270,7 +270,9 @@ def judge_(
     pace = {"requests_per_minute": requests_per_minute, "input_price": input_price, "output_price": output_price}
     panel = _panel(names, spec.load_data(data), judge_endpoint, judge_model, votes, labels, key, cache, **pace)
     suites = [judging.suite_at(spec.load_data(name)) if name else None for name in (suite, solvable)]
-    document = judging.judge_files(found, panel, suite=suites[0], solvable=suites[1], out=out, model=answers[0].stem)
+    document = judging.judge_files(
+        found, panel, suite=suites[0], solvable=suites[1], out=out, model=answers[0].name.removesuffix(".json")
+    )
     if json_:
         _print_json(document)
     else:

@@ -125,13 +125,16 @@ def run_agent(
     path = directory / "episodes.jsonl"
 
     def finished(group: list[Episode]) -> None:
-        with path.open("a", encoding="utf-8") as file:
+        # "replace": half a character, which a served model can send, has no place in a file.
+        with path.open("a", encoding="utf-8", errors="replace") as file:
             file.write("".join(episode.line() + "\n" for episode in group))
 
     done = _episodes(path)
     episodes = run_episodes(asked, agent, environment, evaluation, done=done, finished=finished, tell=tell)
     answers = [episode.answer(task, method) for task, episode in zip(asked, episodes, strict=True)]
-    write_bytes(directory / "answers.jsonl", "".join(to_line(answer) + "\n" for answer in answers).encode())
+    write_bytes(
+        directory / "answers.jsonl", "".join(to_line(answer) + "\n" for answer in answers).encode("utf-8", "replace")
+    )
     write_json(directory / "environment.json", environment.counts())
     return episodes, answers
 

@@ -38,11 +38,12 @@ def load(source: str) -> PreTrainedModel:
     `from_pretrained` would keep the checkpoint's fp16, and the gradient scaler then has nothing to unscale.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"model {source}",
             found=str(error).strip().splitlines()[0],

@@ -16,8 +16,9 @@ from sweeper.data import Suite, open_suite
 from sweeper.errors import UsageError
 from sweeper.evaluate.answers import Answer
 from sweeper.evaluate.judges import Judge, Vote, judge_answers, llm_judge
+from sweeper.models import weights_fingerprint
 from sweeper.report.judged import Judged, judge_document, outcomes_of
-from sweeper.spec import DataSpec, EvaluationSpec, LlmSpec
+from sweeper.spec import DataSpec, EvaluationSpec, LlmSpec, ModelSpec
 from sweeper.store import Store, read_json, write_bytes, write_json
 
 JudgeName = Literal["oracle", "rules", "llm", "human"]
@@ -87,6 +88,8 @@ def evaluate_model(
 
     asked = {"model": model, "endpoint": endpoint, "protocol": protocol if endpoint else None, "seed": seed}
     asked["suite"] = suite_fingerprint(evaluation, data)
+    if endpoint is None:  # a path says nothing of what lies there now
+        asked["weights"] = weights_fingerprint(ModelSpec(name=model, source=model))
     if out is None:
         name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         out = storage / "evaluations" / f"{Path(model).name}-{name}"
