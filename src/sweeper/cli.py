@@ -64,18 +64,79 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 @app.command()
-def plan(sweep: SweepArgument, set_: SetOption = None, json_: JsonOption = False) -> None:
-    """Show every trial of a sweep, and what stands in its way, without starting anything."""
+def plan(
+    sweep: SweepArgument,
+    set_: SetOption = None,
+    storage: StorageOption = "storage",
+    accept_underpowered: Annotated[
+        bool, typer.Option("--accept-underpowered", help="Accept a design that cannot find the margin of its claims.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Show every trial of a sweep, what its claims could show, and what stands in its way. Starts nothing."""
     from sweeper import spec, study
-    from sweeper.tables import plan_table
+    from sweeper.report.design import claims_document
+    from sweeper.store import Store
+    from sweeper.tables import claims_table, plan_table
 
-    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []))
+    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []), Store.at(storage))
+    claims = claims_document(planned)
+    weak = [claim for claim in claims if claim["underpowered"]]
     if json_:
-        _print_json(planned.json())
+        registered = planned.json()
+        _print_json(registered | {"claims": [a | b for a, b in zip(registered["claims"], claims, strict=True)]})
     else:
         _console().print(plan_table(planned))
+        if claims:
+            _console().print(claims_table(claims))
     if planned.problems:
         _fail("\n".join(f"problem: {problem}" for problem in planned.problems), 2)
+    if weak and not (accept_underpowered or planned.sweep.accept_underpowered):
+        lines = [f"underpowered: claim {claim['id']}: {claim['reason']}" for claim in weak]
+        _fail(
+            "\n".join([*lines, "--accept-underpowered, or accept_underpowered: true in the sweep, plans it anyway"]), 2
+        )
+
+
+@app.command()
+def claims(sweep: SweepArgument, set_: SetOption = None, json_: JsonOption = False) -> None:
+    """Show each claim of a sweep: its arms, seeds and margin, and the smallest effect that this design can find."""
+    from sweeper import spec, study
+    from sweeper.report.design import claims_document
+    from sweeper.tables import claims_table
+
+    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []))
+    found = claims_document(planned)
+    if json_:
+        _print_json({"sweep": planned.sweep.name, "claims": found})
+    else:
+        _console().print(claims_table(found))
+
+
+@app.command()
+def simulate(
+    sweep: SweepArgument,
+    truth: Annotated[
+        Path, typer.Option("--truth", help="YAML: the pass rate of each arm, spread of seeds and queries.")
+    ],
+    studies: Annotated[int, typer.Option(min=1, help="Studies drawn.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Draw studies from a stated truth and measure how often this sweep's verdicts are right, wrong and silent."""
+    from sweeper import spec, study
+    from sweeper.report import simulated
+    from sweeper.tables import simulated_table
+
+    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []))
+    stated = simulated.truth_from(spec.read_plain(truth), planned)
+    with _progress("simulating") as tell:
+        found = simulated.simulate(planned, stated, studies, seed, tell)
+    if json_:
+        _print_json(found)
+    else:
+        _console().print(simulated_table(found))
 
 
 @app.command()
@@ -131,8 +192,16 @@ def report(
     set_: SetOption = None,
     json_: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Also write wandb_report.json beside it: the report as W&B blocks.")
+    ] = False,
+    push: Annotated[
+        bool, typer.Option("--push", help="Send that W&B report, to WANDB_ENTITY and WANDB_PROJECT (`sweeper`).")
+    ] = False,
 ) -> None:
-    """Decide the claims and write the report (HTML and JSON)."""
+    """Decide the claims and write the report: HTML, JSON, and a W&B report on request."""
+    import os
+
     from sweeper import report as reports
     from sweeper import study as studies
     from sweeper.errors import UsageError
@@ -147,12 +216,18 @@ def report(
     folder = store.study(tables.plan.sweep.name)
     path = out or folder / "report.html"
     reports.write(document, html=path, json=folder / "report.json" if out is None else path.with_suffix(".json"))
+    described = reports.write_spec(document, path.parent) if wandb or push else None
     if json_:
         _print_json(document)
-        return
-    for line in verdict_lines(document):
-        _console().print(line)
-    typer.echo(f"report: {path}")
+    else:
+        for line in verdict_lines(document):
+            _console().print(line)
+        typer.echo(f"report: {path}")
+        if described:
+            typer.echo(f"W&B report: {described}")
+    if push:
+        sent = reports.push(document, os.environ.get("WANDB_ENTITY"), os.environ.get("WANDB_PROJECT", "sweeper"))
+        typer.echo(f"sent: {sent}", err=json_)
 
 
 @app.command("evaluate")

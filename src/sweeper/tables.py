@@ -49,6 +49,41 @@ def plan_table(plan: Plan) -> RenderableType:
     return Group(*lines)
 
 
+def claims_table(claims: list[dict[str, Any]]) -> RenderableType:
+    """What each claim could show, before the run."""
+    columns = ["claim", "kind", "seeds", "queries", "margin", "detectable", "note"]
+    table = _table("claims: smallest difference found in four of five studies, in points", columns, left=2)
+    for claim in claims:
+        effect = claim["detectable_effect"]
+        assumed = (
+            f"if {claim['assumed']['discordance']:.0%} of queries differ, runs by {claim['assumed']['seed_sd']:.0%}"
+        )
+        note = claim["reason"] or assumed
+        table.add_row(
+            claim["id"],
+            claim["kind"],
+            str(claim["seeds"]),
+            f"{claim['queries']:,}",
+            f"{100 * claim['margin']:g}",
+            "–" if effect is None else f"{100 * effect:.1f}",
+            Text(note, style="yellow" if claim["underpowered"] else ""),
+        )
+    return table
+
+
+def simulated_table(found: dict[str, Any]) -> RenderableType:
+    """How often each verdict was given in studies drawn from a stated truth."""
+    columns = ["claim", "holds in this truth", "supported", "refuted", "inconclusive", "intervals that cover"]
+    table = _table(f"{found['studies']:,} studies of {found['queries']:,} queries", columns, left=2)
+    for claim in found["claims"]:
+        holds = {True: "yes", False: "no", None: "undefined"}[claim["holds"]]
+        shares = (_number(claim["verdicts"][word], ".1%") for word in ("supported", "refuted", "inconclusive"))
+        table.add_row(claim["id"], holds, *shares, _number(claim["coverage"], ".1%"))
+    left_out = found["not_simulated"]
+    note = [Text(f"not simulated (they need more than pass rates): {', '.join(left_out)}")] if left_out else []
+    return Group(table, *note)
+
+
 def status_table(name: str, trials: list[dict[str, Any]], varied: list[str]) -> RenderableType:
     """Every planned trial with the axes that vary, and how many there are of each status."""
     axes = list(dict.fromkeys(["num_train_epochs", "learning_rate", "max_grad_norm", *varied]))

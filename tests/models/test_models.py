@@ -7,22 +7,27 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.data import train_tokenizer
 from sweeper.errors import ModelError, UsageError
 from sweeper.models import (
     KNOWN_CONFIGS,
     build,
+    flops_per_token,
+    forward_flops,
     load,
+    non_embedding_count,
     parameter_count,
     parameters,
     positions,
     stretch_positions,
     stretched_to,
+    train_flops,
     weights_fingerprint,
 )
-from sweeper.spec import DataSpec, ModelSpec
+from sweeper.spec import DataSpec, ModelSpec, load_sweep
 
 TINY = {
     "hidden_size": 16,
@@ -32,6 +37,21 @@ TINY = {
     "ffn_dim": 64,
     "max_position_embeddings": 32,
 }
+TINY_NEOX = {
+    "model_type": "gpt_neox",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 32,
+}
+KINDS: dict[str, Any] = {"opt": (OPTConfig, OPTForCausalLM), "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM)}
+
+
+def instantiated(config: dict[str, Any], **more: Any) -> Any:
+    fields = dict(config)
+    config_class, model_class = KINDS[fields.pop("model_type", "opt")]
+    return model_class._from_config(config_class(**fields), **more)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +67,42 @@ def tokenizer() -> PreTrainedTokenizerFast:
         {**TINY, "vocab_size": 300, "enable_bias": False},
         {**TINY, "vocab_size": 300, "layer_norm_elementwise_affine": False},
         {**TINY, "vocab_size": 300, "word_embed_proj_dim": 8, "do_layer_norm_before": False},
+        {**TINY_NEOX, "vocab_size": 300},
+        {**TINY_NEOX, "vocab_size": 300, "attention_bias": False},
+        {**TINY_NEOX, "vocab_size": 300, "tie_word_embeddings": True},
+        {**TINY_NEOX, "vocab_size": 300, "use_parallel_residual": False, "intermediate_size": 24},
     ],
 )
 def test_counts_equal_instantiated_models(config: dict[str, Any]) -> None:
-    fields = {key: value for key, value in config.items() if key != "model_type"}
     with torch.device("meta"):
-        model = OPTForCausalLM(OPTConfig(**fields))
+        model = instantiated(config)
     assert parameter_count(config) == sum(p.numel() for p in model.parameters())
+    layers = model.gpt_neox if hasattr(model, "gpt_neox") else model.model.decoder
+    tables = ("embed_tokens", "embed_positions", "embed_in")
+    body = sum(p.numel() for name, p in layers.named_parameters() if not name.startswith(tables))
+    assert non_embedding_count(config) == body
+
+
+@pytest.mark.parametrize(
+    ("size", "total", "non_embedding"),
+    [  # the model cards on the hub
+        ("70m", 70_426_624, 18_915_328),
+        ("160m", 162_322_944, 85_056_000),
+        ("410m", 405_334_016, 302_311_424),
+        ("1b", 1_011_781_632, 805_736_448),
+        ("1.4b", 1_414_647_808, 1_208_602_624),
+    ],
+)
+def test_pythias_counts_are_the_published_ones(size: str, total: int, non_embedding: int) -> None:
+    config = KNOWN_CONFIGS[f"EleutherAI/pythia-{size}"]
+    assert (parameter_count(config), non_embedding_count(config)) == (total, non_embedding)
+
+
+def test_every_known_model_has_a_file_that_names_it() -> None:
+    names = [source.split("/")[1] for source in KNOWN_CONFIGS]
+    path = Path(__file__).resolve().parents[2] / "sweeps/quickstart.yaml"
+    sweep = load_sweep(path, [f"axes.model=[{', '.join(names)}]", "claims=[]"])
+    assert [sweep.models[name].source for name in names] == list(KNOWN_CONFIGS)
 
 
 def test_built_models_are_float32_seeded_and_leave_the_random_state_alone(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -68,6 +117,29 @@ def test_built_models_are_float32_seeded_and_leave_the_random_state_alone(tokeni
     assert not torch.equal(weights[0], weights[2])
     assert {p.dtype for p in first.parameters()} == {torch.float32}
     assert parameters(spec, len(tokenizer)) == sum(p.numel() for p in first.parameters())
+
+
+def test_a_tiny_pythia_is_built_trained_on_and_loaded(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    spec = ModelSpec(name="tiny", config=TINY_NEOX)
+    model, again = build(spec, tokenizer, 0), build(spec, tokenizer, 0)
+    assert isinstance(model, GPTNeoXForCausalLM)
+    assert torch.equal(model.lm_head.weight, again.lm_head.weight)
+    assert (model.config.eos_token_id, model.config.vocab_size) == (tokenizer.eos_token_id, len(tokenizer))
+    assert parameters(spec, len(tokenizer)) == sum(p.numel() for p in model.parameters())
+    model.save_pretrained(tmp_path)
+    assert parameters(ModelSpec(name="saved", source=str(tmp_path)), 0) == parameters(spec, len(tokenizer))
+    assert isinstance(load(str(tmp_path)), GPTNeoXForCausalLM)
+    with pytest.raises(ModelError, match="extend_positions"):
+        stretch_positions(model, 64)
+
+
+def test_what_cannot_be_built_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ModelError, match=r"llama(.|\n)*opt, gpt_neox"):
+        build(ModelSpec(name="x", config={"model_type": "llama"}), tokenizer, 0)
+    with pytest.raises(ModelError, match="attention heads"):
+        build(ModelSpec(name="x", config=TINY_NEOX | {"num_attention_heads": 3}), tokenizer, 0)
+    with pytest.raises(ModelError, match="ffn_dim"):
+        parameters(ModelSpec(name="x", config={"hidden_size": 8, "num_hidden_layers": 1}), 300)
 
 
 def test_a_half_precision_checkpoint_loads_as_float32(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -126,3 +198,46 @@ def test_positions_are_checked_against_max_length() -> None:
     assert stretched_to(opt, data.model_copy(update={"extend_positions": "interpolate"})) == 2049
     assert stretched_to(opt, data.model_copy(update={"max_length": 2048})) is None
     assert positions(ModelSpec(name="default", config={"hidden_size": 8})) == OPTConfig().max_position_embeddings
+    pythia = ModelSpec(name="pythia-1b", source="EleutherAI/pythia-1b")
+    assert stretched_to(pythia, data.model_copy(update={"max_length": 2048})) is None
+    with pytest.raises(UsageError, match=r"2,049(.|\n)*gpt_neox"):
+        stretched_to(pythia, data.model_copy(update={"extend_positions": "interpolate"}))
+
+
+def test_flops_against_hand_computed_values() -> None:
+    pythia = flops_per_token(KNOWN_CONFIGS["EleutherAI/pythia-70m"], 2048)
+    assert pythia.body == 6 * 18_915_328
+    assert pythia.attention == 12 * 6 * 512 * 2048 == 75_497_472
+    assert pythia.head == 6 * 50_304 * 512
+    opt = flops_per_token(KNOWN_CONFIGS["facebook/opt-350m"], 100)
+    # 24 layers: 12 h^2 + 13 h each; 512-wide embeddings projected to 1,024 and back; post-norm, so no last norm
+    assert opt.body == 6 * (24 * (12 * 1024**2 + 13 * 1024) + 2 * 512 * 1024)
+    assert opt.attention == 12 * 24 * 1024 * 100
+    assert opt.head == 6 * 50_272 * 512
+    config = KNOWN_CONFIGS["facebook/opt-350m"]
+    assert train_flops(config, 1e9, 100) == 1e9 * opt.total == 3 * forward_flops(config, 1e9, 100)
+    with pytest.raises(ModelError, match="gpt2"):
+        flops_per_token({"model_type": "gpt2"}, 10)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**TINY, "hidden_size": 128, "word_embed_proj_dim": 128, "ffn_dim": 512, "vocab_size": 400},
+        {**TINY, "hidden_size": 128, "word_embed_proj_dim": 64, "ffn_dim": 512, "vocab_size": 400},
+        {**TINY_NEOX, "hidden_size": 128, "intermediate_size": 512, "vocab_size": 400},
+    ],
+    ids=["opt", "opt-projected", "gpt_neox"],
+)
+@pytest.mark.parametrize("length", [8, 32])
+def test_flops_are_within_two_percent_of_what_pytorch_counts(config: dict[str, Any], length: int) -> None:
+    model = instantiated(config, attn_implementation="eager")  # the counter knows no formula for the CPU's fused one
+    ids = torch.randint(3, 400, (2, length))
+    with FlopCounterMode(display=False) as forward:
+        loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+    with FlopCounterMode(display=False) as backward:
+        loss.backward()
+    # Biases and norms are in N and cost no matrix product: about 1 % at this width, less at any real one.
+    assert forward_flops(config, 2 * length, length) == pytest.approx(forward.get_total_flops(), rel=0.02)
+    both = forward.get_total_flops() + backward.get_total_flops()
+    assert train_flops(config, 2 * length, length) == pytest.approx(both, rel=0.02)

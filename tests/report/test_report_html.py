@@ -102,7 +102,9 @@ def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
 
 def test_figures_draw_every_seed_and_every_trial(report: dict[str, Any]) -> None:
     made = figures(report)
-    assert set(made) == {"size", "epochs_pass_rate", "epochs_val_loss", "subsets", "learning"}
+    fits = {"fit_pass_rate_parameters", "fit_val_loss_parameters"}
+    claims = {"claim-0", "claim-1"}
+    assert set(made) == {"size", "epochs_pass_rate", "epochs_val_loss", "subsets", "learning"} | fits | claims
     size = made["size"]
     assert [t.name for t in size.data if t.showlegend is not False] == ["1 epoch", "3 epochs"]
     drawn = sorted(y for t in size.data if t.showlegend is False for y in t.y)

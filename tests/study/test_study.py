@@ -90,6 +90,28 @@ def test_every_arm_of_a_fitting_sweep_is_evaluated_and_reported(tmp_path: Path) 
     assert all(arm["without_leaked"]["n_queries"] <= 6 for arm in document["arms"])
 
 
+def test_planned_compute_is_known_once_the_data_are_prepared(tmp_path: Path) -> None:
+    from sweeper import data
+
+    store, sweep = Store(tmp_path), small("axes.seed=[0]", "axes.train_flops_budget=[null, 5e10]")
+    unprepared = study.plan_sweep(sweep, store)
+    assert [(row["planned_train_flops"], row["planned_steps"]) for row in unprepared.json()["trials"]] == [
+        (None, None)
+    ] * 2
+    data.prepare(sweep.data, sweep.models["opt-tiny-32"], tmp_path)
+    plan = study.plan_sweep(sweep, store)
+    assert plan == unprepared, "the same trials"
+    epoch, budget = plan.json()["trials"]
+    assert epoch["planned_steps"] == 5, "40 rows, batch 8"
+    assert 0 < epoch["planned_train_flops"] < 5e10
+    assert budget["planned_train_flops"] == pytest.approx(5e10, rel=0.05)
+    assert budget["planned_steps"] >= 20
+    too_small = study.plan_sweep(small("axes.seed=[0]", "recipe.train_flops_budget=1e6"), store)
+    assert "train_flops_budget" in too_small.problems[0]
+    with pytest.raises(ConfigError, match="max_steps"):
+        small("recipe.max_steps=5", "recipe.train_flops_budget=1e9")
+
+
 def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     original = (ROOT / "configs/models/opt-tiny-32.yaml").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from sweeper import data
-from sweeper.spec import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, find_sweep, load_sweep
+from sweeper.errors import UsageError
+from sweeper.models import config_of, train_flops
+from sweeper.spec import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, find_sweep, fingerprint, load_sweep
 from sweeper.store import Store
 from sweeper.trial import TrialRecord, train_trial
 from sweeper.trial.applied import mismatches
+from sweeper.trial.arguments import examples_seen, optimizer_steps, row_flops
 from sweeper.trial.watch import diverged
 
 CONFIG = {
@@ -28,6 +33,17 @@ CONFIG = {
     "dropout": 0.1,
 }
 MODEL = ModelSpec(name="tiny", config=CONFIG)
+NEOX = ModelSpec(
+    name="tiny-neox",
+    config={
+        "model_type": "gpt_neox",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 300,
+    },
+)
 DATA = DataSpec(
     name="w",
     source="toolworld",
@@ -75,7 +91,12 @@ def test_asked_is_applied_and_recorded(prepared: data.Prepared, tmp_path: Path) 
     assert record.applied["optimizer_steps"] == 2 * 4
     assert record.applied["examples_seen"] == 120
     assert record.applied["max_grad_norm"] == 0.3
-    assert record.metrics["tokens"] == 2 * prepared.manifest["tokens"]["train"]
+    manifest = prepared.manifest
+    tokens = record.metrics["tokens"]
+    assert tokens == 2 * manifest["tokens"]["train"]
+    mean_length = manifest["tokens"]["train"] / manifest["rows"]["train"]
+    config = config_of(MODEL, manifest["vocab_size"])
+    assert record.metrics["train_flops"] == pytest.approx(train_flops(config, tokens, mean_length))
     directory = Store(tmp_path).trial("f")
     assert (directory / "model" / "model.safetensors").exists()
     assert not (directory / "checkpoints").exists()
@@ -97,11 +118,23 @@ def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tm
     pd.testing.assert_frame_equal(history(tmp_path / "a"), history(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("order", ["random", "group_by_length"])
-def test_an_interrupted_trial_goes_on_to_the_same_end(prepared: data.Prepared, tmp_path: Path, order: str) -> None:
-    run = partial(train, train_sampling_strategy=order)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"train_sampling_strategy": "random"},
+        {"train_sampling_strategy": "group_by_length"},
+        {"max_steps": 13},
+        {"train_flops_budget": 2.3e9},
+    ],
+    ids=["random", "group_by_length", "max_steps", "train_flops_budget"],
+)
+def test_an_interrupted_trial_goes_on_to_the_same_end(
+    prepared: data.Prepared, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    run = partial(train, **recipe)
     whole = run(prepared, tmp_path / "whole")
-    assert whole.applied["train_sampling_strategy"] == order
+    assert whole.status == "COMPLETE", whole.failure
+    assert whole.applied["train_sampling_strategy"] == recipe.get("train_sampling_strategy", "random")
 
     def interrupt(progress: dict[str, float]) -> None:
         if progress["step"] >= 9:
@@ -117,8 +150,92 @@ def test_an_interrupted_trial_goes_on_to_the_same_end(prepared: data.Prepared, t
     resumed = run(prepared, tmp_path / "cut")
     assert resumed.status == "COMPLETE", resumed.failure
     assert resumed.resumed_from_step == int(newest.name.split("-")[1]) > 0
-    assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
+    for metric in ("val_loss", "tokens", "train_flops", "steps"):
+        assert resumed.metrics[metric] == whole.metrics[metric]
+    assert resumed.applied == whole.applied
     pd.testing.assert_frame_equal(history(tmp_path / "cut"), history(tmp_path / "whole"))
+
+
+def test_a_kill_after_the_last_step_of_a_run_that_ends_within_an_epoch(prepared: data.Prepared, tmp_path: Path) -> None:
+    whole = train(prepared, tmp_path / "whole", max_steps=13)
+
+    def interrupt(progress: dict[str, float]) -> None:
+        if "val_loss" in progress and progress["step"] == 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, tmp_path / "cut", interrupt, max_steps=13)
+    assert (Store(tmp_path / "cut").trial("f") / "checkpoints" / "checkpoint-13").exists()
+    resumed = train(prepared, tmp_path / "cut", max_steps=13)
+    assert resumed.status == "COMPLETE", resumed.failure
+    assert resumed.metrics["steps"] == 13
+    pd.testing.assert_frame_equal(history(tmp_path / "cut"), history(tmp_path / "whole"))
+    assert resumed.metrics["tokens"] == whole.metrics["tokens"]
+
+
+def test_steps_end_a_run_as_epochs_do_and_within_one(prepared: data.Prepared, tmp_path: Path) -> None:
+    train(prepared, tmp_path / "epochs")
+    by_steps = train(prepared, tmp_path / "steps", max_steps=16, num_train_epochs=7)
+    assert by_steps.status == "COMPLETE", by_steps.failure
+    pd.testing.assert_frame_equal(history(tmp_path / "epochs"), history(tmp_path / "steps"))
+    record = train(prepared, tmp_path / "within", max_steps=6, gradient_accumulation_steps=2)
+    assert record.status == "COMPLETE", record.failure
+    assert record.asked["examples_seen"] == record.applied["examples_seen"] == 60 + 2 * 16
+    tokens, whole = record.metrics["tokens"], prepared.manifest["tokens"]["train"]
+    assert tokens is not None
+    assert whole < tokens < 2 * whole
+    assert record.metrics["val_loss"] == history(tmp_path / "within")["val_loss"].dropna().iloc[-1]
+    assert history(tmp_path / "within")["val_loss"].notna().sum() == 2, "at the epoch's end and at the run's"
+
+
+def test_equal_compute_at_two_sizes(prepared: data.Prepared, tmp_path: Path) -> None:
+    budget = 7e9
+    records = [
+        train(prepared, tmp_path / model.name, model=model, train_flops_budget=budget) for model in (MODEL, NEOX)
+    ]
+    for record in records:
+        assert record.status == "COMPLETE", record.failure
+        assert record.metrics["train_flops"] == pytest.approx(budget, rel=0.05)
+    small, large = (record.applied["optimizer_steps"] for record in records)
+    assert small > 3 * large
+    assert (records[0].parameters or 0) < (records[1].parameters or 0)
+
+
+def test_a_budget_that_cannot_be_met_fails(prepared: data.Prepared, tmp_path: Path) -> None:
+    record = train(prepared, tmp_path, train_flops_budget=1e8)
+    assert record.failure is not None
+    assert record.failure.kind == "bad-input"
+    assert "train_flops_budget" in record.failure.message
+    recipe = RECIPE.model_copy(update={"train_flops_budget": 1e9})
+    with pytest.raises(UsageError, match="FLOPs are not known"):
+        optimizer_steps(recipe, 60)
+
+
+@pytest.mark.parametrize("rows", [180.0, 237.0, 239.0, 241.0, 1000.4])
+def test_the_steps_of_a_budget_are_the_nearest(rows: float) -> None:
+    recipe = RECIPE.model_copy(update={"train_flops_budget": rows * 7.0})
+    steps = optimizer_steps(recipe, 60, 7.0)
+    off = [abs(examples_seen(recipe, 60, count) - rows) for count in (steps - 1, steps, steps + 1)]
+    assert off[1] == min(off)
+
+
+def test_a_run_has_one_end() -> None:
+    with pytest.raises(ValidationError, match="`max_steps` and `train_flops_budget`"):
+        Recipe.model_validate(RECIPE.model_dump() | {"max_steps": 5, "train_flops_budget": 1e9})
+
+    def identity(**fields: Any) -> str:
+        return fingerprint(MODEL, RECIPE.model_copy(update=fields), 0, weights="w", data="d")
+
+    ends = [{}, {"max_steps": 16}, {"max_steps": 17}, {"train_flops_budget": 1e9}, {"train_flops_budget": 2e9}]
+    assert len({identity(**end) for end in ends}) == 5
+    assert identity(num_train_epochs=1.0, max_steps=16) == identity(num_train_epochs=2.0, max_steps=16)
+
+
+def test_compute_of_an_unknown_architecture_is_undefined() -> None:
+    manifest = {"tokens": {"train": 100}, "rows": {"train": 10}, "vocab_size": 5}
+    unknown = row_flops(ModelSpec(name="x", config={"model_type": "gpt2"}), manifest)
+    assert math.isnan(unknown.per_row)
+    assert unknown.mean_length == 10
 
 
 def test_a_finished_trial_is_not_trained_again(prepared: data.Prepared, tmp_path: Path) -> None:

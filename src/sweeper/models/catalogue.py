@@ -25,18 +25,39 @@ def _opt(hidden: int, layers: int, heads: int, **other: Any) -> dict[str, Any]:
     }
 
 
+def _pythia(hidden: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "model_type": "gpt_neox",
+        "vocab_size": 50304,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "max_position_embeddings": 2048,
+        "rotary_pct": 0.25,
+        "use_parallel_residual": True,
+        "tie_word_embeddings": False,
+    }
+
+
 KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
     "facebook/opt-125m": _opt(768, 12, 12),
     # The odd one of its family: post-layer-norm, 512-wide embeddings projected to 1,024.
     "facebook/opt-350m": _opt(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
     "facebook/opt-1.3b": _opt(2048, 24, 32),
     "facebook/opt-2.7b": _opt(2560, 32, 32),
+    # The control ladder: one architecture, one corpus in one order at every size (Biderman et al. 2023, table 1).
+    "EleutherAI/pythia-70m": _pythia(512, 6, 8),
+    "EleutherAI/pythia-160m": _pythia(768, 12, 12),
+    "EleutherAI/pythia-410m": _pythia(1024, 24, 16),
+    "EleutherAI/pythia-1b": _pythia(2048, 16, 8),
+    "EleutherAI/pythia-1.4b": _pythia(2048, 24, 16),
 }
 """Hub id -> the fields of its published config.json that decide its size."""
 
 
 _TRANSFORMERS_DEFAULT_POSITIONS = 2048
-"""Of `OPTConfig`, where a config built from scratch does not say."""
+"""Of `OPTConfig` and `GPTNeoXConfig`, where a config built from scratch does not say."""
 
 
 def config_of(model: ModelSpec, vocab_size: int) -> dict[str, Any]:

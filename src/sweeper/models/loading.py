@@ -17,17 +17,26 @@ _WEIGHTS = ("*.safetensors", "*.bin", "config.json")
 
 
 def build(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
-    """An OPT with random float32 weights drawn from `seed`, its vocabulary and special tokens the tokeniser's."""
+    """An OPT or GPT-NeoX (`model_type`; OPT where it is not said) with random float32 weights drawn from `seed`, its
+    vocabulary and special tokens the tokeniser's. Raises ModelError.
+    """
     import torch
-    from transformers import OPTConfig, OPTForCausalLM
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 
+    known = {"opt": (OPTConfig, OPTForCausalLM), "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM)}
+    fields = dict(model.config or {})
+    kind = fields.pop("model_type", "opt")
+    if kind not in known:
+        raise ModelError(f"model {model.name}", asked=f"model_type: {kind}", found=f"only {', '.join(known)} are built")
+    config_class, model_class = known[kind]
     special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     try:
-        config = OPTConfig(**(model.config or {}), vocab_size=len(tokenizer), **special)
+        config = config_class(**fields, vocab_size=len(tokenizer), **special)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            built = OPTForCausalLM(config)
-    except (ValueError, TypeError) as error:
+            built = model_class(config)
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise ModelError(f"model {model.name}", asked=str(model.config), found=str(error)) from error
     return built.to(torch.float32)  # type: ignore[no-any-return]
 

@@ -11,7 +11,7 @@ from sweeper.spec import DataSpec, ModelSpec
 
 
 def positions(model: ModelSpec) -> int | None:
-    """Tokens a model has learned positions for, from its config; None where the config states no limit."""
+    """Tokens a model was made for (OPT: has learned positions for), from its config; None where it states no limit."""
     found = config_of(model, vocab_size=0).get("max_position_embeddings")
     return None if found is None else int(found)
 
@@ -19,11 +19,20 @@ def positions(model: ModelSpec) -> int | None:
 def stretched_to(model: ModelSpec, data: DataSpec) -> int | None:
     """Positions that the data's `max_length` asks a model to be stretched to; None where it has enough.
 
-    Raises UsageError where it has too few and the data do not say `extend_positions`.
+    Raises UsageError where it has too few and the data do not say `extend_positions`, or it is no OPT.
     """
     found = positions(model)
     if found is None or data.max_length <= found:
         return None
+    kind = config_of(model, vocab_size=0).get("model_type", "opt")
+    if kind != "opt":
+        # Rotary positions are no table to interpolate: said here, before anything is trained.
+        raise UsageError(
+            f"model {model.name}",
+            asked=f"data.max_length {data.max_length:,}",
+            found=f"a model of {found:,} positions, model_type {kind}: only OPT's learned positions are stretched",
+            do=f"a max_length of at most {found}, or an OPT",
+        )
     if data.extend_positions is None:
         raise UsageError(
             f"model {model.name}",

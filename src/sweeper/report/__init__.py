@@ -1,4 +1,4 @@
-"""Tables of a study -> verdicts -> one report: a JSON document, and an HTML page with the same numbers."""
+"""Tables of a study -> verdicts -> one report: a JSON document; a page and a W&B report with the same numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from sweeper.report.html import render_html
     from sweeper.report.model import build_report, to_json
     from sweeper.report.study import report_study, write
+    from sweeper.report.wandb_report import push, write_spec
 
-__all__ = ["build_report", "render_html", "report_study", "to_json", "write"]
+__all__ = ["build_report", "push", "render_html", "report_study", "to_json", "write", "write_spec"]
 
 _HOME = {"build_report": "model", "to_json": "model", "render_html": "html", "report_study": "study", "write": "study"}
+_HOME |= {"push": "wandb_report", "write_spec": "wandb_report"}
 
 
 def __getattr__(name: str) -> Any:

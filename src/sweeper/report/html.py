@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sweeper.report import plots
+from sweeper.report.grids import AXIS_WORDS, CLAIM_ARMS, MISSING, claim_arms, duration, failures, grids, listed
 from sweeper.report.sentences import points
 
+DIGITS = 6
+"""Significant digits of what is drawn: no screen shows more."""
+SMALLEST_P = 1e-12
+"""Where `statistics` stops looking."""
 TEMPLATES = Path(__file__).parent / "templates"
-MISSING = "–"
 
 
 def render_html(document: Mapping[str, Any]) -> str:
@@ -27,23 +31,41 @@ def render_html(document: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "percent": percent,
         "points": lambda rate: MISSING if rate is None else points(rate),
         "number": number,
         "count": lambda value: MISSING if value is None else f"{value:,.0f}",
         "short": plots.short_count,
+        "size": lambda value, kind: plots.short_count(value) if kind == "parameters" else f"{value:.3g}",
         "duration": duration,
-        "words": lambda name: str(name).replace("_", " "),
+        "words": lambda name: AXIS_WORDS.get(str(name), str(name).replace("_", " ")),
         "plain": plain,
+        "listed": listed,
+        "amount": amount,
+        "p_value": p_value,
     }
-    drawn = {name: json.loads(figure.to_json()) for name, figure in plots.figures(dict(document)).items()}
+    environment.filters |= filters
+    drawn = {
+        name: json.loads(figure.to_json(), parse_float=lambda text: float(f"{float(text):.{DIGITS}g}"))
+        for name, figure in plots.figures(dict(document)).items()
+    }
     for figure in drawn.values():
         figure["layout"].pop("template", None)
+    tables = grids(document)
     page = environment.get_template("report.html.j2").render(
         **document,
         figures=drawn,
         figures_json=script_json(drawn),
+        grids=tables,
+        grids_json=script_json({name: grid.json for name, grid in tables.items() if grid.paged}),
+        claim_arms={claim["id"]: claim_arms(claim, document) for claim in document["claims"]},
+        claim_arms_shown=CLAIM_ARMS,
+        failures=failures(document),
+        radar_arms=plots.RADAR_ARMS,
+        map_models=plots.map_models(dict(document)),
+        many_lines=_many_lines(document),
+        deciding=_deciding,
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - our dependency's code, not data
         styles=Markup((TEMPLATES / "report.css").read_text()),  # noqa: S704
         script=Markup((TEMPLATES / "report.js").read_text()),  # noqa: S704
@@ -53,7 +75,7 @@ def render_html(document: Mapping[str, Any]) -> str:
 
 def script_json(value: Any) -> Markup:
     """JSON that is safe inside a <script> element: no text in it can close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - escaped above
@@ -69,13 +91,20 @@ def number(value: float | None, digits: int = 3) -> str:
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as `47 s`, `12 min` or `3.4 h`."""
-    if seconds is None:
+def amount(value: float | None, unit: str | None = "points") -> str:
+    """A number in a comparison's unit, signed where 0 is no difference."""
+    if value is None:
         return MISSING
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if unit in (None, "points"):
+        return points(value)
+    return f"{value:+.3f}".replace("-", "−") if unit == "nats" else f"{value:.2f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with two digits; the smallest there is, is a bound."""
+    if value is None:
+        return MISSING
+    return f"≤ {value:.0g}" if value <= SMALLEST_P else f"{value:.2g}"
 
 
 def plain(value: Any) -> str:
@@ -85,3 +114,18 @@ def plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(plain(item) for item in value)
     return {None: MISSING, True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _deciding(claim: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The comparison whose numbers are the claim's."""
+    for part in claim["components"]:
+        if part["estimate"] == claim["estimate"] and part["interval"] == claim["interval"]:
+            found: Mapping[str, Any] = part
+            return found
+    return None
+
+
+def _many_lines(document: Mapping[str, Any]) -> bool:
+    """Whether plots over an axis show the arms' median instead of a line each."""
+    others = [axis for axis in document["study"]["varied"] if axis != "model"]
+    return len({tuple(arm[axis] for axis in others) for arm in document["arms"]}) > plots.LINES

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeper.report.curves import downsample
-from sweeper.report.sentences import comparison_sentence, verdict_sentence
+from sweeper.report.arms import arms_of, map_of, margins_of
+from sweeper.report.confounds import confounds
+from sweeper.report.curves import bands, downsample
+from sweeper.report.fits import size_fits
+from sweeper.report.search import search_of
+from sweeper.report.sentences import amount, comparison_sentence, verdict_sentence, wanted
+from sweeper.report.tally import runs_of
 from sweeper.statistics import (
     AXES,
     COUNTED,
     Component,
-    Rate,
+    Sensitivity,
     Verdict,
-    arm_name,
-    by_subset,
-    decide,
-    pass_matrix,
-    pass_rate,
-    subset_mean,
-    subset_rates,
+    decide_all,
+    outcomes_of,
     without_queries,
 )
 
@@ -38,9 +37,10 @@ CAVEAT = (
     "This is a miniature: tiny models, trained from scratch on {data}. "
     "It shows that the method works and is no evidence about OPT."
 )
-METRICS = ("pass_rate", "val_loss", "train_loss", "train_seconds", "eval_seconds", "steps", "tokens")
+METRICS = ("pass_rate", "val_loss", "train_loss", "train_seconds", "eval_seconds", "train_flops", "steps", "tokens")
 ALPHA = 0.05
 """Level of the intervals of single rates; claims state their own."""
+INDENTED_TRIALS = 1_000
 CURVE_POINTS = 40_000
 """Points of all learning curves together, so that the page stays small however many trials there are."""
 
@@ -58,21 +58,33 @@ def build_report(
 
     `sweep_info`: name, question, miniature, and optionally axes (names) and manifest. `references`: published rates,
     each with name, source and rates (subset -> rate); a miniature shows none. `leakage`: the audit of training data
-    against test queries; every arm then also has its rate over the queries that it does not exclude. Random draws
-    are seeded by the claim's id: the same tables give the same report. Raises DataError for tables that break their
+    against test queries; every arm then also has its rate over the queries that it does not exclude. With outcomes of
+    several judges, `sweep_info` names the `judge` whose outcomes the report shows and decides by. Random draws are
+    seeded by the claim's id: the same tables give the same report. Raises DataError for tables that break their
     contract.
     """
     axes = [*AXES, *(axis for axis in sweep_info.get("axes", ()) if axis not in AXES and axis != "seed")]
     axes = [axis for axis in axes if axis in trials.columns]
-    matrix = pass_matrix(trials, outcomes)
+    judge = sweep_info.get("judge")
+    every_judge, outcomes = outcomes, outcomes_of(outcomes, judge)
+    matrix, runs = runs_of(outcomes, trials)
     miniature = bool(sweep_info.get("miniature", False))
-    verdicts = []
-    for claim in claims:
-        rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
-        verdicts.append(decide(claim, trials, outcomes, rng=rng, axes=axes, matrix=matrix))
     leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]
-    runs = _runs(outcomes)
-    arms = _arms(trials, matrix, axes, None if leakage is None else without_queries(matrix, leaked), runs)
+    verdicts = decide_all(
+        claims,
+        trials,
+        every_judge,
+        judge=judge,
+        axes=axes,
+        matrix=matrix,
+        histories=histories,
+        leaked=None if leakage is None else leaked,
+    )
+    clean = None if leakage is None else without_queries(matrix, leaked)
+    arms, subsets = arms_of(trials, matrix, axes, clean, runs, ALPHA)
+    varied = [axis for axis in axes if trials[axis].nunique(dropna=False) > 1]
+    evaluated = bool(sweep_info.get("evaluated", True))
+    curves, rows = _histories(histories), [_trial(row) for row in trials.to_dict("records")]
     unfinished = int((~trials["status"].isin([*COUNTED, "FAILED", "PRUNED"])).sum())
     document = {
         "study": {
@@ -80,44 +92,66 @@ def build_report(
             "question": sweep_info["question"],
             "miniature": miniature,
             "caveat": CAVEAT.format(data=sweep_info.get("data", "a generated world of tools")) if miniature else "",
-            "evaluated": bool(sweep_info.get("evaluated", True)),
+            "evaluated": evaluated,
             "axes": axes,
-            "varied": [axis for axis in axes if trials[axis].nunique(dropna=False) > 1],
+            "varied": varied,
+            "alpha": ALPHA,
+            "planned": len(trials),
             "statuses": {str(name): int(count) for name, count in trials["status"].value_counts().items()},
             "partial": unfinished > 0,
         },
         "claims": [_claim(verdict) for verdict in verdicts],
-        "arms": [arm for arm, _ in arms],
-        "subsets": [row for _, rows in arms for row in rows],
-        "trials": [_trial(row) for row in trials.to_dict("records")],
-        "leakage": None if leakage is None else {key: leakage[key] for key in ("method", "test", "subsets", "exclude")},
-        "histories": _histories(histories),
+        "arms": arms,
+        "subsets": subsets,
+        "margins": margins_of(arms, varied),
+        "fits": size_fits(arms, varied),
+        "map": map_of(arms, varied, evaluated=evaluated),
+        "confounds": confounds(trials["model"].astype(str)) if "model" in trials.columns else [],
+        "search": search_of(rows, varied, "pass_rate" if evaluated else "val_loss"),
+        "trials": rows,
+        "leakage": None
+        if leakage is None
+        else {key: leakage[key] for key in LEAKAGE_SHOWN} | {"excluded": len(leaked)},
+        "histories": curves,
+        "learning": bands(curves, dict(zip(trials["fingerprint"], trials["model"], strict=True))),
         "references": [] if miniature or not references else [dict(reference) for reference in references],
         "data": _data(trials),
         "manifest": dict(sweep_info.get("manifest") or {}),
+        "hardware": _hardware(trials),
+        "commands": [command.format(name=sweep_info["name"]) for command in COMMANDS],
     }
     plain: dict[str, Any] = jsonable(document)
     return plain
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """The document as strict JSON."""
-    return json.dumps(jsonable(document), indent=2, ensure_ascii=False, allow_nan=False)
+    """The document as strict JSON; indented unless the study is large."""
+    indent = 2 if len(document.get("trials", ())) <= INDENTED_TRIALS else None
+    return json.dumps(jsonable(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def jsonable(value: Any) -> Any:
     """Plain Python, with NaN and infinities as None, since strict JSON has no word for them."""
-    if isinstance(value, Mapping):
+    kind = type(value)
+    # What there are most of comes first: a large study has millions of them.
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is int or kind is str or kind is bool or value is None:
+        return value
+    if kind is dict or isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if kind is list or isinstance(value, tuple | np.ndarray | list):
         return [jsonable(item) for item in value]
     if isinstance(value, np.generic):
         return jsonable(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    return value if isinstance(value, int | str) else str(value)
 
 
+LEAKAGE_SHOWN = ("method", "test", "subsets", "exclude")
+COMMANDS = ("sweeper run sweep.yaml", "sweeper report {name}")
+"""How to run the study again, in its own folder, and how this report was made."""
 DATA_SHOWN = ("source", "fit_policy", "max_length", "read", "examples", "rows", "target_tokens", "fit", "dropped")
 
 
@@ -131,58 +165,57 @@ def _data(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-SIGNATURES = {
-    "unfinished": "no final answer",
-    "incoherent": "a step without an Action, or a call made three times",
-    "hallucinated": "an API that was not offered",
-    "overgenerated": "text beyond its action",
-}
-"""Ways in which small models fail (arXiv 2512.15943, section 6): share of episodes with at least one."""
-
-
-def _runs(outcomes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each run (fingerprint): its pass rate under every definition, and how often its episodes fail in which way."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    if outcomes.empty or not {"status", "task", "answered", "overgenerated"} <= set(outcomes.columns):
-        return found
-    for name, rows in outcomes.groupby("fingerprint", sort=False):
-        rates = by_subset(rows, [])["overall"]["pass_rate"]
-        episodes = rows.drop_duplicates(["subset", "query_id"])
-        shares = {key: float(episodes[key].mean()) for key in SIGNATURES if key in episodes.columns}
-        shares["unfinished"] = 1 - float(episodes["finished"].mean())
-        found[str(name)] = {"definitions": {key: rate["value"] for key, rate in rates.items()}, "signatures": shares}
-    return found
-
-
-def _mean(dicts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Key by key, over runs; empty without any."""
-    return {key: sum(d[key] for d in dicts) / len(dicts) for key in (dicts[0] if dicts else ())}
-
-
-def _unseen_drop(subsets: Mapping[str, Rate]) -> float:
-    """Pass rate on seen tools minus that on unseen ones: means of the `*_instruction` and of the other subsets."""
-    seen = [rate.rate for name, rate in subsets.items() if name.endswith("_instruction")]
-    unseen = [rate.rate for name, rate in subsets.items() if name.endswith(("_tool", "_category"))]
-    return sum(seen) / len(seen) - sum(unseen) / len(unseen) if seen and unseen else math.nan
+def _hardware(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """What trials were given to run on, and how many of them."""
+    names = [name for name in ("engine", "cpus", "gpus") if name in trials.columns]
+    found: dict[tuple[Any, ...], int] = {}
+    for row in zip(*(trials[name] for name in names), strict=True) if names else ():
+        found[row] = found.get(row, 0) + 1
+    return [dict(zip(names, row, strict=True)) | {"trials": count} for row, count in found.items()]
 
 
 def _claim(verdict: Verdict) -> dict[str, Any]:
-    defined = verdict.binding is not None and math.isfinite(verdict.estimate)
+    defined = verdict.binding is not None and _finite(verdict.binding)
     return {
         "id": verdict.claim_id,
         "text": verdict.text,
+        "kind": verdict.kind,
+        "metric": verdict.metric,
+        "protocol": verdict.protocol,
         "verdict": verdict.verdict,
         "sentence": verdict_sentence(verdict) if defined else verdict.reason,
         "estimate": verdict.estimate,
         "interval": [verdict.interval.low, verdict.interval.high],
+        "unit": verdict.binding.unit if verdict.binding else None,
         "alpha": verdict.alpha,
+        "p": verdict.p,
+        "p_adjusted": verdict.p_adjusted,
+        "family": verdict.family,
         "n": verdict.n,
         "n_queries": verdict.n_queries,
         "n_seeds": verdict.n_seeds,
         "excluded": asdict(verdict.excluded) | {"trials": len(verdict.incomplete)},
         "incomplete": list(verdict.incomplete),
-        "components": [_component(component) for component in verdict.components],
+        "components": [_component(component) for component in verdict.components if component.decides],
+        "beside": [_component(component) for component in verdict.components if not component.decides],
+        "reading": verdict.reading or None,
+        "readings": [asdict(reading) for reading in verdict.readings],
+        "choices": [asdict(choice) for choice in verdict.choices],
+        "by_judge": verdict.by_judge,
+        "sensitivity": [_sensitivity(row) for row in verdict.sensitivity],
+        "needed": asdict(verdict.needed) if verdict.needed else None,
         "reason": verdict.reason,
+    }
+
+
+def _sensitivity(row: Sensitivity) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "verdict": row.verdict,
+        "estimate": row.estimate,
+        "interval": [row.interval.low, row.interval.high],
+        "n_queries": row.n_queries,
+        "reason": row.reason,
     }
 
 
@@ -190,14 +223,22 @@ def _component(component: Component) -> dict[str, Any]:
     found = component.estimate
     return {
         "test": component.test,
+        "metric": component.metric,
+        "unit": component.unit,
         "first": component.first,
         "second": component.second,
         "names": list(component.names),
-        "sentence": None if math.isnan(found.estimate) else comparison_sentence(component) + ".",
+        "sentence": comparison_sentence(component) + "." if _finite(component) else None,
         "result": component.word,
+        "wanted": wanted(component),
         "estimate": found.estimate,
         "interval": [found.low, found.high],
-        "margin": component.margin if component.test == "no-better" else None,
+        "shown": {
+            "estimate": amount(component, found.estimate),
+            "interval": [amount(component, found.low), amount(component, found.high)],
+        },
+        "margin": component.margin if component.test != "superior" else None,
+        "p": component.p,
         "n": found.n,
         "n_queries": found.n_queries,
         "n_seeds": found.n_seeds,
@@ -206,56 +247,10 @@ def _component(component: Component) -> dict[str, Any]:
     }
 
 
-def _arms(
-    trials: pd.DataFrame, matrix: pd.DataFrame, axes: list[str], clean: pd.DataFrame | None, runs: Mapping[str, Any]
-) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """(arm, its subsets) for every combination of the axes, small models first."""
-    varied = [axis for axis in axes if axis != "model" and trials[axis].nunique(dropna=False) > 1]
-    found = []
-    for _, rows in trials.groupby(axes, dropna=False, sort=False):
-        row = rows.iloc[0].to_dict()
-        label = " · ".join([str(row["model"]), *(arm_name(axis, row[axis]) for axis in varied)])
-        done = rows.loc[rows["status"].isin(COUNTED)]
-        names = list(done["fingerprint"])
-        subsets = subset_rates(matrix, names, ALPHA)
-        seeds = [
-            {"seed": run["seed"], "status": run["status"], "val_loss": run.get("val_loss")}
-            | {"pass_rate": pass_rate(matrix, [run["fingerprint"]]).rate}
-            for run in done.to_dict("records")
-        ]
-        losses = [seed["val_loss"] for seed in seeds if seed["status"] == "COMPLETE" and _number(seed["val_loss"])]
-        arm = {
-            "label": label,
-            **{axis: row[axis] for axis in axes},
-            "parameters": row.get("parameters"),
-            **_rate(pass_rate(matrix, names, ALPHA)),
-            "subset_mean": _rate(subset_mean(subsets.values(), ALPHA)),
-            "without_leaked": None if clean is None else _rate(pass_rate(clean, names, ALPHA)),
-            "val_loss": sum(losses) / len(losses) if losses else None,
-            "definitions": _mean([runs[name]["definitions"] for name in names if name in runs]),
-            "signatures": _mean([runs[name]["signatures"] for name in names if name in runs])
-            | {"unseen_tool_drop": _unseen_drop(subsets)},
-            "runs": len(rows),
-            "runs_done": len(done),
-            "runs_diverged": int((rows["status"] == "DIVERGED").sum()),
-            "seeds": seeds,
-        }
-        found.append((arm, [{"arm": label, "subset": name, **_rate(rate)} for name, rate in subsets.items()]))
-    return sorted(found, key=lambda item: item[0]["parameters"] if _number(item[0]["parameters"]) else math.inf)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value)
-
-
-def _rate(rate: Rate) -> dict[str, Any]:
-    return {
-        "pass_rate": rate.rate,
-        "interval": [rate.low, rate.high],
-        "n_queries": rate.n_queries,
-        "n_outcomes": rate.n_outcomes,
-        "unscored": rate.unscored,
-    }
+def _finite(component: Component) -> bool:
+    """Whether a sentence can be written: estimate, interval and n are there."""
+    found = component.estimate
+    return found.n > 0 and all(math.isfinite(number) for number in (found.estimate, found.low, found.high))
 
 
 def _trial(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -21,8 +21,13 @@ _NOT_IDENTITY = {
 
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's fields that can change a result, with the *effective* batch in place of how it is split."""
+    """The recipe's fields that can change a result, with the *effective* batch in place of how it is split.
+
+    The number of epochs changes nothing where steps or compute end the run.
+    """
     fields = recipe.model_dump(exclude=_NOT_IDENTITY)
+    if not recipe.ends_by_epochs:
+        fields["num_train_epochs"] = None
     return fields | {"effective_batch_size": recipe.effective_batch_size}
 
 

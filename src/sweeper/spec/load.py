@@ -101,7 +101,6 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     content["claims"] = [
         library.part(Claim, entry, path, node, ["claims", i]) for i, entry in enumerate(node.get("claims") or [])
     ]
-    _check_claims(content["claims"], node, path)
     content["models"] = {
         str(name): library.part(ModelSpec, str(name), path, node, ["axes", "model", i]) for i, name in enumerate(names)
     }
@@ -117,6 +116,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     except ValidationError as error:
         raise config_error(error, str(path), node, list(Sweep.model_fields)) from error
     _expand_or_refuse(sweep, path, node)
+    _check_claims(sweep.claims, node, path)
     return sweep
 
 
@@ -229,21 +229,58 @@ def _check_axes(node: CommentedMap, path: Path) -> None:
 
 
 def _check_claims(claims: Sequence[Claim], node: CommentedMap, path: Path) -> None:
-    """A claim about an arm that the sweep does not have could never be decided."""
+    """A claim about an arm that the sweep does not have, or that its design leaves open, could never be decided."""
     axes = plain(node["axes"])
     for i, claim in enumerate(claims):
         place = _place(path, node, ["claims", i])
         if claim.id in [other.id for other in claims[:i]]:
             raise ConfigError(place, asked=f"claim {claim.id}", found="a second claim of that id")
-        for axis, value in [(claim.axis, claim.candidate), *claim.where.items()]:
-            if value not in axes.get(axis, []):
-                found = f"the axis has {axes[axis]}" if axis in axes else "not an axis of this sweep"
-                raise ConfigError(
-                    place,
-                    asked=f"claim {claim.id}: {axis} = {value!r}",
-                    found=found,
-                    do="--set claims=[] runs the sweep without its claims",
-                )
+        for asked, found in _undecidable(claim, axes, evaluated=node.get("evaluation") is not None):
+            raise ConfigError(
+                place,
+                asked=f"claim {claim.id}: {asked}",
+                found=found,
+                do="--set claims=[] runs the sweep without its claims",
+            )
+
+
+def _undecidable(claim: Claim, axes: dict[str, Any], *, evaluated: bool) -> Iterable[tuple[str, str]]:
+    """(what the claim asks, what the sweep has) wherever the sweep cannot answer."""
+    arms = [] if claim.axis is None else [(claim.axis, value) for value in (claim.candidate, *claim.against)]
+    for axis, value in [*arms, *claim.where.items()]:
+        values = axes.get(axis)
+        if not isinstance(values, list):
+            yield f"{axis} = {value!r}", "a searched axis, which has no arms" if values else "not an axis of this sweep"
+        elif value not in values:
+            yield f"{axis} = {value!r}", f"the axis has {values}"
+    if not evaluated and (claim.kind != "stabilises" or claim.spread_of == "pass_rate"):
+        yield claim.kind, "the sweep evaluates nothing (`evaluation: null`)"
+    fixed = {claim.axis, "seed", *claim.where}
+    if claim.kind in ("reaches", "generalises"):
+        for axis, values in axes.items():
+            if axis not in fixed and not (isinstance(values, list) and len(values) == 1):
+                yield "one arm", f"the axis {axis} has {values}: name one of them in `where`"
+    elif claim.axis is not None:
+        others = [value for value in axes[claim.axis] if value != claim.candidate]
+        if claim.kind == "no-gain-beyond" and claim.axis != "model":
+            # Models are ordered by parameters, which are counted when the trials are planned.
+            others = [value for value in others if value is not None and value > claim.candidate]
+        if not others:
+            beyond = "beyond" if claim.kind == "no-gain-beyond" else "besides"
+            yield f"arms {beyond} {claim.axis} = {claim.candidate!r}", f"the axis has {axes[claim.axis]}"
+    if claim.protocol == "tuned":
+        yield from _untunable(claim, axes)
+
+
+def _untunable(claim: Claim, axes: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    tried, seeds = axes.get(str(claim.tuned_axis)), axes["seed"]
+    if not isinstance(tried, list) or len(tried) < 2:
+        yield f"tuned_axis: {claim.tuned_axis}", f"{tried}: not several values to choose from"
+    for seed in [*claim.selection_seeds, *claim.confirmation_seeds]:
+        if seed not in seeds:
+            yield f"seed {seed}", f"the sweep has the seeds {seeds}"
+    if not [seed for seed in seeds if seed not in claim.selection_seeds]:
+        yield "seeds to confirm on", f"all seeds {seeds} select"
 
 
 def _runtime(node: CommentedMap, path: Path, names: Iterable[Any]) -> dict[str, Runtime]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
 FitPolicy = Literal["strict", "keep-target", "compact-apis", "truncate"]
 FIT_POLICIES: tuple[FitPolicy, ...] = get_args(FitPolicy)
@@ -20,7 +20,12 @@ class Recipe(Part):
     """Fixed hyperparameters, spelled as `transformers.TrainingArguments` spells them."""
 
     num_train_epochs: FiniteFloat = Field(gt=0)
-    """Passes over the training set, each run with its own full schedule."""
+    """Passes over the training set, each run with its own full schedule. Without effect under one of the next two."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Optimiser steps of a run; `null` ends it by `num_train_epochs`."""
+    train_flops_budget: FiniteFloat | None = Field(default=None, gt=0)
+    """Training compute of a run, FLOPs (`sweeper.models.flops`): every size takes as many optimiser steps as come
+    nearest to it. Not together with `max_steps`."""
     learning_rate: FiniteFloat = Field(gt=0)
     """Peak learning rate, reached at the end of the warm-up."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -56,6 +61,17 @@ class Recipe(Part):
     divergence_ratio: FiniteFloat = Field(default=2.0, gt=1)
     """A trial is DIVERGED when its mean loss over ten logged steps exceeds this multiple of the first logged loss."""
 
+    @model_validator(mode="after")
+    def _one_end(self) -> Recipe:
+        if self.max_steps is not None and self.train_flops_budget is not None:
+            raise ValueError("`max_steps` and `train_flops_budget` both say when a run ends: give one of them")
+        return self
+
+    @property
+    def ends_by_epochs(self) -> bool:
+        """Whether `num_train_epochs` says when a run ends."""
+        return self.max_steps is None and self.train_flops_budget is None
+
     @property
     def effective_batch_size(self) -> int:
         """Examples per optimiser step, over all workers."""
@@ -70,7 +86,8 @@ class ModelSpec(Part):
     source: str | None = None
     """Hub id or local directory of a pretrained causal language model."""
     config: dict[str, Any] | None = None
-    """`OPTConfig` fields of a model built from scratch; its vocabulary is that of the tokeniser trained on the data."""
+    """`OPTConfig` fields (with `model_type: gpt_neox`: `GPTNeoXConfig`'s) of a model built from scratch; its
+    vocabulary is that of the tokeniser trained on the data."""
 
     @model_validator(mode="after")
     def _exactly_one_origin(self) -> ModelSpec:
@@ -197,28 +214,180 @@ class Runtime(Part):
     """GPUs for one trial; a fraction packs several trials on one."""
 
 
+ClaimKind = Literal["reaches", "best-of", "no-gain-beyond", "stabilises", "generalises", "judge-independent", "cheaper"]
+_ARMS = {"axis", "candidate"}
+CLAIM_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+    "reaches": ({"reference", "direction"}, _ARMS),
+    "best-of": (_ARMS, {"reading", "protocol"}),
+    "no-gain-beyond": (_ARMS, {"overfitting"}),
+    "stabilises": (_ARMS | {"metric"}, {"against", "spread_of"}),
+    "generalises": ({"direction"}, _ARMS),
+    "judge-independent": ({"metric", "reference"}, set()),
+    "cheaper": (
+        _ARMS | {"metric", "against", "reference"},
+        {"price_per_hour", "amortised_over", "protocol"},
+    ),
+}
+"""Kind of a claim -> the fields it needs, and those it may have, besides what every claim has."""
+PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+    "identical": (set(), set()),
+    "tuned": ({"tuned_axis", "selection_seeds"}, {"confirmation_seeds"}),
+    "equal-compute": (set(), {"compute_axis", "train_flops"}),
+}
+"""Protocol of a claim -> the fields it needs, and those it may have."""
+_METRIC = {"stabilises": "divergence_rate", "judge-independent": "agreement", "cheaper": "cost_per_solved"}
+_DATA_AXES = ("fit", "max_length")
+
+
 class Claim(Part):
-    """A statement registered before the run, with its test."""
+    """A statement registered before the run, with its test. A field that its kind or protocol has no use for is an
+    error, and so is a missing one."""
 
     id: str = Field(min_length=1)
     """Name of the claim in reports."""
     text: str = Field(min_length=1)
     """The claim in one sentence."""
-    kind: Literal["best-of", "no-gain-beyond"]
-    """`best-of`: candidate beats every smaller arm, no larger arm beats it by the margin.
-    `no-gain-beyond`: no arm beyond the candidate beats it by the margin."""
-    axis: Literal["model", "num_train_epochs"]
-    """The axis whose arms are compared."""
-    candidate: str | FiniteFloat
-    """The arm the claim is about."""
-    metric: Literal["pass_rate"] = "pass_rate"
-    """What is compared."""
+    kind: ClaimKind
+    """`reaches`: an arm's pass rate is at least, at most or about `reference`, within the margin.
+    `best-of`: the candidate is the best value of the axis, in the sense of `reading`.
+    `no-gain-beyond`: no arm beyond the candidate beats it by the margin (non-inferiority to each).
+    `stabilises`: fewer runs diverge at the candidate than at each other value, and seeds spread no more there.
+    `generalises`: an arm's pass rate on unseen tools and categories minus that on seen ones, within the margin.
+    `judge-independent`: judges agree above `reference`, give the same pass rate within the margin, and the sweep's
+    other claims end alike under each of them.
+    `cheaper`: cost per solved query of the candidate over that of `against` is below `reference`, at a pass rate that
+    is lower by less than the margin."""
+    metric: Literal["pass_rate", "divergence_rate", "agreement", "cost_per_solved"] = Field(
+        default="pass_rate", validate_default=True
+    )
+    """What is tested: `divergence_rate` (share of runs) for `stabilises`, `agreement` (Gwet's AC1) for
+    `judge-independent`, `cost_per_solved` (a ratio) for `cheaper`, `pass_rate` (a rate, 0 to 1) for all others."""
+    axis: str | None = Field(default=None, validate_default=True)
+    """The axis whose arms are compared: `model`, a field of the recipe, or the data's `fit` or `max_length`."""
+    candidate: str | FiniteFloat | None = Field(default=None, validate_default=True)
+    """The arm the claim is about: a value of that axis."""
+    against: list[str | FiniteFloat | None] = Field(default_factory=list, validate_default=True)
+    """The values it is held against (`null`: clipping off). `cheaper` takes exactly one; `stabilises` all others of the
+    axis where none is given. The other kinds compare with the whole axis."""
+    reference: FiniteFloat | None = Field(default=None, gt=0, validate_default=True)
+    """The number claimed. `reaches`: a pass rate, 0 to 1. `judge-independent`: the AC1 to exceed, below 1. `cheaper`:
+    the ratio of costs to stay below (1: merely cheaper; 0.5: at most half)."""
+    direction: Literal["at-least", "at-most", "about"] | None = Field(default=None, validate_default=True)
+    """`reaches`: which side of the reference is claimed. `generalises`: `at-least`, unseen falls short of seen by less
+    than the margin; `about`, they differ by less than it. The direction of the other kinds is part of their kind."""
+    reading: Literal["beats-smaller", "interior", "smallest-non-inferior"] = Field(
+        default="beats-smaller", validate_default=True
+    )
+    """What "best" means for `best-of`; the others are reported beside it. `beats-smaller`: superior to every smaller
+    arm, and no larger one better by the margin. `interior`: superior to both neighbours on the axis.
+    `smallest-non-inferior`: no arm better by the margin, and every smaller arm worse by more than the margin."""
     margin: FiniteFloat = Field(gt=0, lt=1)
-    """Difference, as a rate, below which two arms count as equal."""
+    """Difference, as a rate, below which two values count as equal. `stabilises`: of the divergence rates, and of the
+    spreads over seeds (in nats with `spread_of: val_loss`). `cheaper`: of the pass rates. `judge-independent`: of the
+    pass rate under two judges."""
     alpha: FiniteFloat = Field(default=0.05, gt=0, lt=1)
     """Error level of each comparison."""
+    assumed_discordance: FiniteFloat = Field(default=0.2, gt=0, lt=1)
+    """For planning: share of queries on which two equally good runs differ."""
+    assumed_seed_sd: FiniteFloat = Field(default=0.02, ge=0, lt=1)
+    """For planning: standard deviation over seeds of a run's pass rate, as a rate."""
     where: dict[str, Any] = Field(default_factory=dict)
-    """Fixed values of other axes; axes not named here are matched between the compared arms."""
+    """Fixed values of other axes; axes not named here are matched between the compared arms. `reaches` and
+    `generalises` are about one arm: they name a value of every axis that varies, but the seed."""
+    overfitting: bool = Field(default=False, validate_default=True)
+    """`no-gain-beyond`: also report whether the validation loss (nats per target token) rises beyond the candidate. It
+    does not decide the claim."""
+    spread_of: Literal["pass_rate", "val_loss"] = Field(default="pass_rate", validate_default=True)
+    """`stabilises`: what spreads over seeds. A diverged run passes nothing; it has no validation loss and is left out
+    of that spread."""
+    price_per_hour: dict[str, FiniteFloat] = Field(default_factory=dict, validate_default=True)
+    """`cheaper`: arm -> price of an hour of what one of its runs occupies, in any currency. Without it, cost is time,
+    which compares arms on the same hardware alone."""
+    amortised_over: int | None = Field(default=None, gt=0, validate_default=True)
+    """`cheaper`: queries over which a training run's cost is spread; `null`: those of the suite."""
+    protocol: Literal["identical", "tuned", "equal-compute"] = Field(default="identical", validate_default=True)
+    """How arms of `best-of` and `cheaper` are made comparable. `identical`: the same hyperparameters. `tuned`: each arm
+    at its own value of `tuned_axis`, of equally many tried, chosen by validation loss on `selection_seeds` and compared
+    on other seeds alone. `equal-compute`: each arm's run at a common number of training FLOPs, within 5 %."""
+    tuned_axis: str | None = Field(default=None, validate_default=True)
+    """`tuned`: the axis from which each arm gets its own value."""
+    selection_seeds: list[int] = Field(default_factory=list, validate_default=True)
+    """`tuned`: seeds on which values are chosen; never used to compare."""
+    confirmation_seeds: list[int] = Field(default_factory=list, validate_default=True)
+    """`tuned`: seeds on which arms are compared; all others of the sweep where none is given."""
+    compute_axis: str = Field(default="num_train_epochs", validate_default=True)
+    """`equal-compute`: the axis along which training length varies."""
+    train_flops: FiniteFloat | None = Field(default=None, gt=0, validate_default=True)
+    """`equal-compute`: the common budget, FLOPs of one training run; `null`: that of the candidate's run to which the
+    other arms come closest."""
+
+    @field_validator(
+        *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
+        *("price_per_hour", "amortised_over", "protocol"),
+    )
+    @classmethod
+    def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        kind, name = info.data.get("kind"), str(info.field_name)
+        if kind is None:
+            return value
+        needs, may = CLAIM_FIELDS[kind]
+        given = value != cls.model_fields[name].get_default(call_default_factory=True)
+        if name == "metric":
+            wanted = _METRIC.get(kind, "pass_rate")
+            if value != wanted:
+                raise ValueError(f"`kind: {kind}` needs `metric: {wanted}`")
+            return value
+        _refuse_or_pass(f"kind: {kind}", name, given, needs, may)
+        if name == "axis" and value is not None and value not in ("model", *Recipe.model_fields, *_DATA_AXES):
+            raise ValueError("not an axis: `model`, a field of the recipe, `fit` or `max_length`")
+        if name == "candidate" and (value is None) != (info.data.get("axis") is None):
+            raise ValueError("`axis` and `candidate` name an arm together")
+        if name == "against" and kind == "cheaper" and len(value) != 1:
+            raise ValueError(f"`kind: cheaper` takes exactly one arm to compare with, not {len(value)}")
+        if name == "against" and info.data.get("candidate") in value and info.data.get("candidate") is not None:
+            raise ValueError("the candidate cannot be held against itself")
+        if name == "reference" and kind in ("reaches", "judge-independent") and value >= 1:
+            raise ValueError("should be below 1: rates and agreement are shares, not percent")
+        if name == "direction" and kind == "generalises" and value == "at-most":
+            raise ValueError("`kind: generalises` knows `at-least` and `about`")
+        if name == "price_per_hour" and value:
+            lacking = [str(arm) for arm in (info.data.get("candidate"), *info.data.get("against", ()))]
+            lacking = [arm for arm in lacking if not value.get(_arm_key(arm), 0) > 0]
+            if lacking:
+                raise ValueError(f"no price above 0 for {lacking}")
+        return value
+
+    @field_validator("tuned_axis", "selection_seeds", "confirmation_seeds", "compute_axis", "train_flops")
+    @classmethod
+    def _of_its_protocol(cls, value: Any, info: ValidationInfo) -> Any:
+        protocol, name = info.data.get("protocol"), str(info.field_name)
+        if protocol is None:
+            return value
+        given = value != cls.model_fields[name].get_default(call_default_factory=True)
+        _refuse_or_pass(f"protocol: {protocol}", name, given, *PROTOCOL_FIELDS[protocol])
+        free = {"tuned": "tuned_axis", "equal-compute": "compute_axis"}.get(protocol)
+        if name == free and value == info.data.get("axis"):
+            raise ValueError("the axis that is compared: nothing would be left to choose from")
+        both = set(value) & set(info.data.get("selection_seeds", ())) if name == "confirmation_seeds" else set()
+        if both:
+            raise ValueError(f"seeds {sorted(both)} are selection seeds too: what chose an arm cannot confirm it")
+        return value
+
+
+def _refuse_or_pass(what: str, name: str, given: bool, needs: set[str], may: set[str]) -> None:
+    if name in needs and not given:
+        raise ValueError(f"`{what}` needs `{name}`")
+    if given and name not in needs | may:
+        takes = ", ".join(f"`{field}`" for field in sorted(needs | may))
+        raise ValueError(f"`{what}` has no use for `{name}`" + (f"; it takes {takes}" if takes else ""))
+
+
+def _arm_key(arm: str) -> str:
+    """An arm as written in `price_per_hour`: `1.0` is `1`."""
+    try:
+        return f"{float(arm):g}"
+    except ValueError:
+        return arm
 
 
 class ReferenceRow(Part):

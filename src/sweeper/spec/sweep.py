@@ -31,6 +31,8 @@ class Sweep(Part):
     of values."""
     claims: list[Claim] = Field(default_factory=list)
     """Claims of `configs/claims/`, or their fields, decided by the report."""
+    accept_underpowered: bool = False
+    """Plan it although a claim cannot find the margin it states: a sweep that is only to show how the method works."""
     runtime: dict[str, Runtime] = Field(default_factory=dict)
     """What one trial of a model is given; `default` serves the models not named."""
     models: dict[str, ModelSpec]

@@ -1,17 +1,26 @@
-"""Claim + tables -> verdict. A claim is decided by comparisons of two arms, every one of which must be shown."""
+"""Claim + tables -> verdict. A claim is decided by comparisons, every one of which must be shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from sweeper.errors import DataError
+from sweeper.statistics.claims.component import Component, describe
+from sweeper.statistics.claims.kinds import Comparisons, Tables, best_of, comparisons
+from sweeper.statistics.claims.needed import Needed, needed_for, nothing
+from sweeper.statistics.claims.protocols import Choice, Selected, select
+from sweeper.statistics.claims.sensitivity import KINDS as BY_PASS_RATE
+from sweeper.statistics.claims.sensitivity import Query, Variant, variants
 from sweeper.statistics.intervals import Interval
+from sweeper.statistics.multiple import holm
 from sweeper.statistics.outcomes import AXES, COUNTED, arm_name, pass_matrix
-from sweeper.statistics.paired import DRAWS, Estimate, Excluded, equals, match_runs, paired_difference
+from sweeper.statistics.paired import DRAWS, Excluded, equals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,50 +28,35 @@ if TYPE_CHECKING:
     from sweeper.spec import Claim
 
 Word = Literal["supported", "refuted", "inconclusive"]
-Test = Literal["superior", "no-better"]
+READINGS = {
+    "beats-smaller": "superior to every smaller arm, and no larger one better by the margin",
+    "interior": "superior to both neighbours",
+    "smallest-non-inferior": "no arm better by the margin, and every smaller arm worse by more than it",
+}
+"""What "best" means, in words."""
 
 
 @dataclass(frozen=True)
-class Component:
-    """One comparison: rate of `first` minus rate of `second`.
+class Reading:
+    """What a claim would have come to in another of its readings."""
 
-    `superior` wants a difference above 0: shown when the whole interval is, contradicted when it is all below 0.
-    `no-better` wants a difference below the margin: shown when the whole interval is, contradicted when it is above.
-    """
+    name: str
+    text: str
+    verdict: Word
+    reason: str
 
-    test: Test
-    axis: str
-    first: str | float
-    second: str | float
-    margin: float
-    estimate: Estimate
-    refuted: bool
-    """Contradicted at the level that is corrected for the number of comparisons."""
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """Both arms in words."""
-        return arm_name(self.axis, self.first), arm_name(self.axis, self.second)
+@dataclass(frozen=True)
+class Sensitivity:
+    """The claim's result on the tables read otherwise. `verdict` is None where the data do not hold that reading, and
+    `reason` says why. `estimate` and `interval` are those of the comparison that binds there."""
 
-    @property
-    def shown(self) -> bool:
-        """Whether this comparison says what the claim says."""
-        return self.slack > 0
-
-    @property
-    def slack(self) -> float:
-        """Distance from the interval to what would not be shown, as a rate; negative where not shown, NaN undefined."""
-        return self.estimate.low if self.test == "superior" else self.margin - self.estimate.high
-
-    @property
-    def against(self) -> float:
-        """Distance by which the interval contradicts the claim; negative where it does not."""
-        return -self.estimate.high if self.test == "superior" else self.estimate.low - self.margin
-
-    @property
-    def word(self) -> Literal["shown", "contradicted", "open"]:
-        """The comparison's result in one word."""
-        return "contradicted" if self.refuted else "shown" if self.shown else "open"
+    name: str
+    verdict: Word | None
+    estimate: float
+    interval: Interval
+    n_queries: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +78,27 @@ class Verdict:
     incomplete: tuple[str, ...]
     reason: str
     alpha: float
+    kind: str = "best-of"
+    metric: str = "pass_rate"
+    protocol: str = "identical"
+    choices: tuple[Choice, ...] = ()
+    """What each arm was given by the protocol."""
+    reading: str = ""
+    """The reading that the verdict uses, where the kind has several."""
+    readings: tuple[Reading, ...] = ()
+    """The other readings."""
+    sensitivity: tuple[Sensitivity, ...] = ()
+    by_judge: Mapping[str, Mapping[str, Word]] | None = None
+    """Judge -> claim -> its verdict under that judge alone, for `judge-independent`."""
+    needed: Needed | None = None
+    """What would settle it; None unless it is inconclusive."""
+    p: float = math.nan
+    """Smallest two-sided level at which all comparisons would be shown (the largest of theirs); NaN where the claim is
+    undecidable: at most alpha wherever it is supported."""
+    p_adjusted: float = math.nan
+    """The same by Holm's method, over all claims of the report; an undecidable claim counts there as 1."""
+    family: bool | None = None
+    """Whether it is supported at alpha over all claims of the report together; None where it was decided alone."""
 
 
 def decide(
@@ -95,8 +110,17 @@ def decide(
     axes: Sequence[str] = AXES,
     matrix: pd.DataFrame | None = None,
     draws: int = DRAWS,
+    histories: Mapping[str, pd.DataFrame] | None = None,
+    leaked: Iterable[Query] | None = None,
+    solvable: Iterable[Query] | None = None,
+    others: Sequence[Claim] = (),
+    sensitivity: bool = True,
+    readings: Sequence[Variant] | None = None,
 ) -> Verdict:
-    """Decide one claim. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge, vote).
+    """Decide one claim. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge, vote), of one
+    judge unless the claim is about judges; `histories`: fingerprint -> logged steps; `leaked` and `solvable`: queries
+    (subset, query_id) for the `sensitivity`, or its `readings`, made already; `others`: the claims that must not hang
+    on the judge.
 
     Supported needs all comparisons (an intersection-union test: each at alpha, no correction; the two-sided interval
     at 1 - alpha spends only alpha / 2 on the side that matters, which is conservative). Refuted needs one, so that
@@ -105,109 +129,278 @@ def decide(
     spread between training runs is unknown (in simulation such intervals cover as little as 56 % of the time).
     Raises DataError for tables that break their contract.
     """
+    if claim.kind == "judge-independent":
+        return _over_judges(
+            claim, trials, outcomes, rng=rng, axes=axes, draws=draws, histories=histories, others=others
+        )
     matrix = pass_matrix(trials, outcomes) if matrix is None else matrix
+    rows = _where(claim, trials)
+    selected = select(claim, rows, axes)
+    tables = Tables(selected.rows, matrix, outcomes, selected.axes, histories, rng, draws)
+    found = _settle(claim, tables, selected)
+    if claim.kind == "best-of":
+        found = replace(found, reading=claim.reading, readings=_readings(claim, tables, selected))
+    if not sensitivity or claim.kind not in BY_PASS_RATE:
+        return found
+    again = []
+    if readings is None:
+        own = outcomes[outcomes["fingerprint"].isin(set(rows["fingerprint"]))] if not outcomes.empty else outcomes
+        readings = variants(rows, own, matrix, leaked, solvable)
+    for variant in readings:
+        if variant.matrix is None:
+            undefined = Interval(math.nan, math.nan)
+            again.append(Sensitivity(variant.name, None, math.nan, undefined, 0, variant.reason))
+            continue
+        other = Tables(selected.rows, variant.matrix, outcomes, selected.axes, histories, rng, draws)
+        then = _settle(claim, other, selected)
+        reason = f"{variant.reason}. {then.reason}" if variant.reason else then.reason
+        again.append(Sensitivity(variant.name, then.verdict, then.estimate, then.interval, then.n_queries, reason))
+    return replace(found, sensitivity=tuple(again))
+
+
+def decide_all(
+    claims: Sequence[Claim],
+    trials: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    *,
+    judge: str | None = None,
+    axes: Sequence[str] = AXES,
+    matrix: pd.DataFrame | None = None,
+    draws: int = DRAWS,
+    histories: Mapping[str, pd.DataFrame] | None = None,
+    leaked: Iterable[Query] | None = None,
+    solvable: Iterable[Query] | None = None,
+) -> list[Verdict]:
+    """Decide the claims of one report, with p-values adjusted over all of them by Holm's method.
+
+    `judge`: whose outcomes decide, where there are several judges. Draws are seeded by the claim's id: the same tables
+    give the same verdicts, whatever the other claims. Raises DataError as `decide` does.
+    """
+    own = outcomes_of(outcomes, judge)
+    matrix = pass_matrix(trials, own) if matrix is None else matrix
+    readings = None
+    if any(claim.kind in BY_PASS_RATE for claim in claims):
+        readings = variants(trials, own, matrix, leaked, solvable)
+    found = []
+    for claim in claims:
+        about_judges = claim.kind == "judge-independent"
+        verdict = decide(
+            claim,
+            trials,
+            outcomes if about_judges else own,
+            rng=np.random.default_rng(zlib.crc32(claim.id.encode())),
+            axes=axes,
+            matrix=None if about_judges else matrix,
+            draws=draws,
+            histories=histories,
+            readings=readings,
+            others=[other for other in claims if other.kind != "judge-independent"],
+        )
+        found.append(verdict)
+    return adjust(found)
+
+
+def outcomes_of(outcomes: pd.DataFrame, judge: str | None) -> pd.DataFrame:
+    """The outcomes of one judge; all where none is named. Raises DataError where that judge has none."""
+    if judge is None or outcomes.empty:
+        return outcomes
+    own = outcomes[outcomes["judge"].astype(str) == judge]
+    if own.empty:
+        known = sorted(outcomes["judge"].astype(str).unique())
+        raise DataError("outcomes table", asked=f"outcomes of the judge {judge}", found=f"of {known}")
+    return own
+
+
+def adjust(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts with Holm's adjusted p (Holm 1979) and what they come to as one family."""
+    if not verdicts:
+        return []
+    # A claim that could not be decided was registered all the same.
+    values = [1.0 if math.isnan(verdict.p) else verdict.p for verdict in verdicts]
+    adjusted = holm(values, min(verdict.alpha for verdict in verdicts))["adjusted"]
+    return [
+        replace(
+            verdict,
+            p_adjusted=math.nan if math.isnan(verdict.p) else float(p),
+            family=bool(verdict.verdict == "supported" and p <= verdict.alpha),
+        )
+        for verdict, p in zip(verdicts, adjusted, strict=True)
+    ]
+
+
+def _where(claim: Claim, trials: pd.DataFrame) -> pd.DataFrame:
     rows = trials
     for name, value in claim.where.items():
+        if name not in rows.columns:
+            raise DataError("trials table", asked=f"claim {claim.id}: where {name}", found="no such column")
         rows = rows.loc[equals(rows[name], value)]
-    comparisons, problem = _comparisons(claim, rows)
-    components = tuple(
-        _component(claim, rows, matrix, comparison, len(comparisons), rng, axes, draws) for comparison in comparisons
-    )
-    incomplete = _incomplete(rows, matrix)
-    word, reason = _word(components, problem, incomplete, rows)
-    binding = _binding(components, word)
-    found = binding.estimate if binding else None
+    return rows
+
+
+def _settle(claim: Claim, tables: Tables, selected: Selected) -> Verdict:
+    """The verdict on the selected runs, without what stands beside it."""
+    if selected.problem:
+        nothing_found = Comparisons((), selected.problem, selected.planned)
+        return _verdict(claim, nothing_found, tables, selected)
+    found = comparisons(claim, tables)
+    if selected.planned is not selected.rows:
+        # What chose the arms has to be whole as well.
+        found = replace(found, rows=selected.planned)
+    return _verdict(claim, found, tables, selected)
+
+
+def _verdict(
+    claim: Claim,
+    found: Comparisons,
+    tables: Tables,
+    selected: Selected,
+    by_judge: Mapping[str, Mapping[str, Word]] | None = None,
+) -> Verdict:
+    deciding = tuple(c for c in found.components if c.decides)
+    incomplete = _incomplete(claim, found, tables, selected)
+    word, reason = _word(deciding, found, incomplete)
+    if by_judge is not None:
+        word, reason = _unchanged(word, reason, by_judge, settled=bool(deciding) and not incomplete)
+    binding = _binding(deciding, word)
+    estimate = binding.estimate if binding else None
+    seeds = min((c.estimate.n_seeds for c in deciding), default=0)
+    decidable = bool(deciding) and not found.problem and not incomplete and seeds > 1
     return Verdict(
         claim_id=claim.id,
         text=claim.text,
         verdict=word,
-        estimate=found.estimate if found else math.nan,
-        interval=Interval(found.low, found.high) if found else Interval(math.nan, math.nan),
-        n=found.n if found else 0,
-        n_queries=found.n_queries if found else 0,
-        n_seeds=found.n_seeds if found else 0,
-        components=components,
+        estimate=estimate.estimate if estimate else math.nan,
+        interval=Interval(estimate.low, estimate.high) if estimate else Interval(math.nan, math.nan),
+        n=estimate.n if estimate else 0,
+        n_queries=estimate.n_queries if estimate else 0,
+        n_seeds=estimate.n_seeds if estimate else 0,
+        components=found.components,
         binding=binding,
-        excluded=found.excluded if found else Excluded(),
+        excluded=estimate.excluded if estimate else Excluded(),
         incomplete=incomplete,
-        reason=reason,
+        reason=reason + (found.note + selected.note if deciding else ""),
         alpha=claim.alpha,
+        kind=claim.kind,
+        metric=claim.metric,
+        protocol=claim.protocol,
+        choices=selected.choices,
+        by_judge=by_judge,
+        needed=_needed(deciding, found, incomplete) if word == "inconclusive" else None,
+        # Of an intersection-union test: the largest. What cannot be decided has none.
+        p=float(np.max([c.p for c in deciding])) if decidable else math.nan,
     )
 
 
-def _comparisons(claim: Claim, rows: pd.DataFrame) -> tuple[list[tuple[Test, Any, Any]], str]:
-    """(test, first arm, second arm) of each comparison, and what is missing for a decision ('' for nothing)."""
-    if not equals(rows[claim.axis], claim.candidate).any():
-        return [], f"{arm_name(claim.axis, claim.candidate)} is not among the planned trials"
-    order = _order(rows, claim.axis)
-    if any(place != place for place in order.values()):
-        unknown = [str(arm) for arm, place in order.items() if place != place]
-        return [], f"the size of {', '.join(unknown)} is unknown, so arms cannot be ordered"
-    here = order[claim.candidate]
-    smaller = [arm for arm in order if order[arm] < here]
-    beyond = [arm for arm in order if order[arm] >= here and arm != claim.candidate]
-    no_better: list[tuple[Test, Any, Any]] = [("no-better", arm, claim.candidate) for arm in beyond]
-    if claim.kind == "no-gain-beyond":
-        return no_better, "" if beyond else f"no arm beyond {arm_name(claim.axis, claim.candidate)} is planned"
-    superior: list[tuple[Test, Any, Any]] = [("superior", claim.candidate, arm) for arm in smaller]
-    sides = [name for name, arms in (("smaller", smaller), ("larger", beyond)) if not arms]
-    return superior + no_better, f"no {' and no '.join(sides)} arm is planned" if sides else ""
+def _needed(deciding: tuple[Component, ...], found: Comparisons, incomplete: tuple[str, ...]) -> Needed:
+    if found.problem:
+        return nothing(f"Not decidable: {found.problem}.")
+    if incomplete:
+        return nothing("First the planned runs without a result.")
+    return needed_for(deciding)
 
 
-def _order(rows: pd.DataFrame, axis: str) -> dict[Any, float]:
-    """Arm -> its place on the axis, ascending: parameters for models, else the value itself."""
-    column = "parameters" if axis == "model" else axis
-    places: dict[Any, Any] = dict(zip(rows[axis], rows[column], strict=True))
-    known = {arm: math.nan if place is None else float(place) for arm, place in places.items()}
-    return dict(sorted(known.items(), key=lambda item: item[1]))
+def _readings(claim: Claim, tables: Tables, selected: Selected) -> tuple[Reading, ...]:
+    readings = []
+    for name, text in READINGS.items():
+        if name == claim.reading:
+            continue
+        if selected.problem:
+            found = Comparisons((), selected.problem, selected.planned)
+        else:
+            found = replace(best_of(claim, tables, name), rows=selected.planned)
+        word, reason = _word(found.components, found, _incomplete(claim, found, tables, selected))
+        readings.append(Reading(name, text, word, reason))
+    return tuple(readings)
 
 
-def _component(
+def _over_judges(
     claim: Claim,
-    rows: pd.DataFrame,
-    matrix: pd.DataFrame,
-    comparison: tuple[Test, Any, Any],
-    count: int,
+    trials: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    *,
     rng: np.random.Generator,
     axes: Sequence[str],
     draws: int,
-) -> Component:
-    test, first, second = comparison
-    pairing = match_runs(rows, claim.axis, first, second, axes)
-    estimate = paired_difference(matrix, pairing, alpha=claim.alpha, rng=rng, draws=draws)
-    found = Component(test, claim.axis, first, second, claim.margin, estimate, refuted=False)
-    # One side at alpha / count; a two-sided interval at 1 - alpha already gives alpha / 2.
-    if count > 2 and found.against > 0:
-        corrected = paired_difference(matrix, pairing, alpha=2 * claim.alpha / count, rng=rng, draws=draws)
-        return replace(found, refuted=replace(found, estimate=corrected).against > 0)
-    return replace(found, refuted=found.against > 0)
+    histories: Mapping[str, pd.DataFrame] | None,
+    others: Sequence[Claim],
+) -> Verdict:
+    rows = _where(claim, trials)
+    selected = select(claim, rows, axes)
+    judges = [] if outcomes.empty else list(dict.fromkeys(outcomes["judge"].astype(str)))
+    matrix = pass_matrix(trials, outcomes_of(outcomes, judges[0] if judges else None))
+    tables = Tables(rows, matrix, outcomes, selected.axes, histories, rng, draws)
+    words: dict[str, dict[str, Word]] = {}
+    for judge in judges if len(judges) > 1 else ():
+        own = outcomes_of(outcomes, judge)
+        words[judge] = {
+            other.id: decide(
+                other,
+                trials,
+                own,
+                rng=np.random.default_rng(zlib.crc32(other.id.encode())),
+                axes=axes,
+                draws=draws,
+                histories=histories,
+                sensitivity=False,
+            ).verdict
+            for other in others
+        }
+    return _verdict(claim, comparisons(claim, tables), tables, selected, by_judge=words)
 
 
-def _incomplete(rows: pd.DataFrame, matrix: pd.DataFrame) -> tuple[str, ...]:
+def _unchanged(
+    word: Word, reason: str, by_judge: Mapping[str, Mapping[str, Word]], *, settled: bool
+) -> tuple[Word, str]:
+    """The verdict on the judges' agreement, held against what the other claims come to under each judge."""
+    if not settled or not by_judge:
+        return word, reason
+    claims = list(next(iter(by_judge.values())))
+    ends = {claim: {judge: words[claim] for judge, words in by_judge.items()} for claim in claims}
+    changed = {claim: words for claim, words in ends.items() if len(set(words.values())) > 1}
+    said = "; ".join(
+        f"{claim}: {', '.join(f'{word} under {judge}' for judge, word in words.items())}"
+        for claim, words in changed.items()
+    )
+    if any({"supported", "refuted"} <= set(words.values()) for words in changed.values()):
+        return "refuted", f"A verdict turns with the judge ({said}). {reason}"
+    if changed and word == "supported":
+        return "inconclusive", f"A verdict is not the same under every judge ({said}). {reason}"
+    if changed:
+        return word, f"{reason} A verdict is not the same under every judge ({said})."
+    decided = sum("inconclusive" not in words.values() for words in ends.values())
+    return word, f"{reason} Other claims that end alike under every judge: {len(ends)}, of them decided: {decided}."
+
+
+def _incomplete(claim: Claim, found: Comparisons, tables: Tables, selected: Selected) -> tuple[str, ...]:
     """Planned runs without a result, as `model, epochs, seed: status`; a run without outcomes is UNEVALUATED."""
     names = []
-    for row in rows.to_dict("records"):
+    # What only chose an arm needs a validation loss, and no outcomes.
+    choosing = set(claim.selection_seeds)
+    scored = set(tables.matrix.columns)
+    for row in found.rows.to_dict("records"):
         status = row["status"]
-        if status in COUNTED and row["fingerprint"] in matrix.columns:
+        needs_outcomes = found.scored and row["seed"] not in choosing
+        if status in COUNTED and (not needs_outcomes or row["fingerprint"] in scored):
             continue
-        epochs = row.get("num_train_epochs", math.nan)
         what = "UNEVALUATED" if status in COUNTED else status
-        names.append(f"{row['model']}, {arm_name('num_train_epochs', epochs)}, seed {row['seed']}: {what}")
+        arm = [str(row["model"]), arm_name("num_train_epochs", row.get("num_train_epochs", math.nan))]
+        if claim.axis not in (None, "model", "num_train_epochs"):
+            arm.append(arm_name(str(claim.axis), row[claim.axis]))
+        names.append(f"{', '.join(arm)}, seed {row['seed']}: {what}")
     return tuple(names)
 
 
-def _word(
-    components: tuple[Component, ...], problem: str, incomplete: tuple[str, ...], rows: pd.DataFrame
-) -> tuple[Word, str]:
-    if problem and not any(c.refuted for c in components):
-        return "inconclusive", f"Not decidable: {problem}."
+def _word(components: tuple[Component, ...], found: Comparisons, incomplete: tuple[str, ...]) -> tuple[Word, str]:
+    if found.problem and not any(c.refuted for c in components):
+        return "inconclusive", f"Not decidable: {found.problem}."
     if incomplete:
         listed = "; ".join(incomplete[:4]) + ("; …" if len(incomplete) > 4 else "")
-        return "inconclusive", f"Planned runs without a result: {len(incomplete)} of {len(rows)} ({listed})."
-    if any(math.isnan(c.estimate.estimate) for c in components):
-        return "inconclusive", "Some arms share no scored query."
-    note = _note(components, rows)
-    if min(c.estimate.n_seeds for c in components) < 2:
+        return "inconclusive", f"Planned runs without a result: {len(incomplete)} of {len(found.rows)} ({listed})."
+    defined = [c for c in components if not math.isnan(c.estimate.estimate)]
+    if not defined or (len(defined) < len(components) and not any(c.refuted for c in defined)):
+        return "inconclusive", _undefined(components)
+    note = _note(components, found.rows)
+    if min(c.estimate.n_seeds for c in defined) < 2:
         return "inconclusive", "One seed: the spread between training runs is unknown, so no verdict." + note
     for component in components:
         if component.refuted:
@@ -219,12 +412,11 @@ def _word(
     return "inconclusive", f"Not shown: {'; '.join(describe(c) for c in still_open)}." + note
 
 
-def describe(component: Component, *, against: bool = False) -> str:
-    """What a comparison has to show, in words; `against`: the contrary, which contradicts the claim."""
-    first, second = component.names
-    if component.test == "superior":
-        return f"{first} {'below' if against else 'above'} {second}"
-    return f"{first} {'more' if against else 'less'} than {100 * component.margin:g} points above {second}"
+def _undefined(components: tuple[Component, ...]) -> str:
+    if all(c.metric == "pass_rate" for c in components):
+        return "Some arms share no scored query."
+    gone = [c for c in components if math.isnan(c.estimate.estimate)]
+    return f"Undefined: {'; '.join(f'{describe(c)} ({c.estimate.method})' for c in gone)}."
 
 
 def _note(components: tuple[Component, ...], rows: pd.DataFrame) -> str:
@@ -237,6 +429,14 @@ def _note(components: tuple[Component, ...], rows: pd.DataFrame) -> str:
 def _binding(components: tuple[Component, ...], word: Word) -> Component | None:
     if not components:
         return None
-    if word == "refuted":
-        return max((c for c in components if c.refuted), key=lambda c: c.against)
-    return min(components, key=lambda c: -math.inf if math.isnan(c.slack) else c.slack)
+    refuted = [c for c in components if c.refuted]
+    # A rate and a ratio have no common scale but their intervals' widths.
+    mixed = len({c.unit for c in components}) > 1
+    if word == "refuted" and refuted:
+        return max(refuted, key=lambda c: c.against / _width(c, mixed=mixed))
+    return min(components, key=lambda c: -math.inf if math.isnan(c.slack) else c.slack / _width(c, mixed=mixed))
+
+
+def _width(component: Component, *, mixed: bool) -> float:
+    width = component.estimate.high - component.estimate.low
+    return width if mixed and width > 0 else 1.0

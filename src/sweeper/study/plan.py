@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeper import data, models
-from sweeper.errors import SweeperError
+from sweeper.errors import StoreError, SweeperError
 from sweeper.spec import DATA_AXES, Sweep, TrialSpec, expand, fingerprint
 from sweeper.store import Store
+from sweeper.trial import arguments
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
     """A trial of the plan. `data` is the fingerprint of its tokens; `parameters` is None where the model's config could
-    not be read."""
+    not be read. `planned_steps` (of the optimiser) and `planned_train_flops` (forward and backward) are None where the
+    data are not prepared yet or the model's FLOPs are not known."""
 
     fingerprint: str
     spec: TrialSpec
     parameters: int | None
     data: str
+    # What is known once the data are prepared is no part of what the trial is: the plan stays equal to itself.
+    planned_steps: int | None = field(default=None, compare=False)
+    planned_train_flops: float | None = field(default=None, compare=False)
 
     def row(self) -> dict[str, Any]:
         """The trial as `plan --json` prints it."""
@@ -27,6 +33,9 @@ class PlannedTrial:
             "fingerprint": self.fingerprint,
             "model": self.spec.model.name,
             "parameters": self.parameters,
+            # Not `train_flops`: that is a metric of the record, measured, and rows of both stand in one table.
+            "planned_steps": self.planned_steps,
+            "planned_train_flops": self.planned_train_flops,
             "seed": self.spec.seed,
             "engine": self.spec.runtime.engine,
             "cpus": self.spec.runtime.cpus,
@@ -77,7 +86,8 @@ def plan_sweep(sweep: Sweep, store: Store | None = None) -> Plan:
         identity = ""
         if found.data is not None and found.weights is not None:
             identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=found.weights, data=found.data)
-        trials.append(PlannedTrial(identity, spec, found.parameters, found.data or ""))
+        steps, flops = _compute(spec, found.manifest, problems)
+        trials.append(PlannedTrial(identity, spec, found.parameters, found.data or "", steps, flops))
     problems += _same_twice(trials)
     return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
 
@@ -89,6 +99,7 @@ class _Known:
     data: str | None
     weights: str | None
     parameters: int | None
+    manifest: dict[str, Any] | None
 
 
 def _look_up(spec: TrialSpec, problems: list[str], store: Store | None) -> _Known:
@@ -98,7 +109,28 @@ def _look_up(spec: TrialSpec, problems: list[str], store: Store | None) -> _Know
     if stretched and weights:
         weights = f"{weights}+interpolated:{stretched}"
     size = _or_problem(problems, lambda: models.parameters(spec.model, spec.data.vocab_size, stretched))
-    return _Known(content, weights, size)
+    return _Known(content, weights, size, _manifest(content, store))
+
+
+def _manifest(content: str | None, store: Store | None) -> dict[str, Any] | None:
+    """Of the prepared data; None where they are not (whole) in the store: a run prepares them first."""
+    if content is None or store is None:
+        return None
+    try:
+        return data.open_prepared(store.root, content).manifest
+    except StoreError:
+        return None
+
+
+def _compute(spec: TrialSpec, manifest: dict[str, Any] | None, problems: list[str]) -> tuple[int | None, float | None]:
+    """Planned optimiser steps and training FLOPs. A budget that cannot be met is a problem."""
+    if manifest is None:
+        return spec.recipe.max_steps, None
+    flops, examples = arguments.row_flops(spec.model, manifest), manifest["rows"]["train"]
+    steps = _or_problem(problems, lambda: arguments.optimizer_steps(spec.recipe, examples, flops.per_row))
+    if steps is None or math.isnan(flops.per_row):
+        return steps, None
+    return steps, flops.per_row * arguments.examples_seen(spec.recipe, examples, steps)
 
 
 def _or_problem(problems: list[str], resolve: Any) -> Any:

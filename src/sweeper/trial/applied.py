@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import AppliedMismatchError
 from sweeper.spec import Recipe
+from sweeper.trial.arguments import examples_seen
 from sweeper.trial.watch import AppliedWatch
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def asked_of(recipe: Recipe, *, steps: int, examples: int, positions: int | None
         "max_grad_norm": recipe.max_grad_norm,
         "effective_batch_size": recipe.effective_batch_size,
         "optimizer_steps": steps,
-        "examples_seen": round(recipe.num_train_epochs * examples),
+        "examples_seen": examples_seen(recipe, examples, steps),
         "weight_decay": recipe.weight_decay,
         "adam_beta1": recipe.adam_beta1,
         "adam_beta2": recipe.adam_beta2,
@@ -50,7 +51,7 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, exam
         * args.gradient_accumulation_steps
         * trainer.accelerator.num_processes,
         "optimizer_steps": state.global_step,
-        "examples_seen": round((state.epoch or 0.0) * examples),
+        "examples_seen": _examples_seen(trainer, examples),
         "weight_decay": max(group["weight_decay"] for group in groups),
         "adam_beta1": groups[0]["betas"][0],
         "adam_beta2": groups[0]["betas"][1],
@@ -62,6 +63,13 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, exam
         "train_sampling_strategy": trainer.sampled_by,
         "positions": getattr(trainer.model.config, "max_position_embeddings", None),
     }
+
+
+def _examples_seen(trainer: SFTTrainer, examples: int) -> int:
+    """From the trainer's epoch counter, which counts micro-batches: the last one of an epoch may be smaller."""
+    batch: int = trainer.args.train_batch_size * trainer.accelerator.num_processes
+    epochs, rest = divmod(float(trainer.state.epoch or 0.0), 1.0)
+    return int(epochs) * examples + min(round(rest * math.ceil(examples / batch)) * batch, examples)
 
 
 def mismatches(asked: dict[str, Any], applied: dict[str, Any]) -> list[str]:

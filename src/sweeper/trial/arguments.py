@@ -3,22 +3,85 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sweeper.errors import UsageError
-from sweeper.spec import Recipe
+from sweeper.errors import ModelError, UsageError
+from sweeper.models import config_of, flops_per_token
+from sweeper.spec import ModelSpec, Recipe
 
 if TYPE_CHECKING:
     from trl import SFTConfig
 
 CHECKPOINTS_PER_TRIAL = 5
+LEAST_BUDGET_STEPS = 20
+"""A budget of fewer optimiser steps is not sure to be met within 5 %: rounding to whole steps takes up to half of that,
+and the rows of a last, partial epoch need not have the mean length."""
 
 
-def optimizer_steps(recipe: Recipe, examples: int) -> int:
-    """Optimiser steps of a run. The last partial batch of an epoch is kept, as the Trainer does: ceil(n / batch)."""
-    per_epoch = math.ceil(math.ceil(examples / recipe.per_device_train_batch_size) / recipe.gradient_accumulation_steps)
-    return math.ceil(recipe.num_train_epochs * per_epoch)
+@dataclass(frozen=True)
+class RowFlops:
+    """Training compute of one model on one data set; NaN where the model's architecture is not counted."""
+
+    per_token: float
+    """FLOPs, forward and backward, in rows of the mean length."""
+    mean_length: float
+    """Tokens of a training row."""
+
+    @property
+    def per_row(self) -> float:
+        """FLOPs of one row of the mean length."""
+        return self.per_token * self.mean_length
+
+
+def row_flops(model: ModelSpec, manifest: dict[str, Any]) -> RowFlops:
+    """Of a model on a prepared data set, from config and manifest alone."""
+    mean_length = manifest["tokens"]["train"] / manifest["rows"]["train"]
+    try:
+        return RowFlops(flops_per_token(config_of(model, manifest["vocab_size"]), mean_length).total, mean_length)
+    except ModelError:  # it can still be trained; a budget for it is refused
+        return RowFlops(math.nan, mean_length)
+
+
+def steps_per_epoch(recipe: Recipe, examples: int) -> int:
+    """The last partial batch of an epoch is kept, as the Trainer does: ceil(n / batch)."""
+    return math.ceil(math.ceil(examples / recipe.per_device_train_batch_size) / recipe.gradient_accumulation_steps)
+
+
+def optimizer_steps(recipe: Recipe, examples: int, flops_per_row: float = math.nan) -> int:
+    """Optimiser steps of a run on `examples` training rows: by steps, by compute, or else by epochs.
+
+    By compute, the number whose rows come nearest to `train_flops_budget`. Raises UsageError where that is fewer than
+    twenty, or `flops_per_row` (FLOPs, forward and backward) is not known.
+    """
+    if recipe.max_steps is not None:
+        return recipe.max_steps
+    per_epoch = steps_per_epoch(recipe, examples)
+    if recipe.train_flops_budget is None:
+        return math.ceil(recipe.num_train_epochs * per_epoch)
+    asked = f"train_flops_budget {recipe.train_flops_budget:.3g}"
+    if math.isnan(flops_per_row):
+        raise UsageError("recipe", asked=asked, found="a model whose FLOPs are not known", do="recipe.max_steps")
+    wanted = recipe.train_flops_budget / flops_per_row
+    epochs, rest = divmod(wanted, examples)
+    below = int(epochs) * per_epoch + int(rest // recipe.effective_batch_size)
+    steps = min(below, below + 1, key=lambda count: abs(examples_seen(recipe, examples, count) - wanted))
+    if steps < LEAST_BUDGET_STEPS:
+        step = flops_per_row * recipe.effective_batch_size
+        raise UsageError(
+            "recipe",
+            asked=asked,
+            found=f"a model and batch of {step:.3g} FLOPs per optimiser step: {steps} steps",
+            do=f"a budget of at least {LEAST_BUDGET_STEPS * step:.3g} (for this model), or a smaller batch",
+        )
+    return steps
+
+
+def examples_seen(recipe: Recipe, examples: int, steps: int) -> int:
+    """Rows, repetitions counted, that `steps` optimiser steps train on."""
+    epochs, rest = divmod(steps, steps_per_epoch(recipe, examples))
+    return epochs * examples + min(rest * recipe.effective_batch_size, examples)
 
 
 def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: bool) -> SFTConfig:
@@ -33,6 +96,7 @@ def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: 
     return SFTConfig(
         output_dir=str(directory),
         num_train_epochs=recipe.num_train_epochs,
+        max_steps=-1 if recipe.ends_by_epochs else steps,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.lr_scheduler_type,
         warmup_steps=recipe.warmup_steps,
@@ -64,6 +128,7 @@ def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: 
         save_steps=max(1, math.ceil(steps / CHECKPOINTS_PER_TRIAL)),
         save_total_limit=2,
         eval_strategy="no",
+        include_num_input_tokens_seen="non_padding",  # kept in checkpoints: a resumed run knows all it saw
         report_to="none",
         disable_tqdm=True,
         log_level="error",

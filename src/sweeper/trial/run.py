@@ -65,12 +65,17 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
     set_seed(spec.seed)
     rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
     model, positions = _model(spec, tokenizer)
-    steps = arguments.optimizer_steps(spec.recipe, len(rows))
+    flops = arguments.row_flops(spec.model, prepared.manifest)
+    steps = arguments.optimizer_steps(spec.recipe, len(rows), flops.per_row)
     _warms_up_within(spec, steps, len(rows))
     checkpoints = directory / "checkpoints"
     config = arguments.sft_config(spec.recipe, spec.seed, steps, checkpoints, cuda=torch.cuda.is_available())
     trainer, applied_watch, divergence = _trainer(spec, model, tokenizer, config, rows, validation, tell)
     checkpoint = newest_whole_checkpoint(checkpoints)
+    if checkpoint and _ends_within_an_epoch(checkpoint, spec, steps, len(rows)):
+        # The Trainer would take one step more from there: it looks whether it is done after a step, not before.
+        shutil.rmtree(checkpoint)
+        checkpoint = newest_whole_checkpoint(checkpoints)
     if checkpoint:
         restore(applied_watch, checkpoint)
     started = time.monotonic()
@@ -88,13 +93,24 @@ def _train(spec: TrialSpec, fingerprint: str, prepared: Prepared, directory: Pat
         status=DIVERGED if divergence.diverged else COMPLETE,
         model=spec.model.name,
         parameters=sum(p.numel() for p in model.parameters()),
-        metrics=_metrics(history, rows, seconds, spec.recipe.num_train_epochs, trainer.state.global_step),
+        metrics=_metrics(history, trainer.state, flops.per_token, seconds),
         asked=asked,
         applied=applied,
         data=prepared.manifest,
-        resumed_from_step=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else None,
+        resumed_from_step=_step_of(checkpoint) if checkpoint else None,
         environment=_environment(trainer),
     )
+
+
+def _ends_within_an_epoch(checkpoint: Path, spec: TrialSpec, steps: int, examples: int) -> bool:
+    """Whether a checkpoint is that of a run's last step, and epochs do not end there."""
+    from sweeper.trial.arguments import steps_per_epoch
+
+    return _step_of(checkpoint) >= steps and steps % steps_per_epoch(spec.recipe, examples) != 0
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:
@@ -162,15 +178,17 @@ def history_of(log_history: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _metrics(history: pd.DataFrame, rows: Any, seconds: float, epochs: float, steps: int) -> dict[str, float | None]:
+def _metrics(history: pd.DataFrame, state: Any, flops_per_token: float, seconds: float) -> dict[str, float | None]:
+    """`tokens`: really trained on, padding not counted; `train_flops`: theirs (NaN for an unknown architecture)."""
     validation, losses = history["val_loss"].dropna(), history["loss"].dropna()
-    tokens = float(sum(rows["length"])) * epochs if float(epochs).is_integer() else float("nan")
+    tokens = float(state.num_input_tokens_seen)
     return {
         "val_loss": float(validation.iloc[-1]) if len(validation) else float("nan"),
         "best_val_loss": float(validation.min()) if len(validation) else float("nan"),
         "train_loss": float(losses.iloc[-1]) if len(losses) else float("nan"),
-        "steps": float(steps),
+        "steps": float(state.global_step),
         "tokens": tokens,
+        "train_flops": tokens * flops_per_token,
         "train_seconds": seconds,
     }
 

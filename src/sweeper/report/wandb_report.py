@@ -1,0 +1,277 @@
+"""The report's document -> a W&B report: a plain description of its blocks, written to disk, and sent where asked.
+
+Building a `Report` of `wandb_workspaces` already asks W&B who one is. The description comes first, therefore: it needs
+neither the package nor an account, holds the same numbers as the page, and is what gets sent.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import UsageError
+from sweeper.report.grids import Grid, grids
+from sweeper.report.plots import TITLES
+from sweeper.store import write_bytes
+
+FILE = "wandb_report.json"
+MOST_RUN_SETS = 20
+"""Arms with a run set of their own; of more, the runs are grouped in one set."""
+MOST_ROWS = 100
+"""Rows of a table: longer ones are in report.json."""
+TITLE_LENGTH = 128
+"""W&B's own limit."""
+Block = dict[str, Any]
+
+
+def report_spec(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Title, description and blocks, by `kind`: `heading` (level, text), `text`, `table` (columns, rows) and `panels`
+    (panels, run_sets).
+
+    A run set holds the runs of one arm by their W&B configs (`filters`: key -> value, all of them), of this study
+    (`group`, as `tracking` sets it). With more than MOST_RUN_SETS arms, one set groups its runs by the axes
+    (`group_by`).
+    """
+    study = document["study"]
+    blocks: list[Block] = [_heading(1, study["question"])]
+    blocks += [_text(text) for text in (study["caveat"], _partial(study)) if text]
+    for claim in document["claims"]:
+        blocks.append(_heading(3, f"{claim['verdict']}: {claim['text']}"))
+        blocks.append(_text(claim["sentence"]))
+        if claim["reason"] != claim["sentence"]:
+            blocks.append(_text(claim["reason"]))
+    tables = grids(document)
+    blocks += _section(
+        "Size", [_panel("scatter", "config:parameters", m, log_x=True) for m in _metrics(study)], document
+    )
+    blocks += [_text(found["text"]) for found in document["confounds"]]
+    blocks += _fits(document)
+    if "num_train_epochs" in study["varied"]:
+        panels = [_panel("scatter", "config:num_train_epochs", metric) for metric in _metrics(study)]
+        blocks += _section("Epochs", panels, document)
+    if document["map"]:
+        panels = [_panel("scatter", "config:learning_rate", document["map"]["metric"], log_x=True)]
+        panels.append(_panel("scatter", "config:max_grad_norm", document["map"]["metric"], log_x=True))
+        blocks += _section("Learning rate and clipping", panels, document)
+    curves = [_panel("line", "Step", name) for name in ("loss", "val_loss", "grad_norm")]
+    blocks += _section("Learning curves", curves, document)
+    for claim in document["claims"]:
+        blocks += _claim(claim)
+    names = {"subset-table": "Subsets", "signature-table": "How answers fail", "cost-table": "Cost and time"}
+    names |= {"leakage-table": "Without leaked queries", "trials": "Every planned trial"}
+    for name, title in names.items():
+        if name in tables and tables[name].rows:
+            blocks += [_heading(2, title), *_table(tables[name])]
+    blocks += [_heading(2, "Manifest"), _text("\n".join(document["commands"]))]
+    rows = [[str(key), _plain(value)] for key, value in document["manifest"].items()]
+    if rows:
+        blocks.append({"kind": "table", "columns": ["", "value"], "rows": rows})
+    return {
+        "title": f"{study['name']}: {study['question']}"[:TITLE_LENGTH],
+        "description": study["caveat"],
+        "blocks": blocks,
+    }
+
+
+def write_spec(document: Mapping[str, Any], folder: Path) -> Path:
+    """Write the description beside the report; where it is."""
+    path = folder / FILE
+    write_bytes(
+        path, (json.dumps(report_spec(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    )
+    return path
+
+
+def push(document: Mapping[str, Any], entity: str | None, project: str) -> str:
+    """Send the report to W&B; its address. Raises UsageError where the package or an account is missing."""
+    lacking = missing()
+    if lacking:
+        raise UsageError("report --push", asked=f"a W&B report in {project}", found=lacking[0], do=lacking[1])
+    import wandb_workspaces.reports.v2 as wr
+
+    spec = report_spec(document)
+    try:
+        blocks = build_blocks(spec, wr, entity or "", project)
+        more = {"entity": entity} if entity else {}
+        report = wr.Report(
+            project=project, title=spec["title"], description=spec["description"], blocks=blocks, width="fluid", **more
+        )
+        report.save()
+    except Exception as error:  # of many kinds, none of them ours: no network, no right to the project, …
+        raise UsageError(
+            "report --push",
+            asked=f"a W&B report in {entity or 'the default entity'}/{project}",
+            found=f"W&B refused: {error}",
+            do=f"`wandb login`, WANDB_ENTITY and WANDB_PROJECT, or use {FILE}, which holds the report",
+        ) from error
+    return str(report.url)
+
+
+def missing() -> tuple[str, str] | None:
+    """What sending lacks, and what to do about it; None where nothing is."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        return (
+            "the package wandb-workspaces is not installed",
+            f"pip install 'sweeper[wandb-report]'; {FILE} holds the report meanwhile",
+        )
+    import wandb
+
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except Exception as error:  # a key of the wrong form, a broken netrc
+        return f"no W&B account: {error}", "`wandb login`"
+    if not known:
+        return "no W&B account: no API key", f"`wandb login`, or WANDB_API_KEY; {FILE} holds the report meanwhile"
+    return None
+
+
+def build_blocks(spec: Mapping[str, Any], wr: Any, entity: str, project: str) -> list[Any]:
+    """The description as blocks of `wandb_workspaces.reports.v2`, given as `wr`. Asks nobody anything."""
+    makers: dict[str, Callable[[Block], Any]] = {
+        "heading": lambda block: {1: wr.H1, 2: wr.H2, 3: wr.H3}[block["level"]](block["text"]),
+        "text": lambda block: wr.P(block["text"]),
+        "table": lambda block: wr.MarkdownBlock(_markdown(block["columns"], block["rows"])),
+        "panels": lambda block: wr.PanelGrid(
+            runsets=[_run_set(wr, one, entity, project) for one in block["run_sets"]],
+            panels=[_wandb_panel(wr, panel) for panel in block["panels"]],
+        ),
+    }
+    return [makers[block["kind"]](block) for block in spec["blocks"]]
+
+
+def _run_set(wr: Any, one: Mapping[str, Any], entity: str, project: str) -> Any:
+    # As text: the package's own expressions lose the quotes around a value that holds one.
+    filters = [f'Metric("Group") == {one["group"]!r}']
+    filters += [f"Config({key!r}) == {value!r}" for key, value in one["filters"].items()]
+    return wr.Runset(
+        entity=entity,
+        project=project,
+        name=one["name"],
+        filters=" and ".join(filters),
+        groupby=[f"config.{key}" for key in one["group_by"]],
+    )
+
+
+def _wandb_panel(wr: Any, panel: Mapping[str, Any]) -> Any:
+    if panel["type"] == "line":
+        return wr.LinePlot(title=panel["title"], x=panel["x"], y=[panel["y"]], log_x=panel["log_x"])
+    return wr.ScatterPlot(
+        title=panel["title"],
+        x=wr.Config(panel["x"].removeprefix("config:")),
+        y=wr.SummaryMetric(panel["y"]),
+        log_x=panel["log_x"],
+    )
+
+
+def _section(title: str, panels: Sequence[Block], document: Mapping[str, Any]) -> list[Block]:
+    return [_heading(2, title), {"kind": "panels", "panels": list(panels), "run_sets": _run_sets(document)}]
+
+
+def _run_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    study = document["study"]
+    if len(document["arms"]) > MOST_RUN_SETS:
+        whole = {"name": study["name"], "group": study["name"], "filters": {}, "group_by": list(study["varied"])}
+        return [whole]
+    return [
+        {
+            "name": arm["label"],
+            "group": study["name"],
+            "filters": {axis: arm[axis] for axis in ("model", *study["varied"]) if axis in arm},
+            "group_by": [],
+        }
+        for arm in document["arms"]
+    ]
+
+
+def _metrics(study: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("pass_rate", "val_loss") if study["evaluated"] else ("val_loss",)
+
+
+def _panel(kind: str, x: str, y: str, *, log_x: bool = False) -> Block:
+    against = x.removeprefix("config:").replace("_", " ").lower()
+    return {
+        "type": kind,
+        "title": f"{TITLES.get(y, y.replace('_', ' '))} against {against}",
+        "x": x,
+        "y": y,
+        "log_x": log_x,
+    }
+
+
+def _claim(claim: Mapping[str, Any]) -> list[Block]:
+    blocks: list[Block] = [_heading(2, f"Claim {claim['id']}")]
+    parts = [[part["sentence"] or "–", str(part.get("wanted", "")), part["result"]] for part in claim["components"]]
+    if parts:
+        blocks.append({"kind": "table", "columns": ["comparison", "has to be", "result"], "rows": parts})
+    other = [[row["name"], row["verdict"] or "–", row["reason"]] for row in claim.get("sensitivity") or ()]
+    if other:
+        blocks.append({"kind": "table", "columns": ["read otherwise", "verdict", "why"], "rows": other})
+    needed = claim.get("needed")
+    if needed:
+        counts = [
+            f"{needed[key]:,} {key} in all, {needed[f'more_{key}']:,} more"
+            for key in ("seeds", "queries")
+            if needed[key] is not None
+        ]
+        blocks.append(_text(" ".join(["; or ".join(counts) + "." if counts else "", needed["reason"]]).strip()))
+    return blocks
+
+
+def _fits(document: Mapping[str, Any]) -> list[Block]:
+    rows = [
+        [
+            *(fit[key].replace("_", " ") for key in ("metric", "size", "name", "group")),
+            *(_short(fit[key]) for key in ("r2", "aicc")),
+            str(fit["residual_df"]),
+            fit["caveat"],
+        ]
+        for fit in document["fits"]
+    ]
+    columns = ["of", "against", "curve", "at", "R²", "AICc", "residual d.f.", "caveat"]
+    return [{"kind": "table", "columns": columns, "rows": rows}] if rows else []
+
+
+def _table(grid: Grid) -> list[Block]:
+    rows = [[cell.text for cell in row] for row in grid.rows[:MOST_ROWS]]
+    blocks: list[Block] = [{"kind": "table", "columns": [column.label for column in grid.columns], "rows": rows}]
+    if len(grid.rows) > MOST_ROWS:
+        blocks.append(_text(f"The first {MOST_ROWS} of {len(grid.rows):,} rows; report.json has all."))
+    return blocks
+
+
+def _heading(level: int, text: str) -> Block:
+    return {"kind": "heading", "level": level, "text": text}
+
+
+def _text(text: str) -> Block:
+    return {"kind": "text", "text": text}
+
+
+def _partial(study: Mapping[str, Any]) -> str:
+    return "Partial: the study has not finished." if study["partial"] else ""
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else str(value)
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; text that means something there is taken literally."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(_literal(cell) for cell in cells)} |"
+
+    return "\n".join([line(columns), line(["---"] * len(columns)).replace("\\", ""), *(line(row) for row in rows)])
+
+
+def _literal(text: str) -> str:
+    for character in "\\`*_{}[]<>#|~":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""How each kind of claim is decided: evidence, comparisons, protocols. `sweeper.statistics.verdicts` is the door."""

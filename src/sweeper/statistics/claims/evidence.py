@@ -1,0 +1,475 @@
+"""Evidence for one quantity: its estimate, its interval at any level, and the interval that another design would give.
+
+A quantity over queries and seeds has the two-way error of `paired.two_way_error`; quantities over runs have exact,
+chi-square or Student limits. The interval as a function of the level gives p-values that agree with the intervals: p is
+the level at which the interval just stops lying where it should.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from sweeper.statistics.intervals import Interval, clopper_pearson
+from sweeper.statistics.paired import SPARSE, Array, Estimate, Excluded, Pairing, two_way_error
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNDEFINED = Interval(math.nan, math.nan)
+Predict = Callable[[float, float, float], Interval]
+"""(queries, seeds, alpha) -> the interval expected of that many, were the estimate and the variances as observed."""
+
+
+class RunsEstimate(Estimate):
+    """An estimate whose observations are runs, not outcomes."""
+
+    @property
+    def n(self) -> int:
+        """Runs, or pairs of runs."""
+        return self.n_runs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the tables say about one quantity. `interval` and `predict` are NaN where it is undefined."""
+
+    estimate: float
+    interval: Callable[[float], Interval]
+    """alpha -> two-sided interval at 1 - alpha."""
+    predict: Predict
+    n_queries: int
+    n_seeds: int
+    n_runs: int
+    excluded: Excluded
+    method: str
+    of_runs: bool = False
+    """Whether the observations are runs."""
+
+    def at(self, alpha: float) -> Estimate:
+        """The estimate with its interval at 1 - alpha."""
+        interval = self.interval(alpha)
+        kind = RunsEstimate if self.of_runs else Estimate
+        return kind(
+            estimate=self.estimate,
+            low=interval.low,
+            high=interval.high,
+            alpha=alpha,
+            n_queries=self.n_queries,
+            n_seeds=self.n_seeds,
+            n_runs=self.n_runs,
+            excluded=self.excluded,
+            method=self.method,
+        )
+
+
+def undefined(excluded: Excluded, why: str, *, of_runs: bool = False) -> Evidence:
+    """Evidence of nothing."""
+    return Evidence(
+        math.nan, lambda alpha: UNDEFINED, lambda q, s, alpha: UNDEFINED, 0, 0, 0, excluded, why, of_runs=of_runs
+    )
+
+
+def p_value(interval: Callable[[float], Interval], holds: Callable[[Interval], bool]) -> float:
+    """The smallest alpha at which `holds` is true of the interval; 1 where of none, NaN where undefined.
+
+    `holds` has to stay true as intervals shrink. Resolution: 1e-4 of itself; nothing below 1e-12.
+    """
+    if math.isnan(interval(0.5).low):
+        return math.nan
+    low, high = math.log(1e-12), math.log(1 - 1e-9)
+    if not holds(interval(math.exp(high))):
+        return 1.0
+    if holds(interval(math.exp(low))):
+        return 1e-12
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(interval(math.exp(middle))) else (middle, high)
+    return math.exp(high)
+
+
+@dataclass(frozen=True)
+class TwoWay:
+    """Variance components of a mean over queries and seeds: of one query, one seed, and one query in one seed.
+
+    `seed` and `both` are NaN with one seed, `query` and `both` with one query.
+    """
+
+    query: float
+    seed: float
+    both: float
+
+    @staticmethod
+    def of(values: Array) -> TwoWay:
+        """From (queries, seeds), by the mean squares of the two-way layout; a negative component is none."""
+        queries, seeds = values.shape
+        if queries < 2:
+            return TwoWay(math.nan, math.nan, math.nan)
+        by_query = float(values.mean(axis=1).var(ddof=1))
+        if seeds < 2:
+            return TwoWay(by_query, math.nan, math.nan)
+        centred = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+        both = float((centred**2).sum()) / ((queries - 1) * (seeds - 1))
+        by_seed = float(values.mean(axis=0).var(ddof=1))
+        return TwoWay(max(0.0, by_query - both / seeds), max(0.0, by_seed - both / queries), both)
+
+
+def two_way_prediction(parts: Sequence[tuple[TwoWay, float]], queries: float, seeds: float) -> tuple[float, float]:
+    """Standard error and degrees of freedom at that many queries and seeds; `parts`: components, share of the queries.
+
+    The parts are independent samples of queries; the seeds' component is that of the first, which stands for all.
+    """
+    by_query = [(part.query + part.both / seeds) / (queries * share) for part, share in parts]
+    both = sum(part.both / (queries * share * seeds) for part, share in parts)
+    by_seed = parts[0][0].seed / seeds + both
+    variance = max(sum(by_query) + by_seed - both, *by_query, by_seed)
+    counts = [max(queries * share - 1, 1) for _, share in parts]
+    margins = sum(v**2 / n for v, n in zip(by_query, counts, strict=True)) + by_seed**2 / max(seeds - 1, 1)
+    freedom = (sum(by_query) + by_seed) ** 2 / margins if margins > 0 else max(queries - 1, 1)
+    return math.sqrt(variance), freedom
+
+
+def paired(matrix: pd.DataFrame, pairing: Pairing, *, rng: np.random.Generator, draws: int) -> Evidence:
+    """Rate of the first arm minus rate of the second; at any level what `paired_difference` gives."""
+    pairs = [p for p in pairing.pairs if p[1] in matrix.columns and p[2] in matrix.columns]
+    alone = pairing.alone + 2 * (len(pairing.pairs) - len(pairs))
+    if not pairs:
+        return undefined(Excluded(runs=alone), "nothing to pair")
+    first, second = (matrix[[p[arm] for p in pairs]].to_numpy(dtype=float) for arm in (1, 2))
+    return difference(first, second, [p[0] for p in pairs], alone=alone, rng=rng, draws=draws)
+
+
+def difference(
+    first: Array, second: Array, seeds: Sequence[int], *, alone: int = 0, rng: np.random.Generator, draws: int
+) -> Evidence:
+    """Mean of first - second, both (queries, runs) with NaN where not scored; `seeds` of the runs."""
+    kept, excluded = _scored([first, second], alone)
+    if not kept.any():
+        return undefined(excluded, "nothing to pair")
+    by_seed = mean_by(first[kept] - second[kept], seeds)
+    better, worse = float((by_seed > 0).any(axis=1).sum()), float((by_seed < 0).any(axis=1).sum())
+    changed = float((by_seed != 0).any(axis=1).sum())
+
+    def bounds(share: float, n: float, alpha: float) -> Interval:
+        # Few discordant queries: -P(worse) <= mean <= P(better), see `paired.two_way_interval`.
+        if changed * share >= SPARSE:
+            return Interval(math.inf, -math.inf)
+        up, down = (clopper_pearson(min(count * share, n), n, alpha).high for count in (better, worse))
+        return Interval(-down, up)
+
+    what = "Clopper-Pearson bounds" if changed < SPARSE else "bootstrap"
+    return two_way(by_seed, -1.0, 1.0, bounds, what, len(seeds), excluded, rng=rng, draws=draws)
+
+
+def rate_against(
+    matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], reference: float, *, rng: np.random.Generator, draws: int
+) -> Evidence:
+    """Pass rate of one arm's runs, (seed, fingerprint), minus a fixed number. Every seed counts alike."""
+    there = [run for run in runs if run[1] in matrix.columns]
+    alone = len(runs) - len(there)
+    if not there:
+        return undefined(Excluded(runs=alone), "no scored run")
+    passed = matrix[[name for _, name in there]].to_numpy(dtype=float)
+    kept, excluded = _scored([passed], alone)
+    if not kept.any():
+        return undefined(excluded, "no query scored in every run")
+    by_seed = mean_by(passed[kept], [seed for seed, _ in there])
+    queries = by_seed.shape[0]
+    always, ever = float((by_seed == 1).all(axis=1).sum()), float((by_seed > 0).any(axis=1).sum())
+
+    def bounds(share: float, n: float, alpha: float) -> Interval:
+        # Nearly all or nearly none pass: P(always) <= rate <= P(ever).
+        if min(queries - always, ever) * share >= SPARSE:
+            return Interval(math.inf, -math.inf)
+        low, high = (clopper_pearson(min(count * share, n), n, alpha) for count in (always, ever))
+        return Interval(low.low - reference, high.high - reference)
+
+    what = "Clopper-Pearson bounds" if min(queries - always, ever) < SPARSE else "bootstrap"
+    low, high = -reference, 1 - reference
+    return two_way(by_seed - reference, low, high, bounds, what, len(there), excluded, rng=rng, draws=draws)
+
+
+def two_way(
+    values: Array,
+    least: float,
+    most: float,
+    bounds: Callable[[float, float, float], Interval],
+    method: str,
+    runs: int,
+    excluded: Excluded,
+    *,
+    rng: np.random.Generator,
+    draws: int,
+) -> Evidence:
+    """The mean of (queries, seeds) within `least`..`most`. `bounds` (share of today's queries, queries, alpha) widens
+    the interval, where the normal theory sees too little."""
+    mean = float(values.mean())
+    queries, seeds = values.shape
+    error, freedom = two_way_error(values, rng=rng, draws=draws) if queries > 1 else (0.0, 1.0)
+    parts = TwoWay.of(values)
+
+    def around(error: float, freedom: float, wider: Interval, alpha: float) -> Interval:
+        half = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
+        return Interval(min(max(least, mean - half), wider.low), max(min(most, mean + half), wider.high))
+
+    def predict(n: float, s: float, alpha: float) -> Interval:
+        if math.isnan(parts.seed):
+            return UNDEFINED
+        return around(*two_way_prediction([(parts, 1.0)], n, s), bounds(n / queries, n, alpha), alpha)
+
+    resampled = "queries and seeds resampled" if seeds > 1 else "queries resampled, one seed"
+    return Evidence(
+        estimate=mean,
+        interval=lambda alpha: around(error, freedom, bounds(1.0, queries, alpha), alpha),
+        predict=predict,
+        n_queries=queries,
+        n_seeds=seeds,
+        n_runs=runs,
+        excluded=excluded,
+        method=f"{method}, {resampled}",
+    )
+
+
+def two_samples(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: Any, second: Any) -> Evidence:
+    """Rate of the same runs on the queries `first` minus that on the queries `second` (masks of the matrix' rows).
+
+    The queries are two samples, the seeds are the same: variance = both samples' query variances + variance over seeds
+    of the difference - the interaction, which both hold; Student's t with Satterthwaite's degrees of freedom.
+    """
+    there = [run for run in runs if run[1] in matrix.columns]
+    alone = len(runs) - len(there)
+    if not there:
+        return undefined(Excluded(runs=alone), "no scored run")
+    passed = matrix[[name for _, name in there]].to_numpy(dtype=float)
+    groups, left_out = [], Excluded(runs=alone)
+    for mask in (np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)):
+        kept, excluded = _scored([passed[mask]], 0)
+        left_out = Excluded(left_out.queries + excluded.queries, left_out.outcomes + excluded.outcomes, alone)
+        groups.append(mean_by(passed[mask][kept], [seed for seed, _ in there]))
+    sizes = [len(group) for group in groups]
+    if min(sizes) == 0:
+        return undefined(left_out, "no query scored in every run on one side")
+    mean = float(groups[0].mean() - groups[1].mean())
+    seeds = groups[0].shape[1]
+    parts = [TwoWay.of(group) for group in groups]
+    gaps = groups[0].mean(axis=0) - groups[1].mean(axis=0)
+    both = sum(part.both / size for part, size in zip(parts, sizes, strict=True))
+    # The seeds' component is that of the difference, not of either side: a good seed is good on both.
+    of_seed = max(0.0, float(gaps.var(ddof=1)) - both) if seeds > 1 else 0.0
+    if seeds == 1:
+        parts = [TwoWay(part.query, 0.0, 0.0) for part in parts]
+    parts = [TwoWay(parts[0].query, of_seed, parts[0].both), parts[1]]
+    total = sum(sizes)
+    counts = [(float((g > 0).any(axis=1).sum()), float((g == 1).all(axis=1).sum()), float(len(g))) for g in groups]
+
+    def wider(share: float, alpha: float) -> Interval:
+        # One side nearly all or nearly none: each side's exact bounds at half the level.
+        if all(min(n - always, ever) * share >= SPARSE for ever, always, n in counts):
+            return Interval(math.inf, -math.inf)
+        ends = []
+        for ever, always, n in counts:
+            low = clopper_pearson(min(always * share, n * share), n * share, alpha / 2).low
+            ends.append((low, clopper_pearson(min(ever * share, n * share), n * share, alpha / 2).high))
+        return Interval(ends[0][0] - ends[1][1], ends[0][1] - ends[1][0])
+
+    def predict(n: float, s: float, alpha: float) -> Interval:
+        shares = [size / total for size in sizes]
+        if min(sizes) > 1:
+            error, freedom = two_way_prediction(list(zip(parts, shares, strict=True)), n, s)
+        else:
+            error, freedom = 0.0, 1.0
+        half, wide = float(stats.t.ppf(1 - alpha / 2, freedom)) * error, wider(n / total, alpha)
+        return Interval(min(max(-1.0, mean - half), wide.low), max(min(1.0, mean + half), wide.high))
+
+    return Evidence(
+        estimate=mean,
+        interval=lambda alpha: predict(total, seeds, alpha),
+        predict=predict if seeds > 1 else lambda n, s, alpha: UNDEFINED,
+        n_queries=total,
+        n_seeds=seeds,
+        n_runs=len(there),
+        excluded=left_out,
+        method="two samples of queries, variances of queries and seeds" if seeds > 1 else "two samples, one seed",
+    )
+
+
+def cost_ratio(
+    first: Array,
+    second: Array,
+    costs: tuple[Array, Array],
+    seeds: Sequence[int],
+    *,
+    rng: np.random.Generator,
+    draws: int,
+) -> Evidence:
+    """Cost per solved query of the first arm over that of the second. `first`, `second`: passes (queries, runs);
+    `costs`: cost of one query in each of those runs.
+
+    The log ratio, linearised at the means, has the two-way bootstrap error; a few solved queries give exact bounds on
+    the rates (each at half the level) instead. Undefined where an arm solves nothing.
+    """
+    kept, excluded = _scored([first, second], 0)
+    if not kept.any():
+        return undefined(excluded, "no query scored in every run")
+    passed = [mean_by(values[kept], seeds) for values in (first, second)]
+    spent = [mean_by(values[None, :], seeds)[0] for values in costs]
+    rates, means = [float(p.mean()) for p in passed], [float(c.mean()) for c in spent]
+    if min(rates) == 0 or not min(means) > 0:
+        return undefined(excluded, "an arm solves nothing, so that a solved query has no price")
+    ratio = means[0] / rates[0] / (means[1] / rates[1])
+    linear = passed[1] / rates[1] - passed[0] / rates[0] + (spent[0] / means[0] - spent[1] / means[1])[None, :]
+    queries = linear.shape[0]
+    ever = [float((p > 0).any(axis=1).sum()) for p in passed]
+    always = [float((p == 1).all(axis=1).sum()) for p in passed]
+    price = math.log(means[0] / means[1])
+
+    def bounds(share: float, n: float, alpha: float) -> Interval:
+        if min(ever) * share >= SPARSE:
+            return Interval(math.inf, -math.inf)
+        low = [clopper_pearson(min(count * share, n), n, alpha / 2).low for count in always]
+        high = [clopper_pearson(min(count * share, n), n, alpha / 2).high for count in ever]
+        # Around the log ratio, as the linearised values are.
+        down = price + math.log(low[1] / high[0]) if low[1] > 0 else -math.inf
+        up = price + math.log(high[1] / low[0]) if low[0] > 0 else math.inf
+        return Interval(down - math.log(ratio), up - math.log(ratio))
+
+    what = "Clopper-Pearson bounds" if min(ever) < SPARSE else "bootstrap of the log ratio"
+    found = two_way(linear, -math.inf, math.inf, bounds, what, len(seeds), excluded, rng=rng, draws=draws)
+
+    def back(interval: Interval) -> Interval:
+        return Interval(ratio * math.exp(interval.low), ratio * math.exp(interval.high))
+
+    return Evidence(
+        estimate=ratio,
+        interval=lambda alpha: back(found.interval(alpha)),
+        predict=lambda n, s, alpha: back(found.predict(n, s, alpha)),
+        n_queries=queries,
+        n_seeds=found.n_seeds,
+        n_runs=len(seeds),
+        excluded=excluded,
+        method=found.method,
+    )
+
+
+def share_difference(first: Array, second: Array, seeds: Sequence[int], alone: int) -> Evidence:
+    """Share of ones in `first` minus that in `second`, matched runs (0 or 1 each).
+
+    Exact: of the discordant pairs, the share that favours the first (Clopper-Pearson, so that its sign is McNemar's
+    exact test), times the share of pairs that are discordant. Either end fails with at most alpha.
+    """
+    pairs = len(first)
+    if not pairs:
+        return undefined(Excluded(runs=alone), "no matched runs", of_runs=True)
+    up, down = float((first > second).sum()), float((first < second).sum())
+    n_seeds = len(set(seeds))
+
+    def at(share: float, alpha: float) -> Interval:
+        n, higher, discordant = pairs * share, up * share, (up + down) * share
+        some = clopper_pearson(discordant, n, alpha)
+        favour = clopper_pearson(higher, discordant, alpha) if discordant else Interval(0.0, 1.0)
+        low, high = 2 * favour.low - 1, 2 * favour.high - 1
+        return Interval(low * (some.low if low > 0 else some.high), high * (some.high if high > 0 else some.low))
+
+    return Evidence(
+        estimate=float(first.mean() - second.mean()),
+        interval=lambda alpha: at(1.0, alpha),
+        predict=lambda n, s, alpha: at(s / n_seeds, alpha),
+        n_queries=0,
+        n_seeds=n_seeds,
+        n_runs=pairs,
+        excluded=Excluded(runs=alone),
+        method="exact, matched runs",
+        of_runs=True,
+    )
+
+
+def mean_difference(first: Array, second: Array, seeds: Sequence[int], alone: int) -> Evidence:
+    """Mean of first - second over matched runs, averaged within a seed; Student's t over seeds. NaN pairs left out."""
+    known = np.isfinite(first) & np.isfinite(second)
+    lost = alone + 2 * int((~known).sum())
+    if not known.any():
+        return undefined(Excluded(runs=lost), "no matched runs with a value", of_runs=True)
+    kept = [seed for seed, there in zip(seeds, known, strict=True) if there]
+    each = mean_by((first - second)[known][None, :], kept)[0]
+    n, mean = len(each), float(each.mean())
+    deviation = float(each.std(ddof=1)) if n > 1 else math.nan
+
+    def at(s: float, alpha: float) -> Interval:
+        if n < 2:
+            # One seed has no spread, and no interval.
+            return UNDEFINED
+        half = float(stats.t.ppf(1 - alpha / 2, s - 1)) * deviation / math.sqrt(s)
+        return Interval(mean - half, mean + half)
+
+    return Evidence(
+        estimate=mean,
+        interval=lambda alpha: at(n, alpha),
+        predict=lambda _, s, alpha: at(s, alpha) if s > 1 else UNDEFINED,
+        n_queries=0,
+        n_seeds=n,
+        n_runs=len(kept),
+        excluded=Excluded(runs=lost),
+        method="Student's t over seeds",
+        of_runs=True,
+    )
+
+
+def spread_difference(first: Mapping[Hashable, Array], second: Mapping[Hashable, Array], resolution: float) -> Evidence:
+    """Standard deviation over seeds in the first arm minus that in the second; cells of the other axes -> values.
+
+    Pooled over cells, each about its own mean; chi-square limits, joined by MOVER (Zou and Donner 2008). They take
+    seeds as normal. Equal values cannot show less spread than their `resolution` lets them.
+    """
+    sides = []
+    for cells in (first, second):
+        kept = [values[np.isfinite(values)] for values in cells.values()]
+        freedom = sum(len(values) - 1 for values in kept if len(values))
+        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in kept if len(values))
+        sides.append((squares, freedom, sum(len(values) for values in kept), max(map(len, kept), default=0)))
+    if min(side[1] for side in sides) < 1:
+        return undefined(Excluded(), "fewer than two runs of a cell", of_runs=True)
+    found = [max(math.sqrt(squares / freedom), resolution / math.sqrt(12)) for squares, freedom, _, _ in sides]
+    mean = math.sqrt(sides[0][0] / sides[0][1]) - math.sqrt(sides[1][0] / sides[1][1])
+    n_seeds = min(side[3] for side in sides)
+
+    def at(share: float, alpha: float) -> Interval:
+        limits = []
+        for sd, (_, freedom, _, _) in zip(found, sides, strict=True):
+            df = freedom * share
+            low, high = (sd * math.sqrt(df / float(stats.chi2.ppf(q, df))) for q in (1 - alpha / 2, alpha / 2))
+            limits.append((low, high))
+        (a, b), ((a_low, a_high), (b_low, b_high)) = found, limits
+        down, up = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
+        return Interval(min(mean, a - b - down), max(mean, a - b + up))
+
+    return Evidence(
+        estimate=mean,
+        interval=lambda alpha: at(1.0, alpha),
+        predict=lambda _, s, alpha: at(max(s - 1, 0.5) / max(n_seeds - 1, 1), alpha),
+        n_queries=0,
+        n_seeds=n_seeds,
+        n_runs=min(side[2] for side in sides),
+        excluded=Excluded(),
+        method="chi-square limits of each, joined (MOVER)",
+        of_runs=True,
+    )
+
+
+def mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
+    """Mean of the columns that share a key: (rows, runs) -> (rows, distinct keys), in the order of appearance."""
+    distinct = list(dict.fromkeys(keys))
+    groups = [[i for i, key in enumerate(keys) if key == wanted] for wanted in distinct]
+    return np.stack([columns[:, group].mean(axis=1) for group in groups], axis=1)
+
+
+def _scored(sides: Sequence[Array], alone: int) -> tuple[Any, Excluded]:
+    """Which queries every run has a score for, and what that leaves out."""
+    gone = np.concatenate([np.isnan(side) for side in sides], axis=1)
+    asked = ~gone.all(axis=1)
+    kept = ~gone.any(axis=1)
+    return kept, Excluded(queries=int((asked & ~kept).sum()), outcomes=int(gone[asked].sum()), runs=alone)

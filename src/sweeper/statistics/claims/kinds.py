@@ -1,0 +1,513 @@
+"""Kind of claim -> the comparisons that it rests on, all of which have to be shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeper.statistics.claims import evidence as ev
+from sweeper.statistics.claims.component import Component, Metric, Test, compare
+from sweeper.statistics.claims.protocols import metric_of
+from sweeper.statistics.outcomes import QUERY, arm_name, pass_matrix
+from sweeper.statistics.paired import Array, Excluded, Pairing, equals, match_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeper.spec import Claim
+
+UNSEEN = ("_tool", "_category")
+"""Ends of the names of subsets over tools or categories that training does not show; `_instruction` shows its tools."""
+WINDOW = 10
+"""Logged steps before one, whose median loss a spike is held against."""
+SPIKE = 1.5
+"""A logged loss above this multiple of that median is a spike."""
+AGREEMENT_BLOCKS = 40
+"""Blocks of queries left out in turn for the error of an agreement."""
+HARDWARE = ("engine", "cpus", "gpus")
+"""Columns of the trials table that say what a run occupied."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a claim is decided from. `rows`: its planned trials; `matrix`: `pass_matrix`'s; `outcomes`: of every judge;
+    `histories`: fingerprint -> logged steps, None where not given."""
+
+    rows: pd.DataFrame
+    matrix: pd.DataFrame
+    outcomes: pd.DataFrame
+    axes: tuple[str, ...]
+    histories: Mapping[str, pd.DataFrame] | None
+    rng: np.random.Generator
+    draws: int
+    pairs: dict[tuple[Any, Any], ev.Evidence] = field(default_factory=dict)
+    """Comparisons of two arms already made: several readings share them."""
+
+    def runs(self, rows: pd.DataFrame) -> list[tuple[int, str]]:
+        """(seed, fingerprint) of runs."""
+        return [(int(seed), str(name)) for seed, name in zip(rows["seed"], rows["fingerprint"], strict=True)]
+
+    def pairing(self, axis: str, first: object, second: object) -> Pairing:
+        """Runs of two arms that agree in seed and all other axes."""
+        return match_runs(self.rows, axis, first, second, self.axes)
+
+    def paired(self, axis: str, first: Any, second: Any) -> ev.Evidence:
+        """Difference in pass rate of two arms."""
+        if (first, second) not in self.pairs:
+            pairing = self.pairing(axis, first, second)
+            self.pairs[first, second] = ev.paired(self.matrix, pairing, rng=self.rng, draws=self.draws)
+        return self.pairs[first, second]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What a kind of claim rests on. `problem`: what is missing for a decision ('' for nothing); `rows`: planned runs
+    that need a result; `note`: what a reader should know."""
+
+    components: tuple[Component, ...]
+    problem: str
+    rows: pd.DataFrame
+    note: str = ""
+    scored: bool = True
+    """Whether those runs need outcomes."""
+
+
+def comparisons(claim: Claim, tables: Tables) -> Comparisons:
+    """The comparisons of a claim under its protocol's rows; of `judge-independent`, those between judges."""
+    return _KINDS[claim.kind](claim, tables)
+
+
+def _best_of(claim: Claim, tables: Tables) -> Comparisons:
+    return best_of(claim, tables, claim.reading)
+
+
+def best_of(claim: Claim, tables: Tables, reading: str) -> Comparisons:
+    """`best-of` in one of its readings."""
+    axis, candidate = str(claim.axis), claim.candidate
+    order, problem = _order(claim, tables.rows)
+    if problem:
+        return Comparisons((), problem, tables.rows)
+    here = order[candidate]
+    smaller = [arm for arm in order if order[arm] < here]
+    beyond = [arm for arm in order if order[arm] >= here and arm != candidate]
+    sides = [name for name, arms in (("smaller", smaller), ("larger", beyond)) if not arms]
+    tests: list[tuple[Test, Any, Any]]
+    if reading == "interior":
+        tests = [("superior", candidate, arm) for arm in [*smaller[-1:], *beyond[:1]]]
+    elif reading == "smallest-non-inferior":
+        tests = [("superior-by", candidate, arm) for arm in smaller] + [("no-better", arm, candidate) for arm in beyond]
+    else:
+        tests = [("superior", candidate, arm) for arm in smaller] + [("no-better", arm, candidate) for arm in beyond]
+    found = [
+        compare(test, (axis, a, b), claim.margin, tables.paired(axis, a, b), alpha=claim.alpha, count=len(tests))
+        for test, a, b in tests
+    ]
+    return Comparisons(tuple(found), f"no {' and no '.join(sides)} arm is planned" if sides else "", tables.rows)
+
+
+def _no_gain_beyond(claim: Claim, tables: Tables) -> Comparisons:
+    axis, candidate = str(claim.axis), claim.candidate
+    order, problem = _order(claim, tables.rows)
+    if problem:
+        return Comparisons((), problem, tables.rows)
+    beyond = [arm for arm in order if order[arm] >= order[candidate] and arm != candidate]
+    found = [
+        compare(
+            "no-better",
+            (axis, arm, candidate),
+            claim.margin,
+            tables.paired(axis, arm, candidate),
+            alpha=claim.alpha,
+            count=len(beyond),
+        )
+        for arm in beyond
+    ]
+    if claim.overfitting:
+        losses = metric_of(tables.rows, "val_loss").where(tables.rows["status"] == "COMPLETE")
+        by_name = dict(zip(tables.rows["fingerprint"], losses, strict=True))
+        found += [_by_run(claim, tables, ("superior", arm, candidate), by_name, "val_loss") for arm in beyond]
+    missing = "" if beyond else f"no arm beyond {arm_name(axis, candidate)} is planned"
+    return Comparisons(tuple(found), missing, tables.rows)
+
+
+def _order(claim: Claim, rows: pd.DataFrame) -> tuple[dict[Any, float], str]:
+    """Arm -> its place on the axis, ascending: parameters for models, else the value itself; and what is missing."""
+    axis = str(claim.axis)
+    if not equals(rows[axis], claim.candidate).any():
+        return {}, f"{arm_name(axis, claim.candidate)} is not among the planned trials"
+    column = "parameters" if axis == "model" else axis
+    places: dict[Any, Any] = dict(zip(rows[axis], rows[column], strict=True))
+    known = {arm: math.nan if place is None else float(place) for arm, place in places.items()}
+    unknown = [arm_name(axis, arm) for arm, place in known.items() if place != place]
+    if unknown:
+        return {}, f"the size of {', '.join(unknown)} is unknown, so arms cannot be ordered"
+    return dict(sorted(known.items(), key=lambda item: item[1])), ""
+
+
+def _one_arm(claim: Claim, tables: Tables) -> tuple[pd.DataFrame, str, str]:
+    """The runs of the one arm a claim is about, its name, and what is missing."""
+    rows = tables.rows
+    if claim.axis is not None:
+        rows = rows[equals(rows[claim.axis], claim.candidate)]
+    if rows.empty:
+        return rows, "", "the arm is not among the planned trials"
+    several = [axis for axis in tables.axes if axis in rows.columns and rows[axis].nunique(dropna=False) > 1]
+    named = [arm_name(axis, rows[axis].iloc[0]) for axis in dict.fromkeys(["model", *claim.where, claim.axis or ""])
+             if axis in rows.columns and axis != "seed"]  # fmt: skip
+    problem = f"more than one arm: {', '.join(several)} varies, so name a value of it" if several else ""
+    return rows, ", ".join(named), problem
+
+
+def _reaches(claim: Claim, tables: Tables) -> Comparisons:
+    rows, name, problem = _one_arm(claim, tables)
+    if problem:
+        return Comparisons((), problem, tables.rows if rows.empty else rows)
+    reference, test = _number(claim.reference), _direction(claim)
+    found = ev.rate_against(tables.matrix, tables.runs(rows), reference, rng=tables.rng, draws=tables.draws)
+    sides = (claim.axis or "model", claim.candidate or str(rows["model"].iloc[0]), reference)
+    labels = (name, f"the reference {100 * reference:g} %")
+    one = compare(test, sides, claim.margin, found, alpha=claim.alpha, count=1, labels=labels)
+    return Comparisons((one,), "", rows)
+
+
+def _generalises(claim: Claim, tables: Tables) -> Comparisons:
+    rows, name, problem = _one_arm(claim, tables)
+    if problem:
+        return Comparisons((), problem, tables.rows if rows.empty else rows)
+    subsets = [str(subset) for subset in tables.matrix.index.get_level_values("subset")]
+    unseen = [subset.endswith(UNSEEN) for subset in subsets]
+    seen = [subset.endswith("_instruction") for subset in subsets]
+    lacking = [
+        what
+        for what, mask in (("unseen (*_tool, *_category)", unseen), ("seen (*_instruction)", seen))
+        if not any(mask)
+    ]
+    found = ev.two_samples(tables.matrix, tables.runs(rows), unseen, seen)
+    labels = (f"unseen tools and categories ({name})", "seen ones")
+    one = compare(
+        _direction(claim), ("subset", "unseen", "seen"), claim.margin, found, alpha=claim.alpha, count=1, labels=labels
+    )
+    other = sorted({s for s, a, b in zip(subsets, unseen, seen, strict=True) if not a and not b})
+    note = f" Subsets that are neither are left out: {', '.join(other)}." if other else ""
+    return Comparisons((one,), f"no {' and no '.join(lacking)} subset was asked" if lacking else "", rows, note)
+
+
+def _stabilises(claim: Claim, tables: Tables) -> Comparisons:
+    axis, candidate = str(claim.axis), claim.candidate
+    rows = tables.rows
+    if not equals(rows[axis], candidate).any():
+        return Comparisons((), f"{arm_name(axis, candidate)} is not among the planned trials", rows)
+    values = list(dict.fromkeys(None if value != value else value for value in rows[axis]))
+    others = claim.against or [value for value in values if value != candidate]
+    gone = [arm_name(axis, arm) for arm in others if not equals(rows[axis], arm).any()]
+    if gone or not others:
+        what = f"{', '.join(gone)} is" if gone else "no other value is"
+        return Comparisons((), f"{what} not among the planned trials" if gone else f"{what} planned", rows)
+    used = np.logical_or.reduce([equals(rows[axis], arm).to_numpy(dtype=bool) for arm in [candidate, *others]])
+    rows = rows[used]
+    counted = rows["status"].isin(("COMPLETE", "DIVERGED"))
+    diverged = (rows["status"] == "DIVERGED").astype(float).where(counted)
+    by_name = dict(zip(rows["fingerprint"], diverged, strict=True))
+    spreading, resolution = _spreading(claim, tables, rows)
+    found, beside = [], []
+    for other in others:
+        pairing = tables.pairing(axis, other, candidate)
+        first, second, seeds, lost = _values(pairing, by_name)
+        shares = ev.share_difference(first, second, seeds, pairing.alone + lost)
+        count, alpha = 2 * len(others), claim.alpha
+        sides = (axis, other, candidate)
+        found.append(
+            compare("reduces", sides, claim.margin, shares, alpha=alpha, count=count, metric="divergence_rate")
+        )
+        spread = ev.spread_difference(
+            _cells(rows, axis, candidate, spreading, tables.axes),
+            _cells(rows, axis, other, spreading, tables.axes),
+            resolution,
+        )
+        metric: Metric = "pass_rate_spread" if claim.spread_of == "pass_rate" else "val_loss_spread"
+        back = (axis, candidate, other)
+        found.append(compare("no-better", back, claim.margin, spread, alpha=alpha, count=count, metric=metric))
+        if tables.histories is not None:
+            spikes, tails = _steps(claim, rows, tables.histories)
+            beside.append(_by_run(claim, tables, ("superior", other, candidate), spikes, "loss_spikes"))
+            beside.append(_by_run(claim, tables, ("superior", other, candidate), tails, "gradient_tail"))
+    note = "" if tables.histories is not None else " Loss spikes and gradient norms: no histories given."
+    return Comparisons((*found, *beside), "", rows, note, scored=claim.spread_of == "pass_rate")
+
+
+def _spreading(claim: Claim, tables: Tables, rows: pd.DataFrame) -> tuple[dict[str, float], float]:
+    """What spreads over seeds, by run, and the smallest step it can take."""
+    if claim.spread_of == "val_loss":
+        losses = metric_of(rows, "val_loss").where(rows["status"] == "COMPLETE")
+        return dict(zip(rows["fingerprint"], losses, strict=True)), 0.0
+    runs = tables.matrix[[name for name in rows["fingerprint"] if name in tables.matrix.columns]]
+    # The same queries for every run, or the spread would be one between queries.
+    whole = runs.dropna()
+    rates = {str(name): float(whole[name].mean()) for name in whole.columns}
+    return rates, 1 / len(whole) if len(whole) else 0.0
+
+
+def _cells(
+    rows: pd.DataFrame, axis: str, value: object, values: Mapping[str, float], axes: Sequence[str]
+) -> dict[Any, Array]:
+    """Cell of the other axes -> the values of its runs."""
+    found: dict[Any, list[float]] = {}
+    others = [name for name in axes if name != axis and name in rows.columns]
+    for row in rows[equals(rows[axis], value)].to_dict("records"):
+        cell = tuple(None if row[name] != row[name] else row[name] for name in others)
+        found.setdefault(cell, []).append(values.get(str(row["fingerprint"]), math.nan))
+    return {cell: np.asarray(each, dtype=np.float64) for cell, each in found.items()}
+
+
+def _steps(
+    claim: Claim, rows: pd.DataFrame, histories: Mapping[str, pd.DataFrame]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """By run: share of logged steps with a loss spike, and with a gradient norm above the clip."""
+    spikes, tails = {}, {}
+    for row in rows.to_dict("records"):
+        history = histories.get(row["fingerprint"])
+        if history is None:
+            continue
+        clip = claim.candidate if claim.axis == "max_grad_norm" else row.get("max_grad_norm")
+        spikes[row["fingerprint"]] = spike_share(history)
+        tails[row["fingerprint"]] = tail_share(history, math.nan if clip is None else float(clip))
+    return spikes, tails
+
+
+def spike_share(history: pd.DataFrame) -> float:
+    """Share of logged steps whose loss exceeds SPIKE times the median of the WINDOW before, or is not finite; NaN with
+    fewer than WINDOW + 1 logged losses."""
+    # Rows of the validation loss have neither; a training row whose loss is not a number is a spike.
+    there = [name for name in ("loss", "grad_norm") if name in history.columns]
+    losses = history.loc[history[there].notna().any(axis=1), "loss"]
+    if len(losses) <= WINDOW:
+        return math.nan
+    before = losses.shift(1).rolling(WINDOW, min_periods=1).median()
+    return float((~np.isfinite(losses) | (losses > SPIKE * before)).iloc[WINDOW:].mean())
+
+
+def tail_share(history: pd.DataFrame, clip: float) -> float:
+    """Share of logged gradient norms (before clipping) above `clip`; NaN without any, or without a clip."""
+    if "grad_norm" not in history.columns or math.isnan(clip):
+        return math.nan
+    norms = history["grad_norm"].dropna()
+    return float((norms > clip).mean()) if len(norms) else math.nan
+
+
+def _by_run(
+    claim: Claim,
+    tables: Tables,
+    comparison: tuple[Test, Any, Any],
+    values: Mapping[str, float],
+    metric: Metric,
+) -> Component:
+    """A comparison of one number per run, reported beside the claim."""
+    test, first, second = comparison
+    pairing = tables.pairing(str(claim.axis), first, second)
+    a, b, seeds, lost = _values(pairing, values)
+    found = ev.mean_difference(a, b, seeds, pairing.alone + lost)
+    sides = (str(claim.axis), first, second)
+    return compare(test, sides, claim.margin, found, alpha=claim.alpha, count=1, metric=metric, decides=False)
+
+
+def _values(pairing: Pairing, values: Mapping[str, float]) -> tuple[Array, Array, list[int], int]:
+    """Numbers of matched runs, both known, with their seeds; and how many runs that leaves out."""
+    both = [(seed, values.get(a, math.nan), values.get(b, math.nan)) for seed, a, b in pairing.pairs]
+    known = [item for item in both if not math.isnan(item[1]) and not math.isnan(item[2])]
+    first, second = (np.asarray([item[side] for item in known], dtype=np.float64) for side in (1, 2))
+    return first, second, [item[0] for item in known], 2 * (len(both) - len(known))
+
+
+def _cheaper(claim: Claim, tables: Tables) -> Comparisons:
+    axis, candidate, other = str(claim.axis), claim.candidate, claim.against[0]
+    rows = tables.rows
+    gone = [arm_name(axis, arm) for arm in (candidate, other) if not equals(rows[axis], arm).any()]
+    if gone:
+        return Comparisons((), f"{', '.join(gone)} is not among the planned trials", rows)
+    rows = rows[equals(rows[axis], candidate) | equals(rows[axis], other)]
+    varied = [name for name in HARDWARE if name in rows.columns and rows[name].nunique(dropna=False) > 1]
+    pairing = tables.pairing(axis, candidate, other)
+    there = [p for p in pairing.pairs if p[1] in tables.matrix.columns and p[2] in tables.matrix.columns]
+    costs = _costs(claim, tables, rows)
+    unknown = [name for _, a, b in there for name in (a, b) if math.isnan(costs.get(name, math.nan))]
+    alone = pairing.alone + 2 * (len(pairing.pairs) - len(there))
+    incomparable = bool(varied) and not claim.price_per_hour
+    if incomparable or not there or unknown:
+        why = "time on different hardware" if incomparable else "no matched runs of known cost"
+        found = ev.undefined(Excluded(runs=alone), why)
+    else:
+        both = [a for _, a, _ in there], [b for _, _, b in there]
+        passed = [tables.matrix[names].to_numpy(dtype=float) for names in both]
+        spent = [np.asarray([costs[name] for name in names], dtype=np.float64) for names in both]
+        seeds = [p[0] for p in there]
+        found = ev.cost_ratio(passed[0], passed[1], (spent[0], spent[1]), seeds, rng=tables.rng, draws=tables.draws)
+    sides = (axis, candidate, other)
+    ratio = compare(
+        "stays-below",
+        sides,
+        _number(claim.reference),
+        found,
+        alpha=claim.alpha,
+        count=2,
+        metric="cost_per_solved",
+    )
+    quality = compare(
+        "no-better",
+        (axis, other, candidate),
+        claim.margin,
+        tables.paired(axis, other, candidate),
+        alpha=claim.alpha,
+        count=2,
+    )
+    problem = ""
+    if incomparable:
+        problem = f"the arms ran on different hardware ({', '.join(varied)}), so their times need a `price_per_hour`"
+    elif unknown:
+        problem = f"{len(unknown)} runs have no `train_seconds` or no `eval_seconds`"
+    elif there and math.isnan(found.estimate):
+        problem = found.method
+    unit = "price" if claim.price_per_hour else "time"
+    spread = f"{claim.amortised_over:,} queries" if claim.amortised_over else "the suite's queries"
+    note = f" Cost is {unit} of training, spread over {spread}, and of evaluation."
+    return Comparisons((ratio, quality), problem, rows, note)
+
+
+def _costs(claim: Claim, tables: Tables, rows: pd.DataFrame) -> dict[str, float]:
+    """Cost of one query by run: training's share and evaluation's, in seconds or at the claim's price."""
+    asked: dict[str, int] = {}
+    if not tables.outcomes.empty:
+        each = tables.outcomes[["fingerprint", *QUERY]].drop_duplicates()
+        asked = {str(name): int(count) for name, count in each["fingerprint"].value_counts().items()}
+    train, evaluation = metric_of(rows, "train_seconds"), metric_of(rows, "eval_seconds")
+    found = {}
+    for row, trained, evaluated in zip(rows.to_dict("records"), train, evaluation, strict=True):
+        name, price = str(row["fingerprint"]), 1.0
+        if claim.price_per_hour:
+            arm = row[str(claim.axis)]
+            price = claim.price_per_hour[str(arm) if isinstance(arm, str) else f"{float(arm):g}"] / 3600
+        if row["status"] == "DIVERGED" and name not in asked:
+            # It was never asked, which took no time.
+            per_query = 0.0
+        else:
+            per_query = evaluated / asked[name] if name in asked else math.nan
+        served = claim.amortised_over or asked.get(name) or len(tables.matrix)
+        found[name] = price * (trained / served + per_query) if served else math.nan
+    return found
+
+
+def _judge_independent(claim: Claim, tables: Tables) -> Comparisons:
+    judges = [] if tables.outcomes.empty else list(dict.fromkeys(tables.outcomes["judge"].astype(str)))
+    if len(judges) < 2:
+        said = f"one judge only ({judges[0]})" if judges else "no judged outcome"
+        return Comparisons((), f"{said}: agreement needs the same answers judged by two", tables.rows)
+    # A diverged run's zeros are not a judge's word: judges would agree on them for nothing.
+    rows = tables.rows[tables.rows["status"] == "COMPLETE"]
+    own = tables.outcomes[tables.outcomes["fingerprint"].isin(set(rows["fingerprint"]))]
+    words = own["judge"].astype(str)
+    matrices = {judge: pass_matrix(rows, own[words == judge]) for judge in judges}
+    runs = [run for run in tables.runs(rows) if all(run[1] in matrix.columns for matrix in matrices.values())]
+    if not runs:
+        return Comparisons((), "no run was judged by every judge", tables.rows)
+    index = matrices[judges[0]].index
+    for matrix in matrices.values():
+        index = index.union(matrix.index)
+    names, seeds = [name for _, name in runs], [seed for seed, _ in runs]
+    said_by = {judge: matrix.reindex(index)[names].to_numpy(dtype=float) for judge, matrix in matrices.items()}
+    bound = _number(claim.reference)
+    count = len(judges)
+    axis = "judge"
+    labels = (" and ".join(judges), f"{bound:g}")
+    found = [
+        compare(
+            "exceeds",
+            (axis, labels[0], bound),
+            bound,
+            _agreement(said_by, len(set(seeds))),
+            alpha=claim.alpha,
+            count=count,
+            metric="agreement",
+            labels=labels,
+        )
+    ]
+    for judge in judges[1:]:
+        score = ev.difference(said_by[judge], said_by[judges[0]], seeds, rng=tables.rng, draws=tables.draws)
+        labels = (f"judge {judge}", f"judge {judges[0]}")
+        sides = (axis, judge, judges[0])
+        found.append(compare("about", sides, claim.margin, score, alpha=claim.alpha, count=count, labels=labels))
+    lost = len(tables.rows[tables.rows["status"] == "COMPLETE"]) - len(runs)
+    note = f" {lost} finished runs were not judged by every judge." if lost else ""
+    return Comparisons(tuple(found), "", tables.rows, note, scored=False)
+
+
+def _agreement(said_by: Mapping[str, Array], seeds: int) -> ev.Evidence:
+    """Gwet's AC1 of pass or fail; error by leaving out blocks of queries, since one query's answers go together."""
+    import pandas as pd
+    from scipy import stats
+
+    from sweeper.statistics.agreement import gwet_ac1
+    from sweeper.statistics.intervals import Interval
+
+    queries, runs = next(iter(said_by.values())).shape
+    labels = pd.DataFrame({judge: values.ravel() for judge, values in said_by.items()})
+    query = np.repeat(np.arange(queries), runs)
+    judged = (labels.notna().sum(axis=1) >= 2).to_numpy()
+    labels, query = labels[judged], query[judged]
+    different = np.unique(query)
+    if len(different) < 2:
+        return ev.undefined(Excluded(), "fewer than two queries judged by two")
+    value = float(gwet_ac1(labels, categories=2)["value"])
+    blocks = min(len(different), AGREEMENT_BLOCKS)
+    block = np.searchsorted(different, query) % blocks
+    left = np.asarray([gwet_ac1(labels[block != b], categories=2)["value"] for b in range(blocks)])
+    error = math.sqrt((blocks - 1) / blocks * float(((left - left.mean()) ** 2).sum()))
+    # Without any disagreement no method sees a spread: Wilson's end then, on one answer of each query.
+    first = labels.iloc[np.unique(query, return_index=True)[1]]
+    perfect = bool((labels.nunique(axis=1) == 1).all())
+
+    def interval(alpha: float) -> Interval:
+        if perfect:
+            low = gwet_ac1(first, alpha=alpha, categories=2)["interval"][0]
+            return Interval(float(low), 1.0)
+        half = float(stats.t.ppf(1 - alpha / 2, blocks - 1)) * error
+        return Interval(max(-1.0, value - half), min(1.0, value + half))
+
+    def predict(n: float, _: float, alpha: float) -> Interval:
+        half = float(stats.t.ppf(1 - alpha / 2, max(min(n, AGREEMENT_BLOCKS) - 1, 1))) * error
+        half *= math.sqrt(len(different) / n)
+        return ev.UNDEFINED if perfect else Interval(max(-1.0, value - half), min(1.0, value + half))
+
+    return ev.Evidence(
+        estimate=value,
+        interval=interval,
+        predict=predict,
+        n_queries=len(different),
+        n_seeds=seeds,
+        n_runs=runs,
+        excluded=Excluded(queries=queries - len(different), outcomes=int((~judged).sum())),
+        method="Gwet's AC1, blocks of queries left out in turn",
+    )
+
+
+def _direction(claim: Claim) -> Test:
+    if claim.direction is None:
+        raise ValueError(f"claim {claim.id} has no direction")
+    return claim.direction
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+_KINDS: dict[str, Callable[[Claim, Tables], Comparisons]] = {
+    "best-of": _best_of,
+    "no-gain-beyond": _no_gain_beyond,
+    "reaches": _reaches,
+    "generalises": _generalises,
+    "stabilises": _stabilises,
+    "cheaper": _cheaper,
+    "judge-independent": _judge_independent,
+}

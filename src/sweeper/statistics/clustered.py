@@ -1,0 +1,159 @@
+"""Intervals where queries come in clusters, such as those that share a tool, and so are not independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from sweeper.errors import DataError
+from sweeper.statistics.intervals import clopper_pearson, wilson
+from sweeper.statistics.paired import DRAWS, SPARSE, two_way_error
+from sweeper.statistics.paired_tests import scored_rows
+
+Array = NDArray[np.float64]
+
+
+def clustered_interval(
+    differences: ArrayLike,
+    clusters: Sequence[Hashable],
+    alpha: float,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Interval at 1 - alpha for the mean of `differences` (queries, seeds), each in -1..1, with whole clusters drawn.
+
+    `clusters`: each query's label. The mean over queries is a ratio (sum of differences to number of queries, both
+    by cluster); its linearised values by cluster and seed take the queries' place in `paired.two_way_error`, hence
+    degrees of freedom from clusters - 1 (Cameron and Miller 2015, Journal of Human Resources 50). With a query to each
+    cluster this is `paired.two_way_interval`, its widening included: where fewer than SPARSE clusters differ, to
+    Clopper-Pearson's bounds on as many clusters of equal size as weigh the same (Kish 1965). Queries without a score
+    in some seed are left out.
+
+    Returns `estimate`, `interval` [low, high], `standard_error` and `df` (NaN with one cluster), `design_effect` (the
+    queries' share of the variance against that of independent queries), `n_queries`, `n_clusters`, `n_seeds` and
+    `dropped`; NaN where nothing is scored. Raises DataError for other shapes and for a query without a label.
+    """
+    rows, kept = scored_rows(differences, "clustered interval")
+    sizes, codes = _codes(clusters, kept, "clustered interval")
+    n_queries, n_seeds, n_clusters = len(rows), rows.shape[1], len(sizes)
+    found: dict[str, Any] = {
+        "estimate": math.nan,
+        "interval": [math.nan, math.nan],
+        "standard_error": math.nan,
+        "df": math.nan,
+        "design_effect": math.nan,
+        "n_queries": n_queries,
+        "n_clusters": n_clusters,
+        "n_seeds": n_seeds if n_queries else 0,
+        "dropped": int((~kept).sum()),
+    }
+    if not n_queries:
+        return found
+    mean = float(rows.mean())
+    low, high = mean, mean
+    if n_clusters > 1:
+        linear = _sums(rows - mean, codes, n_clusters) * (n_clusters / n_queries)
+        error, freedom = two_way_error(linear, rng=rng, draws=draws)
+        half = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
+        low, high = max(-1.0, mean - half), min(1.0, mean + half)
+        alone = float(rows.mean(axis=1).var(ddof=1)) / n_queries
+        effect = float(linear.mean(axis=1).var(ddof=1)) / n_clusters / alone if alone > 0 else math.nan
+        found |= {"standard_error": error, "df": freedom, "design_effect": effect}
+    if int(_any(rows != 0, codes, n_clusters).sum()) < SPARSE:
+        effective = _kish(sizes)
+        better = float(sizes @ _any(rows > 0, codes, n_clusters)) / n_queries
+        worse = float(sizes @ _any(rows < 0, codes, n_clusters)) / n_queries
+        low = min(low, -clopper_pearson(worse * effective, effective, alpha).high)
+        high = max(high, clopper_pearson(better * effective, effective, alpha).high)
+    return found | {"estimate": mean, "interval": [low, high]}
+
+
+def clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alpha: float) -> dict[str, Any]:
+    """One arm's pass rate with a Wilson interval at 1 - alpha on its effective number of queries.
+
+    `passed`: (queries,) or (queries, seeds), values 0..1, NaN = not scored; a query's value is its mean over the seeds
+    that scored it. Effective queries: those of a simple random sample with the variance of the linearised ratio over
+    clusters, less for few clusters by (z / t)^2 on clusters - 1 (Korn and Graubard 1998, Survey Methodology 24), and
+    never more than there are. Where fewer than SPARSE clusters have a pass, or a failure, that variance is unknown:
+    then no more than if clusters passed or failed as a whole (Kish 1965). Seeds are not resampled: the interval holds
+    for these runs.
+
+    Returns `rate`, `interval` [low, high], `design_effect` (NaN where undefined), `effective`, `n_queries`,
+    `n_clusters` and `dropped`. Raises DataError for other shapes, values, and a query without a label.
+    """
+    who = "clustered rate"
+    table = np.asarray(passed, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2:
+        raise DataError(who, asked="passes of shape (queries,) or (queries, seeds)", found=f"shape {table.shape}")
+    if ((table < 0) | (table > 1)).any():
+        raise DataError(who, asked="passes from 0 to 1, NaN where unscored", found="other values")
+    kept = np.asarray((~np.isnan(table)).any(axis=1), dtype=np.bool_)
+    sizes, codes = _codes(clusters, kept, who)
+    rows = np.nanmean(table[kept], axis=1) if kept.any() else np.zeros(0)
+    n_queries, n_clusters = len(rows), len(sizes)
+    counts = {"n_queries": n_queries, "n_clusters": n_clusters, "dropped": int((~kept).sum())}
+    if not n_queries:
+        undefined = {"rate": math.nan, "interval": [math.nan] * 2, "design_effect": math.nan, "effective": math.nan}
+        return undefined | counts
+    rate = float(rows.mean())
+    binomial = rate * (1 - rate) / n_queries
+    design, effective = math.nan, float(n_queries)
+    if n_clusters == n_queries:
+        design = 1.0 if binomial > 0 else math.nan
+    elif n_clusters > 1:
+        sums = _sums((rows - rate)[:, None], codes, n_clusters)
+        variance = float((sums**2).sum()) * n_clusters / (n_clusters - 1) / n_queries**2
+        if variance > 0 and binomial > 0:
+            design = variance / binomial
+            few = float(stats.norm.ppf(1 - alpha / 2) / stats.t.ppf(1 - alpha / 2, n_clusters - 1)) ** 2
+            effective = min(effective, n_queries / design * few)
+    mixed = (_any(ends[:, None], codes, n_clusters).sum() for ends in (rows > 0, rows < 1))
+    if min(mixed) < SPARSE:
+        effective = min(effective, _kish(sizes))
+    interval = wilson(rate * effective, effective, alpha)
+    ends = {"rate": rate, "interval": [interval.low, interval.high], "design_effect": design, "effective": effective}
+    return ends | counts
+
+
+def _codes(clusters: Sequence[Hashable], kept: NDArray[np.bool_], who: str) -> tuple[Array, NDArray[np.int64]]:
+    """How many kept queries each cluster has, and each kept query's cluster as 0, 1, ..."""
+    labels = list(clusters)
+    if len(labels) != len(kept):
+        raise DataError(who, asked="one cluster label per query", found=f"{len(labels)} for {len(kept)} queries")
+    unknown = sum(label is None or label != label for label in labels)
+    if unknown:
+        raise DataError(
+            who,
+            asked="one cluster label per query",
+            found=f"{unknown} queries without one",
+            do="name their cluster, or leave them out",
+        )
+    used = [label for label, keep in zip(labels, kept, strict=True) if keep]
+    places = {label: place for place, label in enumerate(dict.fromkeys(used))}
+    codes = np.array([places[label] for label in used], dtype=np.int64)
+    return np.bincount(codes, minlength=len(places)).astype(np.float64), codes
+
+
+def _sums(rows: Array, codes: NDArray[np.int64], n_clusters: int) -> Array:
+    """Sum by cluster: (queries, seeds) -> (clusters, seeds)."""
+    sums = np.zeros((n_clusters, rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    return sums
+
+
+def _any(rows: NDArray[np.bool_], codes: NDArray[np.int64], n_clusters: int) -> NDArray[np.bool_]:
+    """Clusters with a True in any query and seed."""
+    found = np.zeros(n_clusters, dtype=np.bool_)
+    found[codes[rows.any(axis=1)]] = True
+    return found
+
+
+def _kish(sizes: Array) -> float:
+    """Clusters of equal size that weigh the same as these."""
+    return float(sizes.sum() ** 2 / (sizes**2).sum())

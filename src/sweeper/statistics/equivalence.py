@@ -1,0 +1,90 @@
+"""Equivalence of two arms within a margin: two one-sided tests (Schuirmann 1987; Lakens 2017).
+
+That a difference is not significant does not show that there is none; this does. Margins are rates: 0.02 = 2 points.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from scipy import stats
+
+from sweeper.errors import DataError
+
+
+def tost(estimate: float, standard_error: float, df: float, margin: float, alpha: float) -> dict[str, Any]:
+    """Test that a difference lies within -margin..margin, from its estimate, standard error and degrees of freedom.
+
+    Returns `p_lower` (of "the difference is -margin or less"), `p_upper` (of "it is margin or more"), `p` (the larger:
+    both must be rejected, so neither is corrected), `interval` [low, high] at 1 - 2 alpha and `equivalent`: p < alpha,
+    which is the same as the interval inside the margins. `df` infinite: normal theory. All NaN, and not equivalent,
+    where an input is NaN or the standard error is 0: a spread that was not seen is not known to be none (use
+    `tost_interval` with an interval that allows for it). Raises DataError for a margin or alpha out of range, and a
+    negative standard error.
+    """
+    _check(margin, alpha, standard_error)
+    if not all(map(math.isfinite, (estimate, standard_error))) or not df > 0 or standard_error == 0:
+        return _result(math.nan, math.nan, (math.nan, math.nan), alpha)
+    half = _quantile(1 - alpha, df) * standard_error
+    lower = _tail((estimate + margin) / standard_error, df)
+    upper = _tail((margin - estimate) / standard_error, df)
+    return _result(lower, upper, (estimate - half, estimate + half), alpha)
+
+
+def tost_interval(
+    estimate: float,
+    low: float,
+    high: float,
+    *,
+    interval_alpha: float,
+    margin: float,
+    alpha: float,
+    df: float = math.inf,
+) -> dict[str, Any]:
+    """The same from a two-sided interval at 1 - interval_alpha, which may be lopsided: each side has its own spread.
+
+    With interval_alpha = 2 alpha, `interval` is the one given and `equivalent` says that it lies inside the margins,
+    whatever `df`; else `df` carries it from one level to the other. NaN, and not equivalent, where a side has no width.
+    Raises DataError as `tost` does, and for an estimate outside its interval or an interval_alpha out of range.
+    """
+    _check(margin, alpha, 0.0)
+    if not 0 < interval_alpha < 1:
+        raise DataError("equivalence test", asked="interval_alpha between 0 and 1", found=f"{interval_alpha}")
+    if low > estimate or high < estimate:
+        raise DataError("equivalence test", asked="an estimate inside its interval", found=f"{low}..{estimate}..{high}")
+    if not all(map(math.isfinite, (estimate, low, high))) or not df > 0 or low == estimate or high == estimate:
+        return _result(math.nan, math.nan, (math.nan, math.nan), alpha)
+    scale = _quantile(1 - interval_alpha / 2, df)
+    below, above = (estimate - low) / scale, (high - estimate) / scale
+    wanted = _quantile(1 - alpha, df)
+    lower, upper = _tail((estimate + margin) / below, df), _tail((margin - estimate) / above, df)
+    return _result(lower, upper, (estimate - wanted * below, estimate + wanted * above), alpha)
+
+
+def _check(margin: float, alpha: float, standard_error: float) -> None:
+    if not margin > 0:
+        raise DataError("equivalence test", asked="a margin above 0", found=f"{margin}")
+    if not 0 < alpha < 0.5:
+        raise DataError("equivalence test", asked="alpha between 0 and 0.5", found=f"{alpha}")
+    if standard_error < 0:
+        raise DataError("equivalence test", asked="a standard error of 0 or more", found=f"{standard_error}")
+
+
+def _quantile(share: float, df: float) -> float:
+    return float(stats.norm.ppf(share) if math.isinf(df) else stats.t.ppf(share, df))
+
+
+def _tail(statistic: float, df: float) -> float:
+    return float(stats.norm.sf(statistic) if math.isinf(df) else stats.t.sf(statistic, df))
+
+
+def _result(lower: float, upper: float, interval: tuple[float, float], alpha: float) -> dict[str, Any]:
+    p = math.nan if math.isnan(lower) or math.isnan(upper) else max(lower, upper)
+    return {
+        "p_lower": lower,
+        "p_upper": upper,
+        "p": p,
+        "interval": list(interval),
+        "equivalent": p < alpha,
+    }

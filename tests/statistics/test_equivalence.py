@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.weightstats import DescrStatsW
+
+from sweeper.errors import DataError
+from sweeper.statistics import tost, tost_interval
+
+NAMES = ("p_lower", "p_upper", "p")
+
+
+def test_is_statsmodels_paired_tost() -> None:
+    differences = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], p=[0.1, 0.77, 0.13], size=400)
+    error = differences.std(ddof=1) / 20
+    found = tost(differences.mean(), error, 399, 0.06, 0.05)
+    p, lower, upper = DescrStatsW(differences).ttost_mean(-0.06, 0.06)
+    assert [found[name] for name in NAMES] == pytest.approx([lower[1], upper[1], p])
+    reference = stats.ttest_1samp(differences, 0).confidence_interval(0.9)
+    assert found["interval"] == pytest.approx(list(reference))
+
+
+def test_no_difference_shown_is_not_equivalence_shown() -> None:
+    wide, narrow = tost(0.0, 0.05, math.inf, 0.02, 0.05), tost(0.0, 0.005, math.inf, 0.02, 0.05)
+    assert not wide["equivalent"] and narrow["equivalent"]
+    assert wide["p"] == pytest.approx(stats.norm.sf(0.4)) and narrow["p"] == pytest.approx(stats.norm.sf(4))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.floats(-0.5, 0.5),
+    st.floats(1e-3, 0.3),
+    st.one_of(st.floats(1, 500), st.just(math.inf)),
+    st.floats(0.01, 0.5),
+    st.floats(0.01, 0.3),
+)
+def test_decision_is_the_interval_inside_the_margins(
+    estimate: float, error: float, df: float, margin: float, alpha: float
+) -> None:
+    found = tost(estimate, error, df, margin, alpha)
+    low, high = found["interval"]
+    assume(min(abs(low + margin), abs(high - margin)) > 1e-9)
+    assert found["equivalent"] == (-margin < low and high < margin)
+    mirrored = tost(-estimate, error, df, margin, alpha)
+    assert (mirrored["p_lower"], mirrored["p"]) == pytest.approx((found["p_upper"], found["p"]))
+    again = tost_interval(estimate, low, high, interval_alpha=2 * alpha, margin=margin, alpha=alpha, df=df)
+    assert [again[name] for name in NAMES] == pytest.approx([found[name] for name in NAMES], abs=1e-9)
+    assert again["interval"] == pytest.approx(found["interval"]) and again["equivalent"] == found["equivalent"]
+
+
+def test_an_interval_of_another_level_is_carried_over() -> None:
+    error, df = 0.013, 7.0
+    half = stats.t.ppf(0.975, df) * error
+    found = tost_interval(0.01, 0.01 - half, 0.01 + half, interval_alpha=0.05, margin=0.04, alpha=0.05, df=df)
+    direct = tost(0.01, error, df, 0.04, 0.05)
+    assert found["p"] == pytest.approx(direct["p"]) and found["interval"] == pytest.approx(direct["interval"])
+
+
+def test_a_lopsided_interval_keeps_its_sides() -> None:
+    """Widened upwards only, as Clopper-Pearson's bounds do: that side alone fails."""
+    found = tost_interval(0.0, -0.01, 0.03, interval_alpha=0.1, margin=0.02, alpha=0.05)
+    assert found["p_lower"] < 0.05 < found["p_upper"] == found["p"] and not found["equivalent"]
+    assert found["interval"] == pytest.approx([-0.01, 0.03])
+
+
+@pytest.mark.parametrize(
+    "inputs", [(math.nan, 0.01, 10), (0.0, math.nan, 10), (0.0, 0.01, math.nan), (0.0, 0.0, 10), (0.0, 0.01, 0)]
+)
+def test_undefined_is_nan_and_not_equivalent(inputs: tuple[float, float, float]) -> None:
+    found = tost(*inputs, 0.02, 0.05)
+    assert all(math.isnan(found[name]) for name in NAMES) and found["equivalent"] is False
+    assert all(map(math.isnan, found["interval"]))
+
+
+def test_an_interval_without_width_shows_nothing() -> None:
+    for low, high in ((0.0, 0.0), (0.0, 0.01), (math.nan, math.nan)):
+        found = tost_interval(0.0, low, high, interval_alpha=0.1, margin=0.02, alpha=0.05)
+        assert math.isnan(found["p"]) and found["equivalent"] is False
+
+
+@pytest.mark.parametrize(("margin", "alpha", "error"), [(0.0, 0.05, 0.1), (0.1, 0.6, 0.1), (0.1, 0.05, -0.1)])
+def test_refuses_what_has_no_meaning(margin: float, alpha: float, error: float) -> None:
+    with pytest.raises(DataError):
+        tost(0.0, error, 10, margin, alpha)
+    with pytest.raises(DataError):
+        tost_interval(0.5, 0.0, 0.1, interval_alpha=0.1, margin=0.1, alpha=0.05)
+    with pytest.raises(DataError):
+        tost_interval(0.0, -0.1, 0.1, interval_alpha=1.0, margin=0.1, alpha=0.05)
+
+
+def test_error_rate_at_the_margin() -> None:
+    """Arms that truly differ by the margin are called equivalent in alpha of studies."""
+    rng, studies, n = np.random.default_rng(1), 1200, 30
+    samples = rng.normal(0.5, 1.0, (studies, n))
+    errors = samples.std(axis=1, ddof=1) / math.sqrt(n)
+    pairs = zip(samples.mean(axis=1), errors, strict=True)
+    wrong = sum(tost(float(mean), float(error), n - 1, 0.5, 0.1)["equivalent"] for mean, error in pairs)
+    assert abs(wrong / studies - 0.1) < 3 * math.sqrt(0.09 / studies)
