@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -54,13 +55,34 @@ JudgesOption = Annotated[
     typer.Option("--judge", help="oracle, rules, llm or human; several are compared, the first leads."),
 ]
 JudgeEndpointOption = Annotated[
-    str | None, typer.Option(help="Base URL of the OpenAI-compatible server of --judge llm; its key: OPENAI_API_KEY.")
+    str | None,
+    typer.Option(
+        help="Base URL of the OpenAI-compatible server of --judge llm; its key: OPENAI_API_KEY, where it needs one."
+    ),
 ]
 JudgeModelOption = Annotated[str | None, typer.Option(help="Name of the model that judges.")]
 VotesOption = Annotated[
     int, typer.Option(min=1, help="Judgements of each answer by --judge llm; the majority decides.")
 ]
+PaceOption = Annotated[float | None, typer.Option(help="Requests a minute of --judge llm, at most.")]
+InputPriceOption = Annotated[
+    float | None, typer.Option(min=0, help="Price of a million input tokens: money is counted.")
+]
+OutputPriceOption = Annotated[float | None, typer.Option(min=0, help="Price of a million output tokens.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C where the work has not said itself what is kept: one line."""
+
+    @wraps(command)
+    def stoppable(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            _fail("stopped; the same command goes on from 0 kept", 130)
+
+    return stoppable
 
 
 @app.command()
@@ -231,6 +253,7 @@ def report(
 
 
 @app.command("evaluate")
+@_stoppable
 def evaluate_(
     model: Annotated[
         str,
@@ -243,7 +266,12 @@ def evaluate_(
         str,
         typer.Option("--suite", help="An evaluation of configs/evaluation/, or a folder of ToolBench test queries."),
     ],
-    endpoint: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible server to ask.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL of an OpenAI-compatible server to ask; its key: OPENAI_API_KEY, where it needs one."
+        ),
+    ] = None,
     protocol: Annotated[str, typer.Option(help="How that server is asked: chat or completions.")] = "chat",
     judge: JudgesOption = None,
     environment: Annotated[str | None, typer.Option(help="toolworld, replay or http; else the suite's own.")] = None,
@@ -256,6 +284,12 @@ def evaluate_(
     judge_endpoint: JudgeEndpointOption = None,
     judge_model: JudgeModelOption = None,
     votes: VotesOption = 4,
+    input_price: Annotated[
+        float | None, typer.Option(min=0, help="Price of a million input tokens at --endpoint: money is counted.")
+    ] = None,
+    output_price: Annotated[
+        float | None, typer.Option(min=0, help="Price of a million output tokens at --endpoint.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of answers and judgements, gone on from; else one under the store.")
@@ -274,6 +308,7 @@ def evaluate_(
     evaluation = spec.load_evaluation(suite, set_ or [], **given)
     asked = spec.load_data(data or ("toolworld" if evaluation.queries is None else "toolbench"))
     names = judge or [evaluation.judge]
+    _no_labels("evaluate", names)
     cache = Store.at(storage).root / "judgements"
     panel = _panel(names, asked, judge_endpoint, judge_model, votes, None, None, cache, llm=evaluation.llm)
     where = model if endpoint else judging.model_path(model, Store.at(storage))
@@ -287,6 +322,8 @@ def evaluate_(
             Store.at(storage).root,
             endpoint=endpoint,
             protocol=protocol,  # type: ignore[arg-type]
+            input_price=input_price,
+            output_price=output_price,
             seed=seed,
             tell=tell,
         )
@@ -295,9 +332,11 @@ def evaluate_(
     else:
         _console().print(judged_table(found))
         typer.echo(f"answers and judgements: {found['directory']}")
+    _fail_on(found["problems"])
 
 
 @app.command("judge")
+@_stoppable
 def judge_(
     answers: Annotated[
         list[Path],
@@ -309,15 +348,15 @@ def judge_(
     votes: VotesOption = 4,
     labels: Annotated[Path | None, typer.Option(help="Labels of people (CSV), for --judge human.")] = None,
     key: Annotated[Path | None, typer.Option(help="The key that --label-sheet wrote beside its sheet.")] = None,
-    label_sheet: Annotated[Path | None, typer.Option(help="Write a blinded sheet to label here, and end.")] = None,
-    items: Annotated[int, typer.Option(min=1, help="Answers on that sheet.")] = 100,
+    label_sheet: Annotated[
+        Path | None, typer.Option(help="Write a blinded sheet to label here, a new file, and end.")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Answers on that sheet; all where there are fewer.")] = 100,
     suite: Annotated[str | None, typer.Option(help="Test queries: those without an answer count as missing.")] = None,
     solvable: Annotated[str | None, typer.Option(help="The solvable queries, for the sensitivity panel.")] = None,
-    requests_per_minute: Annotated[float | None, typer.Option(help="Pace of --judge llm.")] = None,
-    input_price: Annotated[
-        float | None, typer.Option(help="Price of a million input tokens: money is counted.")
-    ] = None,
-    output_price: Annotated[float | None, typer.Option(help="Price of a million output tokens.")] = None,
+    requests_per_minute: PaceOption = None,
+    input_price: InputPriceOption = None,
+    output_price: OutputPriceOption = None,
     data: Annotated[str, typer.Option(help="The world of --judge oracle.")] = "toolworld",
     out: Annotated[Path | None, typer.Option(help="Also write votes and ToolEval's result files here.")] = None,
     storage: StorageOption = "storage",
@@ -336,7 +375,8 @@ def judge_(
         if json_:
             _print_json(written)
         else:
-            typer.echo(f"{written['items']} answers to label: {written['sheet']}; their key: {written['key']}")
+            fewer = f" (all there are; {items} asked)" if written["items"] < items else ""
+            typer.echo(f"{written['items']} answers to label{fewer}: {written['sheet']}; their key: {written['key']}")
         return
     names = list(judge or ["rules"])
     if labels is not None and "human" not in names:
@@ -345,16 +385,20 @@ def judge_(
     pace = {"requests_per_minute": requests_per_minute, "input_price": input_price, "output_price": output_price}
     panel = _panel(names, spec.load_data(data), judge_endpoint, judge_model, votes, labels, key, cache, **pace)
     suites = [judging.suite_at(spec.load_data(name)) if name else None for name in (suite, solvable)]
-    document = judging.judge_files(
-        found, panel, suite=suites[0], solvable=suites[1], out=out, model=answers[0].name.removesuffix(".json")
-    )
+    model = answers[0].name.removesuffix(".json")
+    with _progress("judging") as tell:
+        document = judging.judge_files(
+            found, panel, suite=suites[0], solvable=suites[1], out=out, model=model, tell=tell
+        )
     if json_:
         _print_json(document)
     else:
         _console().print(judged_table(document))
+    _fail_on(document["problems"])
 
 
 @app.command("compare")
+@_stoppable
 def compare_(
     answers_a: Annotated[Path, typer.Argument(help="Answers of one model.")],
     answers_b: Annotated[Path, typer.Argument(help="Answers of another, to the same queries.")],
@@ -362,24 +406,50 @@ def compare_(
     judge_endpoint: JudgeEndpointOption = None,
     judge_model: JudgeModelOption = None,
     votes: VotesOption = 4,
+    requests_per_minute: PaceOption = None,
+    input_price: InputPriceOption = None,
+    output_price: OutputPriceOption = None,
     data: Annotated[str, typer.Option(help="The world of --judge oracle.")] = "toolworld",
     storage: StorageOption = "storage",
     json_: JsonOption = False,
 ) -> None:
-    """Win rate of A over B: a pass beats a fail; between equals a language model may prefer one."""
+    """Win rate of A over B: a pass beats a fail; about all else --judge llm is asked. The default judge is rules."""
     from sweeper import spec
     from sweeper.evaluate.read_answers import read_answers
     from sweeper.report import judging
     from sweeper.store import Store
     from sweeper.tables import compared_table
 
+    names = judge or ["rules"]
+    _no_labels("compare", names)
     cache = Store.at(storage).root / "judgements"
-    panel = _panel(judge or ["rules"], spec.load_data(data), judge_endpoint, judge_model, votes, None, None, cache)
-    found = judging.compare_files(read_answers([answers_a]), read_answers([answers_b]), panel)
+    pace = {"requests_per_minute": requests_per_minute, "input_price": input_price, "output_price": output_price}
+    panel = _panel(names, spec.load_data(data), judge_endpoint, judge_model, votes, None, None, cache, **pace)
+    sides = read_answers([answers_a]), read_answers([answers_b])
+    with _progress("comparing") as tell:
+        found = judging.compare_files(*sides, panel, tell)
     if json_:
         _print_json(found)
     else:
         _console().print(compared_table(found))
+    _fail_on(found["problems"])
+
+
+def _no_labels(command: str, names: list[Any]) -> None:
+    from sweeper.errors import UsageError
+
+    if "human" in names:
+        raise UsageError(
+            f"{command} --judge human",
+            found=f"{command} reads no labels",
+            do="oracle, rules or llm here; judge ANSWERS --labels CSV gives people's pass rates",
+        )
+
+
+def _fail_on(problems: list[str]) -> None:
+    """Exit code 1 where the printed document has no rate to give."""
+    if problems:
+        _fail("\n".join(f"no rate: {problem}" for problem in problems), 1)
 
 
 def _panel(
@@ -395,10 +465,20 @@ def _panel(
     **pace: Any,
 ) -> Any:
     from sweeper import spec
+    from sweeper.errors import UsageError
     from sweeper.report import judging
 
     for name in names:
         _one_of("--judge", name, judging.JUDGES)
+    if judge_endpoint is not None and judge_model is None:
+        do = f"--judge-model NAME, one of those at {judge_endpoint.rstrip('/')}/models"
+        raise UsageError("--judge llm", asked=f"--judge-endpoint {judge_endpoint}", found="no --judge-model", do=do)
+    if judge_model is not None and judge_endpoint is None:
+        do = "--judge-endpoint URL, the server's base URL"
+        raise UsageError("--judge llm", asked=f"--judge-model {judge_model}", found="no --judge-endpoint", do=do)
+    if judge_endpoint is not None and "llm" not in names:
+        found = f"--judge {', '.join(names)}: none of them asks it"
+        raise UsageError("--judge-endpoint", asked=judge_endpoint, found=found, do="add --judge llm")
     if judge_endpoint is not None and judge_model is not None:
         given = {key: value for key, value in pace.items() if value is not None}
         llm = spec.LlmSpec(url=judge_endpoint, model=judge_model, votes=votes, **given)

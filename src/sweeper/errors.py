@@ -46,6 +46,20 @@ class DataError(SweeperError):
     """Training or evaluation data that cannot be read, or of which nothing is left."""
 
 
+class MissingPathError(UsageError, DataError):
+    """A path that was given and does not exist."""
+
+
+class EvaluationError(SweeperError):
+    """An evaluation of which nothing can be scored: what it asks answered nothing."""
+
+
+class StoppedError(SweeperError):
+    """A person stopped the work (Ctrl-C); `who` says from where it goes on."""
+
+    exit_code = 130
+
+
 class ModelError(SweeperError):
     """A model that cannot be found, built or loaded."""
 

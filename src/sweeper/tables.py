@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -36,7 +37,7 @@ def plan_table(plan: Plan) -> RenderableType:
     for trial in plan.trials:
         row = trial.row()
         size = "unknown" if row["parameters"] is None else f"{row['parameters']:,}"
-        values = ["off" if row[axis] is None else f"{row[axis]}" for axis in axes]
+        values = [_axis_value(row[axis]) for axis in axes]
         table.add_row(
             row["fingerprint"] or "unknown", *values, size, row["engine"], f"{row['cpus']:g}", f"{row['gpus']:g}"
         )
@@ -49,10 +50,15 @@ def plan_table(plan: Plan) -> RenderableType:
     return Group(*lines)
 
 
+def _axis_value(value: Any) -> str:
+    return "off" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def claims_table(claims: list[dict[str, Any]]) -> RenderableType:
     """What each claim could show, before the run."""
-    columns = ["claim", "kind", "seeds", "queries", "margin", "detectable", "note"]
-    table = _table("claims: smallest difference found in four of five studies, in points", columns, left=2)
+    columns = ["claim", "kind", "protocol", "seeds", "queries", "margin", "detectable", "note"]
+    table = _table("claims: smallest difference found in four of five studies, in points", columns, left=3)
+    table.columns[-1].justify = "left"
     for claim in claims:
         effect = claim["detectable_effect"]
         assumed = (
@@ -62,6 +68,7 @@ def claims_table(claims: list[dict[str, Any]]) -> RenderableType:
         table.add_row(
             claim["id"],
             claim["kind"],
+            claim["protocol"],
             str(claim["seeds"]),
             f"{claim['queries']:,}",
             f"{100 * claim['margin']:g}",
@@ -95,7 +102,7 @@ def status_table(name: str, trials: list[dict[str, Any]], varied: list[str]) -> 
         table.add_row(
             row["fingerprint"][:8] or "unknown",
             row["model"],
-            *("off" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in values),
+            *map(_axis_value, values),
             str(row["seed"]),
             Text(row["status"], style=_COLOUR.get(row["status"], "")),
             _number(row["metrics"].get("val_loss"), ".3f"),
@@ -222,24 +229,25 @@ def _problems(problems: list[str]) -> list[Text]:
 
 
 def judged_table(found: dict[str, Any]) -> RenderableType:
-    """Rates of the headline judge by subset, of every judge overall, the failing rules, and the agreement."""
+    """Rates of the headline judge by subset, of every judge overall, the failing rules, the agreement, and whatever was
+    not judged, not reached or not executed, by count."""
     names = {"strict": "strict", "stabletoolbench": "StableToolBench", "tooleval": "ToolEval"}
-    table = _table(f"pass rate by {found['judge']}", ["subset", "answers", "unscored", *names.values()], left=1)
+    columns = ["subset", "queries", "answers", "missing", "unscored answers", *names.values()]
+    table = _table(f"pass rate by {found['judge']}", columns, left=1)
 
-    def rate(rates: dict[str, Any], name: str) -> str:
-        one = rates["pass_rate"][name]
-        low, high = one["interval"]
-        return f"{_number(one['value'], '.1%')} ({_number(low, '.1%')}–{_number(high, '.1%')})"
+    def rates_of(rates: dict[str, Any]) -> list[str]:
+        return [_with_interval(rates["pass_rate"][key]) for key in names]
 
     for name, rates in [*found["subsets"].items(), ("overall", found["overall"])]:
-        table.add_row(name, f"{rates['n']:,}", f"{rates['unscored']:,}", *(rate(rates, key) for key in names))
+        counts = (rates["n"], rates["n"] - rates["missing"], rates["missing"], rates["unscored"])
+        table.add_row(name, *(f"{count:,}" for count in counts), *rates_of(rates))
     mean = (_number(found["subset_mean"][key], ".1%") for key in names)
-    table.add_row("mean of subsets", "", "", *mean)
+    table.add_row("mean of subsets", *[""] * 4, *mean)
     lines: list[RenderableType] = [table]
     if len(found["judges"]) > 1:
-        judges = _table("overall, by judge", ["judge", "unscored", *names.values()], left=1)
+        judges = _table("overall, by judge", ["judge", "unscored answers", *names.values()], left=1)
         for name, own in found["judges"].items():
-            judges.add_row(name, f"{own['overall']['unscored']:,}", *(rate(own["overall"], key) for key in names))
+            judges.add_row(name, f"{own['overall']['unscored']:,}", *rates_of(own["overall"]))
         lines.append(judges)
     for name, own in found["judges"].items():
         if own["overall"]["rules"]:
@@ -247,7 +255,18 @@ def judged_table(found: dict[str, Any]) -> RenderableType:
             for rule, row in own["overall"]["rules"].items():
                 rules.add_row(rule.replace("_", " "), f"{row['failed']:,}", f"{row['undecided']:,}", f"{row['n']:,}")
             lines.append(rules)
-        lines += [Text(f"unscored: {n:,} × {why}", style="yellow") for why, n in own["unscored_reasons"].items()]
+        lines += [
+            Text(f"unscored by {name}: {_votes(n)}: {why}", style="yellow")
+            for why, n in own["unscored_reasons"].items()
+        ]
+        lines += [
+            Text(
+                f"{name} was asked whether the query can be solved, and {_votes(n)} got no answer, which ToolEval's "
+                f"definition counts as solvable: {why}",
+                style="yellow",
+            )
+            for why, n in own["task_unanswered"].items()
+        ]
     if found["agreement"]:
         columns = ["agreement", "items", "raw", "Gwet AC1", "Krippendorff alpha", "Cohen kappa", "Fleiss kappa"]
         pairs = _table("", columns, left=1)
@@ -256,26 +275,75 @@ def judged_table(found: dict[str, Any]) -> RenderableType:
             pairs.add_row(name, f"{row['n']:,}", *(_number(v["value"] if v else None, ".2f") for v in values))
         lines.append(pairs)
     panel = found["judges"][found["judge"]]["sensitivity"]
-    lines.append(
-        Text(f"the definitions differ by up to {_number(panel['spread'], '.1%')} on these answers", style="dim")
-    )
+    if _number(panel["spread"], "") != "–":
+        lines.append(Text(f"the definitions differ by up to {panel['spread']:.1%} on these answers", style="dim"))
     if found["missing"]:
         lines.append(Text(f"{found['missing']:,} queries have no answer: strict counts them as failed", style="yellow"))
-    return Group(*lines)
+    outside = found.get("outside_suite", {"answers": 0})
+    if outside["answers"]:
+        first = ", ".join(f"{subset} {query}" for subset, query in outside["first"])
+        more = ", …" if outside["answers"] > len(outside["first"]) else ""
+        said = f"{outside['answers']:,} answers are to no query of the suite, and not judged: {first}{more}"
+        lines.append(Text(said, style="yellow"))
+    if "episodes" in found:
+        lines += _episode_lines(found)
+    return Group(*lines, *_usage_lines(found))
+
+
+def _episode_lines(found: dict[str, Any]) -> list[Text]:
+    """How episodes ended, and what the environment did not execute."""
+    ended, calls = found["episodes"]["ended"], found["environment"]
+    away = found["episodes"]["unreachable_reasons"]
+    words = {"missed": "not recorded", "substituted": "answered by another recorded response", "failed": "failed"}
+    faults = [f"{calls[kind]:,} {said}" for kind, said in words.items() if calls[kind]]
+    return [
+        Text(f"episodes ended: {listed(ended)}", style="yellow" if {"context", "unreachable"} & set(ended) else ""),
+        *(Text(f"unscored: {n:,} episodes: {why}", style="yellow") for why, n in away.items()),
+        Text(
+            f"environment: {calls['calls']:,} calls, {', '.join(faults) or 'all executed'}",
+            style="yellow" if faults else "",
+        ),
+    ]
+
+
+def _usage_lines(found: dict[str, Any]) -> list[Text]:
+    """What was asked of each endpoint by this command, and what it cost."""
+    asked = {"agent": found.get("usage"), **{f"judge {k}": usage for k, usage in found["judging_usage"].items()}}
+    lines = []
+    for name, usage in asked.items():
+        if usage is None:
+            continue
+        spent = usage["money"]
+        money = "money not counted (it takes both prices)" if spent is None else f"money {_number(spent, ',.4g')}"
+        untold = f" ({usage['uncounted']:,} replies did not tell)" if usage["uncounted"] else ""
+        lines.append(
+            Text(
+                f"endpoint of {name}, this time: {usage['requests']:,} requests, {usage['retries']:,} retries, "
+                f"{usage['failed']:,} failed; tokens {usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out"
+                f"{untold}; {money}"
+            )
+        )
+    return lines
 
 
 def compared_table(found: dict[str, Any]) -> RenderableType:
     """Win rate of A over B, overall and by subset."""
-    columns = ["subset", "queries", "A wins", "B wins", "ties", "unscored", "win rate of A", "p"]
+    columns = ["subset", "decided", "A wins", "B wins", "ties", "undecided", "unscored", "win rate of A", "p"]
     table = _table(f"A against B, by {found['judge']}", columns, left=1)
     for name, row in [*found["subsets"].items(), ("overall", found["overall"])]:
-        low, high = row["interval"]
-        rate = f"{_number(row['value'], '.1%')} ({_number(low, '.1%')}–{_number(high, '.1%')})"
-        counts = (f"{row[key]:,}" for key in ("n", "wins", "losses", "ties", "unscored"))
-        table.add_row(name, *counts, rate, _number(row["p_value"], ".3f"))
+        counts = (f"{row[key]:,}" for key in ("n", "wins", "losses", "ties", "undecided", "unscored"))
+        p = "<0.001" if row["p_value"] < 0.001 else _number(row["p_value"], ".3f")
+        table.add_row(name, *counts, _with_interval(row), p)
     by = ", ".join(f"{count:,} by {how}" for how, count in found["decided_by"].items() if count)
     left_out = found["answered_by_one_side_only"]
-    return Group(table, Text(f"decided: {by}; answered by one side only: {left_out['a']} of A, {left_out['b']} of B"))
+    lines = [Text(f"pairs: {by}; answered by one side only: {left_out['a']} of A, {left_out['b']} of B")]
+    undecided = found["decided_by"]["undecided"]
+    if undecided:
+        said = f"{undecided:,} pairs are undecided: the judge is unsure of an answer; they are in no rate"
+        lines.append(Text(said, style="yellow"))
+    reasons = Counter(pair["reason"] for pair in found["pairs"] if pair["by"] == "unscored")
+    lines += [Text(f"unscored: {n:,} pairs: {why}", style="yellow") for why, n in reasons.most_common(_SHOWN)]
+    return Group(table, *lines, *_usage_lines(found))
 
 
 def doctor_table(found: dict[str, Any]) -> RenderableType:
@@ -295,6 +363,17 @@ def _table(title: str, columns: list[str], *, left: int) -> Table:
             column, justify="left" if i < left or column in ("status", "engine") else "right", no_wrap=i == 0
         )
     return table
+
+
+def _votes(n: int) -> str:
+    return f"{n:,} vote{'' if n == 1 else 's'}"
+
+
+def _with_interval(rate: dict[str, Any]) -> str:
+    """`40.0% (31.2%–49.5%)`, or one dash where it is undefined."""
+    low, high = rate["interval"]
+    value = _number(rate["value"], ".1%")
+    return value if value == "–" else f"{value} ({_number(low, '.1%')}–{_number(high, '.1%')})"
 
 
 def _number(value: Any, form: str) -> str:

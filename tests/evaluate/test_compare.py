@@ -10,7 +10,7 @@ from chat_server import ChatServer, Said, Seen
 
 from sweeper.errors import UsageError
 from sweeper.evaluate.answers import Answer
-from sweeper.evaluate.compare import Comparison, compare, passed
+from sweeper.evaluate.compare import Comparison, compare, majority
 from sweeper.evaluate.endpoint import Endpoint, EndpointSettings
 from sweeper.evaluate.judges.llm import LlmJudge
 from sweeper.evaluate.judges.vote import Status, Vote
@@ -38,18 +38,19 @@ def answer(text: str) -> Answer:
 PAIR = (answer("long"), answer("short"))
 
 
-MAJORITIES = {"ssss": True, "sssu": True, "ssuu": False, "su": False, "s?": False, "s--": True, "ss?": True}
-MAJORITIES |= {"-u": False, "????": False}
+MAJORITIES = dict.fromkeys(["ssss", "sssu", "s--", "ss?"], "passes") | dict.fromkeys(["-u", "uu?", "uuus"], "fails")
+MAJORITIES |= dict.fromkeys(["ssuu", "su", "s?", "????", "?", "u?-"], "is undecided")
 
 
 @pytest.mark.parametrize(("word", "expected"), [*MAJORITIES.items(), ("----", None), ("", None)])
-def test_majority_of_the_scored_votes(word: str, expected: bool | None) -> None:
-    assert passed(votes(word)) is expected
+def test_majority_of_the_scored_votes(word: str, expected: str | None) -> None:
+    assert majority(votes(word)) == expected
 
 
 def test_a_pass_beats_a_fail_and_equals_tie_without_preference() -> None:
-    words = [("sss", "uuu"), ("ssu", "suu"), ("uuu", "sss"), ("sss", "ss"), ("u", "ssuu"), ("s", "--"), ("-", "-")]
-    found = compare([PAIR] * 7, [votes(a) for a, _ in words], [votes(b) for _, b in words], Plain())
+    words = [("sss", "uuu"), ("ssu", "suu"), ("uuu", "sss"), ("sss", "ss"), ("u", "suu"), ("s", "--"), ("-", "-")]
+    words += [("?", "u"), ("s", "ssuu"), ("?", "?")]  # unsure is neither a pass nor a fail
+    found = compare([PAIR] * 10, [votes(a) for a, _ in words], [votes(b) for _, b in words], Plain())
     assert [(c.outcome, c.by) for c in found] == [
         ("a", "pass"),
         ("a", "pass"),
@@ -58,8 +59,17 @@ def test_a_pass_beats_a_fail_and_equals_tie_without_preference() -> None:
         ("tie", "tie"),
         (None, "unscored"),
         (None, "unscored"),
+        (None, "undecided"),
+        (None, "undecided"),
+        (None, "undecided"),
     ]
-    assert [c.reason for c in found[3:]] == ["both pass", "both fail", "b: vote -", "a: vote -"]
+    assert [c.reason for c in found[3:8]] == [
+        "both pass",
+        "both fail",
+        "b: vote -",
+        "a: vote -",
+        "a is undecided, b fails",
+    ]
 
 
 def test_the_judge_is_asked_about_equals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,20 +81,25 @@ def test_the_judge_is_asked_about_equals_alone(monkeypatch: pytest.MonkeyPatch) 
         better = "first" if "long" in seen.user.split("[[/first ")[0] else "second"
         return json.dumps({"reason": "long", "better": better})
 
-    pairs = [PAIR, PAIR[::-1], (PAIR[0], PAIR[0]), (PAIR[0], answer("broken")), PAIR, PAIR]
-    words = [("s", "s"), ("u", "u"), ("s", "s"), ("s", "s"), ("s", "u"), ("s", "-")]
+    pairs = [PAIR, PAIR[::-1], (PAIR[0], PAIR[0]), (PAIR[0], answer("broken")), PAIR, PAIR, PAIR]
+    words = [("s", "s"), ("u", "u"), ("s", "s"), ("s", "s"), ("s", "u"), ("s", "-"), ("?", "u")]
     with ChatServer(likes_long) as server:
         judge = LlmJudge(Endpoint(EndpointSettings(server.url, "m")), reply_tries=1)
         found = compare(pairs, [votes(a) for a, _ in words], [votes(b) for _, b in words], judge)
         asked = len(server.seen)
-        assert compare(pairs[4:], [votes("s")] * 2, [votes("u")] * 2, judge)[0].by == "pass"
+        assert compare(pairs[4:6], [votes("s")] * 2, [votes("u")] * 2, judge)[0].by == "pass"
     assert asked == len(server.seen) == 4  # one pair in two orders (its mirror asks the same), and the broken one
     assert found[:3] == [
         Comparison("a", "preference", "both pass; long"),
         Comparison("b", "preference", "both fail; long"),
         Comparison("tie", "preference", "both pass; identical answers"),
     ]
-    assert [(c.outcome, c.by) for c in found[3:]] == [(None, "unscored"), ("a", "pass"), (None, "unscored")]
+    assert [(c.outcome, c.by) for c in found[3:]] == [
+        (None, "unscored"),
+        ("a", "pass"),
+        (None, "unscored"),
+        ("a", "preference"),
+    ]
     assert "no usable reply" in found[3].reason
 
 

@@ -225,6 +225,16 @@ def test_a_request_that_utf8_cannot_write_is_a_reply_too() -> None:
     assert "UTF-8" in bad.reason
 
 
+def test_a_refused_key_and_a_key_that_is_not_set_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ChatServer(lambda seen: Said(status=401)) as server:
+        (without,) = endpoint(server.url).ask([hello()])
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        (refused,) = endpoint(server.url).ask([hello()])
+    assert "OPENAI_API_KEY is not set" in without.reason
+    assert "refuses the key in the environment variable OPENAI_API_KEY" in refused.reason
+    assert KEY not in refused.reason
+
+
 @pytest.mark.parametrize("concurrency", [1, 5])
 def test_as_many_at_once_as_set(concurrency: int) -> None:
     with ChatServer(lambda seen: Said("ok", delay=0.05)) as server:

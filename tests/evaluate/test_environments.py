@@ -16,7 +16,8 @@ import pytest
 
 from sweeper.data.queries import Offered
 from sweeper.errors import DataError, UsageError
-from sweeper.evaluate.environments.http import Server
+from sweeper.evaluate.environments import Observation
+from sweeper.evaluate.environments.http import GIVE_UP_AFTER, Server
 from sweeper.evaluate.environments.replay import MISS, Replay
 from sweeper.evaluate.tasks import Task
 
@@ -26,6 +27,11 @@ TASK = Task("1", "G1_tool", "q", "s", ({"name": "played_for_csgo"}, {"name": "Fi
 
 def response(text: str) -> str:
     return json.dumps({"error": "", "response": text})
+
+
+def heard(found: Observation) -> dict[str, Any]:
+    assert found.text is not None
+    return json.loads(found.text)
 
 
 @pytest.fixture
@@ -40,17 +46,17 @@ def cache(tmp_path: Path) -> Path:
 
 def test_stabletoolbenchs_cache_is_found_by_exact_arguments(cache: Path) -> None:
     replay = Replay.read(cache, "error")
-    assert json.loads(replay.execute(TASK, "played_for_csgo", {"page": "1", "limit": 5}))["response"] == "five"
-    assert json.loads(replay.execute(TASK, "played_for_csgo", {}))["response"] == "all"
-    assert json.loads(replay.execute(TASK, "played_for_csgo", {"limit": 6}))["error"] == MISS
-    assert replay.counts() == {"calls": 3, "misses": 1}
+    found = [replay.execute(TASK, "played_for_csgo", asked) for asked in ({"page": "1", "limit": 5}, {}, {"limit": 6})]
+    assert [heard(one)["response"] for one in found] == ["five", "all", ""]
+    assert [one.fault for one in found] == [None, None, "missed"]
+    assert heard(found[2])["error"] == found[2].reason == MISS
     assert not Path("x").exists()
 
 
 def test_the_stated_miss_policy_is_applied_and_counted(cache: Path) -> None:
     replay = Replay.read(cache, "same-api")
-    assert json.loads(replay.execute(TASK, "played_for_csgo", {"limit": 6}))["response"] == "five"
-    assert replay.counts()["misses"] == 1
+    found = replay.execute(TASK, "played_for_csgo", {"limit": 6})
+    assert (heard(found)["response"], found.fault) == ("five", "substituted")
 
 
 def test_real_answers_replay_their_own_calls(real_toolbench: Path) -> None:
@@ -62,7 +68,7 @@ def test_real_answers_replay_their_own_calls(real_toolbench: Path) -> None:
         for a, b in pairwise(messages)
         if a.get("function_call") and b["role"] == "function"
     )
-    assert replay.execute(TASK, asked["name"], json.loads(asked["arguments"])) == told
+    assert replay.execute(TASK, asked["name"], json.loads(asked["arguments"])).text == told
 
 
 def test_nothing_recorded_is_an_error(tmp_path: Path) -> None:
@@ -124,7 +130,7 @@ GOOD = (200, response("five").encode(), 0.0)
 def test_the_protocol(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLBENCH_KEY", "secret")
     server = serve(GOOD)
-    assert json.loads(Server(server.url).execute(TASK, "played_for_csgo", {"limit": 5}))["response"] == "five"
+    assert heard(Server(server.url).execute(TASK, "played_for_csgo", {"limit": 5}))["response"] == "five"
     assert server.seen == [
         {
             "path": "/virtual",
@@ -142,7 +148,7 @@ def test_the_protocol(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ("script", "expected", "requests"),
     [
         ([(500, b"", 0.0), (429, b"", 0.0), GOOD], {"error": "", "response": "five"}, 3),
-        ([(503, b"", 0.0)], {"error": "request invalid, data error. status_code=503", "response": ""}, 4),
+        ([(500, b"", 0.0)], {"error": "request invalid, data error. status_code=500", "response": ""}, 4),
         ([(404, b"", 0.0), GOOD], {"error": "request invalid, data error. status_code=404", "response": ""}, 1),
         ([(200, b"not json", 0.0), GOOD], {"error": "request invalid, data error", "response": ""}, 1),
         ([(200, b"[1]", 0.0), GOOD], {"error": "request invalid, data error", "response": ""}, 1),
@@ -155,13 +161,31 @@ def test_faults_are_tried_again_and_then_observed(
 ) -> None:
     server = serve(*script)
     environment = Server(server.url, timeout=0.3, backoff=0.01)
-    assert json.loads(environment.execute(TASK, "played_for_csgo", {})) == expected
+    found = environment.execute(TASK, "played_for_csgo", {})
+    assert heard(found) == expected
     assert len(server.seen) == requests
-    assert environment.counts() == {"calls": 1, "failures": int(expected["response"] == "")}
+    assert found.fault == (None if expected["response"] else "failed")
 
 
-def test_a_server_that_is_not_there_is_an_observation_and_no_address_a_usage_error() -> None:
-    environment = Server("http://127.0.0.1:9", timeout=0.3, backoff=0.01)
-    assert "ConnectError" in json.loads(environment.execute(TASK, "played_for_csgo", {}))["error"]
+@pytest.mark.parametrize("status", [429, 502, 503, 504, None])
+def test_of_a_server_that_is_not_there_nothing_is_observed(serve: Any, status: int | None) -> None:
+    url = "http://127.0.0.1:9" if status is None else serve((status, b"", 0.0)).url
+    found = Server(url, timeout=0.3, backoff=0.01).execute(TASK, "played_for_csgo", {})
+    assert (found.text, found.fault) == (None, "failed")
+    assert url in found.reason
+    assert ("refused" if status is None else str(status)) in found.reason
+
+
+def test_a_server_that_stays_away_is_not_asked_for_ever(serve: Any) -> None:
+    server = serve((404, b"", 0.0))
+    environment = Server(server.url, backoff=0.0)
+    found = [environment.execute(TASK, "played_for_csgo", {}) for _ in range(GIVE_UP_AFTER + 5)]
+    assert len(server.seen) == GIVE_UP_AFTER
+    assert [one.text is None for one in found] == [False] * GIVE_UP_AFTER + [True] * 5
+    assert "404" in found[-1].reason
+    assert "not asked" in found[-1].reason
+
+
+def test_no_address_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="not an http address"):
         Server("ftp://x")

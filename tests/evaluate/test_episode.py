@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.evaluate.action import finish_arguments, parse_action
+from sweeper.evaluate.environments import Observation
 from sweeper.evaluate.environments.toolworld import ToolWorld
 from sweeper.evaluate.episode import (
     NO_FINAL_ANSWER,
@@ -79,8 +80,8 @@ def episode() -> Episode:
     return Episode("1", "G1_tool", frozenset({"f", "Finish"}))
 
 
-def long_answer(name: str, arguments: dict[str, Any]) -> str:
-    return "x" * 5000
+def long_answer(name: str, arguments: dict[str, Any]) -> Observation:
+    return Observation("x" * 5000)
 
 
 def test_a_call_then_an_answer() -> None:
@@ -123,6 +124,18 @@ def test_budgets_end_an_episode() -> None:
     assert run.ended is None
     run.step(act("f", "{}"), 10, long_answer, max_steps=5, max_tokens=40)
     assert run.ended == "tokens"
+
+
+def test_what_the_environment_did_not_execute_is_kept_and_ends_the_episode_where_it_is_not_there() -> None:
+    run = episode()
+    run.step(act("f", "{}"), 1, lambda name, arguments: Observation("{}", "missed", "not recorded"), max_steps=5)
+    assert (run.ended, run.requests, run.faults) == (None, 1, [("missed", "not recorded")])
+    run.step(act("g", "{}"), 1, long_answer, max_steps=5)
+    assert run.requests == 1, "the environment was not asked"
+    run.step(act("f", "{}"), 1, lambda name, arguments: Observation(None, "failed", "refused"), max_steps=5)
+    assert (run.ended, run.reason, run.requests, len(run.faults)) == ("unreachable", "refused", 2, 2)
+    assert Episode.from_line(run.line()) == run
+    assert run.answer(Task("1", "G1_tool", "q", "s", ({"name": "f"},), {}), "m").ended == "unreachable"
 
 
 def test_an_api_that_is_not_offered_is_hallucinated_and_text_after_an_action_is_seen() -> None:

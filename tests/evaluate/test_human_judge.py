@@ -174,7 +174,7 @@ def test_bad_items_and_headers(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(SweeperError):
             HumanJudge.from_csv(path)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         HumanJudge.from_csv(tmp_path / "missing.csv")
 
 

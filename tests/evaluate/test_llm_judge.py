@@ -16,6 +16,7 @@ from chat_server import ChatServer, Said, Seen
 from sweeper.errors import StoreError, UsageError
 from sweeper.evaluate.answers import Answer, ToolCall
 from sweeper.evaluate.endpoint import Endpoint, EndpointSettings
+from sweeper.evaluate.judges import judge_answers
 from sweeper.evaluate.judges.llm import LlmJudge, Preference, final_text
 from sweeper.evaluate.judges.vote import Vote
 
@@ -164,6 +165,20 @@ def test_a_task_that_cannot_be_judged_leaves_the_status() -> None:
         vote = judge(server).judge([answer()])[0][0]
     assert (vote.status, vote.task) == ("unsolved", None)
     assert vote.reason.startswith("because unsolved; task: no usable reply")
+    assert vote.task_fault.startswith("no usable reply")
+
+
+def test_a_judge_that_answers_nothing_scores_nothing_not_even_what_needs_no_judge(tmp_path: Path) -> None:
+    empty = answer("", query_id="8", steps=(), ended="steps")
+    with ChatServer(by_step(answer_status="solved")) as server:
+        one = judge(server, cache=tmp_path, settings={"max_retries": 0})
+        assert [cast[0].status for cast in judge_answers(one, [answer(), empty])] == ["solved", "unsolved"]
+        assert (one.silence, one.kept) == ("", 1)
+    for asked, silent in (([answer("Dry."), empty], True), ([answer("Dry."), empty, answer(query_id="9")], False)):
+        down = judge(server.url, cache=tmp_path, settings={"max_retries": 0})
+        votes = judge_answers(down, asked)
+        assert ("refused" in down.silence) is silent, "what the cache tells is an answer"
+        assert [cast[0].status for cast in votes[:2]] == [None, None if silent else "unsolved"]
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "none"])

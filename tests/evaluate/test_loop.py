@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sweeper.errors import EvaluationError, UsageError
 from sweeper.evaluate.agent import Reply, Talk
-from sweeper.evaluate.environments import environment_of
+from sweeper.evaluate.environments import Observation, environment_of
 from sweeper.evaluate.episode import Episode
 from sweeper.evaluate.local_agent import LocalAgent
 from sweeper.evaluate.loop import run_episodes
-from sweeper.evaluate.run import run_agent
+from sweeper.evaluate.read_outcomes import read_outcomes
+from sweeper.evaluate.run import environment_counts, evaluate_trial, run_agent, silence_of, suite_fingerprint
 from sweeper.evaluate.tasks import Task, tasks
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec
+from sweeper.store import Store
 
 DATA = DataSpec(
     name="w",
@@ -101,11 +106,18 @@ def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> No
 
 
 @pytest.mark.slow
-def test_a_prompt_that_does_not_fit_ends_as_context(model: tuple[Any, Any]) -> None:
-    long = run(model, max_new_tokens=390)
-    assert {episode.ended for episode in long} == {"context"}
-    assert "tokens" in long[0].reason
-    assert long[0].texts == []
+def test_a_prompt_that_does_not_fit_ends_as_context_and_where_none_fits_nothing_runs(model: tuple[Any, Any]) -> None:
+    agent = LocalAgent(*model, spec(), DATA, seed=0)
+    sizes = [len(agent.fit.prompt(*agent._parts(Talk(task, ())), 10**6)) for task in tasks(spec(), DATA)]
+    assert min(sizes) < max(sizes)
+    some = run(model, max_new_tokens=400 - min(sizes))
+    longer = [episode for episode, size in zip(some, sizes, strict=True) if size > min(sizes)]
+    assert {episode.ended for episode in longer} == {"context"}
+    assert ("tokens" in longer[0].reason, longer[0].texts) == (True, [])
+    for size in (400 - min(sizes) + 1, 400, 500):
+        says = rf"max_new_tokens: {size}\n(.|\n)*400 positions(.|\n)*at most {400 - min(sizes)} "
+        with pytest.raises(UsageError, match=says):
+            run(model, max_new_tokens=size)
 
 
 @pytest.mark.slow
@@ -151,21 +163,131 @@ def test_a_stopped_run_goes_on_with_the_groups_that_are_missing(tmp_path: Path) 
     assert (folder / "answers.jsonl").read_bytes() == (tmp_path / "whole" / "answers.jsonl").read_bytes()
 
 
+def test_a_torn_last_line_is_cut_off_and_its_episode_run_again(tmp_path: Path) -> None:
+    evaluation = spec()
+    whole, _ = run_agent(tmp_path, Scripted(), evaluation, DATA, method="m")
+    file = tmp_path / "episodes.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    # Half of a character, and a separator that is the end of a line to Python and to nobody else.
+    kept = [line.replace('"final_answer\\": \\"x', '"final_answer\\": \\"\u2028x') for line in lines[:16]]
+    file.write_bytes("".join(kept).encode() + lines[16].encode()[:50] + "é".encode()[:1])
+    again = Scripted()
+    run_agent(tmp_path, again, evaluation, DATA, method="m")
+    assert again.groups == [8], "only the group of the torn line"
+    rows = [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+    assert sorted((row["subset"], row["query_id"]) for row in rows) == sorted((e.subset, e.query_id) for e in whole)
+
+
+class Calling(Scripted):
+    """Calls the first API that it is offered, then answers."""
+
+    def reply(self, talks: Sequence[Talk]) -> list[Reply]:
+        def text(talk: Talk) -> str:
+            name, given = talk.task.functions[0]["name"], "{}"
+            if talk.turns:
+                name, given = "Finish", '{"return_type": "give_answer", "final_answer": "x"}'
+            return f"\nThought: \nAction: {name}\nAction Input: {given}"
+
+        return [Reply(text(talk), 3) for talk in talks]
+
+
+def calling(folder: Path, environment: Callable[[str], Observation], monkeypatch: pytest.MonkeyPatch) -> list[Episode]:
+    class Env:
+        def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> Observation:
+            return environment(task.id)
+
+    monkeypatch.setattr("sweeper.evaluate.run.environment_of", lambda evaluation, data: Env())
+    return run_agent(folder, Calling(), spec(), DATA, method="m")[0]
+
+
+def test_faults_of_the_environment_are_counted_also_of_episodes_from_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(query: str) -> Observation:
+        return Observation("{}", "missed", "not recorded") if int(query) % 2 else Observation("{}")
+
+    episodes = calling(tmp_path, some, monkeypatch)
+    counts = environment_counts(episodes)
+    assert 0 < counts["missed"] < counts["calls"] == 18
+    assert silence_of(episodes) == ""
+    assert environment_counts(calling(tmp_path, some, monkeypatch)) == counts
+    assert json.loads((tmp_path / "environment.json").read_text()) == counts
+
+
+@pytest.mark.parametrize(
+    ("observation", "says"),
+    [
+        (Observation("{}", "missed", "not recorded"), r"none of 18 calls \(18 not recorded, 0 failed\): not recorded"),
+        (Observation("{}", "failed", "status 404"), r"none of 18 calls \(0 not recorded, 18 failed\): status 404"),
+        (Observation(None, "failed", "refused"), "none of 18 queries could be tried: refused"),
+        (Observation("{}", "substituted", "not recorded"), "^$"),
+    ],
+)
+def test_an_environment_that_executes_nothing_leaves_no_rate(
+    observation: Observation, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = calling(tmp_path, lambda query: observation, monkeypatch)
+    assert re.search(says, silence_of(episodes))
+    assert {e.ended for e in episodes} == {"answered" if observation.text else "unreachable"}
+
+
+def test_a_trial_whose_environment_is_down_has_no_summary_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    monkeypatch.setattr("sweeper.evaluate.run.local_agent", lambda *a, **k: Down())
+    with pytest.raises(EvaluationError, match="connection refused"):
+        evaluate_trial(store, "f", spec(), DATA, seed=0, threads=1)
+    monkeypatch.setattr("sweeper.evaluate.run.local_agent", lambda *a, **k: Scripted())
+    assert evaluate_trial(store, "f", spec(), DATA, seed=0, threads=1)["unscored"] == 0
+
+
+def test_several_judges_judge_the_same_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.evaluate.run.local_agent", lambda *a, **k: Scripted())
+    evaluation = spec(also_judges=["rules"])
+    store = Store(tmp_path)
+    summary = evaluate_trial(store, "f", evaluation, DATA, seed=0, threads=1)
+    alone = evaluate_trial(store, "g", spec(), DATA, seed=0, threads=1)
+    for key in ("pass_rate", "queries", "calls_per_query"):
+        assert summary[key] == alone[key], "the first judge's"
+    assert suite_fingerprint(evaluation, DATA) != suite_fingerprint(spec(), DATA)
+    found = read_outcomes([store.evaluation("f", suite_fingerprint(evaluation, DATA)) / "outcomes.parquet"])
+    assert list(found["judge"].unique()) == ["oracle", "rules"]
+    assert found.groupby("judge", observed=True).size().nunique() == 1
+    with pytest.raises(ValueError, match="repeats a judge"):
+        EvaluationSpec.model_validate(spec().model_dump() | {"also_judges": ["oracle"]})
+
+
+class Down(Scripted):
+    def reply(self, talks: Sequence[Talk]) -> list[Reply]:
+        return [Reply(None, ended="unreachable", reason="connection refused") for _ in talks]
+
+
 def test_what_an_endpoint_could_not_answer_is_asked_again_and_unscored(tmp_path: Path) -> None:
     from sweeper.evaluate.judges import judge_answers, judge_of
 
-    class Down(Scripted):
-        def reply(self, talks: Sequence[Talk]) -> list[Reply]:
-            return [Reply(None, ended="unreachable", reason="connection refused") for _ in talks]
-
     evaluation = spec()
     _, answers = run_agent(tmp_path, Down(), evaluation, DATA, method="m")
-    votes = judge_answers(judge_of(evaluation, DATA, tmp_path), answers)
+    votes = judge_answers(judge_of(evaluation.judge, evaluation, DATA, tmp_path), answers)
     assert {vote.status for cast in votes for vote in cast} == {None}
     up = Scripted()
     _, answers = run_agent(tmp_path, up, evaluation, DATA, method="m")
     assert up.asked == 18
     assert {answer.ended for answer in answers} == {"answered"}
+
+
+def test_a_stopped_evaluation_says_how_many_episodes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeper.errors import StoppedError
+    from sweeper.report import judging
+
+    monkeypatch.setattr("sweeper.evaluate.run.local_agent", lambda *a, **k: Scripted(die_after=6))
+    monkeypatch.setattr("sweeper.report.judging.weights_fingerprint", lambda model: "w")
+    told: list[float] = []
+    with pytest.raises(StoppedError, match="goes on from 6 kept episodes"):
+        panel = judging.Panel(("rules",), DATA)
+        judging.evaluate_model("m", spec(), DATA, panel, tmp_path / "out", tmp_path, tell=told.append)
+    assert told == sorted(told)
+    assert StoppedError.exit_code == 130
 
 
 def test_kept_tokens_are_those_of_the_prompt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def test_every_form_reads_as_the_same_answers(tmp_path: Path) -> None:
     expected = [one, two, three]
     for path in (tmp_path / "model", tmp_path / "raw", tmp_path / "ours", tmp_path / "ours" / "answers.jsonl"):
         assert read_answers([path]) == expected
+    shutil.copytree(tmp_path / "raw", tmp_path / "out" / "raw" / "model")
+    assert read_answers([tmp_path / "out" / "raw"]) == expected
     assert read_answers([tmp_path / "raw" / "G1_tool", tmp_path / "model" / "G3_instruction.json"]) == expected
     assert read_answers([write(tmp_path / "one.jsonl", to_line(one))]) == [one]
     document = {one.query_id: to_converted(one)}

@@ -23,11 +23,11 @@ def vote(one: Answer) -> Vote:
 
 
 def failed(one: Answer) -> list[str]:
-    return [rule for rule, fails in vote(one).rules.items() if fails]
+    return [rule for rule, holds in vote(one).rules.items() if holds is False]
 
 
 def undecided(one: Answer) -> list[str]:
-    return [rule for rule, fails in vote(one).rules.items() if fails is None]
+    return [rule for rule, holds in vote(one).rules.items() if holds is None]
 
 
 def call(arguments: str = '{"item": "lamp"}', response: str = seen("Blue Lamp: 41.5 EUR"), **changes: Any) -> ToolCall:
@@ -38,7 +38,7 @@ def test_a_good_answer_is_solved() -> None:
     judge: Judge = RulesJudge()
     ((found,),) = judge.judge([answer()])
     assert (found.judge, found.vote, found.status) == ("rules", 0, "solved")
-    assert found.rules == dict.fromkeys(RULES, False)
+    assert found.rules == dict.fromkeys(RULES, True)
     assert judge.identity == "rules-1"
 
 
@@ -48,15 +48,15 @@ def test_real_answers_rule_by_rule(real_toolbench: Path) -> None:
     votes = [vote(one) for one in found]
     counts = {rule: Counter(v.rules[rule] for v in votes) for rule in RULES}
     assert counts == {
-        "finished": {False: 102, True: 98},  # 86 empty, 12 gave up
-        "no_hallucinated_api": {False: 190, True: 10},
-        "well_formed_calls": {False: 103, None: 96, True: 1},
-        "successful_relevant_call": {False: 23, None: 174, True: 3},
-        "grounded": {False: 111, None: 89},
+        "finished": {True: 102, False: 98},  # 86 empty, 12 gave up
+        "no_hallucinated_api": {True: 190, False: 10},
+        "well_formed_calls": {True: 103, None: 96, False: 1},
+        "successful_relevant_call": {True: 23, None: 174, False: 3},
+        "grounded": {True: 111, None: 89},
     }
     assert Counter(v.status for v in votes) == {"unsolved": 103, "unsure": 97}
     by_rule = {
-        rule: {one.query_id for one, v in zip(found, votes, strict=True) if v.rules[rule]}
+        rule: {one.query_id for one, v in zip(found, votes, strict=True) if v.rules[rule] is False}
         for rule in ("no_hallucinated_api", "well_formed_calls", "successful_relevant_call")
     }
     assert by_rule == {
@@ -82,7 +82,7 @@ def test_real_whole_answers_are_decided(real_toolbench: Path) -> None:
     ["", "  ", finish(""), finish(" \n"), finish("no", "give_up_and_restart"), '{"return_type": "give_answer"}'],
 )
 def test_empty_answers_never_pass(final: str) -> None:
-    assert vote(answer(final=final)).rules["finished"]
+    assert vote(answer(final=final)).rules["finished"] is False
     assert vote(answer(final=final)).status == "unsolved"
 
 
@@ -95,7 +95,7 @@ def test_only_finish_ends() -> None:
 
 
 def test_an_apology_is_not_decided_here_and_raw_newlines_are_forgiven() -> None:
-    assert not vote(answer(final=finish("I'm sorry, I could not."))).rules["finished"]
+    assert vote(answer(final=finish("I'm sorry, I could not."))).rules["finished"]
     assert not failed(answer(final='{"return_type": "give_answer",\n"final_answer": "one\ntwo"}'))
 
 
@@ -104,7 +104,7 @@ def test_an_apology_is_not_decided_here_and_raw_newlines_are_forgiven() -> None:
 
 def test_a_name_that_is_not_offered() -> None:
     found = vote(answer(call(), call(name="prices")))
-    assert found.rules["no_hallucinated_api"]
+    assert found.rules["no_hallucinated_api"] is False
     assert 'prices({"item": "lamp"}) is not offered' in found.reason
 
 
@@ -192,7 +192,7 @@ def test_odd_schemas_refuse_nothing_and_fetch_nothing(parameters: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "cut", "expected"),
+    ("response", "cut", "fails"),
     [
         (seen("41"), False, False),
         (seen({"price": 41}), False, False),
@@ -219,9 +219,9 @@ def test_odd_schemas_refuse_nothing_and_fetch_nothing(parameters: Any) -> None:
         ("lamp", True, True),
     ],
 )
-def test_responses(response: str, cut: bool, expected: bool | None) -> None:
+def test_responses(response: str, cut: bool, fails: bool | None) -> None:
     one = answer(call(response=response, cut=cut), final=finish("done"))
-    assert vote(one).rules["successful_relevant_call"] is expected
+    assert vote(one).rules["successful_relevant_call"] is (None if fails is None else not fails)
 
 
 def test_one_success_is_enough_and_others_do_not_count() -> None:
@@ -232,7 +232,7 @@ def test_one_success_is_enough_and_others_do_not_count() -> None:
         "successful_relevant_call",
     ]
     found = vote(answer(steps=(ToolCall(FINISH, finish("done"), ""),), final=finish("done")))
-    assert [rule for rule, fails in found.rules.items() if fails] == ["successful_relevant_call"]
+    assert [rule for rule, holds in found.rules.items() if not holds] == ["successful_relevant_call"]
 
 
 # grounded
@@ -286,8 +286,8 @@ def test_any_answer_is_judged_and_always_alike(one: Answer) -> None:
     first, again = RulesJudge().judge([one, one])
     assert first == again
     (found,) = first
-    fails = set(found.rules.values())
-    assert found.status == ("unsolved" if True in fails else "unsure" if None in fails else "solved")
+    holds = set(found.rules.values())
+    assert found.status == ("unsolved" if False in holds else "unsure" if None in holds else "solved")
     assert one.final_answer or found.status == "unsolved"
 
 

@@ -123,7 +123,7 @@ def test_prepare_export_and_leakage(tmp_path: Path) -> None:
     assert [row["queries"] for row in found["subsets"]] == [1] * 6
     assert len(excluded.read_text().splitlines()) == len(found["exclude"])
     assert "G3_instruction" in sweeper(*audit).stdout
-    sweeper("data", "leakage", str(out), str(tmp_path / "none"), code=1)
+    sweeper("data", "leakage", str(out), str(tmp_path / "none"), code=2)
 
 
 def test_inspect_an_export_and_the_real_sample(tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -140,7 +140,7 @@ def test_inspect_an_export_and_the_real_sample(tmp_path: Path, request: pytest.F
     longer = ("--max-length", "513", "--extend-positions", "--fit", "compact-apis")
     assert document("data", "inspect", str(tmp_path / "answer"), *SHORT, *longer)["fit_policy"] == "compact-apis"
     sweeper("data", "inspect", "toolworld", *SHORT, "--fit", "sometimes", code=2)
-    sweeper("data", "inspect", str(tmp_path / "nothing"), "--model", "opt-tiny-32", code=1)
+    sweeper("data", "inspect", str(tmp_path / "nothing"), "--model", "opt-tiny-32", code=2)
     sweeper("data", "inspect", "toolworld", "--model", "opt-tiny-33", code=2)
     real = request.getfixturevalue("real_toolbench")
     assert document("data", "inspect", str(real / "answer"), "--model", "opt-tiny-32-long")["valid_queries"] == 6

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluate"))
-from chat_server import ChatServer, Seen
+from chat_server import ChatServer, Said, Seen
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,8 +105,17 @@ def test_judges_side_by_side_with_toolevals_files(answers: Path, tmp_path: Path)
     assert len(found["agreement"]["rules~llm:m"]) >= 4
     results = json.loads((tmp_path / "out" / "pass_rate_results" / "answers" / "G1_tool_answers.json").read_text())
     assert results["0"]["is_solved"] == {"0": "AnswerStatus.Solved"}
-    rows = (tmp_path / "out" / "votes.jsonl").read_text().splitlines()
+    rows = [json.loads(row) for row in (tmp_path / "out" / "votes.jsonl").read_text().splitlines()]
     assert len(rows) == 5 + 5 * 4
+    finished = {row["query_id"]: row["rules"]["finished"] for row in rows[:5] if row["subset"] == "G1_tool"}
+    assert finished == {"0": True, "1": True, "2": False}, "true: the rule holds"
+    for folder in ("converted", "raw", "raw/answers", "."):
+        assert (
+            document("judge", str(tmp_path / "out" / folder))["overall"] == document("judge", str(answers))["overall"]
+        )
+    shown = sweeper(*asked, env=key).stdout
+    assert "endpoint of judge llm:m, this time: 0 requests" in shown
+    assert "tokens 0 in, 0 out; money 0" in shown
     assert not [f for f in (tmp_path).rglob("*") if f.is_file() and b"very-secret" in f.read_bytes()]
     assert (
         document("judge", str(tmp_path / "out" / "converted" / "answers"))["overall"]
@@ -114,22 +123,132 @@ def test_judges_side_by_side_with_toolevals_files(answers: Path, tmp_path: Path)
     )
 
 
-def test_an_endpoint_that_is_down_leaves_votes_unscored(answers: Path, tmp_path: Path) -> None:
+def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    llm = ("--judge", "llm", "--judge-endpoint", f"http://127.0.0.1:{port}/v1", "--judge-model", "m", "--votes", "1")
-    found = document("judge", str(answers / "G3_instruction.json"), *llm, "--storage", str(tmp_path))
-    assert (found["overall"]["n"], found["overall"]["unscored"]) == (2, 1)
-    (reason,) = found["judges"]["llm:m"]["unscored_reasons"]
-    assert "6 tries" in reason
-    assert found["overall"]["pass_rate"]["strict"]["n"] == 1
+        return int(probe.getsockname()[1])
+
+
+def test_a_judge_that_is_down_gives_no_rate(answers: Path, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+    llm = ("--judge", "llm", "--judge-endpoint", url, "--judge-model", "m", "--votes", "1", "--storage", str(tmp_path))
+    done = sweeper("judge", str(answers / "G3_instruction.json"), *llm, "--json", code=1)
+    found = json.loads(done.stdout)
+    assert (found["overall"]["n"], found["overall"]["unscored"]) == (2, 2)
+    assert found["overall"]["pass_rate"]["strict"]["value"] is None
+    assert sorted(found["unscored_reasons"].values()) == [1, 1]
+    assert "2 answers are unscored" in done.stderr
+    assert "connection refused, 6 tries" in done.stderr
+    done = sweeper("compare", str(answers), str(answers), *llm, code=1)
+    assert "connection refused" in done.stderr
+    assert "5 by unscored" in done.stdout
+
+
+def test_ctrl_c_says_from_where_it_goes_on(answers: Path, tmp_path: Path) -> None:
+    def slow_from_the_third(seen: Seen) -> Said | str:
+        return Said(verdict(seen), delay=0 if seen.body["seed"] < 2000 else 60)  # a vote's seeds begin at its thousand
+
+    command = ["judge", str(answers), "--judge", "llm", "--judge-model", "m", "--storage", str(tmp_path)]
+    with ChatServer(slow_from_the_third) as server:
+        for what in (command, ["compare", str(answers), *command[1:]]):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sweeper.cli", *what, "--judge-endpoint", server.url],
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+            before, deadline = len(server.seen), time.monotonic() + 60
+            while len(server.seen) < before + 2 or len(list(tmp_path.rglob("judgements/*/*.json"))) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 130, errors
+            assert "stopped; the same command goes on from 2 kept judgements" in errors.splitlines()[-1]
+            assert "judging" in errors or "comparing" in errors, "a bar"
+            assert "Traceback" not in errors
+
+
+def test_answers_outside_the_suite_are_named_and_missing_ones_counted(answers: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "suite" / "test_instruction"
+    write_suite(suite, [0, 1, 7])
+    done = sweeper("judge", str(answers), "--suite", str(suite))
+    assert "3 answers are to no query of the suite, and not judged: G1_tool 2, G3_instruction 0, G3_ins" in done.stdout
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("G1_tool"))
+    assert row[1:5] == ["3", "2", "1", "0"], "queries, answers, missing, unscored"
+    found = document("judge", str(answers), "--suite", str(suite))
+    assert found["outside_suite"] == {
+        "answers": 3,
+        "first": [["G1_tool", "2"], ["G3_instruction", "0"], ["G3_instruction", "1"]],
+    }
+    assert (found["answers"], found["missing"], found["overall"]["n"]) == (2, 1, 3)
+    write_suite(suite, [8])
+    assert "no answer to any of them" in sweeper("judge", str(answers), "--suite", str(suite), code=2).stderr
+
+
+def write_suite(folder: Path, ids: list[int]) -> None:
+    api = {"category_name": "Gaming", "tool_name": "csgo", "api_name": "played", "api_description": "d"}
+    api |= {"required_parameters": [], "optional_parameters": [], "method": "GET"}
+    rows = [{"query_id": k, "query": f"q{k}", "api_list": [api], "relevant APIs": [["csgo", "played"]]} for k in ids]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "G1_tool.json").write_text(json.dumps(rows))
+
+
+def calls_then_answers(seen: Seen) -> str:
+    if len(seen.body["messages"]) > 2:
+        return '\nThought: \nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "five"}'
+    number = seen.user.rpartition("q")[2].split()[0]
+    return f'\nThought: \nAction: played_for_csgo\nAction Input: {{"page": {number}}}'
+
+
+def test_what_an_environment_does_not_execute_is_shown_and_where_it_executes_nothing_there_is_no_rate(
+    tmp_path: Path,
+) -> None:
+    write_suite(tmp_path / "suite" / "test_instruction", [0, 1])
+    recorded = tmp_path / "recorded" / "Gaming" / "csgo_for_Gaming" / "played.json"
+    recorded.parent.mkdir(parents=True)
+    with ChatServer(calls_then_answers) as server:
+        asked = ("evaluate", "m", "--endpoint", server.url, "--suite", str(tmp_path / "suite"), "--judge", "rules")
+        asked += ("--storage", str(tmp_path / "s"))
+        replay = ("--environment", "replay", "--set", f"recorded={tmp_path / 'recorded'}")
+
+        recorded.write_text(json.dumps({"{'page': 9}": {"error": "", "response": "five"}}))
+        done = sweeper(*asked, *replay, code=1)
+        assert "environment: 2 calls, 2 not recorded" in done.stdout
+        assert "no rate: the environment executed none of 2 calls" in done.stderr
+
+        recorded.write_text(json.dumps({"{'page': 1}": {"error": "", "response": "five"}}))
+        done = sweeper(*asked, *replay, "--input-price", "1000", "--output-price", "2000")
+        assert "environment: 2 calls, 1 not recorded" in done.stdout
+        assert "episodes ended: 2 answered" in done.stdout
+        assert "4 requests, 0 retries, 0 failed; tokens 40 in, 20 out; money 0.08" in done.stdout
+
+        done = sweeper(*asked, "--environment", "http", "--set", f"url=http://127.0.0.1:{closed_port()}", code=1)
+        assert "environment: 2 calls, 2 failed" in done.stdout
+        assert "episodes ended: 2 unreachable" in done.stdout
+        assert "refused" in done.stderr
+        assert "100.0%" not in done.stdout
+
+    dead = f"http://127.0.0.1:{closed_port()}/v1"
+    done = sweeper("evaluate", "m", "--endpoint", dead, *asked[4:], *replay, code=1)
+    assert f"agent's endpoint {dead}: connection refused" in done.stderr
 
 
 def test_people_label_blind_and_their_labels_count(answers: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.csv"
     written = document("judge", str(answers), "--label-sheet", str(sheet), "--items", "4")
     assert written["items"] == 4
+    refused = sweeper("judge", str(answers), "--label-sheet", str(sheet), code=2).stderr
+    assert "may hold labels" in refused
+    other = tmp_path / "other.csv"
+    assert (
+        "5 answers to label (all there are; 100 asked)"
+        in sweeper("judge", str(answers), "--label-sheet", str(other)).stdout
+    )
+    other.unlink()
+    assert "other.key.json exists" in sweeper("judge", str(answers), "--label-sheet", str(other), code=2).stderr
     assert "G1_tool" not in sheet.read_text()
     with sheet.open() as file:
         rows = list(csv.DictReader(file))
@@ -155,18 +274,38 @@ def test_compare_counts_passes_then_preferences(answers: Path, tmp_path: Path) -
     rows["0"] = converted("")
     (other / "G1_tool.json").write_text(json.dumps(rows))
     found = document("compare", str(answers), str(other), "--judge", "rules")
-    assert found["decided_by"] == {"pass": 1, "preference": 0, "tie": 4, "unscored": 0}
+    assert found["decided_by"] == {"pass": 1, "preference": 0, "tie": 4, "undecided": 0, "unscored": 0}
     assert (found["overall"]["wins"], found["overall"]["value"]) == (1, 0.6)
     assert "win rate" in sweeper("compare", str(answers), str(other)).stdout
+    rows["1"]["answer"]["answer_details"][0]["next"][0]["next"][0]["message"] = "{'name': 'f', 'argum"  # cut: unsure
+    (other / "G1_tool.json").write_text(json.dumps(rows))
+    found = document("compare", str(answers), str(other))
+    assert found["decided_by"] == {"pass": 1, "preference": 0, "tie": 3, "undecided": 1, "unscored": 0}
+    assert (found["overall"]["n"], found["overall"]["undecided"], found["judge"]) == (4, 1, "rules")
+    assert "1 pairs are undecided" in sweeper("compare", str(answers), str(other)).stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("judge", "nowhere"), 1, "no such file"),
+        (("judge", "nowhere"), 2, "no such file"),
+        (("compare", "nowhere", "ANSWERS"), 2, "no such file"),
+        (("judge", "ANSWERS", "--suite", "./nowhere"), 2, "no such file"),
+        (("judge", "ANSWERS", "--labels", "nowhere.csv"), 2, "no such file"),
+        (("judge", "ANSWERS", "--labels", "README.md", "--key", "nowhere.json"), 2, "--key nowhere.json"),
+        (("judge", "ANSWERS", "--labels", "README.md", "--key", "README.md"), 1, "not readable as JSON"),
+        (("evaluate", "./nowhere", "--suite", "toolworld"), 2, "the path does not exist"),
+        (("evaluate", "README.md", "--suite", "toolworld"), 2, "it is a file"),
+        (("data", "leakage", "toolworld", "./nowhere"), 2, "no such file"),
+        (("data", "inspect", "./nowhere", "--model", "opt-tiny-32"), 2, "no such file"),
         (("judge", "README.md"), 1, "not JSON"),
         (("judge", "ANSWERS", "--judge", "nobody"), 2, "one of"),
         (("judge", "ANSWERS", "--judge", "llm"), 2, "--judge-endpoint"),
+        (("judge", "ANSWERS", "--judge", "llm", "--judge-endpoint", "http://x/v1"), 2, "no --judge-model"),
+        (("judge", "ANSWERS", "--judge", "llm", "--judge-model", "m"), 2, "no --judge-endpoint"),
+        (("judge", "ANSWERS", "--judge-endpoint", "http://x/v1", "--judge-model", "m"), 2, "add --judge llm"),
+        (("compare", "ANSWERS", "ANSWERS", "--judge", "human"), 2, "compare reads no labels"),
+        (("evaluate", "x", "--suite", "toolworld", "--judge", "human"), 2, "evaluate reads no labels"),
         (("judge", "ANSWERS", "--judge", "human"), 2, "--labels"),
         (("compare", "ANSWERS", "ANSWERS", "--judge", "rules", "--judge", "human"), 2, "--labels"),
         (("evaluate", "nobody-knows-it", "--suite", "toolworld"), 2, "configs/models"),
@@ -232,6 +371,11 @@ def test_a_checkpoint_is_evaluated_resumed_and_read_back(trained: Path, data: st
         judged = document("judge", *map(str, paths), "--judge", "oracle", "--data", data)
         assert judged["overall"]["pass_rate"] == found["overall"]["pass_rate"], form
     assert "another --out" in sweeper(*asked, "--seed", "5", code=2).stderr
+    new = tmp_path / "new"
+    refused = sweeper(*asked[:-3], str(new), "--set", "max_new_tokens=512", code=2).stderr
+    assert "max_new_tokens: 512" in refused
+    assert "positions" in refused
+    assert not new.exists(), "a refused start leaves no mark"
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
 
 from sweeper.evaluate.answers import Answer, ToolCall
 from sweeper.evaluate.compare import Comparison
 from sweeper.evaluate.judges import Vote
 from sweeper.report.judged import judge_document, outcomes_of, votes_table
+from sweeper.tables import compared_table, judged_table
 
 FINISH = ToolCall("Finish", '{"return_type": "give_answer", "final_answer": "x"}', "")
 
@@ -26,10 +28,10 @@ def votes(judge: str, *statuses: str | None, **rules: bool | None) -> list[Vote]
 ANSWERS = [answer(1), answer(2), answer(3, "G3_instruction"), answer(4, "G3_instruction", finished=False)]
 JUDGED: dict[str, Any] = {
     "rules": [
-        votes("rules", "solved", grounded=False),
+        votes("rules", "solved", grounded=True),
         votes("rules", "unsure", grounded=None),
-        votes("rules", "solved", grounded=False),
-        votes("rules", "unsolved", grounded=True),
+        votes("rules", "solved", grounded=True),
+        votes("rules", "unsolved", grounded=False),
     ],
     "llm": [
         votes("llm", "solved", "solved", "unsure"),
@@ -86,14 +88,55 @@ def test_an_answer_without_finish_is_failed_by_toolevals_definition() -> None:
     assert found["overall"]["pass_rate"]["tooleval"]["value"] == 0.75
 
 
+def shown(table: RenderableType) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_a_question_of_solvability_without_an_answer_is_counted_and_shown() -> None:
+    cast = [[Vote("llm", k, "unsolved", "gave up", None, {}, "500") for k in range(2)] for _ in ANSWERS[:3]]
+    found = judge_document(ANSWERS, {"llm": [*cast, votes("llm", "solved")]}) | {"judging_usage": {}}
+    assert found["task_unanswered"] == {"500": 6}
+    assert "llm was asked whether the query can be solved, and 6 votes got no answer" in shown(judged_table(found))
+
+
+def test_an_undefined_rate_is_one_dash_and_units_are_named() -> None:
+    found = judge_document(ANSWERS, {"llm": [votes("llm", None, None) for _ in ANSWERS]}) | {"judging_usage": {}}
+    text = shown(judged_table(found))
+    assert "(–" not in text
+    assert "unscored answers" in text
+    assert "unscored by llm: 8 votes: why" in text
+    row = next(line.split() for line in text.splitlines() if line.startswith("overall"))
+    assert row == ["overall", "4", "4", "0", "4", "–", "–", "–"]
+
+
+def test_missing_queries_are_a_column_of_their_own() -> None:
+    found = judge_document(ANSWERS, JUDGED, missing=[("G1_tool", "9")]) | {"judging_usage": {}}
+    row = next(line.split() for line in shown(judged_table(found)).splitlines() if line.startswith("G1_tool"))
+    assert row[1:5] == ["3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize(("wins", "p"), [(30, "<0.001"), (3, "0.250"), (0, "–")])
+def test_p_values_are_never_zero(wins: int, p: str) -> None:
+    rows = [answer(k) for k in range(wins + 1)]
+    made = [*(Comparison("a", "pass", "") for _ in range(wins)), Comparison("tie", "tie", "")]
+    found = outcomes_of(made, rows) | {"judge": "rules", "answered_by_one_side_only": {"a": 0, "b": 0}}
+    line = next(line for line in shown(compared_table(found | {"judging_usage": {}})).splitlines() if "overall" in line)
+    assert line.split()[-1] == p
+
+
 def test_win_rates_by_subset() -> None:
     made = [
         Comparison("a", "pass", ""),
         Comparison("tie", "tie", ""),
         Comparison(None, "unscored", ""),
         Comparison("b", "preference", ""),
+        Comparison(None, "undecided", ""),
     ]
-    found = outcomes_of(made, ANSWERS)
-    assert found["decided_by"] == {"pass": 1, "preference": 1, "tie": 1, "unscored": 1}
+    found = outcomes_of(made, [*ANSWERS, answer(5)])
+    assert found["decided_by"] == {"pass": 1, "preference": 1, "tie": 1, "undecided": 1, "unscored": 1}
     assert (found["overall"]["n"], found["overall"]["unscored"], found["overall"]["value"]) == (3, 1, 0.5)
+    assert (found["overall"]["undecided"], found["subsets"]["G1_tool"]["undecided"]) == (1, 1)
     assert found["subsets"]["G1_tool"]["value"] == 0.75

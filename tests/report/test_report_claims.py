@@ -58,7 +58,7 @@ def report() -> dict[str, Any]:
     trials = trials.assign(eval_seconds=10.0, train_flops=1e9)
     # The same runs without clipping, most of which diverge.
     off = trials.assign(max_grad_norm=math.nan, fingerprint="off" + trials["fingerprint"])
-    off["status"] = ["DIVERGED"] * 9 + ["COMPLETE"] * 3
+    off["status"] = ["DIVERGED"] * 15 + ["COMPLETE"] * 3
     kept = set(off.loc[off["status"] == "COMPLETE", "fingerprint"])
     more = outcomes.assign(fingerprint="off" + outcomes["fingerprint"])
     outcomes = pd.concat([outcomes, more[more["fingerprint"].isin(kept)]], ignore_index=True)
@@ -80,7 +80,9 @@ def test_every_claim_has_every_key(report: dict[str, Any]) -> None:
     assert [c["id"] for c in report["claims"]] == [c.id for c in EVERY]
     for found in report["claims"]:
         assert set(found) >= KEYS
-        assert len(found["sensitivity"]) == (0 if found["kind"] in ("stabilises", "judge-independent") else 5)
+        otherwise = [row["name"] for row in found["sensitivity"]]
+        assert len(otherwise) == (0 if found["kind"] in ("stabilises", "judge-independent") else 6)
+        assert not otherwise or otherwise[-1] == "judge: llm", "oracle decides"
         assert (found["needed"] is None) == (found["verdict"] != "inconclusive")
         assert found["family"] in (True, False)
     assert json.loads(to_json(report)) == report
@@ -133,3 +135,12 @@ def test_several_judges_and_none_named_is_an_error() -> None:
     both = pd.concat([outcomes, outcomes.assign(judge="llm")])
     with pytest.raises(Exception, match="one judge"):
         build_report(INFO, CLAIMS, trials, both, histories)
+
+
+def test_one_question_under_several_protocols_stands_side_by_side(report: dict[str, Any]) -> None:
+    (ids,) = report["protocols"]
+    assert ids == ["sweet-spot", "equal"]
+    table = render_html(report).split('class="dense protocols"')[1].split("</table>")[0]
+    for claim in report["claims"]:
+        assert (f'href="#claim-{claim["id"]}"' in table) == (claim["id"] in ids)
+    assert ">identical<" in table and ">equal-compute<" in table

@@ -110,7 +110,7 @@ def test_figures_draw_every_seed_and_every_trial(report: dict[str, Any]) -> None
     drawn = sorted(y for t in size.data if t.showlegend is False for y in t.y)
     assert drawn == sorted(trial["metrics"]["pass_rate"] for trial in report["trials"])
     assert size.layout.xaxis.type == "log"
-    assert len(made["learning"].data) == 2 * 12 and len(made["subsets"].data) == 6
+    assert len(made["learning"].data) == 2 * 18 and len(made["subsets"].data) == 6
     assert [list(t.x) for t in made["epochs_val_loss"].data if t.mode == "lines"] == [[1, 3]] * 3
 
 
@@ -118,7 +118,7 @@ def test_page_of_a_study_that_has_not_run() -> None:
     trials, _, _ = tables()
     empty = trials.assign(status="PENDING", pass_rate=float("nan"), val_loss=float("nan"))
     page = Page(render_html(build_report(INFO | {"manifest": {}}, [], empty, pd.DataFrame(), {})))
-    assert "Partial" in page.text and "no claim" in page.text and "12 PENDING" in page.text
+    assert "Partial" in page.text and "no claim" in page.text and "18 PENDING" in page.text
 
 
 def test_counts_are_short() -> None:

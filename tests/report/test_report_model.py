@@ -28,7 +28,7 @@ def test_every_planned_trial_has_a_row_whatever_became_of_it() -> None:
     kept = outcomes[~outcomes["fingerprint"].isin(trials["fingerprint"][:2])]
     found = build_report(INFO, CLAIMS, trials, kept, histories)
     assert [t["fingerprint"] for t in found["trials"]] == list(trials["fingerprint"])
-    assert found["study"]["statuses"] == {"COMPLETE": 9, "FAILED": 1, "PENDING": 1, "DIVERGED": 1}
+    assert found["study"]["statuses"] == {"COMPLETE": 15, "FAILED": 1, "PENDING": 1, "DIVERGED": 1}
     assert found["study"]["partial"]
     assert {c["verdict"] for c in found["claims"]} == {"inconclusive"}
     assert found["claims"][0]["excluded"]["trials"] == 2
@@ -86,9 +86,9 @@ def test_verdicts_and_their_sentences(report: dict[str, Any]) -> None:
     for claim in report["claims"]:
         low, high = claim["interval"]
         assert low <= claim["estimate"] <= high
-        for number in (points(low), points(high), f"{abs(100 * claim['estimate']):.1f}", f"n = {claim['n']}"):
+        for number in (points(low), points(high), f"{abs(100 * claim['estimate']):.1f}", f"n = {claim['n']:,}"):
             assert number in claim["sentence"]
-    assert once["n"] == 120 * 2 * 3
+    assert once["n"] == 120 * 3 * 3
 
 
 def test_the_same_tables_give_the_same_report(report: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ def test_a_study_that_has_not_run_is_a_report_too() -> None:
     found = build_report(INFO, CLAIMS, trials.assign(status="PENDING"), pd.DataFrame(), {})
     assert found["study"]["partial"] and not found["subsets"]
     assert all(c["verdict"] == "inconclusive" and c["estimate"] is None and c["n"] == 0 for c in found["claims"])
-    assert all("12 of 12" in c["sentence"] for c in found["claims"])
+    assert all("18 of 18" in c["sentence"] for c in found["claims"])
 
 
 def test_a_miniature_says_so_and_shows_no_published_rates() -> None:

@@ -65,6 +65,7 @@ def words_of(report: dict[str, Any]) -> list[str]:
     found += [str(arm["model"]) for arm in report["arms"]] + [confound["model"] for confound in report["confounds"]]
     found += [str(trial["fingerprint"])[:8] for trial in report["trials"]]
     found += [text for trial in report["trials"] if trial["failure"] for text in trial["failure"].values()]
+    found += [report["search"]["method"]] if report["search"] else []
     return sorted({text for text in found if text}, key=len, reverse=True)
 
 
@@ -86,7 +87,9 @@ def strange_numbers(report: dict[str, Any]) -> list[str]:
     ours = {key: report[key] for key in TOLD}
     numbers = {v for v in leaves(ours) if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)}
     # How many there are of what the document lists is in it too.
-    numbers |= {len(report["arms"]), *(len(claim["components"]) for claim in report["claims"])}
+    numbers |= {len(report["arms"]), len(report["fits"]), *(len(claim["components"]) for claim in report["claims"])}
+    if report["search"]:
+        numbers |= {report["search"]["n_trials"], len(report["search"]["lines"])}
     known = {unsigned(text) for number in numbers for text in renderings(number)}
     names, found = words_of(report), []
     for sentence in Sentences(render_html(report)).found:
@@ -104,7 +107,7 @@ def test_every_number_in_a_sentence_is_in_the_document(make: Any) -> None:
 
 def test_the_search_finds_an_invented_number() -> None:
     report = document()
-    claim = report["claims"][0] | {"sentence": report["claims"][0]["sentence"].replace("n = 480", "n = 7,431")}
+    claim = report["claims"][0] | {"sentence": report["claims"][0]["sentence"].replace("n = 720", "n = 7,431")}
     found = strange_numbers(report | {"claims": [claim, *report["claims"][1:]]})
     assert found and all(line.startswith("7,431") for line in found)
 

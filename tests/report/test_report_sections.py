@@ -20,6 +20,7 @@ from sweeper.report.curves import MOST_CURVES, bands
 from sweeper.report.fits import size_fits
 from sweeper.report.grids import grids
 from sweeper.report.plots import LINES, figures
+from sweeper.report.search import MOST_LINES
 
 OPTIONAL = (
     "protocol",
@@ -140,7 +141,7 @@ def test_fits_are_of_every_seed_and_say_what_they_cannot_carry() -> None:
     }
     table = part(render_html(report), 'class="dense fits"', "</table>")
     for fit in report["fits"]:
-        assert (fit["n_runs"], fit["n_sizes"], fit["residual_df"]) == (6, 3, 0)
+        assert (fit["n_runs"], fit["n_sizes"], fit["residual_df"]) == (9, 3, 0)
         assert "interpolation" in fit["caveat"] and fit["caveat"] in table
         assert f"{fit['r2']:.3f}" in table
     one_size = [arm for arm in report["arms"] if arm["model"] == "opt-tiny-32"]
@@ -240,3 +241,16 @@ def test_without_a_mouse_every_control_is_a_control() -> None:
     heads = re.findall(r'<table class="dense sortable".*?</thead>', page, re.S)
     assert heads and all(head.count("<th ") == head.count('<button type="button">') for head in heads)
     assert "onclick" not in page.split("<script")[0]
+
+
+def test_what_mattered_is_of_studies_with_many_axes_only() -> None:
+    assert document()["search"] is None and not {"importances", "parallel"} & set(figures(document()))
+    found = wide_document()["search"]
+    assert found["n_trials"] == 31 and len(found["lines"]) == 31, "the failed one has no value"
+    assert next(iter(found["importances"])) == "learning_rate", "where the divergences are"
+    assert sum(found["importances"].values()) == pytest.approx(1)
+    assert len(long_document()["search"]["lines"]) == MOST_LINES
+    drawn = figures(wide_document())
+    assert list(drawn["importances"].data[0].x) == sorted(found["importances"].values())
+    assert sum(trace.mode == "lines" for trace in drawn["parallel"].data) == 31
+    assert 'id="search"' in render_html(wide_document())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,34 +36,46 @@ def seeds(count: int, rate: Any = 0.5, **fields: Any) -> list[dict[str, Any]]:
 
 def tables(runs: list[dict[str, Any]], queries: int = 600) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trials and outcomes. `rate` may be a dict: end of a subset's name -> rate there."""
-    trials, outcomes = [], []
+    trials, rates = [], {}
     for k, each in enumerate(runs):
         name = f"run{k:03d}"
         fields = {key: value for key, value in each.items() if key != "rate"}
         trials.append(fields | {"fingerprint": name, "parameters": SIZES.get(each["model"])})
         if each["status"] == "COMPLETE":
-            outcomes.append(asked(name, each["rate"], queries))
-    return pd.DataFrame(trials), pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame()
+            rates[name] = each["rate"]
+    return pd.DataFrame(trials), asked(rates, queries) if rates else pd.DataFrame()
 
 
-def asked(name: str, rate: Any, queries: int, judge: str = "oracle") -> pd.DataFrame:
-    places = np.arange(queries)
-    subset = np.asarray(SUBSETS)[places % len(SUBSETS)]
-    if isinstance(rate, dict):
-        rates = np.asarray([next(value for end, value in rate.items() if s.endswith(end)) for s in subset])
-    else:
-        rates = np.full(queries, rate)
-    passed = places // len(SUBSETS) < np.round(rates * queries / len(SUBSETS))
-    return pd.DataFrame(
+def asked(rates: dict[str, Any], queries: int, judge: str = "oracle") -> pd.DataFrame:
+    """Outcomes of runs, fingerprint -> rate."""
+    places, kinds = np.arange(queries), len(SUBSETS)
+    passed = np.zeros((len(rates), queries), dtype=int)
+    for row, rate in zip(passed, rates.values(), strict=True):
+        by_subset = [
+            next(v for end, v in rate.items() if s.endswith(end)) if isinstance(rate, dict) else rate for s in SUBSETS
+        ]
+        row[:] = places // kinds < np.round(np.asarray(by_subset)[places % kinds] * queries / kinds)
+    names = pd.Series(list(rates)).take(np.repeat(np.arange(len(rates)), queries))
+    words = pd.Series(["unsolved", "solved"]).take(passed.ravel())
+    return questions(queries, len(rates)).assign(
+        fingerprint=names.array, judge=judge, passed=passed.ravel().astype(float), status=words.array
+    )
+
+
+@cache
+def questions(queries: int, runs: int) -> pd.DataFrame:
+    """What is the same for every run."""
+    one = pd.DataFrame(
         {
-            "fingerprint": name,
-            "subset": subset,
-            "query_id": [str(i) for i in places],
-            "judge": judge,
+            "fingerprint": "",
+            "subset": np.asarray(SUBSETS)[np.arange(queries) % len(SUBSETS)],
+            "query_id": [str(i) for i in range(queries)],
+            "judge": "",
             "vote": 0,
-            "passed": passed.astype(float),
-            "status": np.where(passed, "solved", "unsolved"),
+            "passed": 0.0,
+            "status": "",
             "task": "solvable",
             "answered": True,
         }
     )
+    return pd.concat([one] * runs, ignore_index=True)

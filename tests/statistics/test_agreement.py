@@ -77,8 +77,13 @@ def from_counts(counts: list[list[int]]) -> pd.DataFrame:
 
 
 def from_table(table: Any) -> pd.DataFrame:
-    cells = [(i, j) for i, row in enumerate(table) for j, count in enumerate(row) for _ in range(count)]
-    return pd.DataFrame(cells, columns=["a", "b"])
+    counts = np.asarray(table)
+    return pd.DataFrame(
+        {
+            name: np.repeat(side.ravel(), counts.ravel())
+            for name, side in zip("ab", np.indices(counts.shape), strict=True)
+        }
+    )
 
 
 def every(labels: pd.DataFrame, draws: int = 50) -> dict[str, Any]:
@@ -217,7 +222,7 @@ def flat(found: dict[str, Any], *, intervals: bool) -> list[float]:
 
 
 @given(rated(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_raters_items_and_names_of_categories_are_interchangeable(labels: pd.DataFrame, random: Any) -> None:
     found = every(labels, draws=10)
     raters = list(labels.columns)
@@ -234,7 +239,7 @@ def test_raters_items_and_names_of_categories_are_interchangeable(labels: pd.Dat
 
 
 @given(rated())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_an_item_that_nobody_rated_changes_nothing(labels: pd.DataFrame) -> None:
     more = pd.concat([labels, pd.DataFrame([[None] * labels.shape[1]], columns=labels.columns, dtype=object)])
     assert flat(every(more, draws=5), intervals=True) == pytest.approx(
@@ -243,7 +248,7 @@ def test_an_item_that_nobody_rated_changes_nothing(labels: pd.DataFrame) -> None
 
 
 @given(rated())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_values_lie_in_their_intervals_and_ranges(labels: pd.DataFrame) -> None:
     for name, compute in (("raw", raw_agreement), ("ac1", gwet_ac1)):
         found = compute(labels)
@@ -268,9 +273,9 @@ def coverage(compute: Callable[[pd.DataFrame], dict[str, Any]], truth: float, ru
 def test_analytic_intervals_cover_the_truth() -> None:
     chance = 2 * PREVALENCE[0] * PREVALENCE[1]
     by_margins = float(JOINT.sum(axis=1) @ JOINT.sum(axis=0))
-    assert 0.91 < coverage(gwet_ac1, (0.88 - chance) / (1 - chance), 300, 120) < 0.985
-    assert 0.91 < coverage(cohen_kappa, (0.88 - by_margins) / (1 - by_margins), 300, 120) < 0.985
-    assert 0.91 < coverage(raw_agreement, 0.88, 300, 120) < 0.985
+    assert 0.9 < coverage(gwet_ac1, (0.88 - chance) / (1 - chance), 150, 120) < 0.99
+    assert 0.9 < coverage(cohen_kappa, (0.88 - by_margins) / (1 - by_margins), 150, 120) < 0.99
+    assert 0.9 < coverage(raw_agreement, 0.88, 150, 120) < 0.99
 
 
 def test_bootstrap_intervals_cover_the_truth() -> None:
@@ -278,5 +283,5 @@ def test_bootstrap_intervals_cover_the_truth() -> None:
     truth = (0.88 - chance) / (1 - chance)
     for compute in (fleiss_kappa, krippendorff_alpha):
         random = generator()
-        found = coverage(lambda labels, c=compute, r=random: c(labels, rng=r, draws=100), truth, 100, 100)
-        assert 0.87 < found <= 0.99, compute.__name__
+        found = coverage(lambda labels, c=compute, r=random: c(labels, rng=r, draws=60), truth, 60, 100)
+        assert found > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 60), compute.__name__

@@ -18,10 +18,10 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def clustered(rng: np.random.Generator, clusters: int, size: int, correlation: float, seeds: int = 1) -> np.ndarray:
-    """Differences with mean 0.1; two queries of a cluster correlate by `correlation`."""
+    """Differences with mean 0.1; two queries of a cluster correlate by `correlation`, in whichever seeds."""
     shape = (clusters * size, seeds)
     own = rng.choice([-1.0, 0.0, 1.0], p=[0.2, 0.5, 0.3], size=shape)
-    shared = np.repeat(rng.choice([-1.0, 0.0, 1.0], p=[0.2, 0.5, 0.3], size=(clusters, seeds)), size, axis=0)
+    shared = np.repeat(rng.choice([-1.0, 0.0, 1.0], p=[0.2, 0.5, 0.3], size=(clusters, 1)), size, axis=0)
     return np.where(rng.random(shape) < math.sqrt(correlation), shared, own)
 
 
@@ -29,10 +29,10 @@ def test_standard_error_is_statsmodels_clustered_one() -> None:
     rng = generator(1)
     labels = rng.integers(0, 40, 400)
     table = clustered(rng, 400, 1, 0.0) + 0.3 * rng.normal(size=40)[labels][:, None]
-    found = clustered_interval(table, labels.tolist(), 0.05, generator(), draws=20_000)
+    found = clustered_interval(table, labels.tolist(), 0.05)
     ols = sm.OLS(table[:, 0], np.ones(400)).fit(cov_type="cluster", cov_kwds={"groups": labels})
-    assert found["standard_error"] == pytest.approx(float(ols.bse[0]), rel=0.02)
-    assert (found["n_clusters"], found["df"]) == (40, 39)
+    assert found["standard_error"] == pytest.approx(float(ols.bse[0]))
+    assert found["n_clusters"] == 40
     passed = (table[:, 0] > 0).astype(float)
     error = float(sm.OLS(passed, np.ones(400)).fit(cov_type="cluster", cov_kwds={"groups": labels}).bse[0])
     rate = passed.mean()
@@ -46,7 +46,7 @@ def test_known_design_effect() -> None:
     rng = generator(2)
     labels = np.repeat(np.arange(4000), 10).tolist()
     table = clustered(rng, 4000, 10, 0.25)
-    found = clustered_interval(table, labels, 0.05, rng, draws=50)
+    found = clustered_interval(table, labels, 0.05)
     assert found["design_effect"] == pytest.approx(3.25, rel=0.08)
     rate = clustered_rate(table[:, 0] > 0, labels, 0.05)
     assert rate["design_effect"] == pytest.approx(3.25, rel=0.08)
@@ -56,8 +56,8 @@ def test_known_design_effect() -> None:
 def test_copies_of_a_query_add_nothing() -> None:
     """Every query five times over, one cluster each: the interval is that of the queries taken once."""
     table = clustered(generator(3), 200, 1, 0.0, seeds=2)
-    found = clustered_interval(np.repeat(table, 5, axis=0), np.repeat(np.arange(200), 5).tolist(), 0.05, generator())
-    once, _ = two_way_interval(table, alpha=0.05, rng=generator())
+    found = clustered_interval(np.repeat(table, 5, axis=0), np.repeat(np.arange(200), 5).tolist(), 0.05)
+    once, _ = two_way_interval(table, alpha=0.05)
     assert found["interval"] == pytest.approx([once.low, once.high])
     assert found["design_effect"] == pytest.approx(5 * 999 / 995, rel=1e-6)
 
@@ -67,8 +67,8 @@ def test_copies_of_a_query_add_nothing() -> None:
 def test_a_cluster_for_each_query_is_the_plain_interval(queries: int, seeds: int, seed: int) -> None:
     table = generator(seed).integers(-1, 2, (queries, seeds)).astype(float)
     names = [f"tool {i}" for i in range(queries)]
-    found = clustered_interval(table, names, 0.1, generator(), draws=200)
-    plain, _ = two_way_interval(table, alpha=0.1, rng=generator(), draws=200)
+    found = clustered_interval(table, names, 0.1)
+    plain, _ = two_way_interval(table, alpha=0.1)
     assert found["interval"] == pytest.approx([plain.low, plain.high])
     passed = table[:, 0] > 0
     expected = wilson(float(passed.sum()), queries, 0.1)
@@ -93,9 +93,9 @@ def test_interval_covers_the_known_truth(seeds: int, correlation: float) -> None
     covered = plain = 0
     for _ in range(studies):
         table = clustered(rng, 25, size, correlation, seeds)
-        low, high = clustered_interval(table, labels, 0.05, rng, draws=150)["interval"]
+        low, high = clustered_interval(table, labels, 0.05)["interval"]
         covered += low <= 0.1 <= high
-        alone, _ = two_way_interval(table, alpha=0.05, rng=rng, draws=50)
+        alone, _ = two_way_interval(table, alpha=0.05)
         plain += alone.low <= 0.1 <= alone.high
     noise = 3 * math.sqrt(0.95 * 0.05 / studies)
     assert 0.95 - noise < covered / studies < 1
@@ -127,14 +127,14 @@ def test_all_alike_counts_clusters_not_queries(value: float) -> None:
 
 
 def test_no_difference_claims_no_certainty() -> None:
-    found = clustered_interval(np.zeros((120, 2)), np.repeat(np.arange(12), 10).tolist(), 0.05, generator())
+    found = clustered_interval(np.zeros((120, 2)), np.repeat(np.arange(12), 10).tolist(), 0.05)
     bound = clopper_pearson(0, 12, 0.05).high
     assert found["interval"] == pytest.approx([-bound, bound]) and math.isnan(found["design_effect"])
 
 
 def test_one_cluster_and_one_query_leave_almost_everything_open() -> None:
     for queries in (1, 50):
-        found = clustered_interval(np.ones((queries, 2)), ["tool"] * queries, 0.05, generator())
+        found = clustered_interval(np.ones((queries, 2)), ["tool"] * queries, 0.05)
         assert found["estimate"] == 1.0 and found["interval"][0] < -0.9 and found["interval"][1] == 1.0
         assert math.isnan(found["standard_error"])
         rate = clustered_rate(np.ones(queries), ["tool"] * queries, 0.05)
@@ -143,12 +143,12 @@ def test_one_cluster_and_one_query_leave_almost_everything_open() -> None:
 
 def test_missing_scores_are_dropped_and_counted() -> None:
     table = np.array([[0.0, 1.0], [np.nan, 1.0], [1.0, 1.0], [np.nan, np.nan]])
-    found = clustered_interval(table, ["a", "b", "a", "c"], 0.05, generator())
+    found = clustered_interval(table, ["a", "b", "a", "c"], 0.05)
     assert (found["n_queries"], found["n_clusters"], found["dropped"]) == (2, 1, 2) and found["estimate"] == 0.75
     rate = clustered_rate(table, ["a", "b", "a", "c"], 0.05)
     assert (rate["n_queries"], rate["n_clusters"], rate["dropped"]) == (3, 2, 1)
     assert rate["rate"] == pytest.approx((0.5 + 1 + 1) / 3)
-    nothing = clustered_interval(np.full((3, 2), np.nan), ["a", "b", "b"], 0.05, generator())
+    nothing = clustered_interval(np.full((3, 2), np.nan), ["a", "b", "b"], 0.05)
     assert math.isnan(nothing["estimate"]) and all(map(math.isnan, nothing["interval"])) and nothing["dropped"] == 3
     unscored = clustered_rate([np.nan] * 3, ["a", "b", "b"], 0.05)
     assert math.isnan(unscored["rate"]) and all(map(math.isnan, unscored["interval"])) and unscored["n_clusters"] == 0
@@ -157,7 +157,7 @@ def test_missing_scores_are_dropped_and_counted() -> None:
 @pytest.mark.parametrize("labels", [["a"], ["a", None], ["a", math.nan]], ids=str)
 def test_refuses_a_query_without_a_cluster(labels: list[object]) -> None:
     with pytest.raises(DataError):
-        clustered_interval(np.zeros((2, 1)), labels, 0.05, generator())
+        clustered_interval(np.zeros((2, 1)), labels, 0.05)
     with pytest.raises(DataError):
         clustered_rate(np.zeros(2), labels, 0.05)
 

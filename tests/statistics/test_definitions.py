@@ -229,7 +229,7 @@ def judged(draw: st.DrawFn, unanswered: bool = True) -> pd.DataFrame:
 
 
 @given(judged(), st.randoms(use_true_random=False), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed: int) -> None:
     order = list(range(len(votes)))
     random.shuffle(order)
@@ -238,7 +238,7 @@ def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed:
 
 
 @given(judged(), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: st.DataObject) -> None:
     missing = [("G1", "m")]
     before = rates(votes, missing)
@@ -252,7 +252,7 @@ def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: s
 
 
 @given(judged(unanswered=False), st.integers(0, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_strict_is_the_hardest_where_every_episode_ended_with_an_answer(votes: pd.DataFrame, missing: int) -> None:
     """A majority of solved votes passes under `tooleval` too, and is worth more than half under `stabletoolbench`."""
     found = values(rates(votes, [("G1", f"m{i}") for i in range(missing)]))
@@ -276,7 +276,7 @@ def test_intervals_cover_the_truth_of_simulated_votes() -> None:
     truth["tooleval"] = 3 * 0.6**2 * 0.4 + 0.6**3
     covered = dict.fromkeys(truth, 0)
     keys = {"subset": "G1", "query_id": np.repeat(np.arange(60), 3), "judge": "j", "vote": np.tile([0, 1, 2], 60)}
-    runs = 150
+    runs = 80
     for seed in range(runs):
         status = generator.choice(["solved", "unsolved", "unsure"], p=shares, size=180)
         votes = pd.DataFrame(keys | {"status": status, "task": "solvable", "answered": True})
@@ -284,5 +284,6 @@ def test_intervals_cover_the_truth_of_simulated_votes() -> None:
         for name, value in truth.items():
             low, high = found[name]["interval"]
             covered[name] += low <= value <= high
-    assert 0.83 < covered["strict"] / runs < 0.96 and 0.83 < covered["tooleval"] / runs < 0.96
-    assert covered["stabletoolbench"] / runs > 0.97, "a mean of graded scores varies less than Wilson assumes"
+    noise = 3 * math.sqrt(0.9 * 0.1 / runs)
+    assert abs(covered["strict"] / runs - 0.9) < noise and abs(covered["tooleval"] / runs - 0.9) < noise
+    assert covered["stabletoolbench"] / runs > 0.96, "a mean of graded scores varies less than Wilson assumes"

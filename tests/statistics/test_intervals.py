@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -15,6 +15,7 @@ def test_wilson_at_the_papers_rate() -> None:
     assert (round(interval.low, 3), round(interval.high, 3)) == (0.750, 0.799)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.001, 0.5))
 def test_both_agree_with_scipy(counts: tuple[int, int], alpha: float) -> None:
     k, n = counts

@@ -44,12 +44,12 @@ def test_rates_are_marginal_whatever_the_spread(query_sd: float) -> None:
 
 
 def test_seeds_spread_as_stated() -> None:
-    many = trials(seeds=300)
+    many = trials(seeds=100)
     small = truth(arms=(Arm(0.5),), subsets={"G1_tool": 400}, query_sd=0, seed_sd=0.5)
     rates = pass_matrix(many, draw_outcomes(many, small, np.random.default_rng(2))).mean()
     from scipy.stats import norm
 
-    assert norm.ppf(rates).std() == pytest.approx(0.5, rel=0.12)
+    assert norm.ppf(rates).std() == pytest.approx(0.5, rel=0.2)
 
 
 def test_a_judges_errors_move_what_is_seen() -> None:

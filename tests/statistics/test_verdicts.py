@@ -9,7 +9,7 @@ import pytest
 from statistics_tables import study
 
 from sweeper.spec import Claim
-from sweeper.statistics import Verdict, decide
+from sweeper.statistics import Verdict, decide, pass_matrix
 
 SPOT = Claim(id="spot", text="The middle is best.", kind="best-of", axis="model", candidate="middle", margin=0.05)
 ONCE = Claim(
@@ -19,7 +19,7 @@ ONCE = Claim(
 
 def decided(claim: Claim, rates: dict[tuple[str, float], Any], **more: Any) -> Verdict:
     trials, outcomes = study(rates, **more)
-    return decide(claim, trials, outcomes, rng=np.random.default_rng(0), draws=500)
+    return decide(claim, trials, outcomes, sensitivity=False)
 
 
 def sizes(small: Any, middle: Any, large: Any) -> dict[tuple[str, float], Any]:
@@ -84,9 +84,9 @@ def test_never_supported_on_the_survivors(status: str) -> None:
 
 def test_unevaluated_run_is_named() -> None:
     trials, outcomes = study(sizes(0.5, 0.8, 0.8))
-    found = decide(SPOT, trials, outcomes[outcomes["fingerprint"] != "small-1-0"], rng=np.random.default_rng(0))
+    found = decide(SPOT, trials, outcomes[outcomes["fingerprint"] != "small-1-0"])
     assert found.verdict == "inconclusive" and "UNEVALUATED" in found.reason
-    nothing = decide(SPOT, trials, pd.DataFrame(), rng=np.random.default_rng(0))
+    nothing = decide(SPOT, trials, pd.DataFrame())
     assert nothing.verdict == "inconclusive" and math.isnan(nothing.estimate) and nothing.n == 0
 
 
@@ -127,8 +127,9 @@ def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
     """Truth: three epochs are better by exactly the margin. `supported` must come at most alpha of the time."""
     rng, wrong, studies = np.random.default_rng(3), 0, 120
     trials, outcomes = study({("small", 1): 0.5, ("small", 3): 0.5}, queries=150)
-    rate = outcomes["fingerprint"].map(lambda name: 0.55 if "-3-" in name else 0.5)
+    matrix = pass_matrix(trials, outcomes)
+    rate = np.where(matrix.columns.str.contains("-3-"), 0.55, 0.5)
     for _ in range(studies):
-        drawn = outcomes.assign(passed=(rng.random(len(outcomes)) < rate).astype(float))
-        wrong += decide(ONCE, trials, drawn, rng=rng, draws=200).verdict == "supported"
+        matrix[:] = (rng.random(matrix.shape) < rate).astype(float)
+        wrong += decide(ONCE, trials, outcomes, matrix=matrix, sensitivity=False).verdict == "supported"
     assert wrong / studies < 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)

@@ -112,6 +112,7 @@ def test_clipping_off_is_applied_as_off(prepared: data.Prepared, tmp_path: Path)
     assert record.applied["max_grad_norm"] is None
 
 
+@pytest.mark.slow
 def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(prepared, tmp_path / name)
@@ -121,12 +122,11 @@ def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tm
 @pytest.mark.parametrize(
     "recipe",
     [
-        {"train_sampling_strategy": "random"},
-        {"train_sampling_strategy": "group_by_length"},
-        {"max_steps": 13},
-        {"train_flops_budget": 2.3e9},
+        pytest.param({"train_sampling_strategy": "random"}, id="random"),
+        pytest.param({"train_sampling_strategy": "group_by_length"}, id="group_by_length", marks=pytest.mark.slow),
+        pytest.param({"max_steps": 13}, id="max_steps", marks=pytest.mark.slow),
+        pytest.param({"train_flops_budget": 2.3e9}, id="train_flops_budget", marks=pytest.mark.slow),
     ],
-    ids=["random", "group_by_length", "max_steps", "train_flops_budget"],
 )
 def test_an_interrupted_trial_goes_on_to_the_same_end(
     prepared: data.Prepared, tmp_path: Path, recipe: dict[str, Any]
@@ -156,6 +156,7 @@ def test_an_interrupted_trial_goes_on_to_the_same_end(
     pd.testing.assert_frame_equal(history(tmp_path / "cut"), history(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_kill_after_the_last_step_of_a_run_that_ends_within_an_epoch(prepared: data.Prepared, tmp_path: Path) -> None:
     whole = train(prepared, tmp_path / "whole", max_steps=13)
 
@@ -173,6 +174,7 @@ def test_a_kill_after_the_last_step_of_a_run_that_ends_within_an_epoch(prepared:
     assert resumed.metrics["tokens"] == whole.metrics["tokens"]
 
 
+@pytest.mark.slow
 def test_steps_end_a_run_as_epochs_do_and_within_one(prepared: data.Prepared, tmp_path: Path) -> None:
     train(prepared, tmp_path / "epochs")
     by_steps = train(prepared, tmp_path / "steps", max_steps=16, num_train_epochs=7)
@@ -188,6 +190,7 @@ def test_steps_end_a_run_as_epochs_do_and_within_one(prepared: data.Prepared, tm
     assert history(tmp_path / "within")["val_loss"].notna().sum() == 2, "at the epoch's end and at the run's"
 
 
+@pytest.mark.slow
 def test_equal_compute_at_two_sizes(prepared: data.Prepared, tmp_path: Path) -> None:
     budget = 7e9
     records = [
@@ -245,6 +248,7 @@ def test_a_finished_trial_is_not_trained_again(prepared: data.Prepared, tmp_path
     assert told == []
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_is_a_row_and_is_tried_again(prepared: data.Prepared, tmp_path: Path) -> None:
     def fail(progress: dict[str, float]) -> None:
         raise ZeroDivisionError("planted")

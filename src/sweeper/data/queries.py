@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeper.data.api_names import api_name, function_name, standardize
 from sweeper.data.shapes import WrongShapeError, field, items
-from sweeper.errors import DataError
+from sweeper.errors import DataError, MissingPathError
 from sweeper.spec import DataSpec
 
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
@@ -154,10 +154,10 @@ def _files(location: Path) -> list[Path]:
     for folder in (location / "test_instruction", location / "instruction", location):
         if files := sorted(folder.glob("*.json")):
             return files
-    found = "no *.json of test queries in it" if location.is_dir() else "no such file or folder"
-    raise DataError(
-        f"test queries {location}", found=found, do="ToolBench's folder with test_instruction/, or one file"
-    )
+    who, do = f"test queries {location}", "ToolBench's folder with test_instruction/, or one file"
+    if not location.is_dir():
+        raise MissingPathError(who, found="no such file or folder", do=do)
+    raise DataError(who, found="no *.json of test queries in it", do=do)
 
 
 def _id_files(location: Path) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from sweeper.data.queries import categories_near
 from sweeper.data.read_answers import conversations_of, read_answers
 from sweeper.data.read_dataset import open_dataset, read_dataset
 from sweeper.data.read_toolllama import read_toolllama
-from sweeper.errors import DataError
+from sweeper.errors import DataError, MissingPathError
 from sweeper.spec import DataSpec
 
 Kind = Literal["toolworld", "answers", "toolllama", "dataset"]
@@ -149,7 +149,7 @@ def _on_disk(path: Path, asked: str) -> Source:
     if not path.is_dir():
         if "/" in asked and not asked.startswith((".", "/", "~")) and asked.count("/") == 1:
             return _dataset(asked)
-        raise DataError(
+        raise MissingPathError(
             f"data {path}", found="no such file or folder", do="a path of training data, or a hub id (owner/name)"
         )
     if any((path / name).is_file() for name in _DATASET_FILES):

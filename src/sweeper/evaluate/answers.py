@@ -26,7 +26,8 @@ class Answer:
     """One answer to one query. `steps`: thoughts (texts) and calls in order, `Finish` among them.
 
     `final_answer` is the text of the arguments of the `Finish` that ended it (ToolBench keeps them whole, JSON and
-    all), '' where it was not ended so. `ended`: `answered`, `gave-up`, `steps`, `tokens`, `context`, or `unknown`.
+    all), '' where it was not ended so. `ended`: `answered`, `gave-up`, `steps`, `tokens`, `context`,
+    `unreachable` (the agent's endpoint or the environment was not there), or `unknown`.
     """
 
     query_id: str

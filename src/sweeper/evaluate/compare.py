@@ -22,17 +22,24 @@ class Prefers(Protocol):
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a pair ended. `outcome` None: unscored. `by`: a pass against a fail, a preference, or neither."""
+    """How a pair ended. `outcome` None: undecided or unscored. `by`: a pass against a fail, a preference, neither."""
 
     outcome: Literal["a", "b", "tie"] | None
-    by: Literal["pass", "preference", "tie", "unscored"]
+    by: Literal["pass", "preference", "tie", "undecided", "unscored"]
     reason: str
 
 
-def passed(votes: Sequence[Vote]) -> bool | None:
-    """Whether more than half of the scored votes say solved; None where no vote is scored."""
+Majority = Literal["passes", "fails", "is undecided"]
+
+
+def majority(votes: Sequence[Vote]) -> Majority | None:
+    """What more than half of the scored votes say, undecided where they say neither; None where no vote is scored."""
     scored = [vote.status for vote in votes if vote.status is not None]
-    return scored.count("solved") * 2 > len(scored) if scored else None
+    if not scored:
+        return None
+    if scored.count("solved") * 2 > len(scored):
+        return "passes"
+    return "fails" if scored.count("unsolved") * 2 > len(scored) else "is undecided"
 
 
 def compare(
@@ -41,13 +48,17 @@ def compare(
     votes_b: Sequence[Sequence[Vote]],
     judge: Judge,
 ) -> list[Comparison]:
-    """One comparison a pair, in order; preferences are asked together. Raises UsageError for unequal lists."""
+    """One comparison a pair, in order. A pass beats a fail; about all else a judge that can prefer is asked, together.
+
+    Without a preference two passes, or two fails, are a tie, and a pair with an undecided answer stays undecided.
+    Raises UsageError for unequal lists.
+    """
     if not len(pairs) == len(votes_a) == len(votes_b):
         found = f"{len(pairs)} pairs, votes on {len(votes_a)} and {len(votes_b)} answers"
         raise UsageError("comparison of answers", asked="votes on both answers of each pair", found=found)
     decided = [_by_votes(a, b) for a, b in zip(votes_a, votes_b, strict=True)]
     if isinstance(judge, Prefers):
-        even = [k for k, comparison in enumerate(decided) if comparison.by == "tie"]
+        even = [k for k, comparison in enumerate(decided) if comparison.by in ("tie", "undecided")]
         preferred = judge.prefer([pairs[k] for k in even]) if even else []
         for k, preference in zip(even, preferred, strict=True):
             by: Literal["preference", "unscored"] = "unscored" if preference.choice is None else "preference"
@@ -56,10 +67,12 @@ def compare(
 
 
 def _by_votes(votes_a: Sequence[Vote], votes_b: Sequence[Vote]) -> Comparison:
-    a, b = passed(votes_a), passed(votes_b)
+    a, b = majority(votes_a), majority(votes_b)
     if a is None or b is None:
         votes, which = (votes_a, "a") if a is None else (votes_b, "b")
         return Comparison(None, "unscored", f"{which}: {votes[0].reason if votes else 'no votes'}")
+    if "is undecided" in (a, b):
+        return Comparison(None, "undecided", f"a {a}, b {b}")
     if a == b:
-        return Comparison("tie", "tie", "both pass" if a else "both fail")
-    return Comparison("a" if a else "b", "pass", "one passes, the other fails")
+        return Comparison("tie", "tie", "both pass" if a == "passes" else "both fail")
+    return Comparison("a" if a == "passes" else "b", "pass", "one passes, the other fails")

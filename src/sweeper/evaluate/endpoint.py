@@ -297,7 +297,10 @@ class Endpoint:
         # The standard's phrase: the server's own may say anything.
         name = f"{code} {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else str(code)
         if code == HTTPStatus.UNAUTHORIZED:  # servers like to quote parts of the key here
-            return f"{name}: set the key in the environment variable {self.settings.api_key_env}"
+            variable = f"the environment variable {self.settings.api_key_env}"
+            if secret.get_secret_value() == NO_KEY:
+                return f"{name}: the server asks for a key, and {variable} is not set: set it to the key"
+            return f"{name}: the server refuses the key in {variable}"
         words = _words(error.body, secret)
         return f"{name}: {words}" if words else name
 

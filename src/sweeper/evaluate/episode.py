@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from sweeper.evaluate.action import Action, finish_arguments, parse_action
 from sweeper.evaluate.answers import FINISH, Answer, ToolCall
+from sweeper.evaluate.environments import Fault, Observation
 from sweeper.evaluate.tasks import Task
 
 OBSERVATION_CHARACTERS = 1024
 """ToolBench cuts observations here, and puts `...` after the cut."""
 
-Execute = Callable[[str, dict[str, Any]], str]
+Execute = Callable[[str, dict[str, Any]], Observation]
 Ended = Literal["answered", "gave-up", "steps", "tokens", "context", "unreachable"]
 
 NO_RETURN_TYPE = '{error:"must have "return_type""}'
@@ -26,7 +27,8 @@ WRONG_RETURN_TYPE = '{error:""return_type" is not a valid choice"}'
 @dataclass
 class Episode:
     """State of one run, and its record. `turns`: (role, content) after the query; `calls`: executed calls, `Finish`
-    among them; `texts`: what the model wrote, whole; `reason`: why it ended where that is not plain."""
+    among them; `texts`: what the model wrote, whole; `reason`: why it ended where that is not plain; `requests`: calls
+    that the environment was asked to execute, and `faults`: (fault, reason) of those that it did not."""
 
     query_id: str
     subset: str
@@ -44,6 +46,8 @@ class Episode:
     hallucinated: int = 0
     overgenerated: int = 0
     malformed: int = 0
+    requests: int = 0
+    faults: list[tuple[Fault, str]] = field(default_factory=list)
 
     @classmethod
     def of(cls, task: Task) -> Episode:
@@ -73,7 +77,7 @@ class Episode:
             self.ended = "tokens"
 
     def stop(self, ended: Ended, reason: str = "") -> None:
-        """End it from outside: the conversation outgrew the model, or its endpoint cannot be reached."""
+        """End it from outside: the conversation outgrew the model, or its endpoint or the environment is not there."""
         self.ended, self.reason = ended, reason
 
     def answer(self, task: Task, method: str) -> Answer:
@@ -109,8 +113,8 @@ class Episode:
         """The inverse of `line`. Raises ValueError, TypeError or KeyError for a text that is not one."""
         fields = json.loads(text)
         fields["known_apis"] = frozenset(fields["known_apis"])
-        for key in ("turns", "calls"):
-            fields[key] = [tuple(item) for item in fields[key]]
+        for key in ("turns", "calls", "faults"):
+            fields[key] = [tuple(item) for item in fields.get(key, ())]
         return cls(**fields)
 
     def _act(self, action: Action, execute: Execute) -> str | None:
@@ -125,7 +129,13 @@ class Episode:
         if arguments is None:
             return error("Tool input parse error...\n")
         self.valid_inputs += 1
-        return execute(action.name, arguments)
+        self.requests += 1
+        seen = execute(action.name, arguments)
+        if seen.fault is not None:
+            self.faults.append((seen.fault, seen.reason))
+        if seen.text is None:
+            self.stop("unreachable", seen.reason)
+        return seen.text
 
     def _finish(self, action: Action) -> str | None:
         arguments = finish_arguments(action)

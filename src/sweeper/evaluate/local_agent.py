@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from sweeper.data import ApiList, fitter
+from sweeper.errors import UsageError
 from sweeper.evaluate.action import parse_action
 from sweeper.evaluate.agent import Reply, Talk
 from sweeper.evaluate.tasks import Task
@@ -55,13 +57,36 @@ class LocalAgent:
         self._kept: list[_Kept] = []
 
     def chunks(self, tasks: Sequence[Task]) -> list[list[Task]]:
-        """By length of the first prompt, so that a batch holds little padding; the longest first."""
+        """By length of the first prompt, so that a batch holds little padding; the longest first.
+
+        Raises UsageError where no first prompt fits: every episode would fail by its settings.
+        """
         talks = [Talk(task, ()) for task in tasks]
         self.texts.ahead(segment for talk in talks for segment in self._segments(talk))
         sizes = {talk.task.key: sum(len(self.texts(s)) for s in self._segments(talk)) for talk in talks}
         ordered = sorted(tasks, key=lambda task: (-sizes[task.key], task.key))
+        if self.room <= 0 or not any(self._fits(task) for task in reversed(ordered)):
+            self._refuse(ordered[-1])
         size = self.evaluation.batch_size
         return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+    def _fits(self, task: Task) -> bool:
+        return self.fit.prompt(*self._parts(Talk(task, ())), self.room) is not None
+
+    def _refuse(self, task: Task) -> NoReturn:
+        whole = self.fit.prompt(*self._parts(Talk(task, ())), sys.maxsize)
+        shortest = 0 if whole is None else len(whole)
+        answer = self.evaluation.max_new_tokens
+        positions = self.room + answer
+        do = "a model with more positions"
+        if positions > shortest:
+            do = f"a max_new_tokens of at most {positions - shortest} (--set max_new_tokens=N), or {do}"
+        raise UsageError(
+            "evaluation",
+            asked=f"max_new_tokens: {answer}",
+            found=f"{positions} positions, which leave {self.room} tokens for a prompt; the shortest has {shortest}",
+            do=do,
+        )
 
     def begin(self, chunk: int) -> None:
         """Forget the keys and values of the group before; seed the sampling of this one."""

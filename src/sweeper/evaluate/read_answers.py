@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.data.shapes import WrongShapeError, field, items
-from sweeper.errors import DataError
+from sweeper.errors import DataError, MissingPathError
 from sweeper.evaluate.answers import Answer, ToolCall
 from sweeper.evaluate.toolbench_answers import MESSAGE_CHARACTERS, from_converted, from_raw
 
@@ -23,7 +23,8 @@ def read_answers(paths: Sequence[Path]) -> list[Answer]:
     """The answers of files and folders, in their order. Raises DataError naming file and place.
 
     A converted file's subset is its name, a raw file's the folder it lies in. Of a folder the files are read, only
-    `answers.jsonl` where it has one; a folder of folders is read one level down.
+    `answers.jsonl` where it has one; of a folder of folders the files of the first level that has any, at most the
+    second below (`raw/<model>/<subset>/`).
     """
     found: dict[tuple[str, str], Answer] = {}
     places: dict[tuple[str, str], Path] = {}
@@ -88,10 +89,10 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(f"answers {path}", asked=_FORMS, found="no such file or folder")
+        raise MissingPathError(f"answers {path}", asked=_FORMS, found="no such file or folder")
     if (path / "answers.jsonl").is_file():
         return [path / "answers.jsonl"]
-    for pattern in ("*.json", "*/*.json"):
+    for pattern in ("*.json", "*/*.json", "*/*/*.json"):
         if files := [file for file in sorted(path.glob(pattern)) if not file.name.startswith(".")]:
             return files
     raise DataError(f"answers {path}", asked=_FORMS, found="a folder without *.json or answers.jsonl")

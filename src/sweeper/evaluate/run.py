@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from sweeper.data import load_tokenizer
-from sweeper.errors import DataError, StoreError
+from sweeper.errors import DataError, EvaluationError, MissingPathError
 from sweeper.evaluate.agent import Agent
 from sweeper.evaluate.answers import Answer
 from sweeper.evaluate.environments import environment_of
@@ -28,7 +28,7 @@ from sweeper.store import Store, read_json, write_bytes, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-EVALUATION_SEMANTICS = 3
+EVALUATION_SEMANTICS = 4
 """Raised whenever a change to `evaluate/` changes the outcome of an unchanged evaluation."""
 
 _PACE = {"concurrency", "requests_per_minute", "timeout_seconds", "input_price", "output_price"}
@@ -48,7 +48,7 @@ def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
         "api_format": data.api_format,
         "fit": data.fit,
         "evaluation": evaluation.model_dump(exclude=_NOT_IDENTITY | {"queries": True, "recorded": True}),  # type: ignore[arg-type]
-        "judge": llm_judge(evaluation.llm, None).identity if evaluation.llm and evaluation.judge == "llm" else "",
+        "judge": llm_judge(evaluation.llm, None).identity if evaluation.llm and "llm" in evaluation.judges else "",
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -56,7 +56,10 @@ def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
 def evaluate_trial(
     store: Store, fingerprint: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int
 ) -> dict[str, Any]:
-    """Run the suite over the trial's model, unless done. Returns the summary. Raises what the model or judge raises."""
+    """Run the suite over the trial's model, unless done. Returns the summary, by the first judge; the outcomes hold
+    every judge's, the first one's first. Raises what the model or a judge raises."""
+    import pandas as pd
+
     asked = suite_fingerprint(evaluation, data)
     directory = store.evaluation(fingerprint, asked)
     directory.mkdir(parents=True, exist_ok=True)
@@ -66,28 +69,27 @@ def evaluate_trial(
         started = time.monotonic()
         agent = local_agent(str(store.trial(fingerprint) / "model"), evaluation, data, seed=seed, threads=threads)
         episodes, answers = run_agent(directory, agent, evaluation, data, method=fingerprint)
-        judge = judge_of(evaluation, data, store.root / "judgements")
-        votes = judge_answers(judge, answers)
-        outcomes = _outcomes(fingerprint, judge.name, episodes, votes)
-        summary = _summary(outcomes) | {"suite": asked, "eval_seconds": time.monotonic() - started}
+        if silence := silence_of(episodes):
+            raise EvaluationError(f"suite {evaluation.name}", found=silence, do="run it again once that answers")
+        judged = []
+        for name in evaluation.judges:
+            judge = judge_of(name, evaluation, data, store.root / "judgements")
+            votes = judge_answers(judge, answers)
+            if all(vote.status is None for cast in votes for vote in cast):
+                why = next((vote.reason for cast in votes for vote in cast), "no answers")
+                raise EvaluationError(f"judge {judge.name}", found=f"nothing is scored: {why}", do="run it again")
+            judged.append(_outcomes(fingerprint, judge.name, episodes, votes))
+        outcomes = pd.concat(judged, ignore_index=True)
+        summary = _summary(judged[0]) | {"suite": asked, "eval_seconds": time.monotonic() - started}
         write_bytes(directory / "outcomes.parquet", outcomes.to_parquet())
         write_json(directory / "summary.json", summary)
         return summary
 
 
-def read_evaluation(store: Store, fingerprint: str, suite: str) -> tuple[dict[str, Any], pd.DataFrame] | None:
-    """Summary and outcome rows of a finished evaluation, None where it did not finish."""
-    import pandas as pd
-
-    directory = store.evaluation(fingerprint, suite)
-    if not (directory / "summary.json").exists():
-        return None
-    try:
-        return dict(read_json(directory / "summary.json")), pd.read_parquet(directory / "outcomes.parquet")
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            str(directory), found=f"outcomes cannot be read: {error}", do="delete the folder and run again"
-        ) from error
+def read_summary(store: Store, fingerprint: str, suite: str) -> dict[str, Any] | None:
+    """Summary of a finished evaluation, None where it did not finish. Raises StoreError."""
+    path = store.evaluation(fingerprint, suite) / "summary.json"
+    return dict(read_json(path)) if path.exists() else None
 
 
 def local_agent(model: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int | None) -> Agent:
@@ -115,7 +117,8 @@ def run_agent(
 ) -> tuple[list[Episode], list[Answer]]:
     """Run the evaluation's tasks, going on from the episodes on disk; writes `episodes.jsonl` and `answers.jsonl`.
 
-    Raises DataError or UsageError for queries or an environment that cannot be had, StoreError for a damaged folder.
+    Also writes `environment.json`, what the environment was asked. Raises DataError or UsageError for queries or an
+    environment that cannot be had, and for settings under which no prompt fits.
     """
     from sweeper.evaluate.read_answers import to_line
 
@@ -129,20 +132,57 @@ def run_agent(
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.write("".join(episode.line() + "\n" for episode in group))
 
-    done = _episodes(path)
+    _cut_torn_line(path)
+    done = kept_episodes(directory)
     episodes = run_episodes(asked, agent, environment, evaluation, done=done, finished=finished, tell=tell)
     answers = [episode.answer(task, method) for task, episode in zip(asked, episodes, strict=True)]
     write_bytes(
         directory / "answers.jsonl", "".join(to_line(answer) + "\n" for answer in answers).encode("utf-8", "replace")
     )
-    write_json(directory / "environment.json", environment.counts())
+    write_json(directory / "environment.json", environment_counts(episodes))
     return episodes, answers
 
 
-def _episodes(path: Path) -> dict[tuple[str, str], Episode]:
-    """Episodes on disk, the last of each query; a line that a killed process left half-written is none."""
+def environment_counts(episodes: Sequence[Episode]) -> dict[str, int]:
+    """Calls that the environment was asked to execute, and how many it did not: `missed` and `substituted` of a replay,
+    `failed` of a server."""
+    faults = Counter(fault for episode in episodes for fault, _ in episode.faults)
+    kinds = {kind: faults[kind] for kind in ("missed", "substituted", "failed")}
+    return {"calls": sum(episode.requests for episode in episodes), **kinds}
+
+
+def silence_of(episodes: Sequence[Episode]) -> str:
+    """Why a pass rate of these episodes would say nothing of the model; '' where it would.
+
+    No query reached the model or the environment, or the environment executed no call: a rate measures only that.
+    """
+    away = Counter(episode.reason for episode in episodes if episode.ended == "unreachable")
+    if episodes and away.total() == len(episodes):
+        return f"none of {len(episodes):,} queries could be tried: {away.most_common(1)[0][0]}"
+    counts = environment_counts(episodes)
+    if counts["calls"] > 0 and counts["missed"] + counts["failed"] == counts["calls"]:
+        why = Counter(reason for episode in episodes for _, reason in episode.faults).most_common(1)[0][0]
+        asked = f"{counts['missed']:,} not recorded, {counts['failed']:,} failed"
+        return f"the environment executed none of {counts['calls']:,} calls ({asked}): {why}"
+    return ""
+
+
+def _cut_torn_line(path: Path) -> None:
+    """What a killed process left half-written goes: the next line would be written into it."""
+    if path.exists():
+        whole = path.read_bytes()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            with path.open("r+b") as file:
+                file.truncate(end)
+
+
+def kept_episodes(directory: Path) -> dict[tuple[str, str], Episode]:
+    """Episodes on disk that need not be run again, the last of each query; a line that is none is left out."""
+    path = directory / "episodes.jsonl"
     found: dict[tuple[str, str], Episode] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    # Not splitlines: texts hold other characters that it takes for ends of lines.
+    for line in path.read_bytes().decode("utf-8", "replace").split("\n") if path.exists() else ():
         try:
             episode = Episode.from_line(line)
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -212,6 +252,10 @@ def _summary(outcomes: pd.DataFrame) -> dict[str, Any]:
 def _content(path: str) -> str:
     """SHA-256 of a folder's file names and bytes, or of a file's."""
     root = Path(path).expanduser()
+    if not root.exists():
+        raise MissingPathError(
+            f"evaluation path {path}", found="no such file or folder", do="an existing path of queries or recorded"
+        )
     digest = hashlib.sha256()
     for file in sorted(root.rglob("*.json")) if root.is_dir() else [root]:
         try:

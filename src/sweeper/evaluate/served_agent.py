@@ -35,9 +35,10 @@ class ServedAgent:
 
     def reply(self, talks: Sequence[Talk]) -> list[Reply]:
         """The next texts; an endpoint that cannot be reached leaves an episode `unreachable`, never failed."""
+        url = self.endpoint.settings.url
         found = self.endpoint.ask([self._request(talk) for talk in talks])
         return [
-            Reply(None, ended="unreachable", reason=reply.reason)
+            Reply(None, ended="unreachable", reason=f"agent's endpoint {url}: {reply.reason}")
             if reply.text is None
             else Reply(reply.text, reply.completion_tokens or 0)
             for reply in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ def judge_document(
     judges = {name: _of_judge(answers, votes, absent, solvable, alpha) for name, votes in judged.items()}
     headline = next(iter(judges))
     pairs = _pairs(answers, judged, alpha)
-    document = judges[headline] | {"judge": headline, "answers": len(answers), "missing": len(absent), "judges": judges}
+    counts = {"answers": len(answers), "missing": len(absent)}
+    document = judges[headline] | {"judge": headline, **counts, "judges": judges}
     document["overall"] = document["overall"] | {"agreement": pairs}
     document["agreement"] = pairs
     tables = [votes_table(answers, votes) for votes in judged.values()]
@@ -64,20 +66,28 @@ def judge_document(
 
 
 def outcomes_of(comparisons: Sequence[Comparison], answers: Sequence[Answer], alpha: float = 0.05) -> dict[str, Any]:
-    """The document of `compare --json`: win rate of A over B, overall and by subset, and how each pair was decided."""
+    """The document of `compare --json`: win rate of A over B, overall and by subset, and how each pair was decided.
+    Undecided pairs are in no denominator, and counted apart from unscored ones."""
     subsets: dict[str, list[Comparison]] = {}
     for answer, comparison in zip(answers, comparisons, strict=True):
         subsets.setdefault(answer.subset, []).append(comparison)
-    decided = {by: sum(c.by == by for c in comparisons) for by in ("pass", "preference", "tie", "unscored")}
+    ways = ("pass", "preference", "tie", "undecided", "unscored")
+    decided = {by: sum(c.by == by for c in comparisons) for by in ways}
     return {
-        "overall": win_rate([c.outcome for c in comparisons], alpha),
-        "subsets": {name: win_rate([c.outcome for c in found], alpha) for name, found in subsets.items()},
+        "overall": _won(comparisons, alpha),
+        "subsets": {name: _won(found, alpha) for name, found in subsets.items()},
         "decided_by": decided,
         "pairs": [
             {"subset": a.subset, "query_id": a.query_id, "outcome": c.outcome, "by": c.by, "reason": c.reason}
             for a, c in zip(answers, comparisons, strict=True)
         ],
     }
+
+
+def _won(comparisons: Sequence[Comparison], alpha: float) -> dict[str, Any]:
+    undecided = sum(c.by == "undecided" for c in comparisons)
+    found = win_rate([c.outcome for c in comparisons], alpha)
+    return found | {"unscored": found["unscored"] - undecided, "undecided": undecided}
 
 
 def _of_judge(
@@ -93,13 +103,13 @@ def _of_judge(
     found["overall"] |= {"rules": shares.get("", {})}
     for name, rates in found["subsets"].items():
         rates |= {"rules": shares.get(name, {})}
-    reasons: dict[str, int] = {}
-    for cast in votes:
-        for vote in cast:
-            if vote.status is None:
-                reasons[vote.reason] = reasons.get(vote.reason, 0) + 1
+    every = [vote for cast in votes for vote in cast]
     panel = sensitivity(table, absent, solvable=solvable, seed=SEED, alpha=alpha)
-    return found | {"sensitivity": panel, "unscored_reasons": reasons}
+    return found | {
+        "sensitivity": panel,
+        "unscored_reasons": dict(Counter(vote.reason for vote in every if vote.status is None)),
+        "task_unanswered": dict(Counter(vote.task_fault for vote in every if vote.task_fault)),
+    }
 
 
 def _rules(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -107,17 +117,15 @@ def _rules(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> dict[s
     counts: dict[str, dict[str, list[bool | None]]] = {}
     for answer, cast in zip(answers, votes, strict=True):
         for name in ("", answer.subset):
-            for rule, failed in cast[0].rules.items() if cast else ():
-                counts.setdefault(name, {}).setdefault(rule, []).append(failed)
+            for rule, holds in cast[0].rules.items() if cast else ():
+                counts.setdefault(name, {}).setdefault(rule, []).append(holds)
     return {
         name: {
             rule: {
-                "failed": sum(f is True for f in found),
-                "undecided": sum(f is None for f in found),
+                "failed": found.count(False),
+                "undecided": found.count(None),
                 "n": len(found),
-                "share": sum(f is True for f in found) / decided
-                if (decided := sum(f is not None for f in found))
-                else None,
+                "share": found.count(False) / decided if (decided := len(found) - found.count(None)) else None,
             }
             for rule, found in rules.items()
         }
@@ -126,15 +134,16 @@ def _rules(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> dict[s
 
 
 def _pairs(answers: Sequence[Answer], judged: Judged, alpha: float) -> dict[str, Any]:
-    """Agreement on passed or failed by majority, for each two judges; and among the votes of a judge with several."""
+    """Agreement on passed or not by majority, for each two judges; and among the votes of a judge with several."""
     import pandas as pd
 
-    from sweeper.evaluate.compare import passed
+    from sweeper.evaluate.compare import majority
 
-    def words(values: Iterable[bool | None]) -> list[str | None]:
-        return [None if value is None else "passed" if value else "failed" for value in values]
+    def word(cast: Sequence[Vote]) -> str | None:
+        found = majority(cast)
+        return None if found is None else "passed" if found == "passes" else "not passed"
 
-    majorities = {name: words(passed(cast) for cast in votes) for name, votes in judged.items()}
+    majorities = {name: [word(cast) for cast in votes] for name, votes in judged.items()}
     found = {}
     for one, other in combinations(majorities, 2):
         labels = pd.DataFrame({one: majorities[one], other: majorities[other]}, dtype=object)

@@ -101,6 +101,7 @@ def build_report(
             "partial": unfinished > 0,
         },
         "claims": [_claim(verdict) for verdict in verdicts],
+        "protocols": _protocols(claims),
         "arms": arms,
         "subsets": subsets,
         "margins": margins_of(arms, varied),
@@ -206,6 +207,15 @@ def _claim(verdict: Verdict) -> dict[str, Any]:
         "needed": asdict(verdict.needed) if verdict.needed else None,
         "reason": verdict.reason,
     }
+
+
+def _protocols(claims: Sequence[Claim]) -> list[list[str]]:
+    """Ids of claims that ask the same of arms made comparable in different ways."""
+    groups: dict[tuple[Any, ...], list[Claim]] = {}
+    for claim in claims:
+        same = (claim.kind, claim.axis, claim.candidate, tuple(map(str, claim.against)), claim.reading)
+        groups.setdefault(same, []).append(claim)
+    return [[c.id for c in own] for own in groups.values() if len({c.protocol for c in own}) > 1]
 
 
 def _sensitivity(row: Sensitivity) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from sweeper.report.search import optuna_study
 from sweeper.statistics import arm_name
 
 COLOURS = ("#4477AA", "#CC6677", "#228833", "#C9A227", "#66AACC", "#AA3377", "#8A8A8A")
@@ -131,18 +132,36 @@ def fit_figure(document: dict[str, Any], metric: str, size: str) -> go.Figure:
 
 
 def search_figures(search: dict[str, Any]) -> dict[str, go.Figure]:
-    """Optuna's own figures of a search, without its colours and margins."""
+    """Importances as bars, and Optuna's parallel coordinates in colours that show on white and on black."""
     from optuna import visualization
-    from optuna.importance import PedAnovaImportanceEvaluator
+    from plotly.colors import sample_colorscale
 
-    study = optuna_study(search["lines"], search["axes"], search["metric"])
-    title = TITLES[search["metric"]]
-    parallel = visualization.plot_parallel_coordinate(study, target_name=title)
     shares = search["importances"]
-    bars = go.Figure(go.Bar(x=list(shares.values())[::-1], y=list(shares)[::-1], orientation="h"))
-    bars.update_traces(marker_color=COLOURS[0], texttemplate="%{x:.2f}", hoverinfo="skip")
-    bars.update_layout(_layout("share of the importance"))
+    bars = go.Figure(go.Bar(x=list(shares.values())[::-1], y=[_worded(axis) for axis in shares][::-1], orientation="h"))
+    bars.update_traces(marker_color=COLOURS[0], texttemplate="%{x:.2f}", cliponaxis=False, hoverinfo="skip")
+    bars.update_layout(_layout(None)).update_xaxes(title="share of the importance")
+    study = optuna_study(search["lines"], search["axes"], search["metric"])
+    parallel = visualization.plot_parallel_coordinate(study, target_name=TITLES[search["metric"]])
+    values = [row["value"] for row in search["lines"]]
+    low, high = min(values), max(values)
+    scale = [[0, COLOURS[3]], [1, COLOURS[0]]]
+    for trace in parallel.data:
+        if trace.mode == "lines":
+            place = (float(trace.customdata[0][1]) - low) / (high - low)
+            trace.line.color = sample_colorscale(scale, min(1.0, max(0.0, place)))[0]
+        else:
+            trace.marker.update(colorscale=scale, reversescale=False)
+            trace.marker.colorbar.title.text = ""
+    for note in parallel.layout.annotations:
+        note.font.color = GREY
+    parallel.update_layout(_layout(None), title=None, yaxis_title=None)
+    names = [_worded(name) for name in parallel.layout.xaxis.ticktext]
+    parallel.update_xaxes(ticktext=names)
     return {"importances": bars, "parallel": parallel}
+
+
+def _worded(axis: str) -> str:
+    return axis.replace("num_train_", "").replace("max_grad_norm", "clipping").replace("_", " ")
 
 
 def map_models(document: dict[str, Any]) -> list[str]:

@@ -24,11 +24,16 @@ def search_of(trials: Sequence[Mapping[str, Any]], varied: Sequence[str], metric
     coordinates. None for smaller studies. `trials`: the document's; those without a finite value are left out."""
     if len(varied) < LEAST_AXES:
         return None
-    rows = [{**{axis: trial[axis] for axis in varied}, "value": trial["metrics"].get(metric)} for trial in trials]
-    rows = [row for row in rows if isinstance(row["value"], int | float) and math.isfinite(row["value"])]
+    rows: list[dict[str, Any]] = []
+    for trial in trials:
+        value = _value(trial, metric)
+        if isinstance(value, int | float) and math.isfinite(value):
+            # A table holds what is off as NaN, which differs from itself.
+            rows.append({axis: None if trial[axis] != trial[axis] else trial[axis] for axis in varied})
+            rows[-1]["value"] = float(value)
     if len(rows) < LEAST_TRIALS or len({row["value"] for row in rows}) == 1:
         return None
-    rows.sort(key=lambda row: row["value"])
+    rows.sort(key=lambda row: float(row["value"]))
     step = max(1.0, (len(rows) - 1) / (MOST_LINES - 1))
     lines = [rows[round(i * step)] for i in range(min(len(rows), MOST_LINES))]
     return {
@@ -39,6 +44,13 @@ def search_of(trials: Sequence[Mapping[str, Any]], varied: Sequence[str], metric
         "n_trials": len(rows),
         "lines": lines,
     }
+
+
+def _value(trial: Mapping[str, Any], metric: str) -> Any:
+    """A diverged run passes nothing; it has no validation loss."""
+    if trial["status"] == "DIVERGED":
+        return 0.0 if metric == "pass_rate" else None
+    return trial["metrics"].get(metric)
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -58,9 +70,7 @@ def optuna_study(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], metric:
     for row in rows:
         # A categorical holds text as well as numbers and nothing: None of clipping is `off`.
         params = {a: _word(row[a]) if _is_categorical(kinds[a]) else float(row[a]) for a in axes}
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=dict(kinds), value=float(row["value"]))
-        )
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=dict(kinds), value=float(row["value"])))
     return study
 
 

@@ -29,6 +29,8 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         "manifest": tables.manifest,
         "data": "a generated world of tools" if sweep.data.source == "toolworld" else "ToolBench data",
         "evaluated": sweep.evaluation is not None,
+        # Each evaluation's first judge leads.
+        "judge": None if tables.outcomes.empty else str(tables.outcomes["judge"].iloc[0]),
     }
     references = [reference.model_dump(mode="json") for reference in load_references()]
     return build_report(

@@ -43,6 +43,11 @@ def report_spec(document: Mapping[str, Any]) -> dict[str, Any]:
         blocks.append(_text(claim["sentence"]))
         if claim["reason"] != claim["sentence"]:
             blocks.append(_text(claim["reason"]))
+    for ids in document["protocols"]:
+        own = [claim for claim in document["claims"] if claim["id"] in ids]
+        rows = [[claim["protocol"], claim["id"], claim["verdict"], claim["reason"]] for claim in own]
+        blocks += [_heading(2, f"One question, {len(ids)} protocols")]
+        blocks += [{"kind": "table", "columns": ["protocol", "claim", "verdict", "why"], "rows": rows}]
     tables = grids(document)
     blocks += _section(
         "Size", [_panel("scatter", "config:parameters", m, log_x=True) for m in _metrics(study)], document

@@ -150,6 +150,9 @@ class LlmSpec(Part):
     """How the endpoint is asked for JSON; `none` for servers that know neither of the others."""
 
 
+JudgeName = Literal["oracle", "rules", "llm"]
+
+
 class EvaluationSpec(Part):
     """How a trained model is tried as an agent. Not part of a trial's identity: it has its own."""
 
@@ -166,8 +169,11 @@ class EvaluationSpec(Part):
     """For `replay`, where a call was not recorded: an error observation, or the first recorded response of that API."""
     url: str | None = None
     """For `http`: address of a server that speaks StableToolBench's `/virtual` protocol."""
-    judge: Literal["oracle", "rules", "llm"]
+    judge: JudgeName
     """Who decides whether a query was solved: toolworld's oracle, fixed rules, or a language model."""
+    also_judges: list[JudgeName] = Field(default_factory=list)
+    """Others who judge the same answers. They decide no claim but `judge-independent`; the report shows what each claim
+    would come to under each of them."""
     llm: LlmSpec | None = None
     """The judge `llm`."""
     temperature: FiniteFloat = Field(default=0.1, ge=0)
@@ -183,15 +189,23 @@ class EvaluationSpec(Part):
 
     @model_validator(mode="after")
     def _what_it_needs(self) -> EvaluationSpec:
-        for choice, key in (("environment: replay", "recorded"), ("environment: http", "url"), ("judge: llm", "llm")):
-            field, value = choice.split(": ")
-            if getattr(self, field) == value and getattr(self, key) is None:
-                raise ValueError(f"`{choice}` needs `{key}`")
-        if (self.judge == "oracle" or self.environment == "toolworld") and self.queries is not None:
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError(f"`also_judges` repeats a judge: {', '.join(self.judges)}")
+        for value, key in (("replay", "recorded"), ("http", "url")):
+            if self.environment == value and getattr(self, key) is None:
+                raise ValueError(f"`environment: {value}` needs `{key}`")
+        if "llm" in self.judges and self.llm is None:
+            raise ValueError("`judge: llm` needs `llm`")
+        if ("oracle" in self.judges or self.environment == "toolworld") and self.queries is not None:
             raise ValueError("toolworld's environment and oracle know its own queries alone: leave out `queries`")
-        if self.judge == "oracle" and self.environment != "toolworld":
+        if "oracle" in self.judges and self.environment != "toolworld":
             raise ValueError("the oracle judges toolworld's episodes alone: `judge: rules` or `judge: llm`")
         return self
+
+    @property
+    def judges(self) -> list[JudgeName]:
+        """Every judge; the first leads."""
+        return [self.judge, *self.also_judges]
 
 
 class EngineSpec(Part):

@@ -168,7 +168,7 @@ def _codes(labels: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
 
     if labels.shape[1] < 2:
         raise DataError("agreement", asked="one column per rater, two at least", found=f"{labels.shape[1]}")
-    codes, categories = pd.factorize(labels.to_numpy(dtype=object).ravel())
+    codes, categories = pd.factorize(labels.to_numpy().ravel())
     return codes.reshape(labels.shape).astype(np.int64), len(categories)
 
 

@@ -12,30 +12,24 @@ from scipy import stats
 
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import clopper_pearson, wilson
-from sweeper.statistics.paired import DRAWS, SPARSE, two_way_error
+from sweeper.statistics.paired import SPARSE, two_way_spread
 from sweeper.statistics.paired_tests import scored_rows
 
 Array = NDArray[np.float64]
 
 
-def clustered_interval(
-    differences: ArrayLike,
-    clusters: Sequence[Hashable],
-    alpha: float,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-) -> dict[str, Any]:
-    """Interval at 1 - alpha for the mean of `differences` (queries, seeds), each in -1..1, with whole clusters drawn.
+def clustered_interval(differences: ArrayLike, clusters: Sequence[Hashable], alpha: float) -> dict[str, Any]:
+    """Interval at 1 - alpha for the mean of `differences` (queries, seeds), each in -1..1, were whole clusters drawn.
 
     `clusters`: each query's label. The mean over queries is a ratio (sum of differences to number of queries, both
-    by cluster); its linearised values by cluster and seed take the queries' place in `paired.two_way_error`, hence
-    degrees of freedom from clusters - 1 (Cameron and Miller 2015, Journal of Human Resources 50). With a query to each
+    by cluster); its linearised values by cluster and seed take the queries' place in `paired.two_way_spread`, hence
+    clusters - 1 degrees of freedom (Cameron and Miller 2015, Journal of Human Resources 50). With a query to each
     cluster this is `paired.two_way_interval`, its widening included: where fewer than SPARSE clusters differ, to
     Clopper-Pearson's bounds on as many clusters of equal size as weigh the same (Kish 1965). Queries without a score
     in some seed are left out.
 
-    Returns `estimate`, `interval` [low, high], `standard_error` and `df` (NaN with one cluster), `design_effect` (the
-    queries' share of the variance against that of independent queries), `n_queries`, `n_clusters`, `n_seeds` and
+    Returns `estimate`, `interval` [low, high], `standard_error` (NaN with one cluster), `design_effect` (the queries'
+    share of the variance against that of independent queries), `n_queries`, `n_clusters`, `n_seeds` and
     `dropped`; NaN where nothing is scored. Raises DataError for other shapes and for a query without a label.
     """
     rows, kept = scored_rows(differences, "clustered interval")
@@ -45,7 +39,6 @@ def clustered_interval(
         "estimate": math.nan,
         "interval": [math.nan, math.nan],
         "standard_error": math.nan,
-        "df": math.nan,
         "design_effect": math.nan,
         "n_queries": n_queries,
         "n_clusters": n_clusters,
@@ -58,12 +51,12 @@ def clustered_interval(
     low, high = mean, mean
     if n_clusters > 1:
         linear = _sums(rows - mean, codes, n_clusters) * (n_clusters / n_queries)
-        error, freedom = two_way_error(linear, rng=rng, draws=draws)
-        half = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
+        spread = two_way_spread(linear)
+        half = float(spread.half_width(alpha))
         low, high = max(-1.0, mean - half), min(1.0, mean + half)
         alone = float(rows.mean(axis=1).var(ddof=1)) / n_queries
         effect = float(linear.mean(axis=1).var(ddof=1)) / n_clusters / alone if alone > 0 else math.nan
-        found |= {"standard_error": error, "df": freedom, "design_effect": effect}
+        found |= {"standard_error": float(spread.error), "design_effect": effect}
     if int(_any(rows != 0, codes, n_clusters).sum()) < SPARSE:
         effective = _kish(sizes)
         better = float(sizes @ _any(rows > 0, codes, n_clusters)) / n_queries

@@ -65,10 +65,10 @@ def fit_power_law(
     """Least squares of y = c + a * size^-b, c within `asymptote` (a loss: (0, inf)) and b within EXPONENTS.
 
     `sizes`, `values`: (runs,), one entry per run; NaN runs are left out. a is free: below 0 for a rate that rises.
-    Given b the rest is linear, so b alone is searched (Golub and Pereyra 1973), over a grid that is then refined, for all
-    draws at once: no local minimum is missed. `parameters`: c, a, b (b NaN where all values are alike). The rest as `fit_quadratic`
-    returns it, without `optimum`; an exponent or asymptote at its bound is named in `caveat`. Raises DataError as it
-    does, and for an empty `asymptote`.
+    Given b the rest is linear, so b alone is searched (Golub and Pereyra 1973), over a grid that is then refined, for
+    all draws at once: no local minimum is missed. `parameters`: c, a, b (b NaN where all values are alike). The rest as
+    `fit_quadratic` returns it, without `optimum`; an exponent or asymptote at its bound is named in `caveat`. Raises
+    DataError as it does, and for an empty `asymptote`.
     """
     if not asymptote[0] < asymptote[1]:
         raise DataError("power law", asked="bounds of the asymptote, low and high", found=f"{asymptote}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from statsmodels.stats.proportion import proportion_confint
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,29 @@ def wilson(successes: float, n: float, alpha: float) -> Interval:
 
     Counts may be fractional: a rate averaged over seeds, on n queries.
     """
-    return _confint(successes, n, alpha, "wilson")
+    if n == 0:
+        return Interval(math.nan, math.nan)
+    successes = _checked(successes, n)
+    rate, squared = successes / n, float(special.ndtri(alpha / 2)) ** 2
+    centre = (rate + squared / (2 * n)) / (1 + squared / n)
+    half = math.sqrt(squared * (rate * (1 - rate) + squared / (4 * n)) / n) / (1 + squared / n)
+    # At the ends the formula gives 0 and 1 but for rounding.
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Interval(low if successes > 0 else 0.0, high if successes < n else 1.0)
 
 
 def clopper_pearson(successes: float, n: float, alpha: float) -> Interval:
     """Clopper-Pearson interval (1934): never covers less than 1 - alpha. NaN for n = 0. Raises ValueError."""
-    return _confint(successes, n, alpha, "beta")
-
-
-def _confint(successes: float, n: float, alpha: float, method: str) -> Interval:
     if n == 0:
         return Interval(math.nan, math.nan)
+    k = _checked(successes, n)
+    low = float(special.betaincinv(k, n - k + 1, alpha / 2)) if k > 0 else 0.0
+    high = float(special.betainccinv(k + 1, n - k, alpha / 2)) if k < n else 1.0
+    return Interval(low, high)
+
+
+def _checked(successes: float, n: float) -> float:
     # A mean of rates times n may exceed n by rounding.
     if not -1e-9 <= successes <= n * (1 + 1e-9):
         raise ValueError(f"{successes} successes of {n}")
-    low, high = proportion_confint(min(max(successes, 0.0), n), n, alpha=alpha, method=method)
-    # At the ends the formulas give 0 and 1 but for rounding.
-    return Interval(0.0 if successes <= 0 else max(0.0, float(low)), 1.0 if successes >= n else min(1.0, float(high)))
+    return min(max(successes, 0.0), n)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.statistics.intervals import Interval, clopper_pearson
 from sweeper.statistics.outcomes import AXES
@@ -17,11 +17,10 @@ from sweeper.statistics.outcomes import AXES
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAWS = 4000
-"""Bootstrap draws; the standard error's own Monte-Carlo error is then about 1 %."""
 SPARSE = 10
-"""Below this many discordant queries the normal theory of the bootstrap is not trusted."""
+"""Below this many discordant queries the normal theory is not trusted."""
 Array = NDArray[np.float64]
+Variance = Array | float
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Excluded:
 class Estimate:
     """Mean difference of two rates with its two-sided interval at 1 - alpha; all NaN where nothing could be paired.
 
-    With `n_seeds` = 1 the interval holds for that one training run: only queries were resampled.
+    With `n_seeds` = 1 the interval holds for that one training run: only queries vary.
     """
 
     estimate: float
@@ -87,9 +86,7 @@ def equals(column: pd.Series[Any], value: object) -> pd.Series[bool]:
     return column.isna() if value is None or value != value else column == value
 
 
-def paired_difference(
-    matrix: pd.DataFrame, pairing: Pairing, *, alpha: float, rng: np.random.Generator, draws: int = DRAWS
-) -> Estimate:
+def paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha: float) -> Estimate:
     """Rate of the first arm minus rate of the second, over the queries scored in all compared runs of both.
 
     `matrix` is `pass_matrix`'s. Every seed counts alike, and within a seed every cell of the other axes.
@@ -107,7 +104,7 @@ def paired_difference(
     if not whole.any():
         return _undefined(alpha, excluded)
     by_seed = _mean_by(passed[0][whole] - passed[1][whole], [p[0] for p in pairs])
-    interval, method = two_way_interval(by_seed, alpha=alpha, rng=rng, draws=draws)
+    interval, method = two_way_interval(by_seed, alpha=alpha)
     return Estimate(
         estimate=float(by_seed.mean()),
         low=interval.low,
@@ -132,54 +129,92 @@ def _mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
     return np.stack([columns[:, group].mean(axis=1) for group in groups], axis=1)
 
 
-def two_way_interval(
-    differences: Array, *, alpha: float, rng: np.random.Generator, draws: int = DRAWS
-) -> tuple[Interval, str]:
+def two_way_interval(differences: Array, *, alpha: float) -> tuple[Interval, str]:
     """Interval for the mean of `differences` (queries, seeds), each in -1..1, and the method's name.
 
-    Standard error by the two-way bootstrap, Student's t for the small number of seeds. Where fewer than SPARSE
-    queries differ the bootstrap sees too little (with none, its width is zero): the interval is then widened to
-    Clopper-Pearson's bounds on the share of queries better and worse, since -P(worse) <= mean <= P(better).
+    Half as wide as `two_way_spread` says. Where fewer than SPARSE queries differ the normal theory sees too little
+    (with none, its width is zero): the interval is then widened to Clopper-Pearson's bounds on the share of queries
+    better and worse, since -P(worse) <= mean <= P(better).
     """
     mean = float(differences.mean())
-    low, high = mean, mean
     n_queries, n_seeds = differences.shape
-    if n_queries > 1:
-        error, freedom = two_way_error(differences, rng=rng, draws=draws)
-        half = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
-        low, high = max(-1.0, mean - half), min(1.0, mean + half)
-    resampled = "queries and seeds resampled" if n_seeds > 1 else "queries resampled, one seed"
+    half = float(two_way_spread(differences).half_width(alpha))
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    varied = "queries and seeds vary" if n_seeds > 1 else "queries vary, one seed"
     if int((differences != 0).any(axis=1).sum()) >= SPARSE:
-        return Interval(low, high), f"bootstrap, {resampled}"
+        return Interval(low, high), f"Banerjee's interval, {varied}"
     better = clopper_pearson(float((differences > 0).any(axis=1).sum()), n_queries, alpha)
     worse = clopper_pearson(float((differences < 0).any(axis=1).sum()), n_queries, alpha)
-    return Interval(min(low, -worse.high), max(high, better.high)), f"Clopper-Pearson bounds, {resampled}"
+    return Interval(min(low, -worse.high), max(high, better.high)), f"Clopper-Pearson bounds, {varied}"
 
 
-def two_way_error(differences: Array, *, rng: np.random.Generator, draws: int) -> tuple[float, float]:
-    """Standard error of the mean of (queries, seeds) and its degrees of freedom; needs two queries or more.
+@dataclass(frozen=True)
+class Spread:
+    """Variance of a mean as a sum of independent estimates.
 
-    Queries and seeds are drawn independently (Owen 2007, the pigeonhole bootstrap), one fewer than there are, which
-    makes each margin's variance unbiased (Rao and Wu 1988): with two seeds the plain bootstrap has half of it. The
-    product of weights counts the interaction's share of the variance three times (McCullagh 2000); two are taken off.
-    Degrees of freedom by Satterthwaite, from the margins; they are few when seeds dominate.
+    `parts`: (variance, degrees of freedom) of each. Variances may be arrays of one shape, for many means at once; the
+    results then have that shape.
     """
-    n_queries, n_seeds = differences.shape
-    by_query = _share(differences.mean(axis=1))
-    weights = rng.multinomial(n_queries - 1, np.full(n_queries, 1 / n_queries), size=draws) / (n_queries - 1)
+
+    parts: tuple[tuple[Variance, float], ...] = ()
+
+    @property
+    def error(self) -> Array:
+        """Standard error of the mean, shape () for one mean. It has no degrees of freedom of its own."""
+        total: Array = np.sqrt(sum(variance for variance, _ in self.parts))
+        return total
+
+    def half_width(self, alpha: float) -> Array:
+        """Half of the mean's interval at 1 - alpha, shape () for one mean; 0 without parts.
+
+        The root of the sum of t(1 - alpha / 2, df)^2 times the variance (Banerjee 1960, Sankhya 22), which never covers
+        less than 1 - alpha. Student's t on Satterthwaite's degrees of freedom does with few seeds: where their
+        variance is underestimated by chance, the degrees of freedom are overestimated with it.
+        """
+        # Of `special`, since `stats.t` takes a hundred times as long and p-values ask often.
+        squares = (float(special.stdtrit(df, alpha / 2)) ** 2 * variance for variance, df in self.parts)
+        half: Array = np.sqrt(sum(squares))
+        return half
+
+
+def two_way_spread(values: NDArray[Any]) -> Spread:
+    """Spread of the mean of `values` (..., queries, seeds), from its `margins`; no parts with a single query."""
+    n_queries, n_seeds = values.shape[-2:]
+    if n_queries < 2:
+        return Spread()
+    by_query, by_seed, both = margins(values)
+    return crossed([(by_query, both, n_queries - 1)], by_seed, n_seeds - 1)
+
+
+def crossed(queries: Sequence[tuple[Variance, Variance, float]], by_seed: Variance, freedom: float) -> Spread:
+    """Spread of a mean over crossed queries and seeds, from the variances that its margins give it.
+
+    `queries`: for each independent sample of queries the variance by the query margin, the interaction's share of it,
+    and the degrees of freedom; `by_seed` and `freedom`: of the seed margin. Both margins hold the interaction. It is
+    left to the seeds, as far as their margin shows it, so that all of what varies with few seeds has few degrees of
+    freedom; the rest is the queries'. The sum is the seed margin plus the query margins minus the interaction, and
+    never less than either.
+    """
+    both = sum(shared for _, shared, _ in queries)
+    counted = np.minimum(by_seed, both) / np.where(both > 0, both, 1.0)
+    rest = [(np.maximum(0.0, by_query - counted * shared), df) for by_query, shared, df in queries]
+    return Spread(((by_seed, max(freedom, 1.0)), *rest))
+
+
+def margins(values: NDArray[Any]) -> tuple[Array, Array, Array]:
+    """Variances of the mean of `values` (..., queries, seeds): by its query margin, by its seed margin, and the
+    interaction's share, which each of them holds; all of shape (...). The latter two are 0 with one seed.
+
+    From the mean squares of the two-way layout. The pigeonhole bootstrap (Owen 2007), drawing one fewer of each than
+    there are (Rao and Wu 1988), has the sum of the three for its limit. Needs two queries or more.
+    """
+    n_queries, n_seeds = values.shape[-2:]
+    rows, columns, mean = values.mean(axis=-1), values.mean(axis=-2), values.mean(axis=(-2, -1))
+    by_query = rows.var(axis=-1, ddof=1) / n_queries
     if n_seeds == 1:
-        return math.sqrt(float((weights @ differences[:, 0]).var())), float(n_queries - 1)
-    by_seed = _share(differences.mean(axis=0))
-    seeds = rng.multinomial(n_seeds - 1, np.full(n_seeds, 1 / n_seeds), size=draws) / (n_seeds - 1)
-    drawn = float(((weights @ differences) * seeds).sum(axis=1).var())
-    centred = differences - differences.mean(axis=1, keepdims=True) - differences.mean(axis=0) + differences.mean()
-    interaction = float((centred**2).sum()) / ((n_queries - 1) * (n_seeds - 1)) / (n_queries * n_seeds)
-    variance = max(drawn - 2 * interaction, by_query, by_seed)
-    margins = by_query**2 / (n_queries - 1) + by_seed**2 / (n_seeds - 1)
-    freedom = (by_query + by_seed) ** 2 / margins if margins > 0 else float(n_queries - 1)
-    return math.sqrt(variance), freedom
-
-
-def _share(means: Array) -> float:
-    """Variance of the mean of these means."""
-    return float(means.var(ddof=1)) / len(means)
+        return by_query, np.zeros_like(by_query), np.zeros_like(by_query)
+    by_seed = columns.var(axis=-1, ddof=1) / n_seeds
+    squares = np.square(values).sum(axis=(-2, -1), dtype=np.float64) + n_queries * n_seeds * mean**2
+    squares -= n_seeds * np.square(rows).sum(axis=-1) + n_queries * np.square(columns).sum(axis=-1)
+    cells = n_queries * n_seeds * (n_queries - 1) * (n_seeds - 1)
+    return by_query, by_seed, np.maximum(0.0, squares / cells)

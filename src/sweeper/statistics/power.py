@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +24,12 @@ from scipy import stats
 
 from sweeper.errors import UsageError
 from sweeper.statistics.intervals import clopper_pearson
-from sweeper.statistics.paired import SPARSE, two_way_interval
+from sweeper.statistics.paired import SPARSE, Spread, crossed, two_way_spread
 
 SIMULATIONS = 2000
 """Simulated comparisons; a power of 0.8 then has a Monte-Carlo standard error of 0.009."""
 _CELLS = 4_000_000
-_STEPS = 12
+_NODES = 500
 Test = Literal["superior", "no-better"]
 Array = NDArray[np.float64]
 
@@ -73,21 +74,16 @@ def power(
     margin: float = math.nan,
     correlation: float = 0.0,
     simulations: int = SIMULATIONS,
-    draws: int | None = None,
 ) -> dict[str, Any]:
     """Chance that the comparison is shown: `superior`, the interval of `paired_difference` above 0; `no-better`, below
-    `margin`. At an effect of 0 (or of the margin) this is the error rate. Nominally alpha / 2, it is above that
-    with few seeds whose spread matters: 400 queries, 20 % discordance, alpha 0.05 and seed_sd 0.02 give 0.045 with two
-    seeds and 0.039 with three (8,000 simulations); seed_sd 0.05 gives 0.070 and 0.048.
+    `margin`. At an effect of 0 (or of the margin) this is the error rate, at most alpha / 2 from two seeds on.
 
-    `draws` None takes each simulated interval with the limit of its bootstrap for infinitely many draws, which has a
-    closed form; a number takes the bootstrap itself, slowly. Returns `power`, `standard_error` (Monte-Carlo) and
-    `approximate` (`approximate_power`). With one seed this is the comparison's alone: a verdict needs two. Raises
-    UsageError for a value out of range.
+    Returns `power`, `standard_error` (Monte-Carlo) and `approximate` (`approximate_power`). With one seed this is the
+    comparison's alone: a verdict needs two. Raises UsageError for a value out of range.
     """
     design = _Design(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
     _check_effect(effect)
-    shown = _power(effect, design, simulations, _seed(rng), draws)
+    shown = _power(effect, design, simulations, _seed(rng))
     return {
         "power": shown,
         "standard_error": math.sqrt(shown * (1 - shown) / simulations),
@@ -107,11 +103,13 @@ def approximate_power(
     margin: float = math.nan,
     correlation: float = 0.0,
 ) -> float:
-    """The same in closed form: the paired normal approximation, with Student's t on the expected degrees of freedom.
+    """The same without simulation: the mean is taken as normal, the seeds' variance estimate (with one seed the
+    queries') as chi-square about the truth, and the chance is integrated over it.
 
     With one seed and no seed_sd it differs from Connor (1987, Biometrics 43) only in taking the variance under the
-    effect on both sides, as the interval does. Rough with two seeds whose spread dominates, and with fewer than SPARSE
-    differing queries, where the interval is widened. Raises UsageError for a value out of range.
+    effect on both sides, as the interval does, and in its degrees of freedom. Rough (a few hundredths) where a
+    correlation near 1 meets a seed_sd, which breaks it, and with fewer than SPARSE differing queries, where the
+    interval is widened. Raises UsageError for a value out of range.
     """
     _check_effect(effect)
     return _approximate(effect, _Design(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation))
@@ -146,7 +144,7 @@ def minimum_detectable_effect(
     start = _approximate_effect(design, target_power)
     seed = _seed(rng)
     if test == "no-better":
-        high = np.concatenate([ends[1] for ends in _simulated(0.0, design, simulations, seed, None)])
+        high = np.concatenate([ends[1] for ends in _simulated(0.0, design, simulations, seed)])
         found = float(np.quantile(high, target_power, method="higher"))
         found = found if found < 1 else math.nan
         reached = float((high <= found).mean()) if found == found else math.nan
@@ -188,7 +186,7 @@ def seeds_needed(
     random = _seed(rng)
 
     def reached(seeds: int) -> float:
-        return _power(effect, replace(design, n_seeds=seeds), simulations, random, None)
+        return _power(effect, replace(design, n_seeds=seeds), simulations, random)
 
     counts = range(2, limit + 1)
     seeds = next((n for n in counts if _approximate(effect, replace(design, n_seeds=n)) >= target_power), limit)
@@ -217,28 +215,21 @@ def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**63))
 
 
-def _power(effect: float, design: _Design, simulations: int, seed: int, draws: int | None) -> float:
+def _power(effect: float, design: _Design, simulations: int, seed: int) -> float:
     shown = 0
-    for low, high in _simulated(effect, design, simulations, seed, draws):
+    for low, high in _simulated(effect, design, simulations, seed):
         shown += int((low > 0).sum() if design.test == "superior" else (high < design.margin).sum())
     return shown / simulations
 
 
-def _simulated(
-    effect: float, design: _Design, simulations: int, seed: int, draws: int | None
-) -> list[tuple[Array, Array]]:
+def _simulated(effect: float, design: _Design, simulations: int, seed: int) -> list[tuple[Array, Array]]:
     """Ends of the intervals of simulated comparisons, in blocks that fit into memory."""
     rng = np.random.default_rng(seed)
     block = max(1, _CELLS // (design.n_queries * design.n_seeds))
     ends = []
     for start in range(0, simulations, block):
         drawn = _differences(effect, design, min(block, simulations - start), rng)
-        if draws is None:
-            ends.append(_intervals(drawn, design.alpha))
-            continue
-        tables = drawn.astype(np.float64)
-        found = [two_way_interval(table, alpha=design.alpha, rng=rng, draws=draws)[0] for table in tables]
-        ends.append((np.array([one.low for one in found]), np.array([one.high for one in found])))
+        ends.append(_intervals(drawn, design.alpha))
     return ends
 
 
@@ -260,31 +251,13 @@ def _differences(effect: float, design: _Design, studies: int, rng: np.random.Ge
 
 
 def _intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Array]:
-    """`paired.two_way_interval` of many tables (studies, queries, seeds) at once, its bootstrap in the limit.
-
-    With one drawn fewer than there are, each margin of `two_way_error` has its unbiased variance; the product of
-    weights adds the interaction's share once more than the margins hold it, and two are taken off.
-    """
-    _, n_queries, n_seeds = differences.shape
-    by_query = differences.sum(axis=2, dtype=np.float64) / n_seeds
-    mean = by_query.mean(axis=1)
-    low, high = mean.copy(), mean.copy()
-    if n_queries > 1:
-        queries = by_query.var(axis=1, ddof=1) / n_queries
-        variance, freedom = queries, np.full(len(mean), n_queries - 1.0)
-        if n_seeds > 1:
-            by_seed = differences.sum(axis=1, dtype=np.float64) / n_queries
-            seeds = by_seed.var(axis=1, ddof=1) / n_seeds
-            squares = (differences != 0).sum(axis=(1, 2), dtype=np.float64) + n_queries * n_seeds * mean**2
-            squares -= n_seeds * (by_query**2).sum(axis=1) + n_queries * (by_seed**2).sum(axis=1)
-            interaction = squares / ((n_queries - 1) * (n_seeds - 1)) / (n_queries * n_seeds)
-            variance = np.maximum(queries + seeds - interaction, np.maximum(queries, seeds))
-            margins = queries**2 / (n_queries - 1) + seeds**2 / (n_seeds - 1)
-            spread = margins > 0
-            freedom[spread] = (queries + seeds)[spread] ** 2 / margins[spread]
-        half = stats.t.ppf(1 - alpha / 2, freedom) * np.sqrt(variance)
-        low, high = np.maximum(-1.0, mean - half), np.minimum(1.0, mean + half)
-    sparse = np.flatnonzero((differences != 0).any(axis=2).sum(axis=1) < SPARSE)
+    """`paired.two_way_interval` of many tables (studies, queries, seeds) at once."""
+    n_queries, mean = differences.shape[1], differences.mean(axis=(1, 2))
+    half = two_way_spread(differences).half_width(alpha)
+    low, high = np.maximum(-1.0, mean - half), np.minimum(1.0, mean + half)
+    # The first seed alone clears most studies, at a fraction of the time.
+    sparse = np.flatnonzero((differences[:, :, 0] != 0).sum(axis=1) < SPARSE)
+    sparse = sparse[(differences[sparse] != 0).any(axis=2).sum(axis=1) < SPARSE]
     if len(sparse):
         bounds = np.array([clopper_pearson(k, n_queries, alpha).high for k in range(min(SPARSE, n_queries + 1))])
         better = (differences[sparse] > 0).any(axis=2).sum(axis=1)
@@ -299,21 +272,24 @@ def _approximate(effect: float, design: _Design) -> float:
     n, seeds = design.n_queries, design.n_seeds
     each = max(design.discordance, abs(effect)) - effect**2
     same = design.correlation
-    queries = each * (same + (1 - same) / seeds) / n
-    interaction = each * (1 - same) / (n * seeds) if seeds > 1 else 0.0
-    between = (2 * design.seed_sd**2 / seeds + interaction) if seeds > 1 else 0.0
-    freedom = float(max(1, n - 1))
-    if seeds > 1 and queries + between > 0:
-        freedom = (queries + between) ** 2 / (queries**2 / max(1, n - 1) + between**2 / (seeds - 1))
-    # What the estimate spreads by, and what the interval takes it to spread by: one seed hides its own spread.
-    true = queries + 2 * design.seed_sd**2 / seeds
-    assumed = max(queries + between - interaction, between)
-    if assumed <= 0 or true <= 0:
+    both = each * (1 - same) / (n * seeds)
+    queries, between = each * same / n + both, 2 * design.seed_sd**2 / seeds
+    true = queries + between
+    if true <= 0:
         return 1.0 if gap > 0 else 0.0
-    scaled = float(stats.t.ppf(1 - design.alpha / 2, freedom)) * math.sqrt(assumed / true)
-    shift = gap / math.sqrt(true)
-    found = float(stats.nct.sf(scaled, freedom, shift)) if freedom < 200 and abs(shift) < 30 else math.nan
-    return found if math.isfinite(found) else float(stats.norm.sf(scaled - shift))
+    if seeds > 1:
+        spread = crossed([(queries, both, max(1, n - 1))], (between + both) * _chi_square(seeds - 1), seeds - 1)
+    else:
+        # One seed hides its own spread.
+        spread = Spread(((queries * _chi_square(max(1, n - 1)), max(1, n - 1)),))
+    return float(stats.norm.sf((spread.half_width(design.alpha) - gap) / math.sqrt(true)).mean())
+
+
+@lru_cache
+def _chi_square(freedom: int) -> Array:
+    """Values of a chi-square variable over its degrees of freedom, each as likely as the others."""
+    found: Array = stats.chi2.ppf((np.arange(_NODES) + 0.5) / _NODES, freedom) / freedom
+    return found
 
 
 def _gap_power(gap: float, design: _Design) -> float:
@@ -348,21 +324,19 @@ def _bisected(design: _Design, target: float, start: float, simulations: int, se
     powers: dict[float, float] = {}
 
     def reached(effect: float) -> bool:
-        powers[effect] = _power(effect, design, simulations, seed, None)
+        powers[effect] = _power(effect, design, simulations, seed)
         return powers[effect] >= target
 
     middle = start if start == start else 0.5
-    low, high = 0.8 * middle, min(1.0, 1.2 * middle)
+    low, high = 0.95 * middle, min(1.0, 1.05 * middle)
     while low > 1e-4 and reached(low):
         low, high = low / 2, low
     while not reached(high):
         if high >= 1:
             return math.nan, math.nan
         low, high = high, min(1.0, 1.5 * high)
-    for _ in range(_STEPS):
-        # Closer than the Monte-Carlo error there is nothing to find.
-        if high - low < 2e-3 * high:
-            break
+    # So close the power is a straight line, and the Monte-Carlo error about as large.
+    while high - low > 0.03 * high:
         middle = (low + high) / 2
         if reached(middle):
             high = middle

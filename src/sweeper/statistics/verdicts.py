@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -16,11 +15,11 @@ from sweeper.statistics.claims.kinds import Comparisons, Tables, best_of, compar
 from sweeper.statistics.claims.needed import Needed, needed_for, nothing
 from sweeper.statistics.claims.protocols import Choice, Selected, select
 from sweeper.statistics.claims.sensitivity import KINDS as BY_PASS_RATE
-from sweeper.statistics.claims.sensitivity import Query, Variant, variants
+from sweeper.statistics.claims.sensitivity import Query, Variant, judge_variants, variants
 from sweeper.statistics.intervals import Interval
 from sweeper.statistics.multiple import holm
 from sweeper.statistics.outcomes import AXES, COUNTED, arm_name, pass_matrix
-from sweeper.statistics.paired import DRAWS, Excluded, equals
+from sweeper.statistics.paired import Excluded, equals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,10 +105,10 @@ def decide(
     trials: pd.DataFrame,
     outcomes: pd.DataFrame,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     axes: Sequence[str] = AXES,
     matrix: pd.DataFrame | None = None,
-    draws: int = DRAWS,
+    draws: int = 0,
     histories: Mapping[str, pd.DataFrame] | None = None,
     leaked: Iterable[Query] | None = None,
     solvable: Iterable[Query] | None = None,
@@ -120,7 +119,7 @@ def decide(
     """Decide one claim. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge, vote), of one
     judge unless the claim is about judges; `histories`: fingerprint -> logged steps; `leaked` and `solvable`: queries
     (subset, query_id) for the `sensitivity`, or its `readings`, made already; `others`: the claims that must not hang
-    on the judge.
+    on the judge. `rng` and `draws` do nothing: intervals are no longer resampled.
 
     Supported needs all comparisons (an intersection-union test: each at alpha, no correction; the two-sided interval
     at 1 - alpha spends only alpha / 2 on the side that matters, which is conservative). Refuted needs one, so that
@@ -130,13 +129,11 @@ def decide(
     Raises DataError for tables that break their contract.
     """
     if claim.kind == "judge-independent":
-        return _over_judges(
-            claim, trials, outcomes, rng=rng, axes=axes, draws=draws, histories=histories, others=others
-        )
+        return _over_judges(claim, trials, outcomes, axes=axes, histories=histories, others=others)
     matrix = pass_matrix(trials, outcomes) if matrix is None else matrix
     rows = _where(claim, trials)
     selected = select(claim, rows, axes)
-    tables = Tables(selected.rows, matrix, outcomes, selected.axes, histories, rng, draws)
+    tables = Tables(selected.rows, matrix, outcomes, selected.axes, histories)
     found = _settle(claim, tables, selected)
     if claim.kind == "best-of":
         found = replace(found, reading=claim.reading, readings=_readings(claim, tables, selected))
@@ -151,7 +148,7 @@ def decide(
             undefined = Interval(math.nan, math.nan)
             again.append(Sensitivity(variant.name, None, math.nan, undefined, 0, variant.reason))
             continue
-        other = Tables(selected.rows, variant.matrix, outcomes, selected.axes, histories, rng, draws)
+        other = Tables(selected.rows, variant.matrix, outcomes, selected.axes, histories)
         then = _settle(claim, other, selected)
         reason = f"{variant.reason}. {then.reason}" if variant.reason else then.reason
         again.append(Sensitivity(variant.name, then.verdict, then.estimate, then.interval, then.n_queries, reason))
@@ -166,21 +163,19 @@ def decide_all(
     judge: str | None = None,
     axes: Sequence[str] = AXES,
     matrix: pd.DataFrame | None = None,
-    draws: int = DRAWS,
     histories: Mapping[str, pd.DataFrame] | None = None,
     leaked: Iterable[Query] | None = None,
     solvable: Iterable[Query] | None = None,
 ) -> list[Verdict]:
     """Decide the claims of one report, with p-values adjusted over all of them by Holm's method.
 
-    `judge`: whose outcomes decide, where there are several judges. Draws are seeded by the claim's id: the same tables
-    give the same verdicts, whatever the other claims. Raises DataError as `decide` does.
+    `judge`: whose outcomes decide, where there are several judges. Raises DataError as `decide` does.
     """
     own = outcomes_of(outcomes, judge)
     matrix = pass_matrix(trials, own) if matrix is None else matrix
     readings = None
     if any(claim.kind in BY_PASS_RATE for claim in claims):
-        readings = variants(trials, own, matrix, leaked, solvable)
+        readings = variants(trials, own, matrix, leaked, solvable) + judge_variants(trials, outcomes, judge)
     found = []
     for claim in claims:
         about_judges = claim.kind == "judge-independent"
@@ -188,10 +183,8 @@ def decide_all(
             claim,
             trials,
             outcomes if about_judges else own,
-            rng=np.random.default_rng(zlib.crc32(claim.id.encode())),
             axes=axes,
             matrix=None if about_judges else matrix,
-            draws=draws,
             histories=histories,
             readings=readings,
             others=[other for other in claims if other.kind != "judge-independent"],
@@ -318,9 +311,7 @@ def _over_judges(
     trials: pd.DataFrame,
     outcomes: pd.DataFrame,
     *,
-    rng: np.random.Generator,
     axes: Sequence[str],
-    draws: int,
     histories: Mapping[str, pd.DataFrame] | None,
     others: Sequence[Claim],
 ) -> Verdict:
@@ -328,7 +319,7 @@ def _over_judges(
     selected = select(claim, rows, axes)
     judges = [] if outcomes.empty else list(dict.fromkeys(outcomes["judge"].astype(str)))
     matrix = pass_matrix(trials, outcomes_of(outcomes, judges[0] if judges else None))
-    tables = Tables(rows, matrix, outcomes, selected.axes, histories, rng, draws)
+    tables = Tables(rows, matrix, outcomes, selected.axes, histories)
     words: dict[str, dict[str, Word]] = {}
     for judge in judges if len(judges) > 1 else ():
         own = outcomes_of(outcomes, judge)
@@ -337,9 +328,7 @@ def _over_judges(
                 other,
                 trials,
                 own,
-                rng=np.random.default_rng(zlib.crc32(other.id.encode())),
                 axes=axes,
-                draws=draws,
                 histories=histories,
                 sensitivity=False,
             ).verdict

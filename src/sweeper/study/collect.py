@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from sweeper import evaluate
 from sweeper.errors import UsageError
-from sweeper.spec import DATA_AXES, Sweep, find_sweep, load_sweep, read_plain
+from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
 from sweeper.store import Store, read_json
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.trial import FAILED, TrialRecord, read_record
@@ -49,33 +49,30 @@ def load_study(name: str, store: Store, overrides: list[str] | None = None) -> P
 
 def collect(plan: Plan, store: Store) -> StudyTables:
     """Read everything the store has about a plan. Missing numbers are NaN."""
-    import pandas as pd
-
-    rows, outcomes, histories = [], [], {}
+    rows, files, histories = [], [], {}
     for trial in plan.trials:
         suite = None
         if plan.sweep.evaluation is not None:
             suite = evaluate.suite_fingerprint(plan.sweep.evaluation, trial.spec.data)
         record = read_record(store.record(trial.fingerprint)) if trial.fingerprint else None
         row = _row(trial, record, store)
-        found = evaluate.read_evaluation(store, trial.fingerprint, suite) if suite and record else None
-        if found:
-            summary, frame = found
+        summary = evaluate.read_summary(store, trial.fingerprint, suite) if suite and record else None
+        if suite and summary is not None:
             row["metrics"] |= {key: value for key, value in summary.items() if isinstance(value, int | float)}
             row["subsets"] = summary["subsets"]
-            outcomes.append(frame.assign(**_arm_columns(trial)))
+            files.append(store.evaluation(trial.fingerprint, suite) / "outcomes.parquet")
         elif suite and record and record.status != FAILED:
             row |= _unevaluated(store, trial.fingerprint, suite)
         rows.append(row)
         history = store.trial(trial.fingerprint) / "history.parquet"
         if record and history.exists():
-            histories[trial.fingerprint] = pd.read_parquet(history)
+            histories[trial.fingerprint] = _history(history)
     folder = store.study(plan.sweep.name)
     manifest_path, leakage_path = folder / "manifest.json", folder / LEAKAGE
     return StudyTables(
         plan=plan,
         trials=rows,
-        outcomes=pd.concat(outcomes, ignore_index=True) if outcomes else pd.DataFrame(),
+        outcomes=evaluate.read_outcomes(files),
         histories=histories,
         manifest=read_json(manifest_path) if manifest_path.exists() else {},
         leakage=read_json(leakage_path) if leakage_path.exists() else None,
@@ -122,14 +119,12 @@ def _held(path: Path) -> bool:
         return True
 
 
-def _arm_columns(trial: PlannedTrial) -> dict[str, Any]:
-    recipe = trial.spec.recipe
-    return {
-        "model": trial.spec.model.name,
-        "parameters": trial.parameters,
-        "num_train_epochs": recipe.num_train_epochs,
-        "learning_rate": recipe.learning_rate,
-        "max_grad_norm": NAN if recipe.max_grad_norm is None else recipe.max_grad_norm,
-        "seed": trial.spec.seed,
-        **{axis: getattr(trial.spec.data, axis) for axis in DATA_AXES},
-    }
+CURVES = ("step", "loss", "grad_norm", "val_loss", "learning_rate")
+
+
+def _history(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        history: pd.DataFrame = file.read([name for name in CURVES if name in file.schema_arrow.names]).to_pandas()
+    return history

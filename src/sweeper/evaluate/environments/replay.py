@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from sweeper.data.api_names import standardize
 from sweeper.errors import DataError
+from sweeper.evaluate.environments import Observation
 from sweeper.evaluate.tasks import Task
 
 MISS = "This call was not recorded."
@@ -22,14 +22,13 @@ OnMiss = Literal["error", "same-api"]
 
 
 class Replay:
-    """Recorded responses by function name and arguments; on a miss, what `on_miss` says, and it is counted."""
+    """Recorded responses by function name and arguments; on a miss, what `on_miss` says."""
 
     def __init__(self, recorded: dict[tuple[str, str], str], on_miss: OnMiss) -> None:
         self.recorded, self.on_miss = recorded, on_miss
         self.first: dict[str, str] = {}
         for (name, _), response in recorded.items():
             self.first.setdefault(name, response)
-        self._counts: Counter[str] = Counter()
 
     @classmethod
     def read(cls, folder: Path, on_miss: OnMiss) -> Replay:
@@ -46,24 +45,18 @@ class Replay:
             raise DataError(f"replay {folder}", asked="recorded responses", found="none in it")
         return cls(recorded, on_miss)
 
-    def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> str:
+    def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> Observation:
         """The recorded response to exactly these arguments, else what `on_miss` says."""
-        self._counts["calls"] += 1
         apis = task.apis.get(name)
         names = [name] if apis is None else [name, f"{apis.api}_for_{apis.tool}"]
         for known in names:
             if (found := self.recorded.get((known, canonical(arguments)))) is not None:
-                return found
-        self._counts["misses"] += 1
+                return Observation(found)
         if self.on_miss == "same-api":
             for known in names:
                 if known in self.first:
-                    return self.first[known]
-        return json.dumps({"error": MISS, "response": ""})
-
-    def counts(self) -> dict[str, int]:
-        """Calls, and those that were not recorded."""
-        return {"calls": self._counts["calls"], "misses": self._counts["misses"]}
+                    return Observation(self.first[known], "substituted", MISS)
+        return Observation(json.dumps({"error": MISS, "response": ""}), "missed", MISS)
 
 
 def canonical(arguments: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper import toolworld
+from sweeper.evaluate.environments import Observation
 from sweeper.evaluate.tasks import Task
 from sweeper.spec import DataSpec
 
@@ -14,13 +15,7 @@ class ToolWorld:
 
     def __init__(self, data: DataSpec) -> None:
         self.world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
-        self.calls = 0
 
-    def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> str:
+    def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> Observation:
         """The world's answer."""
-        self.calls += 1
-        return toolworld.execute(self.world.catalogue, self.world.query(task.id).apis, name, arguments)
-
-    def counts(self) -> dict[str, int]:
-        """Calls."""
-        return {"calls": self.calls}
+        return Observation(toolworld.execute(self.world.catalogue, self.world.query(task.id).apis, name, arguments))

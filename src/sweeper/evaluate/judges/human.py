@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from sweeper.errors import DataError, UsageError
+from sweeper.errors import DataError, MissingPathError, UsageError
 from sweeper.evaluate.answers import FINISH, Answer
 from sweeper.evaluate.judges.vote import Status, Vote
 from sweeper.evaluate.toolbench_answers import read_finish
@@ -136,6 +136,8 @@ def _cell(text: str) -> str:
 
 def _read(path: Path, key: Mapping[str, Any] | None, known: set[Key] | None) -> dict[str, dict[Key, Status | None]]:
     who = f"labels {path}"
+    if not path.is_file():
+        raise MissingPathError(who, found="no such file", do="the CSV that --label-sheet wrote, filled in")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

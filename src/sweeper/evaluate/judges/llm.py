@@ -96,6 +96,7 @@ class LlmJudge:
             raise UsageError("judge", asked=f"{votes} votes, {reply_tries} tries", do="give at least one of each")
         self._endpoint, self._votes, self._tries = endpoint, votes, reply_tries
         self._structured, self._cache, self._tell = structured, cache, tell
+        self._heard = _Counts()
         settings = endpoint.settings
         # What a single reply hangs on; the number of votes comes on top.
         self._asked_of = {
@@ -115,12 +116,22 @@ class LlmJudge:
         """What judging has cost so far."""
         return self._endpoint.usage
 
+    @property
+    def silence(self) -> str:
+        """Why, where every question so far brought nothing; '' where one brought something, or none was asked."""
+        return "" if self._heard.answered else self._heard.fault
+
+    @property
+    def kept(self) -> int:
+        """Judgements so far that need not be asked again: the cache has them."""
+        return self._heard.kept
+
     def judge(self, answers: Sequence[Answer]) -> list[list[Vote]]:
         """`votes` votes on each answer, in the order of `answers`. Never raises for a fault of the endpoint.
 
         Raises StoreError where the cache cannot be written.
         """
-        asker = _Asker(self._endpoint, self._asked_of, self._structured, self._tries, self._cache)
+        asker = self._asker()
 
         def job(answer: Answer, vote: int) -> Job[Vote]:
             async def one(ask: Ask) -> Vote:
@@ -139,7 +150,7 @@ class LlmJudge:
         for a, b in pairs:
             if a.query != b.query:
                 raise UsageError("judge", asked=f"which is better, {a.key} or {b.key}", found="two different queries")
-        asker = _Asker(self._endpoint, self._asked_of, self._structured, self._tries, self._cache)
+        asker = self._asker()
 
         def job(a: Answer, b: Answer) -> Job[Preference]:
             async def one(ask: Ask) -> Preference:
@@ -148,6 +159,9 @@ class LlmJudge:
             return one
 
         return self._endpoint.run([job(a, b) for a, b in pairs], self._tell)
+
+    def _asker(self) -> _Asker:
+        return _Asker(self._endpoint, self._asked_of, self._structured, self._tries, self._cache, self._heard)
 
     async def _vote(self, asker: _Asker, ask: Ask, answer: Answer, vote: int) -> Vote:
         final = final_text(answer)
@@ -173,7 +187,9 @@ class LlmJudge:
         judged, fault = await asker.ask(ask, "task", shown, _TaskStatus, vote)
         if judged is not None:
             task = judged.status
-        return Vote(self.name, vote, status, f"{reason}; task: {judged.reason if judged else fault}", task)
+        why = judged.reason if judged is not None else fault
+        task_fault = "" if judged is not None else fault
+        return Vote(self.name, vote, status, f"{reason}; task: {why}", task, task_fault=task_fault)
 
     async def _prefer(self, asker: _Asker, ask: Ask, a: Answer, b: Answer) -> Preference:
         if (a.steps, a.final_answer, a.ended) == (b.steps, b.final_answer, b.ended):
@@ -192,14 +208,29 @@ class LlmJudge:
         return Preference("tie", f"{one} in one order, {two} in the other: {straight.reason} / {swapped.reason}")
 
 
+@dataclass
+class _Counts:
+    """Questions that were answered, how many of these the cache keeps, and why the last of the others was not."""
+
+    answered: int = 0
+    kept: int = 0
+    fault: str = ""
+
+
 class _Asker:
     """Asks one thing once: from the cache, from what is being asked right now, or from the endpoint."""
 
     def __init__(
-        self, endpoint: Endpoint, asked_of: dict[str, Any], structured: Structured, tries: int, cache: Path | None
+        self,
+        endpoint: Endpoint,
+        asked_of: dict[str, Any],
+        structured: Structured,
+        tries: int,
+        cache: Path | None,
+        heard: _Counts,
     ) -> None:
         self._endpoint, self._asked_of, self._tries, self._cache = endpoint, asked_of, tries, cache
-        self._structured = structured
+        self._structured, self._counts = structured, heard
         self._running: dict[str, asyncio.Task[Heard[Any]]] = {}
 
     async def ask(self, ask: Ask, step: str, sections: Sequence[tuple[str, str]], kind: type[S], vote: int) -> Heard[S]:
@@ -212,8 +243,17 @@ class _Asker:
         }
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         if key not in self._running:
-            self._running[key] = asyncio.ensure_future(self._ask(ask, asked, key, kind))
+            self._running[key] = asyncio.ensure_future(self._counted(ask, asked, key, kind))
         return await self._running[key]
+
+    async def _counted(self, ask: Ask, asked: dict[str, Any], key: str, kind: type[S]) -> Heard[S]:
+        said, fault = await self._ask(ask, asked, key, kind)
+        if said is None:
+            self._counts.fault = fault
+        else:
+            self._counts.answered += 1
+            self._counts.kept += self._cache is not None
+        return said, fault
 
     async def _ask(self, ask: Ask, asked: dict[str, Any], key: str, kind: type[S]) -> Heard[S]:
         path = self._cache / key[:2] / f"{key}.json" if self._cache is not None else None

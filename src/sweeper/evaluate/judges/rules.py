@@ -46,7 +46,8 @@ class RulesJudge:
         undecided = [f"{rule} cannot be decided: {why}" for rule, (fails, why) in found.items() if fails is None]
         status: Status = "unsolved" if failed else "unsure" if undecided else "solved"
         reason = "; ".join(failed + undecided) or "no rule fails"
-        return Vote(self.name, 0, status, reason, rules={rule: fails for rule, (fails, _) in found.items()})
+        holds = {rule: None if fails is None else not fails for rule, (fails, _) in found.items()}
+        return Vote(self.name, 0, status, reason, rules=holds)
 
 
 def finished(answer: Answer) -> Finding:

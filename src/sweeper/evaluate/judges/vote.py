@@ -16,8 +16,9 @@ TaskStatus = Literal["solvable", "unsolvable", "unsure"]
 class Vote:
     """One judgement of one answer. `status` None: it could not be judged, and `reason` says why (unscored).
 
-    `task`: whether the query can be solved at all, None where the judge does not say. `rules`: rule -> failed, None
-    where it cannot be decided from what the answer holds; empty for judges without rules.
+    `task`: whether the query can be solved at all, None where the judge does not say; `task_fault`: why not, where it
+    was asked and brought nothing. `rules`: rule -> whether it holds, None where that cannot be decided from what the
+    answer holds; empty for judges without rules.
     """
 
     judge: str
@@ -26,6 +27,7 @@ class Vote:
     reason: str
     task: TaskStatus | None = None
     rules: Mapping[str, bool | None] = field(default_factory=dict)
+    task_fault: str = ""
 
 
 class Judge(Protocol):

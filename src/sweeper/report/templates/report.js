@@ -47,7 +47,7 @@
   dark.addEventListener("change", () => draw());
 
   // Paper is white, and as wide as A4 between its margins, whatever the screen is.
-  const closed = [...document.querySelectorAll(".claim-detail details:not([open])")];
+  const closed = [...document.querySelectorAll("main details:not([open]):not([id^=failure])")];
   const printing = (now) => {
     document.documentElement.toggleAttribute("data-print", now);
     closed.forEach((place) => { place.open = now; });

@@ -1,6 +1,6 @@
 """Evidence for one quantity: its estimate, its interval at any level, and the interval that another design would give.
 
-A quantity over queries and seeds has the two-way error of `paired.two_way_error`; quantities over runs have exact,
+A quantity over queries and seeds has the interval of `paired.Spread.half_width`; quantities over runs have exact,
 chi-square or Student limits. The interval as a function of the level gives p-values that agree with the intervals: p is
 the level at which the interval just stops lying where it should.
 """
@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
 from sweeper.statistics.intervals import Interval, clopper_pearson
-from sweeper.statistics.paired import SPARSE, Array, Estimate, Excluded, Pairing, two_way_error
+from sweeper.statistics.paired import (
+    SPARSE,
+    Array,
+    Estimate,
+    Excluded,
+    Pairing,
+    Spread,
+    crossed,
+    margins,
+    two_way_spread,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,40 +123,33 @@ class TwoWay:
         by_query = float(values.mean(axis=1).var(ddof=1))
         if seeds < 2:
             return TwoWay(by_query, math.nan, math.nan)
-        centred = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-        both = float((centred**2).sum()) / ((queries - 1) * (seeds - 1))
-        by_seed = float(values.mean(axis=0).var(ddof=1))
-        return TwoWay(max(0.0, by_query - both / seeds), max(0.0, by_seed - both / queries), both)
+        each, per_seed, both = (float(variance) for variance in margins(values))
+        return TwoWay(max(0.0, each - both) * queries, max(0.0, per_seed - both) * seeds, both * queries * seeds)
 
 
-def two_way_prediction(parts: Sequence[tuple[TwoWay, float]], queries: float, seeds: float) -> tuple[float, float]:
-    """Standard error and degrees of freedom at that many queries and seeds; `parts`: components, share of the queries.
+def two_way_prediction(parts: Sequence[tuple[TwoWay, float]], queries: float, seeds: float) -> Spread:
+    """Spread expected at that many queries and seeds; `parts`: components, share of the queries.
 
     The parts are independent samples of queries; the seeds' component is that of the first, which stands for all.
     """
-    by_query = [(part.query + part.both / seeds) / (queries * share) for part, share in parts]
-    both = sum(part.both / (queries * share * seeds) for part, share in parts)
-    by_seed = parts[0][0].seed / seeds + both
-    variance = max(sum(by_query) + by_seed - both, *by_query, by_seed)
-    counts = [max(queries * share - 1, 1) for _, share in parts]
-    margins = sum(v**2 / n for v, n in zip(by_query, counts, strict=True)) + by_seed**2 / max(seeds - 1, 1)
-    freedom = (sum(by_query) + by_seed) ** 2 / margins if margins > 0 else max(queries - 1, 1)
-    return math.sqrt(variance), freedom
+    samples = []
+    for part, share in parts:
+        both = part.both / (queries * share * seeds)
+        samples.append((part.query / (queries * share) + both, both, max(queries * share - 1, 1)))
+    return crossed(samples, parts[0][0].seed / seeds + sum(both for _, both, _ in samples), seeds - 1)
 
 
-def paired(matrix: pd.DataFrame, pairing: Pairing, *, rng: np.random.Generator, draws: int) -> Evidence:
+def paired(matrix: pd.DataFrame, pairing: Pairing) -> Evidence:
     """Rate of the first arm minus rate of the second; at any level what `paired_difference` gives."""
     pairs = [p for p in pairing.pairs if p[1] in matrix.columns and p[2] in matrix.columns]
     alone = pairing.alone + 2 * (len(pairing.pairs) - len(pairs))
     if not pairs:
         return undefined(Excluded(runs=alone), "nothing to pair")
     first, second = (matrix[[p[arm] for p in pairs]].to_numpy(dtype=float) for arm in (1, 2))
-    return difference(first, second, [p[0] for p in pairs], alone=alone, rng=rng, draws=draws)
+    return difference(first, second, [p[0] for p in pairs], alone=alone)
 
 
-def difference(
-    first: Array, second: Array, seeds: Sequence[int], *, alone: int = 0, rng: np.random.Generator, draws: int
-) -> Evidence:
+def difference(first: Array, second: Array, seeds: Sequence[int], *, alone: int = 0) -> Evidence:
     """Mean of first - second, both (queries, runs) with NaN where not scored; `seeds` of the runs."""
     kept, excluded = _scored([first, second], alone)
     if not kept.any():
@@ -162,13 +165,11 @@ def difference(
         up, down = (clopper_pearson(min(count * share, n), n, alpha).high for count in (better, worse))
         return Interval(-down, up)
 
-    what = "Clopper-Pearson bounds" if changed < SPARSE else "bootstrap"
-    return two_way(by_seed, -1.0, 1.0, bounds, what, len(seeds), excluded, rng=rng, draws=draws)
+    what = "Clopper-Pearson bounds" if changed < SPARSE else "Banerjee's interval"
+    return two_way(by_seed, -1.0, 1.0, bounds, what, len(seeds), excluded)
 
 
-def rate_against(
-    matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], reference: float, *, rng: np.random.Generator, draws: int
-) -> Evidence:
+def rate_against(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], reference: float) -> Evidence:
     """Pass rate of one arm's runs, (seed, fingerprint), minus a fixed number. Every seed counts alike."""
     there = [run for run in runs if run[1] in matrix.columns]
     alone = len(runs) - len(there)
@@ -189,9 +190,9 @@ def rate_against(
         low, high = (clopper_pearson(min(count * share, n), n, alpha) for count in (always, ever))
         return Interval(low.low - reference, high.high - reference)
 
-    what = "Clopper-Pearson bounds" if min(queries - always, ever) < SPARSE else "bootstrap"
+    what = "Clopper-Pearson bounds" if min(queries - always, ever) < SPARSE else "Banerjee's interval"
     low, high = -reference, 1 - reference
-    return two_way(by_seed - reference, low, high, bounds, what, len(there), excluded, rng=rng, draws=draws)
+    return two_way(by_seed - reference, low, high, bounds, what, len(there), excluded)
 
 
 def two_way(
@@ -202,44 +203,40 @@ def two_way(
     method: str,
     runs: int,
     excluded: Excluded,
-    *,
-    rng: np.random.Generator,
-    draws: int,
 ) -> Evidence:
     """The mean of (queries, seeds) within `least`..`most`. `bounds` (share of today's queries, queries, alpha) widens
     the interval, where the normal theory sees too little."""
     mean = float(values.mean())
     queries, seeds = values.shape
-    error, freedom = two_way_error(values, rng=rng, draws=draws) if queries > 1 else (0.0, 1.0)
-    parts = TwoWay.of(values)
+    spread, parts = two_way_spread(values), TwoWay.of(values)
 
-    def around(error: float, freedom: float, wider: Interval, alpha: float) -> Interval:
-        half = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
+    def around(spread: Spread, wider: Interval, alpha: float) -> Interval:
+        half = float(spread.half_width(alpha))
         return Interval(min(max(least, mean - half), wider.low), max(min(most, mean + half), wider.high))
 
     def predict(n: float, s: float, alpha: float) -> Interval:
         if math.isnan(parts.seed):
             return UNDEFINED
-        return around(*two_way_prediction([(parts, 1.0)], n, s), bounds(n / queries, n, alpha), alpha)
+        return around(two_way_prediction([(parts, 1.0)], n, s), bounds(n / queries, n, alpha), alpha)
 
-    resampled = "queries and seeds resampled" if seeds > 1 else "queries resampled, one seed"
+    varied = "queries and seeds vary" if seeds > 1 else "queries vary, one seed"
     return Evidence(
         estimate=mean,
-        interval=lambda alpha: around(error, freedom, bounds(1.0, queries, alpha), alpha),
+        interval=lambda alpha: around(spread, bounds(1.0, queries, alpha), alpha),
         predict=predict,
         n_queries=queries,
         n_seeds=seeds,
         n_runs=runs,
         excluded=excluded,
-        method=f"{method}, {resampled}",
+        method=f"{method}, {varied}",
     )
 
 
 def two_samples(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: Any, second: Any) -> Evidence:
     """Rate of the same runs on the queries `first` minus that on the queries `second` (masks of the matrix' rows).
 
-    The queries are two samples, the seeds are the same: variance = both samples' query variances + variance over seeds
-    of the difference - the interaction, which both hold; Student's t with Satterthwaite's degrees of freedom.
+    The queries are two samples, the seeds are the same: the variance over seeds is that of the difference, not of
+    either side, since a good seed is good on both.
     """
     there = [run for run in runs if run[1] in matrix.columns]
     alone = len(runs) - len(there)
@@ -254,17 +251,16 @@ def two_samples(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: An
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:
         return undefined(left_out, "no query scored in every run on one side")
-    mean = float(groups[0].mean() - groups[1].mean())
+    mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
     seeds = groups[0].shape[1]
-    parts = [TwoWay.of(group) for group in groups]
-    gaps = groups[0].mean(axis=0) - groups[1].mean(axis=0)
-    both = sum(part.both / size for part, size in zip(parts, sizes, strict=True))
-    # The seeds' component is that of the difference, not of either side: a good seed is good on both.
-    of_seed = max(0.0, float(gaps.var(ddof=1)) - both) if seeds > 1 else 0.0
-    if seeds == 1:
-        parts = [TwoWay(part.query, 0.0, 0.0) for part in parts]
-    parts = [TwoWay(parts[0].query, of_seed, parts[0].both), parts[1]]
-    total = sum(sizes)
+    parts, spread = [TwoWay.of(group) for group in groups], Spread()
+    if min(sizes) > 1:
+        gaps = groups[0].mean(axis=0) - groups[1].mean(axis=0)
+        by_seed = float(gaps.var(ddof=1)) / seeds if seeds > 1 else 0.0
+        samples = [(*margins(group)[::2], len(group) - 1) for group in groups]
+        spread = crossed(samples, by_seed, seeds - 1)
+        of_seed = max(0.0, by_seed - float(sum(both for _, both, _ in samples))) * seeds
+        parts[0] = replace(parts[0], seed=of_seed)
     counts = [(float((g > 0).any(axis=1).sum()), float((g == 1).all(axis=1).sum()), float(len(g))) for g in groups]
 
     def wider(share: float, alpha: float) -> Interval:
@@ -277,18 +273,18 @@ def two_samples(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: An
             ends.append((low, clopper_pearson(min(ever * share, n * share), n * share, alpha / 2).high))
         return Interval(ends[0][0] - ends[1][1], ends[0][1] - ends[1][0])
 
-    def predict(n: float, s: float, alpha: float) -> Interval:
-        shares = [size / total for size in sizes]
-        if min(sizes) > 1:
-            error, freedom = two_way_prediction(list(zip(parts, shares, strict=True)), n, s)
-        else:
-            error, freedom = 0.0, 1.0
-        half, wide = float(stats.t.ppf(1 - alpha / 2, freedom)) * error, wider(n / total, alpha)
+    def around(spread: Spread, wide: Interval, alpha: float) -> Interval:
+        half = float(spread.half_width(alpha))
         return Interval(min(max(-1.0, mean - half), wide.low), max(min(1.0, mean + half), wide.high))
+
+    def predict(n: float, s: float, alpha: float) -> Interval:
+        shared = [(part, size / total) for part, size in zip(parts, sizes, strict=True)]
+        expected = two_way_prediction(shared, n, s) if min(sizes) > 1 else Spread()
+        return around(expected, wider(n / total, alpha), alpha)
 
     return Evidence(
         estimate=mean,
-        interval=lambda alpha: predict(total, seeds, alpha),
+        interval=lambda alpha: around(spread, wider(1.0, alpha), alpha),
         predict=predict if seeds > 1 else lambda n, s, alpha: UNDEFINED,
         n_queries=total,
         n_seeds=seeds,
@@ -303,15 +299,12 @@ def cost_ratio(
     second: Array,
     costs: tuple[Array, Array],
     seeds: Sequence[int],
-    *,
-    rng: np.random.Generator,
-    draws: int,
 ) -> Evidence:
     """Cost per solved query of the first arm over that of the second. `first`, `second`: passes (queries, runs);
     `costs`: cost of one query in each of those runs.
 
-    The log ratio, linearised at the means, has the two-way bootstrap error; a few solved queries give exact bounds on
-    the rates (each at half the level) instead. Undefined where an arm solves nothing.
+    The log ratio, linearised at the means, has the interval of `two_way`; a few solved queries give exact bounds on the
+    rates (each at half the level) instead. Undefined where an arm solves nothing.
     """
     kept, excluded = _scored([first, second], 0)
     if not kept.any():
@@ -338,8 +331,8 @@ def cost_ratio(
         up = price + math.log(high[1] / low[0]) if low[0] > 0 else math.inf
         return Interval(down - math.log(ratio), up - math.log(ratio))
 
-    what = "Clopper-Pearson bounds" if min(ever) < SPARSE else "bootstrap of the log ratio"
-    found = two_way(linear, -math.inf, math.inf, bounds, what, len(seeds), excluded, rng=rng, draws=draws)
+    what = "Clopper-Pearson bounds" if min(ever) < SPARSE else "Banerjee's interval of the log ratio"
+    found = two_way(linear, -math.inf, math.inf, bounds, what, len(seeds), excluded)
 
     def back(interval: Interval) -> Interval:
         return Interval(ratio * math.exp(interval.low), ratio * math.exp(interval.high))

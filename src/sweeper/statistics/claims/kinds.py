@@ -42,8 +42,6 @@ class Tables:
     outcomes: pd.DataFrame
     axes: tuple[str, ...]
     histories: Mapping[str, pd.DataFrame] | None
-    rng: np.random.Generator
-    draws: int
     pairs: dict[tuple[Any, Any], ev.Evidence] = field(default_factory=dict)
     """Comparisons of two arms already made: several readings share them."""
 
@@ -59,7 +57,7 @@ class Tables:
         """Difference in pass rate of two arms."""
         if (first, second) not in self.pairs:
             pairing = self.pairing(axis, first, second)
-            self.pairs[first, second] = ev.paired(self.matrix, pairing, rng=self.rng, draws=self.draws)
+            self.pairs[first, second] = ev.paired(self.matrix, pairing)
         return self.pairs[first, second]
 
 
@@ -167,7 +165,7 @@ def _reaches(claim: Claim, tables: Tables) -> Comparisons:
     if problem:
         return Comparisons((), problem, tables.rows if rows.empty else rows)
     reference, test = _number(claim.reference), _direction(claim)
-    found = ev.rate_against(tables.matrix, tables.runs(rows), reference, rng=tables.rng, draws=tables.draws)
+    found = ev.rate_against(tables.matrix, tables.runs(rows), reference)
     sides = (claim.axis or "model", claim.candidate or str(rows["model"].iloc[0]), reference)
     labels = (name, f"the reference {100 * reference:g} %")
     one = compare(test, sides, claim.margin, found, alpha=claim.alpha, count=1, labels=labels)
@@ -344,7 +342,7 @@ def _cheaper(claim: Claim, tables: Tables) -> Comparisons:
         passed = [tables.matrix[names].to_numpy(dtype=float) for names in both]
         spent = [np.asarray([costs[name] for name in names], dtype=np.float64) for names in both]
         seeds = [p[0] for p in there]
-        found = ev.cost_ratio(passed[0], passed[1], (spent[0], spent[1]), seeds, rng=tables.rng, draws=tables.draws)
+        found = ev.cost_ratio(passed[0], passed[1], (spent[0], spent[1]), seeds)
     sides = (axis, candidate, other)
     ratio = compare(
         "stays-below",
@@ -434,7 +432,7 @@ def _judge_independent(claim: Claim, tables: Tables) -> Comparisons:
         )
     ]
     for judge in judges[1:]:
-        score = ev.difference(said_by[judge], said_by[judges[0]], seeds, rng=tables.rng, draws=tables.draws)
+        score = ev.difference(said_by[judge], said_by[judges[0]], seeds)
         labels = (f"judge {judge}", f"judge {judges[0]}")
         sides = (axis, judge, judges[0])
         found.append(compare("about", sides, claim.margin, score, alpha=claim.alpha, count=count, labels=labels))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeper.statistics.definitions import DEFINITIONS, STATUSES, tooleval
-from sweeper.statistics.outcomes import QUERY, without_queries
+from sweeper.statistics.outcomes import QUERY, pass_matrix, without_queries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +60,14 @@ def variants(
         left = matrix[[(str(subset), str(query)) in kept for subset, query in matrix.index]]
         found.append(Variant("solvable queries only", left, f"{len(matrix) - len(left)} queries left out"))
     return found
+
+
+def judge_variants(trials: pd.DataFrame, outcomes: pd.DataFrame, judge: str | None) -> list[Variant]:
+    """The reading of every judge but the one who decides."""
+    if judge is None or outcomes.empty:
+        return []
+    others = [name for name in outcomes["judge"].unique() if str(name) != judge]
+    return [Variant(f"judge: {name}", pass_matrix(trials, outcomes[outcomes["judge"] == name]), "") for name in others]
 
 
 def solvable_queries(outcomes: pd.DataFrame) -> set[Query] | None:

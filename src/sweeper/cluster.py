@@ -1,0 +1,498 @@
+"""A small Ray cluster on this machine, and sweeps sent to any Ray cluster through its job API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sweeper.errors import StoppedError, SweeperError, UsageError
+from sweeper.store import read_json, write_json
+
+LOCAL = "local"
+"""The address that means this machine's cluster."""
+JOIN_SECONDS = 120.0
+"""So long may the nodes of a local cluster take to join."""
+GRACE_SECONDS = 20.0
+"""So long may a node take to end by itself; then it is killed."""
+_MARK = "SWEEPER_LOCAL_NODE"
+"""Environment variable that every process of a local cluster inherits: `<cluster id>/<node>`. It finds them again, and
+tells them from all other processes, also where a process id was given out anew."""
+_STATE = "cluster.json"
+_RECONNECTS = 5
+_SILENCE_SECONDS = 60.0
+
+
+# --- a cluster on this machine --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LocalNode:
+    """A Ray node: the process that holds it, and the resources it says it has."""
+
+    pid: int
+    cpus: int
+    gpus: int
+    log: str
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """A Ray cluster of this machine. The first node is the head; GPU counts may be made up."""
+
+    id: str
+    address: str
+    """For `--address` and `ray.init`."""
+    dashboard: str
+    """URL of the dashboard and of the job API."""
+    token: str
+    """File of the token that clients must show (`RAY_AUTH_TOKEN_PATH`)."""
+    scratch: str
+    """Ray's own files: short, since sockets lie in it."""
+    nodes: tuple[LocalNode, ...]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of this cluster needs in its environment before it imports Ray."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token}
+
+    def json(self) -> dict[str, Any]:
+        """As the command line prints it, and as the state file holds it."""
+        return asdict(self)
+
+
+def local_folder() -> Path:
+    """Where the state of this user's local cluster lies."""
+    return Path(os.environ.get("SWEEPER_CLUSTER") or Path(tempfile.gettempdir()) / f"sweeper-cluster-{os.getuid()}")
+
+
+def local_cluster(folder: Path | None = None) -> LocalCluster | None:
+    """The cluster whose state lies in `folder`, or None. Its processes may be dead: `processes` tells."""
+    path = (folder or local_folder()) / _STATE
+    if not path.exists():
+        return None
+    state = read_json(path)
+    return LocalCluster(**state | {"nodes": tuple(LocalNode(**node) for node in state["nodes"])})
+
+
+def up_local(
+    nodes: int, gpus_per_node: int = 0, cpus_per_node: int | None = None, folder: Path | None = None
+) -> LocalCluster:
+    """Start a Ray cluster of `nodes` separate nodes here, with token authentication, and wait until all have joined.
+
+    CPUs are this machine's, shared out, unless given. The dashboard can be reached from this machine only; Ray's other
+    servers listen on all interfaces, and the token guards them. Raises UsageError where one runs already, SweeperError
+    where a node does not come up; then nothing is left running.
+    """
+    folder = folder or local_folder()
+    if nodes < 1 or gpus_per_node < 0 or (cpus_per_node is not None and cpus_per_node < 1):
+        asked = f"{nodes} nodes, {gpus_per_node} GPUs and {cpus_per_node or 'the default'} CPUs each"
+        raise UsageError("local cluster", asked=asked, do="at least one node, no negative number, at least one CPU")
+    _own(folder)
+    if (running := local_cluster(folder)) is not None:
+        if processes(running):
+            raise UsageError(
+                "local cluster",
+                asked="a new one",
+                found=f"one is up: {running.address}, {len(running.nodes)} nodes, dashboard {running.dashboard}",
+                do="use it (--address local), or `sweeper cluster down-local` first",
+            )
+        _forget(running, folder)
+    token = folder / "auth_token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    port, dashboard = _free_ports(2)
+    cluster = LocalCluster(
+        id=secrets.token_hex(8),
+        address=f"127.0.0.1:{port}",
+        dashboard=f"http://127.0.0.1:{dashboard}",
+        token=str(token),
+        scratch=tempfile.mkdtemp(prefix="ray-", dir="/tmp"),  # short, private (0700) and ours
+        nodes=(),
+    )
+    cpus = cpus_per_node or max(1, (os.cpu_count() or 1) // nodes)
+    started: list[LocalNode] = []
+    try:
+        for index in range(nodes):
+            started.append(_start_node(cluster, index, cpus, gpus_per_node, folder))
+            cluster = LocalCluster(**{**cluster.__dict__, "nodes": tuple(started)})
+            write_json(folder / _STATE, cluster.json())  # before anything can fail: `down-local` finds it
+            if index == 0:
+                _wait(cluster, lambda: _listens(port), "its head did not start listening")
+        _wait(cluster, lambda: len(alive_nodes(cluster)) == nodes, f"not all {nodes} nodes joined")
+    except BaseException:
+        _stop(cluster)
+        _forget(cluster, folder, keep_logs=True)
+        raise
+    return cluster
+
+
+def down_local(folder: Path | None = None) -> LocalCluster:
+    """End the local cluster: its own processes, by their ids, workers before the head. Raises UsageError if none."""
+    folder = folder or local_folder()
+    cluster = local_cluster(folder)
+    if cluster is None:
+        raise UsageError("local cluster", asked="down", found=f"none is known in {folder}", do="nothing to do")
+    _stop(cluster)
+    _forget(cluster, folder)
+    return cluster
+
+
+def processes(cluster: LocalCluster, node: int | None = None) -> list[int]:
+    """Ids of all live processes of a cluster, or of one of its nodes: Ray's own, its workers, drivers of its jobs."""
+    mark = f"{_MARK}={cluster.id}/{'' if node is None else node}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            zombie = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            if not zombie and any(v == mark or (node is None and v.startswith(mark)) for v in variables):
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def alive_nodes(cluster: LocalCluster) -> list[dict[str, Any]]:
+    """The nodes that Ray itself counts as alive, each with `resources_total`; none while the dashboard is not up."""
+    request = urllib.request.Request(  # noqa: S310 # http to this machine
+        f"{cluster.dashboard}/api/v0/nodes?detail=1",
+        headers={"Authorization": f"Bearer {Path(cluster.token).read_text()}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            rows = json.load(answer)["data"]["result"]["result"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [row for row in rows if row["state"] == "ALIVE"]
+
+
+def _start_node(cluster: LocalCluster, index: int, cpus: int, gpus: int, folder: Path) -> LocalNode:
+    agent, client = _free_ports(2)
+    part = (
+        [
+            "--head",
+            f"--port={cluster.address.rpartition(':')[2]}",
+            f"--dashboard-port={urlsplit(cluster.dashboard).port}",
+            "--include-dashboard=true",
+            f"--ray-client-server-port={client}",
+        ]
+        if index == 0
+        else [f"--address={cluster.address}"]
+    )
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+        *part,
+        *(f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--temp-dir={cluster.scratch}"),
+        *("--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"),
+        f"--object-store-memory={256 * 2**20}",  # trials exchange files, not objects
+    ]
+    here = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = here | cluster.environment
+    environment |= {
+        _MARK: f"{cluster.id}/{index}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    }
+    log = folder / f"node-{index}.log"
+    with log.open("wb") as output:
+        node = subprocess.Popen(  # noqa: S603 # our own words
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    return LocalNode(pid=node.pid, cpus=cpus, gpus=gpus, log=str(log))
+
+
+def _wait(cluster: LocalCluster, ready: Callable[[], bool], otherwise: str) -> None:
+    until = time.monotonic() + JOIN_SECONDS
+    while not ready():
+        dead = [node for node in cluster.nodes if not _runs(node.pid)]
+        if dead or time.monotonic() > until:
+            node = dead[0] if dead else cluster.nodes[-1]
+            lines = Path(node.log).read_text(errors="replace").splitlines()[-15:]
+            raise SweeperError(
+                "local cluster",
+                asked=f"{len(cluster.nodes)} nodes",
+                found="\n".join(["a node ended at once" if dead else f"{otherwise} in {JOIN_SECONDS:.0f} s", *lines]),
+                do=f"see {node.log}; nothing was left running",
+            )
+        time.sleep(0.2)
+
+
+def _stop(cluster: LocalCluster) -> None:
+    """First what holds each node, which ends its node in order; then whatever is left."""
+    for node in reversed(cluster.nodes):
+        if node.pid in processes(cluster):  # and not a stranger with the same id
+            _signal([node.pid], signal.SIGTERM)
+    until = time.monotonic() + GRACE_SECONDS
+    while processes(cluster) and time.monotonic() < until:
+        time.sleep(0.2)
+    while left := processes(cluster):
+        _signal(left, signal.SIGKILL)
+        time.sleep(0.1)
+    for node in cluster.nodes:
+        with contextlib.suppress(ChildProcessError):  # ours only where this process started it
+            os.waitpid(node.pid, os.WNOHANG)
+
+
+def _forget(cluster: LocalCluster, folder: Path, keep_logs: bool = False) -> None:
+    shutil.rmtree(cluster.scratch, ignore_errors=True)
+    files = [folder / _STATE, Path(cluster.token), *(Path(node.log) for node in cluster.nodes if not keep_logs)]
+    for file in files:
+        file.unlink(missing_ok=True)
+    if not keep_logs:
+        with contextlib.suppress(OSError):  # something else lies in it
+            folder.rmdir()
+
+
+def _own(folder: Path) -> None:
+    """A folder that only this user can write: a token lies in it, and it may be under /tmp."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise UsageError(
+            str(folder), found="it belongs to somebody else", do="set SWEEPER_CLUSTER to a folder of yours"
+        )
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process lives; one that ended and was started here is reaped."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    return Path(f"/proc/{pid}").exists()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _free_ports(count: int) -> list[int]:
+    """Free now; held together, so that they differ."""
+    with contextlib.ExitStack() as held:
+        ports = []
+        for _ in range(count):
+            holder = held.enter_context(socket.socket())
+            holder.bind(("127.0.0.1", 0))
+            ports.append(int(holder.getsockname()[1]))
+        return ports
+
+
+# --- any cluster ----------------------------------------------------------------------------------------------------
+
+
+def client_environment(address: str | None, folder: Path | None = None) -> dict[str, str]:
+    """What a client of the cluster at `address` needs in its environment, as far as it is known here and not set yet.
+
+    That is the token of this machine's cluster where the address is its own, and token authentication switched on where
+    there is a token; Ray itself switches it on for clusters that it finds alone. To be set before Ray is imported.
+    """
+    if address is None or "RAY_AUTH_MODE" in os.environ:
+        return {}
+    own = local_cluster(folder)
+    if own is not None and address in (LOCAL, own.address, own.dashboard):
+        return own.environment
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return {"RAY_AUTH_MODE": "token"} if os.environ.get("RAY_AUTH_TOKEN") or path.is_file() else {}
+
+
+def resolve_address(address: str, folder: Path | None = None, *, job_api: bool = False) -> str:
+    """`local` -> this machine's cluster; anything else is itself. Raises UsageError where there is none."""
+    if address != LOCAL:
+        return address
+    own = local_cluster(folder)
+    if own is None:
+        found = f"no local cluster is known in {folder or local_folder()}"
+        raise UsageError("--address", asked=address, found=found, do="sweeper cluster up-local --nodes 2")
+    return own.dashboard if job_api else own.address
+
+
+def submit(
+    sweep: str,
+    address: str,
+    *,
+    storage: str,
+    overrides: Sequence[str] = (),
+    options: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda text: print(text, end="", flush=True),
+    folder: Path | None = None,
+) -> int:
+    """Run a sweep as a job of the cluster whose dashboard is at `address`, follow its log, return its exit code.
+
+    The sweep's file and its configs travel with the job; `storage` and the data must be paths that the cluster sees.
+    `overrides` are `--set` texts, `options` further words for `sweeper run`. Raises UsageError before anything is sent,
+    SweeperError where the cluster cannot be reached or refuses, StoppedError on Ctrl-C: the job then goes on.
+    """
+    from sweeper import spec
+
+    path = spec.find_sweep(sweep)
+    spec.load_sweep(path, overrides)  # what is wrong with it is said here, not by a job
+    if "://" not in storage and not Path(storage).is_absolute():
+        raise UsageError(
+            "--storage",
+            asked=storage,
+            found="a relative path: the job runs in a folder of its own, which the cluster deletes",
+            do="give an absolute path on storage that all nodes share",
+        )
+    url = _job_url(resolve_address(address, folder, job_api=True))
+    os.environ.update(client_environment(url, folder))
+    words = ["sweeper", "run", f"sweeps/{path.name}", "--storage", storage, "--address", "auto"]
+    words += [word for text in overrides for word in ("--set", text)]
+    with _without_ray_addresses(), tempfile.TemporaryDirectory() as bundle:
+        pack(path, Path(bundle))
+        client = _client(url)
+        with _spoken(f"cluster at {url}", f"submit {path.name}"):
+            job: str = client.submit_job(
+                entrypoint=shlex.join([*words, *options]),
+                runtime_env={"working_dir": bundle},
+                metadata={"sweep": path.stem},
+            )
+        tell(f"job {job} at {url}\n")
+        return _follow(client, job, url, tell)
+
+
+def pack(sweep: Path, bundle: Path) -> None:
+    """Lay out what a sweep is made of as `sweeps/` and `configs/`, the way it is found from its working directory."""
+    (bundle / "sweeps").mkdir()
+    shutil.copy(sweep, bundle / "sweeps")
+    # The last copy wins, as the first one found does when a sweep is read here.
+    for root in reversed([sweep.resolve().parent, sweep.resolve().parent.parent, Path.cwd()]):
+        if (root / "configs").is_dir():
+            shutil.copytree(root / "configs", bundle / "configs", dirs_exist_ok=True)
+
+
+def _job_url(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            "--address",
+            asked=address,
+            found="not the URL of a Ray dashboard, where jobs are sent",
+            do="http://HOST:8265, or `local`; `sweeper run --address` takes the other kinds",
+        )
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise _unreachable(address, str(error)) from error
+    return address.rstrip("/")
+
+
+def _unreachable(address: str, found: str) -> SweeperError:
+    return SweeperError(
+        "cluster",
+        asked=f"--address {address}",
+        found=f"nobody answers: {found}",
+        do="is the cluster up, and its dashboard forwarded to here (`ray dashboard`, `kubectl port-forward`, ssh -L)?",
+    )
+
+
+def _client(url: str) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    with _spoken(f"cluster at {url}", "its job API"):
+        return JobSubmissionClient(url)
+
+
+@contextlib.contextmanager
+def _spoken(who: str, asked: str) -> Iterator[None]:
+    """Ray's and HTTP's errors, said for people."""
+    from ray.exceptions import AuthenticationError
+
+    try:
+        yield
+    except AuthenticationError as error:
+        raise SweeperError(
+            who,
+            asked=asked,
+            found=str(error).splitlines()[0],
+            do="put the cluster's token into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH",
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise SweeperError(who, asked=asked, found=str(error), do="is this the dashboard of a Ray cluster?") from error
+
+
+@contextlib.contextmanager
+def _without_ray_addresses() -> Iterator[None]:
+    """Ray lets these variables overrule an address that was given; here the one given counts."""
+    names = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _follow(client: Any, job: str, url: str, tell: Callable[[str], None]) -> int:
+    """Pass on the job's log until it ends. A connection that breaks (a port forwarded for hours) is made anew."""
+    shown, lost = 0, 0
+
+    async def tail() -> None:
+        nonlocal shown, lost
+        skip = shown  # the log comes from its beginning each time
+        texts = aiter(client.tail_job_logs(job))
+        while True:
+            try:  # a connection that died without a word looks like a job that says nothing
+                text = await asyncio.wait_for(anext(texts), _SILENCE_SECONDS)
+            except StopAsyncIteration:
+                return
+            new = text[skip:]
+            skip = max(0, skip - len(text))
+            if new:
+                tell(new)
+                shown, lost = shown + len(new), 0
+
+    try:
+        while True:
+            with contextlib.suppress(Exception):  # whatever broke: what became of the job is asked below
+                asyncio.run(tail())
+            try:
+                info = client.get_job_info(job)
+            except (OSError, RuntimeError) as error:
+                lost += 1
+                if lost > _RECONNECTS:
+                    do = f"it may go on: ray job logs --address {url} --follow {job}; submitting again resumes"
+                    raise SweeperError(f"job {job}", asked="its end", found=f"lost: {error}", do=do) from error
+                time.sleep(2**lost)
+                continue
+            if info.status.is_terminal():
+                return _exit_code(info)
+            time.sleep(1)
+    except KeyboardInterrupt as error:
+        raise StoppedError(
+            f"job {job} goes on at {url}",
+            do=f"ray job stop --address {url} {job}  ends it; ray job logs --address {url} --follow {job}  shows it",
+        ) from error
+
+
+def _exit_code(info: Any) -> int:
+    if info.status == "SUCCEEDED":
+        return 0
+    if info.status == "STOPPED":
+        return StoppedError.exit_code
+    if info.driver_exit_code:
+        return int(info.driver_exit_code)
+    raise SweeperError(
+        f"job {info.submission_id}", asked="its end", found=f"{info.status}: {info.message}", do="see its log"
+    )

