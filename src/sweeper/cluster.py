@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import shlex
@@ -199,7 +200,8 @@ def _start_node(cluster: LocalCluster, index: int, cpus: int, gpus: int, folder:
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
         *part,
-        *(f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--temp-dir={cluster.scratch}"),
+        *(f"--num-cpus={cpus}", f"--num-gpus={gpus}"),
+        f"--temp-dir={cluster.scratch}/{index}",  # sharing one, a node deletes the working folders of another's jobs
         *("--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"),
         f"--object-store-memory={256 * 2**20}",  # trials exchange files, not objects
     ]
@@ -368,7 +370,6 @@ def submit(
                 runtime_env={"working_dir": bundle},
                 metadata={"sweep": path.stem},
             )
-        tell(f"job {job} at {url}\n")
         return _follow(client, job, url, tell)
 
 
@@ -411,6 +412,8 @@ def _unreachable(address: str, found: str) -> SweeperError:
 def _client(url: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
+    for module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+        logging.getLogger(f"ray.{module}").setLevel(logging.WARNING)
     with _spoken(f"cluster at {url}", "its job API"):
         return JobSubmissionClient(url)
 
@@ -464,6 +467,7 @@ def _follow(client: Any, job: str, url: str, tell: Callable[[str], None]) -> int
                 shown, lost = shown + len(new), 0
 
     try:
+        tell(f"job {job} at {url}\n")
         while True:
             with contextlib.suppress(Exception):  # whatever broke: what became of the job is asked below
                 asyncio.run(tail())

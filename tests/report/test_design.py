@@ -39,12 +39,22 @@ def test_an_underpowered_design_says_how_many_seeds_could() -> None:
     assert "seeds could" in few["reason"]
 
 
-def test_no_figure_is_said_to_be_none() -> None:
-    reaches = "claims=[{extends: pass-rate, where: {model: opt-tiny-64}}]"
+def test_claims_about_one_arm_have_a_figure_too() -> None:
+    reaches = "claims=[{extends: pass-rate, where: {model: opt-tiny-64}, margin: 0.2}]"
     (claim,) = claims_document(plan(reaches))
-    assert claim["detectable_effect"] is None
-    assert claim["underpowered"] is None
-    assert "reaches" in claim["reason"]
+    assert claim["underpowered"] is False and 0.02 < claim["detectable_effect"] < 0.2
+    stable = "axes.max_grad_norm=[null, 0.3]"
+    (few,) = claims_document(plan(stable, "claims=[{extends: stability, margin: 0.3}]", "axes.seed=[0]"))
+    assert few["detectable_effect"] is None and few["underpowered"] is True, "three pairs of runs show nothing"
+    assert few["seeds_needed"] is not None and few["seeds_needed"] > 2
+    (many,) = claims_document(plan(stable, "claims=[{extends: stability, margin: 0.5}]"))
+    assert many["underpowered"] is False
+
+
+def test_no_figure_is_said_to_be_none() -> None:
+    (claim,) = claims_document(plan("claims=[{extends: judge-independent}]"))
+    assert claim["detectable_effect"] is None and claim["underpowered"] is None
+    assert "judges" in claim["reason"]
 
 
 def tell(rate: float, other: float) -> dict[str, Any]:

@@ -249,6 +249,20 @@ def test_two_samples_cover_as_a_two_sample_t_test_does() -> None:
     assert found.high - found.low == pytest.approx(2 * half, rel=0.02)
 
 
+@pytest.mark.parametrize("drift", [0.0, 0.2])
+def test_two_samples_cover_the_truth_with_few_seeds(drift: float) -> None:
+    """Three seeds, each better on one side by chance; what it adds to both sides alike is no spread of the gap."""
+    rng, studies = np.random.default_rng(6), 150
+    first = np.arange(60) < 20
+    covered = 0
+    for _ in range(studies):
+        seeds_gap, common = rng.normal(0, drift, (1, 3)), rng.normal(0, 0.1, (1, 3))
+        values = 0.5 + rng.normal(0, 0.05, (60, 1)) + rng.normal(0, 0.05, (60, 3)) + common + seeds_gap * first[:, None]
+        found = ev.two_samples(pd.DataFrame(values, columns=[*"abc"]), list(enumerate("abc")), first, ~first).at(0.05)
+        covered += found.low <= 0 <= found.high
+    assert covered / studies > 0.95 - 3 * math.sqrt(0.95 * 0.05 / studies)
+
+
 # --- judge-independent
 
 
@@ -466,7 +480,6 @@ EVERY = {
 @pytest.mark.parametrize("status", ["PRUNED", "FAILED", "PENDING"])
 def test_no_kind_is_supported_on_the_survivors(kind: str, status: str) -> None:
     asks, runs = EVERY[kind]
-    assert decided(asks, runs).verdict == "supported"
     lost = [each | {"status": status} if k == 0 else each for k, each in enumerate(runs)]
     found = decided(asks, lost)
     assert found.verdict == "inconclusive" and status in found.reason and math.isnan(found.p)
@@ -522,7 +535,7 @@ def test_evidence_is_what_paired_difference_gives() -> None:
 def test_p_is_the_level_at_which_the_claim_is_just_shown(kind: str) -> None:
     asks, runs = EVERY[kind]
     found = decided(asks, runs)
-    assert 0 < found.p <= asks.alpha
+    assert found.verdict == "supported" and 0 < found.p <= asks.alpha
     assert found.p == max(c.p for c in found.components if c.decides)
     if 1e-6 < found.p < 0.9:
         above, below = (asks.model_copy(update={"alpha": found.p * factor}) for factor in (1.01, 0.99))
@@ -661,7 +674,7 @@ def false_support(asks: Claim, runs: list[dict[str, Any]], rate: Any, studies: i
 
 @pytest.mark.slow
 def test_reaching_and_generalising_are_rarely_supported_at_their_margin() -> None:
-    limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+    limit = 0.025 + 3 * math.sqrt(0.025 * 0.975 / 300)
     runs = seeds(4, 0.5)
     assert false_support(REACHES, runs, lambda o, t: np.full(len(o), 0.65), 300, 120) < limit
     unseen = lambda o, t: np.where(o["subset"].str.endswith("_instruction"), 0.6, 0.55)  # noqa: E731

@@ -9,6 +9,7 @@ from sweeper.statistics.agreement import (
     raw_agreement,
 )
 from sweeper.statistics.claims.component import Component
+from sweeper.statistics.claims.detectable import detectable_divergence, detectable_margin
 from sweeper.statistics.claims.needed import Needed
 from sweeper.statistics.clustered import clustered_interval, clustered_rate
 from sweeper.statistics.definitions import (
@@ -59,6 +60,8 @@ __all__ = [
     "cohen_kappa",
     "decide",
     "decide_all",
+    "detectable_divergence",
+    "detectable_margin",
     "fit_power_law",
     "fit_quadratic",
     "fleiss_kappa",

@@ -16,6 +16,9 @@ from sweeper.errors import DataError
 def tost(estimate: float, standard_error: float, df: float, margin: float, alpha: float) -> dict[str, Any]:
     """Test that a difference lies within -margin..margin, from its estimate, standard error and degrees of freedom.
 
+    For one variance, estimated on `df`. A mean over queries and seeds has two (`paired.Spread`) and no single `df`:
+    give `tost_interval` its interval at 1 - 2 alpha.
+
     Returns `p_lower` (of "the difference is -margin or less"), `p_upper` (of "it is margin or more"), `p` (the larger:
     both must be rejected, so neither is corrected), `interval` [low, high] at 1 - 2 alpha and `equivalent`: p < alpha,
     which is the same as the interval inside the margins. `df` infinite: normal theory. All NaN, and not equivalent,

@@ -18,6 +18,7 @@ COUNTED = ("COMPLETE", "DIVERGED")
 """Statuses that are results. A diverged run is one: a recipe that diverges passes nothing."""
 QUERY = ["subset", "query_id"]
 _ROW = ["fingerprint", *QUERY, "judge", "vote"]
+_CELL = ["fingerprint", *QUERY]
 
 
 def arm_name(axis: str, value: object) -> str:
@@ -46,8 +47,8 @@ def pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
         raise DataError("trials table", asked="one row per planned trial", found=f"`{twice}` twice")
     if outcomes.empty:
         return pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=QUERY), dtype=float)
-    _check(outcomes, set(planned["fingerprint"]))
-    rows = _majority(outcomes)
+    single = _check(outcomes, set(planned["fingerprint"]))
+    rows = outcomes if single else _majority(outcomes)
     matrix = rows.pivot(index=QUERY, columns="fingerprint", values="passed").astype(float)
     counted = planned.loc[planned["status"].isin(COUNTED)]
     diverged = set(counted.loc[counted["status"] == "DIVERGED", "fingerprint"])
@@ -63,12 +64,14 @@ def without_queries(matrix: pd.DataFrame, queries: Iterable[tuple[str, str]]) ->
     return matrix[[(str(subset), str(query)) not in excluded for subset, query in matrix.index]]
 
 
-def _check(outcomes: pd.DataFrame, planned: set[str]) -> None:
+def _check(outcomes: pd.DataFrame, planned: set[str]) -> bool:
+    """Whether no (trial, query) has several votes; raises DataError for a table that breaks its contract."""
     missing = [column for column in [*_ROW, "passed"] if column not in outcomes.columns]
     if missing:
         raise DataError("outcomes table", asked="one row per (trial, query, judge, vote)", found=f"no column {missing}")
-    repeated = outcomes.duplicated(_ROW)
-    if repeated.any():
+    # One row per (trial, query) is the rule, and seen at once.
+    single = not outcomes.duplicated(_CELL).any()
+    if not single and (repeated := outcomes.duplicated(_ROW)).any():
         first = outcomes.loc[repeated, _ROW].iloc[0].to_dict()
         raise DataError(
             "outcomes table",
@@ -85,13 +88,11 @@ def _check(outcomes: pd.DataFrame, planned: set[str]) -> None:
     unplanned = set(outcomes["fingerprint"].unique()) - planned
     if unplanned:
         raise DataError("outcomes table", asked="outcomes of planned trials", found=f"also of {sorted(unplanned)[:3]}")
+    return single
 
 
 def _majority(outcomes: pd.DataFrame) -> pd.DataFrame:
     """One row per (trial, query)."""
-    columns = ["fingerprint", *QUERY, "passed"]
-    if not outcomes.duplicated(["fingerprint", *QUERY]).any():
-        return outcomes[columns]
-    means = outcomes.groupby(["fingerprint", *QUERY], observed=True)["passed"].mean().reset_index()
+    means = outcomes.groupby(_CELL, observed=True)["passed"].mean().reset_index()
     means["passed"] = np.where(means["passed"].isna(), np.nan, means["passed"] > 0.5)
-    return means[columns]
+    return means

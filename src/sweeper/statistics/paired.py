@@ -68,17 +68,16 @@ class Pairing:
 def match_runs(trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = AXES) -> Pairing:
     """Pair the runs of `axis` = first with those of `axis` = second."""
     others = [name for name in axes if name != axis and name in trials.columns]
-    runs = [_runs(trials, axis, value, others) for value in (first, second)]
+    # NaN (clipping off, say) differs from itself; None does not.
+    columns = [[None if item != item else item for item in trials[name].tolist()] for name in [axis, *others, "seed"]]
+    runs: list[dict[tuple[Any, ...], str]] = [{}, {}]
+    for arm, *cell, name in zip(*columns, trials["fingerprint"].tolist(), strict=True):
+        for side, value in zip(runs, (first, second), strict=True):
+            if arm == (None if value != value else value):
+                side[tuple(cell)] = str(name)
     shared = [cell for cell in runs[0] if cell in runs[1]]
     alone = len(runs[0]) + len(runs[1]) - 2 * len(shared)
     return Pairing(tuple((int(cell[-1]), runs[0][cell], runs[1][cell]) for cell in shared), alone)
-
-
-def _runs(trials: pd.DataFrame, axis: str, value: object, others: list[str]) -> dict[tuple[Any, ...], str]:
-    rows = trials.loc[equals(trials[axis], value)]
-    # NaN (clipping off, say) differs from itself; None does not.
-    cells = [[None if item != item else item for item in rows[name]] for name in [*others, "seed"]]
-    return dict(zip(zip(*cells, strict=True), rows["fingerprint"], strict=True))
 
 
 def equals(column: pd.Series[Any], value: object) -> pd.Series[bool]:

@@ -1,0 +1,52 @@
+"""Figures before the run, held against closed forms and against the claims' own intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sweeper.spec import Claim
+from sweeper.statistics import detectable_divergence, detectable_margin
+
+
+def claim(kind: str = "reaches", **fields: object) -> Claim:
+    base: dict[str, object] = {"id": "c", "text": "So.", "kind": kind, "margin": 0.05, "direction": "at-least"}
+    base |= {"where": {"model": "m"}} | ({"reference": 0.7} if kind == "reaches" else {})
+    return Claim.model_validate(base | fields)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
+    # Seeds alone spread, and queries hardly matter: t on the seeds, and the power's own quantile.
+    found = detectable_margin(
+        claim(assumed_seed_sd=0.1, assumed_discordance=0.42), seen=600, unseen=600, n_seeds=30, rng=rng()
+    )
+    error = math.sqrt(0.1**2 / 30 + 0.21 / (1200 * 30))
+    expected = (stats.t.ppf(0.975, 29) + stats.norm.ppf(0.8)) * error
+    assert found == pytest.approx(expected, rel=0.1)
+
+
+def test_more_seeds_and_queries_show_smaller_margins() -> None:
+    by_seeds = [detectable_margin(claim(), seen=300, unseen=300, n_seeds=s, rng=rng(), studies=100) for s in (2, 4, 16)]
+    assert by_seeds == sorted(by_seeds, reverse=True) and by_seeds[0] > 2 * by_seeds[-1]
+    few = detectable_margin(claim(), seen=30, unseen=30, n_seeds=4, rng=rng(), studies=100)
+    assert few > by_seeds[1]
+
+
+def test_two_samples_show_less_than_one() -> None:
+    one = detectable_margin(claim(reference=0.5), seen=300, unseen=300, n_seeds=4, rng=rng(), studies=100)
+    two = detectable_margin(claim("generalises"), seen=300, unseen=300, n_seeds=4, rng=rng(), studies=100)
+    assert two > one
+
+
+def test_divergence_is_mcnemars_exact_test() -> None:
+    assert math.isnan(detectable_divergence(0.05, 5)), "five of five have p = 2/32"
+    found = detectable_divergence(0.05, 10)
+    assert stats.binom.sf(5, 10, found) == pytest.approx(0.8), "six of ten or more are shown"
+    assert detectable_divergence(0.05, 100) < found
