@@ -237,11 +237,14 @@ def _wait(cluster: LocalCluster, ready: Callable[[], bool], otherwise: str) -> N
 
 
 def _stop(cluster: LocalCluster) -> None:
-    """First what holds each node, which ends its node in order; then whatever is left."""
-    for node in reversed(cluster.nodes):
-        if node.pid in processes(cluster):  # and not a stranger with the same id
-            _signal([node.pid], signal.SIGTERM)
+    """First what holds each node, which ends its node in order; then whatever is left, such as the drivers of jobs."""
+    holders = {node.pid for node in cluster.nodes} & set(processes(cluster))  # and no strangers of these ids
+    _signal(holders, signal.SIGTERM)
     until = time.monotonic() + GRACE_SECONDS
+    while holders & set(processes(cluster)) and time.monotonic() < until:
+        time.sleep(0.2)
+    _signal(processes(cluster), signal.SIGTERM)
+    until = time.monotonic() + 2
     while processes(cluster) and time.monotonic() < until:
         time.sleep(0.2)
     while left := processes(cluster):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -95,5 +97,11 @@ def history(rng: np.random.Generator, epochs: int, rate: float) -> pd.DataFrame:
 
 
 def document(**info: Any) -> dict[str, Any]:
+    """The report, a copy of one's own."""
+    return json.loads(_document(json.dumps(info)))
+
+
+@cache
+def _document(info: str) -> str:
     trials, outcomes, histories = tables()
-    return build_report(INFO | info, CLAIMS, trials, outcomes, histories)
+    return json.dumps(build_report(INFO | json.loads(info), CLAIMS, trials, outcomes, histories))

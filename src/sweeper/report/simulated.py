@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from sweeper.spec import Claim
     from sweeper.study import Plan
 
-DRAWS = 200
-"""Bootstrap draws of each verdict here: the error of many studies is larger than that of few draws."""
 HOLDS = ("holds",)
 """Key of whether the claim holds, beside those of its comparisons."""
 KINDS = ("best-of", "no-gain-beyond", "reaches", "generalises")
@@ -80,7 +77,7 @@ def simulate(
     for number in range(studies):
         outcomes = draw_outcomes(trials, truth, rng)
         for claim in claims:
-            verdict = decide(claim, trials, outcomes, rng=rng, axes=axes, draws=DRAWS, sensitivity=False)
+            verdict = decide(claim, trials, outcomes, axes=axes, sensitivity=False)
             words[claim.id].append(verdict.verdict)
             for component in verdict.components:
                 value = true[claim.id].get(_key(component), math.nan)
@@ -112,8 +109,7 @@ def _true(claim: Claim, trials: pd.DataFrame, truth: Truth, axes: list[str]) -> 
         for subset, count in truth.subsets.items()
     ]
     outcomes = pd.concat(frames, ignore_index=True)
-    rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
-    verdict = decide(claim, trials, outcomes, rng=rng, axes=axes, draws=DRAWS, sensitivity=False)
+    verdict = decide(claim, trials, outcomes, axes=axes, sensitivity=False)
     values = {_key(component): component.estimate.estimate for component in verdict.components}
     deciding = [component for component in verdict.components if component.decides]
     holds = [slack_of(c.bounds, Interval(c.estimate.estimate, c.estimate.estimate)) > 0 for c in deciding]

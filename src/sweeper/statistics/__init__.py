@@ -8,6 +8,7 @@ from sweeper.statistics.agreement import (
     krippendorff_alpha,
     raw_agreement,
 )
+from sweeper.statistics.bootstrap import cluster_bootstrap, two_way_bootstrap
 from sweeper.statistics.claims.component import Component
 from sweeper.statistics.claims.detectable import detectable_divergence, detectable_margin
 from sweeper.statistics.claims.needed import Needed
@@ -55,6 +56,7 @@ __all__ = [
     "arm_name",
     "by_subset",
     "clopper_pearson",
+    "cluster_bootstrap",
     "clustered_interval",
     "clustered_rate",
     "cohen_kappa",
@@ -90,6 +92,7 @@ __all__ = [
     "tooleval",
     "tost",
     "tost_interval",
+    "two_way_bootstrap",
     "wilson",
     "win_rate",
     "without_queries",

@@ -93,8 +93,10 @@ def fit_power_law(
     drawn, widen = _resampled(points, rng, alpha, draws)
     curves = None
     if drawn is not None:
-        cs, as_, bs = (one[:, None] for one in _power_law(x, drawn, points.counts, asymptote))
-        curves = cs + as_ * np.exp(-bs * at_x)
+        # Few runs a size make few different draws.
+        distinct, places = np.unique(drawn, axis=0, return_inverse=True)
+        cs, as_, bs = (one[:, None] for one in _power_law(x, distinct, points.counts, asymptote))
+        curves = (cs + as_ * np.exp(-bs * at_x))[places.ravel()]
     return found | {"curve": _curve(grid, c + a * np.exp(-b * at_x), curves, widen, alpha)}
 
 

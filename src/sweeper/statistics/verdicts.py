@@ -105,10 +105,8 @@ def decide(
     trials: pd.DataFrame,
     outcomes: pd.DataFrame,
     *,
-    rng: np.random.Generator | None = None,
     axes: Sequence[str] = AXES,
     matrix: pd.DataFrame | None = None,
-    draws: int = 0,
     histories: Mapping[str, pd.DataFrame] | None = None,
     leaked: Iterable[Query] | None = None,
     solvable: Iterable[Query] | None = None,
@@ -119,7 +117,7 @@ def decide(
     """Decide one claim. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge, vote), of one
     judge unless the claim is about judges; `histories`: fingerprint -> logged steps; `leaked` and `solvable`: queries
     (subset, query_id) for the `sensitivity`, or its `readings`, made already; `others`: the claims that must not hang
-    on the judge. `rng` and `draws` do nothing: intervals are no longer resampled.
+    on the judge.
 
     Supported needs all comparisons (an intersection-union test: each at alpha, no correction; the two-sided interval
     at 1 - alpha spends only alpha / 2 on the side that matters, which is conservative). Refuted needs one, so that

@@ -1,0 +1,275 @@
+"""Files for launchers that cannot be run here, held against the schemas of those that read them."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kuberay_schema import cluster_of, problems
+
+KUBERNETES = "1.34"
+GPUS = {"g5.8xlarge": (32, 1), "g5.12xlarge": (48, 4)}
+"""Instance type -> its virtual CPUs and GPUs."""
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path) -> Path:
+    return root / "cluster"
+
+
+@pytest.fixture(scope="module")
+def versions(root: Path) -> dict[str, str]:
+    """What was tested: package -> version."""
+    lines = (root / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+class TestAws:
+    @pytest.fixture
+    def launcher(self, folder: Path) -> dict[str, Any]:
+        return yaml.safe_load((folder / "aws" / "g5.yaml").read_text())
+
+    def test_ray_accepts_it(self, launcher: dict[str, Any]) -> None:
+        from ray.autoscaler._private.util import prepare_config, validate_config
+
+        validate_config(prepare_config(copy.deepcopy(launcher)))
+
+    def test_rays_schema_refuses_a_wrong_key(self, launcher: dict[str, Any]) -> None:
+        from jsonschema import ValidationError
+        from ray.autoscaler._private.util import prepare_config, validate_config
+
+        launcher["available_node_types"]["head"]["spot"] = True
+        with pytest.raises(ValidationError, match="spot"):
+            validate_config(prepare_config(launcher))
+
+    def test_workers_say_the_resources_their_machines_have(self, launcher: dict[str, Any]) -> None:
+        workers = {name: node for name, node in launcher["available_node_types"].items() if name != "head"}
+        said = {
+            node["node_config"]["InstanceType"]: (node["resources"]["CPU"], node["resources"]["GPU"])
+            for node in workers.values()
+        }
+        assert said == GPUS
+        assert sum(node["max_workers"] for node in workers.values()) == launcher["max_workers"]
+
+    def test_workers_are_spot_and_go_when_idle_and_the_head_is_neither(self, launcher: dict[str, Any]) -> None:
+        for name, node in launcher["available_node_types"].items():
+            market = node["node_config"].get("InstanceMarketOptions")
+            assert market == (None if name == "head" else {"MarketType": "spot"})
+            assert node.get("min_workers", 0) == 0
+        assert launcher["idle_timeout_minutes"] <= 10
+        assert launcher["provider"]["cache_stopped_nodes"] is False
+        assert launcher["available_node_types"]["head"]["resources"] == {"CPU": 0}
+        assert "--num-cpus=0" in launcher["head_start_ray_commands"][-1]
+
+    def test_every_node_asks_for_the_token_and_has_it(self, launcher: dict[str, Any]) -> None:
+        for part in ("head", "worker"):
+            assert "RAY_AUTH_MODE=token" in launcher[f"{part}_start_ray_commands"][-1]
+        assert launcher["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+        assert "--dashboard-host=127.0.0.1" in launcher["head_start_ray_commands"][-1]
+
+    def test_what_is_copied_exists_and_is_all_that_an_installation_needs(
+        self, launcher: dict[str, Any], root: Path
+    ) -> None:
+        mounts = {remote: local for remote, local in launcher["file_mounts"].items() if not local.startswith("~")}
+        for remote, local in mounts.items():
+            assert (root / local).exists()
+            assert remote == f"/home/ubuntu/sweeper/{local}"
+        assert installed_from(root) <= set(mounts.values())
+
+    def test_exactly_the_tested_versions_are_installed(self, launcher: dict[str, Any]) -> None:
+        (install,) = [
+            command for command in launcher["setup_commands"] if "pip install" in command and "-e ." in command
+        ]
+        assert "-c constraints.txt" in install
+
+    def test_two_ids_are_left_to_fill_in(self, folder: Path) -> None:
+        text = "".join(
+            line.partition("#")[0] for line in (folder / "aws" / "g5.yaml").read_text().splitlines(keepends=True)
+        )
+        assert re.findall(r"\S*-REPLACE", text) == ["[sg-REPLACE", "fs-REPLACE"]
+
+
+def kubernetes_documents(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted((folder / "kuberay").glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            yield path.name, document
+
+
+class TestKubeRay:
+    @pytest.fixture
+    def cluster(self, folder: Path) -> dict[str, Any]:
+        return yaml.safe_load((folder / "kuberay" / "raycluster.yaml").read_text())
+
+    @pytest.fixture
+    def job(self, folder: Path) -> dict[str, Any]:
+        return yaml.safe_load((folder / "kuberay" / "rayjob.yaml").read_text())
+
+    def test_kuberay_accepts_them(self, cluster: dict[str, Any], job: dict[str, Any]) -> None:
+        assert problems(cluster) == []
+        assert problems(job) == []
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            (lambda c: c.update(autoscaling=True), "autoscaling"),
+            (lambda c: c["authOptions"].update(mode="disabled"), "token"),
+            (lambda c: c.update(rayVersion="2.40.0"), "2.52"),
+            (lambda c: c["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}), "string"),
+            (lambda c: c["workerGroupSpecs"][0]["template"]["spec"].update(restartPolicy="Always"), "restartPolicy"),
+            (lambda c: c["gcsFaultToleranceOptions"].update(redisPassword={"value": "secret"}), "value"),
+            (lambda c: c["workerGroupSpecs"][0].update(minReplicas=99), "minReplicas"),
+        ],
+    )
+    def test_what_kuberay_refuses_is_found(self, cluster: dict[str, Any], change: Any, problem: str) -> None:
+        change(cluster["spec"])
+        assert problem in " ".join(problems(cluster))
+
+    def test_kubernetes_accepts_every_other_resource_and_every_pod(self, folder: Path) -> None:
+        seen = []
+        for name, document in kubernetes_documents(folder):
+            if document["apiVersion"] != "ray.io/v1":
+                kubernetes_validate.validate(document, KUBERNETES, strict=True)
+                seen.append(f"{name} {document['kind']}")
+                continue
+            cluster = cluster_of(document)
+            for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+                pod = {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": "pod"},
+                    "spec": group["template"]["spec"],
+                }
+                kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+                seen.append(f"{name} Pod")
+        assert seen == [
+            *["raycluster.yaml Pod"] * 3,
+            *["rayjob.yaml Pod"] * 3,
+            *["redis.yaml Service", "redis.yaml StatefulSet", "storage.yaml PersistentVolumeClaim"],
+        ]
+
+    def test_the_image_and_the_version_are_the_tested_ones(
+        self, cluster: dict[str, Any], job: dict[str, Any], versions: dict[str, str], root: Path
+    ) -> None:
+        released = re.search(r'^version = "(.*)"', (root / "pyproject.toml").read_text(), re.MULTILINE)
+        assert released is not None
+        for document in (cluster, job):
+            spec = cluster_of(document)
+            assert spec["rayVersion"] == versions["ray"]
+            groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+            images = {group["template"]["spec"]["containers"][0]["image"] for group in groups}
+            assert [image.rpartition(":")[2] for image in images] == [released[1]]
+
+    def test_pods_are_not_root_share_the_store_and_hold_no_secret(
+        self, cluster: dict[str, Any], job: dict[str, Any], folder: Path
+    ) -> None:
+        for document in (cluster, job):
+            spec = cluster_of(document)
+            for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
+                pod = group["template"]["spec"]
+                assert pod["securityContext"]["runAsNonRoot"] is True
+                assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+                assert pod["containers"][0]["volumeMounts"] == [{"name": "store", "mountPath": "/mnt/sweeper"}]
+                assert pod["volumes"] == [{"name": "store", "persistentVolumeClaim": {"claimName": "sweeper-store"}}]
+        documents = dict.fromkeys(document["kind"] for _, document in kubernetes_documents(folder))
+        assert "Secret" not in documents
+        claim = yaml.safe_load((folder / "kuberay" / "storage.yaml").read_text())
+        assert claim["metadata"]["name"] == "sweeper-store"
+        assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+    def test_worker_groups_ask_for_the_gpus_of_their_machines(
+        self, cluster: dict[str, Any], job: dict[str, Any]
+    ) -> None:
+        for document in (cluster, job):
+            for group in cluster_of(document)["workerGroupSpecs"]:
+                pod = group["template"]["spec"]
+                cpus, gpus = GPUS[pod["nodeSelector"]["node.kubernetes.io/instance-type"]]
+                resources = pod["containers"][0]["resources"]
+                assert resources["limits"] == resources["requests"]
+                assert int(resources["limits"]["nvidia.com/gpu"]) == gpus
+                assert int(resources["limits"]["cpu"]) < cpus  # some are the node's own
+                assert group["minReplicas"] == 0
+
+    def test_the_head_outlives_itself_through_the_redis_that_is_shipped(
+        self, cluster: dict[str, Any], folder: Path
+    ) -> None:
+        options = cluster["spec"]["gcsFaultToleranceOptions"]
+        service, server = yaml.safe_load_all((folder / "kuberay" / "redis.yaml").read_text())
+        assert options["redisAddress"] == f"redis://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+        assert service["spec"]["selector"] == server["spec"]["template"]["metadata"]["labels"]
+        container = server["spec"]["template"]["spec"]["containers"][0]
+        key = options["redisPassword"]["valueFrom"]["secretKeyRef"]
+        assert container["env"][0]["valueFrom"]["secretKeyRef"] == key
+        assert "--appendonly yes" in container["args"][0]
+
+    def test_the_job_keeps_its_store_is_tried_again_and_ends_its_cluster(self, job: dict[str, Any]) -> None:
+        words = shlex.split(job["spec"]["entrypoint"])
+        assert words[:2] == ["sweeper", "run"]
+        assert words[words.index("--storage") + 1].startswith("/mnt/sweeper/")
+        assert job["spec"]["backoffLimit"] > 0
+        assert job["spec"]["shutdownAfterJobFinishes"] is True
+
+
+def installed_from(root: Path) -> set[str]:
+    """What `pip install .` reads, and what the installed program reads beside its code."""
+    text = (root / "pyproject.toml").read_text()
+    named = re.findall(r'readme = "(.*)"', text) + re.findall(r'license-files = \["(.*)"\]', text)
+    return {"pyproject.toml", "constraints.txt", "src", "configs", "sweeps", *named}
+
+
+class TestDockerfile:
+    @pytest.fixture
+    def instructions(self, folder: Path) -> list[tuple[str, str]]:
+        """Its instructions in order, lines that go on joined."""
+        text = re.sub(r"\\\n\s*", "", (folder / "Dockerfile").read_text())
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        parts = [line.split(None, 1) for line in lines]
+        return [(word, rest) for word, rest in parts]
+
+    def test_it_reads_as_one(self, instructions: list[tuple[str, str]]) -> None:
+        assert {word for word, _ in instructions} <= {"FROM", "RUN", "ENV", "WORKDIR", "COPY", "USER", "CMD"}
+        assert instructions[0][0] == "FROM"
+
+    def test_the_base_has_cuda_and_its_compiler_at_a_fixed_version(self, instructions: list[tuple[str, str]]) -> None:
+        assert re.fullmatch(r"nvidia/cuda:13\.0\.\d+-devel-ubuntu\d\d\.04", instructions[0][1])
+
+    def test_exactly_the_tested_versions_are_installed(self, instructions: list[tuple[str, str]]) -> None:
+        (install,) = [rest for word, rest in instructions if word == "RUN" and "-e ." in rest]
+        assert "uv pip install --no-cache -c constraints.txt -e ." in install
+
+    def test_what_is_copied_exists_is_all_that_is_needed_and_nothing_else_reaches_it(
+        self, instructions: list[tuple[str, str]], folder: Path, root: Path
+    ) -> None:
+        copied = {source for word, rest in instructions if word == "COPY" for source in rest.split()[:-1]}
+        assert copied == installed_from(root)
+        assert all((root / source).exists() for source in copied)
+        lines = (folder / "Dockerfile.dockerignore").read_text().splitlines()
+        rules = [line for line in lines if line and not line.startswith("#")]
+        assert rules[0] == "*"
+        assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+
+    def test_it_ends_as_a_user_who_is_not_root(self, instructions: list[tuple[str, str]]) -> None:
+        users = [rest for word, rest in instructions if word == "USER"]
+        assert users == ["1000:1000"]
+        after = [word for word, _ in instructions][[word for word, _ in instructions].index("USER") :]
+        assert "RUN" not in after
+        assert "COPY" not in after
+
+    def test_it_holds_no_secret(self, instructions: list[tuple[str, str]]) -> None:
+        for word, rest in instructions:
+            assert word != "ARG"
+            assert not re.search(r"(?i)(token|password|secret|api_key)\s*=", rest)
+
+
+def test_no_file_names_an_account_or_holds_a_key(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert not re.search(
+                r"AKIA[0-9A-Z]{16}|\b\d{12}\b|BEGIN [A-Z ]*PRIVATE KEY|hf_[A-Za-z0-9]{20}", path.read_text()
+            )
