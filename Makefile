@@ -17,11 +17,11 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper report quickstart
 
 test: setup  ## everything; under 15 minutes on two cores
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 	$(BIN)/python -m pytest -m slow  # one at a time: two Ray instances on a host get in each other's way
 
 test-fast: setup  ## without processes, Ray and browsers
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -72,6 +72,7 @@ def test_statistics_does_no_io_and_loads_no_framework() -> None:
         assert not {m.split(".")[0] for m in imports(path)} & {"pathlib", "torch", "ray", "datasets", "wandb", "os"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["sweeper.cli", "sweeper.spec", "sweeper.study", "sweeper.trial", "sweeper.evaluate"]
 )

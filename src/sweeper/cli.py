@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at training data before it is trained on.")
 app.add_typer(data_app, name="data")
+cluster_app = typer.Typer(no_args_is_help=True, help="Start a small Ray cluster here, or send sweeps to one.")
+    no_args_is_help=True, help="Start a small Ray cluster here, or send a sweep to one elsewhere."
+)
+app.add_typer(cluster_app, name="cluster")
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 StudyArgument = Annotated[str, typer.Argument(help="A sweep file or name, or the name of a study in the store.")]
@@ -167,13 +171,17 @@ def run(
     set_: SetOption = None,
     storage: StorageOption = "storage",
     backend: Annotated[str, typer.Option(help="`ray` schedules over workers; `inline` runs one by one here.")] = "ray",
-    address: Annotated[str | None, typer.Option(help="Ray cluster to use; one is started here if not given.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to use (`local`: of `cluster up-local`); started here if not given.")
+    ] = None,
     tracking: Annotated[
         str, typer.Option(help="`wandb` (offline unless WANDB_MODE says otherwise) or `none`.")
     ] = "wandb",
 ) -> None:
     """Train and evaluate every trial that is not finished. Run it again to resume."""
-    from sweeper import spec, study
+    import os
+
+    from sweeper import cluster, spec, study
     from sweeper.store import Store
     from sweeper.study.progress import ProgressDisplay
 
@@ -182,6 +190,9 @@ def run(
     store = Store.at(storage)
     planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []), store)
     display = ProgressDisplay(_console(stderr=True))
+    if address is not None:
+        os.environ.update(cluster.client_environment(address))  # before Ray is imported
+        address = cluster.resolve_address(address)
     try:
         with display:
             study.run_study(planned, store, backend=backend, address=address, tracking=tracking, display=display)  # type: ignore[arg-type]
@@ -584,6 +595,51 @@ def data_leakage(
         _print_json(found)
     else:
         _console().print(leakage_table(found))
+
+
+@cluster_app.command("up-local")
+def cluster_up_local(
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes, each a Ray process of its own.")] = 2,
+    gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs that each says it has; may be made up.")] = 0,
+    cpus_per_node: Annotated[int | None, typer.Option(min=1, help="CPUs of each; not given: this machine's.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Start a Ray cluster of several nodes on this machine, to rehearse a sweep before it costs money."""
+    from sweeper import cluster
+
+    up = cluster.up_local(nodes, gpus_per_node, cpus_per_node)
+    if json_:
+        _print_json(up.json())
+    else:
+        typer.echo(
+            f"up: {len(up.nodes)} nodes at {up.address}, dashboard {up.dashboard}\n"
+            "next: sweeper run SWEEP --address local; sweeper cluster down-local"
+        )
+
+
+@cluster_app.command("down-local")
+def cluster_down_local(json_: JsonOption = False) -> None:
+    """End that cluster: its own processes and no others."""
+    from sweeper import cluster
+
+    down = cluster.down_local()
+    if json_:
+        _print_json(down.json())
+    else:
+        typer.echo(f"down: {len(down.nodes)} nodes that were at {down.address}")
+
+
+@cluster_app.command("submit")
+def cluster_submit(
+    sweep: SweepArgument,
+    address: Annotated[str, typer.Option(help="http(s):// URL of the cluster's dashboard, or `local`.")],
+    storage: Annotated[str, typer.Option(help="Folder of the store as the cluster sees it: absolute.")],
+    set_: SetOption = None,
+) -> None:
+    """Run a sweep as a job of a Ray cluster, follow its log, and end with its exit code."""
+    from sweeper import cluster
+
+    raise typer.Exit(cluster.submit(sweep, address, storage=storage, overrides=set_ or []))
 
 
 @app.command()

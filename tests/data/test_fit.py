@@ -181,6 +181,7 @@ def test_at_evaluation_no_api_is_removed() -> None:
     assert policy.prompt(*asked, shortest - 1) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(conversation=conversations(), policy=st.sampled_from(POLICIES), room=st.integers(1, 1500))
 def test_an_evaluation_prompt_fits_and_asks_for_an_answer(conversation: Conversation, policy: str, room: int) -> None:

@@ -214,6 +214,7 @@ def test_too_long_is_counted_and_never_cut(tmp_path: Path, exported: Path) -> No
     assert len(list((tmp_path / "data").glob("*/manifest.json"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_manifest_and_inspect_agree_on_every_policy(tmp_path: Path, exported: Path, policy: str) -> None:
     limit = int(inspect(real(exported), MODEL)["prompt_tokens"]["p50"])

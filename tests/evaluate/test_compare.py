@@ -72,6 +72,7 @@ def test_a_pass_beats_a_fail_and_equals_tie_without_preference() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_judge_is_asked_about_equals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 

@@ -144,6 +144,7 @@ def test_the_protocol(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "expected", "requests"),
     [

@@ -291,6 +291,7 @@ def test_any_answer_is_judged_and_always_alike(one: Answer) -> None:
     assert one.final_answer or found.status == "unsolved"
 
 
+@pytest.mark.slow
 def test_long_texts_take_no_long_time() -> None:
     for text in ("\\" * 500_000, "1" * 500_000 + "x", "1,1" * 200_000, '"' * 500_000, "A " * 200_000):
         vote(answer(call(text, text), final=text))

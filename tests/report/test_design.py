@@ -61,6 +61,7 @@ def tell(rate: float, other: float) -> dict[str, Any]:
     return {"arms": [{"rate": rate}, {"rate": other, "where": {"model": "opt-tiny-64"}}], "seed_sd": 0.05}
 
 
+@pytest.mark.slow
 def test_verdicts_on_drawn_studies() -> None:
     better = simulate(plan(), truth_from(tell(0.5, 0.75), plan()), 12, 0)
     (claim,) = better["claims"]

@@ -16,6 +16,8 @@ from sweeper.report import build_report, to_json
 from sweeper.report.html import render_html
 from sweeper.spec import Claim
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"id", "text", "kind", "metric", "protocol", "verdict", "sentence", "estimate", "interval", "unit", "alpha"}
 KEYS |= {"p", "p_adjusted", "family", "n", "n_queries", "n_seeds", "excluded", "incomplete", "components", "beside"}
 KEYS |= {"reading", "readings", "choices", "by_judge", "sensitivity", "needed", "reason"}

@@ -73,6 +73,7 @@ def test_page_parses_and_says_what_the_document_says(report: dict[str, Any], htm
         assert f"{100 * arm['pass_rate']:.1f}" in page.text
 
 
+@pytest.mark.slow
 def test_untrusted_text_is_escaped_everywhere(html: str) -> None:
     trials, outcomes, histories = tables()
     trials["failure"] = trials["failure"].astype(object)
@@ -125,6 +126,7 @@ def test_counts_are_short() -> None:
     assert [short_count(n) for n in (45_344, 350e6, 1.3e9, 12, None)] == ["45.3 k", "350 M", "1.3 B", "12", "–"]
 
 
+@pytest.mark.slow
 def test_published_tables_stand_apart_from_our_rates(report: dict[str, Any]) -> None:
     trials, outcomes, histories = tables()
     references = [reference.model_dump(mode="json") for reference in load_references()]
@@ -140,6 +142,7 @@ def test_published_tables_stand_apart_from_our_rates(report: dict[str, Any]) -> 
     assert 'id="references"' not in render_html(report), "a miniature shows none"
 
 
+@pytest.mark.slow
 def test_how_answers_fail_is_shown_by_arm() -> None:
     trials, outcomes, histories = tables()
     judged = outcomes.assign(

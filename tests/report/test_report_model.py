@@ -61,6 +61,7 @@ def leakage_of(queries: list[int]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_rates_without_leaked_queries_stand_beside_the_others(report: dict[str, Any]) -> None:
     trials, outcomes, histories = tables()
     leaked = list(range(0, 120, 3))

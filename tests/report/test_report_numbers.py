@@ -100,6 +100,7 @@ def strange_numbers(report: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [document, wide_document, long_document])
 def test_every_number_in_a_sentence_is_in_the_document(make: Any) -> None:
     assert strange_numbers(make()) == []

@@ -22,6 +22,8 @@ from sweeper.report.grids import grids
 from sweeper.report.plots import LINES, figures
 from sweeper.report.search import MOST_LINES
 
+pytestmark = pytest.mark.slow
+
 OPTIONAL = (
     "protocol",
     "sensitivity",

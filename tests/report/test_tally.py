@@ -14,6 +14,8 @@ from sweeper.report import tally
 from sweeper.statistics import by_subset, pass_matrix, pass_rate, subset_mean, subset_rates
 from sweeper.statistics import wilson as one_wilson
 
+pytestmark = pytest.mark.slow
+
 
 def voted(seed: int, votes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Random votes over queries that not every run was asked, some unscored, rows in no order."""

@@ -23,6 +23,7 @@ def kinds(spec: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [block for block in spec["blocks"] if block["kind"] == kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [document, wide_document, long_document])
 def test_the_description_is_whole_and_plain(make: Any, tmp_path: Path) -> None:
     report = make()
@@ -39,6 +40,7 @@ def test_the_description_is_whole_and_plain(make: Any, tmp_path: Path) -> None:
         assert len(table["rows"]) <= wandb_report.MOST_ROWS
 
 
+@pytest.mark.slow
 def test_run_sets_are_the_arms_or_group_them() -> None:
     few, many = wandb_report.report_spec(document()), wandb_report.report_spec(long_document())
     for panels in kinds(few, "panels"):
@@ -97,6 +99,7 @@ def test_names_cannot_leave_their_quotes_or_their_cell() -> None:
             assert not any(re.search(r"(?<!\\)[<*]", line) for line in lines)
 
 
+@pytest.mark.slow
 def test_the_packages_own_blocks_take_it() -> None:
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr

@@ -270,6 +270,7 @@ def coverage(compute: Callable[[pd.DataFrame], dict[str, Any]], truth: float, ru
     return covered / runs
 
 
+@pytest.mark.slow
 def test_analytic_intervals_cover_the_truth() -> None:
     chance = 2 * PREVALENCE[0] * PREVALENCE[1]
     by_margins = float(JOINT.sum(axis=1) @ JOINT.sum(axis=0))
@@ -278,6 +279,7 @@ def test_analytic_intervals_cover_the_truth() -> None:
     assert 0.9 < coverage(raw_agreement, 0.88, 150, 120) < 0.99
 
 
+@pytest.mark.slow
 def test_bootstrap_intervals_cover_the_truth() -> None:
     chance = float((PREVALENCE**2).sum())
     truth = (0.88 - chance) / (1 - chance)

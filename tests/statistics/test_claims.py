@@ -280,6 +280,7 @@ def over_judges(trials: pd.DataFrame, outcomes: pd.DataFrame, claims: list[Claim
     return decide_all(claims, trials, outcomes, judge="oracle")[-1]
 
 
+@pytest.mark.slow
 def test_judge_independent() -> None:
     alike = over_judges(*judged(0.02), [SPOT, JUDGES])
     assert alike.verdict == "supported" and "of them decided: 1" in alike.reason
@@ -289,6 +290,7 @@ def test_judge_independent() -> None:
     assert lenient.verdict == "refuted" and "judge llm" in lenient.reason, "AC1 may hold while the score moves"
 
 
+@pytest.mark.slow
 def test_a_verdict_that_turns_with_the_judge_refutes() -> None:
     trials, outcomes = tables(sizes(0.46, 0.54, 0.46), 1200)
     turned = trials["model"].map({"small": 0.54, "middle": 0.46, "large": 0.54})
@@ -543,6 +545,7 @@ def test_p_is_the_level_at_which_the_claim_is_just_shown(kind: str) -> None:
         assert decided(below, runs).verdict != "supported"
 
 
+@pytest.mark.slow
 def test_holm_over_the_claims_of_one_report() -> None:
     trials, outcomes = tables(sizes(0.66, 0.715, 0.66, count=4), 600)
     claims = [SPOT.model_copy(update={"id": f"c{k}", "reading": "interior"}) for k in range(2)]

@@ -267,6 +267,7 @@ def test_an_unanswered_query_can_pass_strict_and_fail_tooleval() -> None:
     assert (found["strict"], found["tooleval"]) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_of_simulated_votes() -> None:
     """Three independent votes per query: P(at least two solved) and the expected score are known."""
     generator = np.random.default_rng(5)

@@ -22,6 +22,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.mark.slow
 def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
     # Seeds alone spread, and queries hardly matter: t on the seeds, and the power's own quantile.
     found = detectable_margin(
@@ -32,6 +33,7 @@ def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
     assert found == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_more_seeds_and_queries_show_smaller_margins() -> None:
     by_seeds = [detectable_margin(claim(), seen=300, unseen=300, n_seeds=s, rng=rng(), studies=100) for s in (2, 4, 16)]
     assert by_seeds == sorted(by_seeds, reverse=True) and by_seeds[0] > 2 * by_seeds[-1]
@@ -39,6 +41,7 @@ def test_more_seeds_and_queries_show_smaller_margins() -> None:
     assert few > by_seeds[1]
 
 
+@pytest.mark.slow
 def test_two_samples_show_less_than_one() -> None:
     one = detectable_margin(claim(reference=0.5), seen=300, unseen=300, n_seeds=4, rng=rng(), studies=100)
     two = detectable_margin(claim("generalises"), seen=300, unseen=300, n_seeds=4, rng=rng(), studies=100)

@@ -35,6 +35,7 @@ def test_recovers_a_known_effect_and_agrees_with_conditional_logit() -> None:
     assert found["sign"] == 1.0 and found["probability"] > 0.99
 
 
+@pytest.mark.slow
 def test_swapped_arms_mirror() -> None:
     first, second = arms(0.4, 20, 2, seed=1)
     there, back = mixed_logistic(first, second), mixed_logistic(second, first)
@@ -43,6 +44,7 @@ def test_swapped_arms_mirror() -> None:
     assert abs(there["log_odds"]) > 0.05
 
 
+@pytest.mark.slow
 def test_missing_scores_and_one_seed() -> None:
     first, second = arms(1.5, 30, 1, seed=2)
     first[:5] = np.nan

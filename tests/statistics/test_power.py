@@ -83,6 +83,7 @@ def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
     assert by_seed.std() == pytest.approx(math.sqrt(2 * 0.03**2 + 0.2 / 4000), rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     [
@@ -137,6 +138,7 @@ def test_power_is_a_share_and_rises_with_the_effect(
     assert all(after >= before - 0.05 for before, after in itertools.pairwise(found))
 
 
+@pytest.mark.slow
 def test_detectable_effect_has_the_power_asked_for_on_new_random_numbers() -> None:
     setting: dict[str, Any] = {"n_queries": 300, "n_seeds": 3, "discordance": 0.25, "seed_sd": 0.01}
     found = minimum_detectable_effect(**setting, rng=generator())
@@ -174,6 +176,7 @@ def test_a_handful_of_queries_detects_nothing(queries: int) -> None:
     assert math.isnan(margin["effect"]) or margin["effect"] > bound - 1e-9
 
 
+@pytest.mark.slow
 def test_seeds_needed_are_enough_and_not_one_too_many() -> None:
     setting: dict[str, Any] = {"n_queries": 500, "discordance": 0.2, "seed_sd": 0.01}
     found = seeds_needed(0.04, **setting, limit=20, rng=generator())

@@ -123,6 +123,7 @@ def test_refutation_is_corrected_for_the_number_of_comparisons() -> None:
     assert (alone.verdict, among.verdict) == ("refuted", "inconclusive")
 
 
+@pytest.mark.slow
 def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
     """Truth: three epochs are better by exactly the margin. `supported` must come at most alpha / 2 of the time."""
     rng, wrong, studies = np.random.default_rng(3), 0, 120

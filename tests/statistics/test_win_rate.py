@@ -69,6 +69,7 @@ def test_order_and_the_unscored_are_irrelevant_and_sides_mirror(given_outcomes: 
         assert mirrored["p_value"] == pytest.approx(found["p_value"], nan_ok=True)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth() -> None:
     """Exactly: over all 496 possible tables of 30 outcomes, weighted by their probability."""
     n = 30

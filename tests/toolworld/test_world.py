@@ -65,6 +65,7 @@ def test_sizes_are_what_was_asked(world: World) -> None:
     assert [groups.count(g) for g in ("G1", "G2", "G3")] == [150, 75, 75]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_splits_share_no_query_and_no_instruction(seed: int) -> None:
     world = build_world(WorldConfig(seed=seed))
@@ -81,6 +82,7 @@ def asked(query) -> frozenset[tuple[str, str]]:  # type: ignore[no-untyped-def]
     return frozenset((name, json.dumps(arguments, sort_keys=True)) for name, arguments, _ in query.gold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_unseen_tools_and_categories_are_not_in_training(seed: int) -> None:
     world = build_world(WorldConfig(seed=seed))
@@ -146,6 +148,7 @@ def test_wrong_settings_are_refused(settings: dict[str, object], message: str) -
         WorldConfig.from_mapping(settings)
 
 
+@pytest.mark.slow
 def test_more_queries_than_the_world_has_are_refused(world: World) -> None:
     with pytest.raises(UsageError, match="differ"):
         draw_queries(np.random.default_rng(0), world.catalogue, "G1_tool", 5000, 1, frozenset())

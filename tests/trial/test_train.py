@@ -83,6 +83,7 @@ def history(root: Path) -> pd.DataFrame:
     return pd.read_parquet(Store(root).trial("f") / "history.parquet")
 
 
+@pytest.mark.slow
 def test_asked_is_applied_and_recorded(prepared: data.Prepared, tmp_path: Path) -> None:
     record = train(prepared, tmp_path, gradient_accumulation_steps=2)
     assert record.status == "COMPLETE", record.failure
@@ -106,6 +107,7 @@ def test_asked_is_applied_and_recorded(prepared: data.Prepared, tmp_path: Path) 
     assert rows["grad_norm"].max() > 0.3, "norms are recorded before clipping"
 
 
+@pytest.mark.slow
 def test_clipping_off_is_applied_as_off(prepared: data.Prepared, tmp_path: Path) -> None:
     record = train(prepared, tmp_path, max_grad_norm=None, num_train_epochs=1)
     assert record.status == "COMPLETE", record.failure
@@ -119,13 +121,14 @@ def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tm
     pd.testing.assert_frame_equal(history(tmp_path / "a"), history(tmp_path / "b"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [
         pytest.param({"train_sampling_strategy": "random"}, id="random"),
-        pytest.param({"train_sampling_strategy": "group_by_length"}, id="group_by_length", marks=pytest.mark.slow),
-        pytest.param({"max_steps": 13}, id="max_steps", marks=pytest.mark.slow),
-        pytest.param({"train_flops_budget": 2.3e9}, id="train_flops_budget", marks=pytest.mark.slow),
+        pytest.param({"train_sampling_strategy": "group_by_length"}, id="group_by_length"),
+        pytest.param({"max_steps": 13}, id="max_steps"),
+        pytest.param({"train_flops_budget": 2.3e9}, id="train_flops_budget"),
     ],
 )
 def test_an_interrupted_trial_goes_on_to_the_same_end(
@@ -204,6 +207,7 @@ def test_equal_compute_at_two_sizes(prepared: data.Prepared, tmp_path: Path) -> 
     assert (records[0].parameters or 0) < (records[1].parameters or 0)
 
 
+@pytest.mark.slow
 def test_a_budget_that_cannot_be_met_fails(prepared: data.Prepared, tmp_path: Path) -> None:
     record = train(prepared, tmp_path, train_flops_budget=1e8)
     assert record.failure is not None
@@ -241,6 +245,7 @@ def test_compute_of_an_unknown_architecture_is_undefined() -> None:
     assert unknown.mean_length == 10
 
 
+@pytest.mark.slow
 def test_a_finished_trial_is_not_trained_again(prepared: data.Prepared, tmp_path: Path) -> None:
     first = train(prepared, tmp_path)
     told: list[dict[str, float]] = []
@@ -260,6 +265,7 @@ def test_a_trial_that_raises_is_a_row_and_is_tried_again(prepared: data.Prepared
     assert train(prepared, tmp_path).status == "COMPLETE"
 
 
+@pytest.mark.slow
 def test_a_warm_up_longer_than_the_run_fails(prepared: data.Prepared, tmp_path: Path) -> None:
     record = train(prepared, tmp_path, warmup_steps=1000)
     assert record.status == "FAILED"
@@ -267,6 +273,7 @@ def test_a_warm_up_longer_than_the_run_fails(prepared: data.Prepared, tmp_path: 
     assert "16 optimiser steps" in record.failure.message
 
 
+@pytest.mark.slow
 def test_rows_longer_than_the_models_positions_fail(prepared: data.Prepared, tmp_path: Path) -> None:
     short = ModelSpec(name="short", config=CONFIG | {"max_position_embeddings": 20})
     record = train(prepared, tmp_path, model=short)
@@ -275,6 +282,7 @@ def test_rows_longer_than_the_models_positions_fail(prepared: data.Prepared, tmp
     assert record.failure.kind == "bad-input"
 
 
+@pytest.mark.slow
 def test_a_run_that_blows_up_is_diverged(prepared: data.Prepared, tmp_path: Path) -> None:
     record = train(prepared, tmp_path, learning_rate=50.0, max_grad_norm=None, num_train_epochs=6, warmup_steps=1)
     assert record.status == "DIVERGED"
@@ -310,6 +318,7 @@ def padded_share(trainer: Any) -> float:
     return sum(int((ids == pad).sum()) for ids in batches) / sum(ids.numel() for ids in batches)
 
 
+@pytest.mark.slow
 def test_grouping_by_length_leaves_less_padding_and_another_order_each_epoch(tmp_path: Path) -> None:
     from sweeper.models import build
     from sweeper.trial.arguments import sft_config
@@ -338,6 +347,7 @@ def test_grouping_by_length_leaves_less_padding_and_another_order_each_epoch(tmp
     assert orders[0] == orders[2] != orders[1]
 
 
+@pytest.mark.slow
 def test_stretched_positions_are_trained_and_recorded(prepared: data.Prepared, tmp_path: Path) -> None:
     short = ModelSpec(name="short", config=CONFIG | {"max_position_embeddings": 100})
     longer = DATA.model_copy(update={"extend_positions": "interpolate"})
@@ -348,6 +358,7 @@ def test_stretched_positions_are_trained_and_recorded(prepared: data.Prepared, t
     assert saved["max_position_embeddings"] == 300
 
 
+@pytest.mark.slow
 def test_the_lean_trainer_has_trls_loss_and_gradients(prepared: data.Prepared, tmp_path: Path) -> None:
     from trl import SFTTrainer
 

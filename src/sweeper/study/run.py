@@ -63,7 +63,8 @@ def _run(
         with ThreadPoolExecutor(1) as pool:
             preparing = pool.submit(_prepare_data, plan, todo, store, display)
             with _workers(backend, address, display) as run_trials:
-                run_trials(preparing.result(), plan, store, tracking, display)
+                if ready := preparing.result():
+                    run_trials(ready, plan, store, tracking, display)
     failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
     if failed:
         raise TrialsFailedError(
