@@ -25,8 +25,6 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Look at training data before it is trained on.")
 app.add_typer(data_app, name="data")
 cluster_app = typer.Typer(no_args_is_help=True, help="Start a small Ray cluster here, or send sweeps to one.")
-    no_args_is_help=True, help="Start a small Ray cluster here, or send a sweep to one elsewhere."
-)
 app.add_typer(cluster_app, name="cluster")
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
