@@ -133,8 +133,10 @@ def claims(sweep: SweepArgument, set_: SetOption = None, json_: JsonOption = Fal
     found = claims_document(planned)
     if json_:
         _print_json({"sweep": planned.sweep.name, "claims": found})
-    else:
+    elif found:
         _console().print(claims_table(found))
+    else:
+        typer.echo(f"{planned.sweep.name} registers no claim; configs/claims/ has some to choose from")
 
 
 @app.command()
