@@ -32,6 +32,7 @@ bench: setup
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis
