@@ -58,6 +58,7 @@ def last(conversation: Conversation) -> frozenset[int]:
     return Folded(None, (conversation,)).targets
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(conversation=conversations(), policy=st.sampled_from(POLICIES), limit=st.integers(1, 1500))
 def test_rows_fit_and_targets_are_whole(conversation: Conversation, policy: str, limit: int) -> None:
@@ -78,6 +79,7 @@ def test_rows_fit_and_targets_are_whole(conversation: Conversation, policy: str,
     assert policy == "truncate" or tokenizer().decode(query) in tokenizer().decode(row.input_ids)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     conversation=conversations(),

@@ -69,6 +69,7 @@ def test_every_form_reads_as_the_same_answers(tmp_path: Path) -> None:
     assert read_answers([write(tmp_path / "b" / "G1_tool.json", "\ufeff" + json.dumps(document))]) == [one]
 
 
+@pytest.mark.slow
 @given(answers(cut=True))
 def test_line_round_trip(one: Answer) -> None:
     line = to_line(one)

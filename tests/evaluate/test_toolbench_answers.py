@@ -141,6 +141,7 @@ def test_converted_round_trip(one: Answer) -> None:
     assert from_converted(one.query_id, one.subset, through_json(to_converted(one))) == one
 
 
+@pytest.mark.slow
 @given(answers())
 def test_raw_round_trip(one: Answer) -> None:
     assert from_raw(one.query_id, one.subset, through_json(to_raw(one))) == one

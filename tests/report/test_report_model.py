@@ -22,6 +22,7 @@ def report() -> dict[str, Any]:
     return document()
 
 
+@pytest.mark.slow
 def test_every_planned_trial_has_a_row_whatever_became_of_it() -> None:
     trials, outcomes, histories = tables()
     trials["status"] = ["FAILED", "PENDING", "DIVERGED", *trials["status"][3:]]
@@ -92,6 +93,7 @@ def test_verdicts_and_their_sentences(report: dict[str, Any]) -> None:
     assert once["n"] == 120 * 3 * 3
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_report(report: dict[str, Any]) -> None:
     again = build_report(INFO, CLAIMS, *tables())
     assert again == report

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from report_tables import SUBSETS
 
 from sweeper import report, spec
@@ -36,6 +37,7 @@ def study_tables() -> StudyTables:
     return StudyTables(Plan(sweep, planned, ()), rows, pd.concat(outcomes), {}, {"commit": None, "dirty": True}, None)
 
 
+@pytest.mark.slow
 def test_report_of_a_study_keeps_its_trials_and_writes_both_files(tmp_path: Path) -> None:
     tables = study_tables()
     document = report.report_study(tables)

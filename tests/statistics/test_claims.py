@@ -95,6 +95,7 @@ def test_seeds_that_scatter_widen_the_interval_of_a_rate() -> None:
 # --- best-of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rates", "words"),
     [
