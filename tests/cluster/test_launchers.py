@@ -39,7 +39,9 @@ class TestAws:
     def test_ray_accepts_it(self, launcher: dict[str, Any]) -> None:
         from ray.autoscaler._private.util import prepare_config, validate_config
 
-        validate_config(prepare_config(copy.deepcopy(launcher)))
+        made = prepare_config(copy.deepcopy(launcher))
+        validate_config(made)
+        assert set(made["available_node_types"]) == set(launcher["available_node_types"])
 
     def test_rays_schema_refuses_a_wrong_key(self, launcher: dict[str, Any]) -> None:
         from jsonschema import ValidationError

@@ -294,5 +294,7 @@ def test_any_answer_is_judged_and_always_alike(one: Answer) -> None:
 @pytest.mark.slow
 def test_long_texts_take_no_long_time() -> None:
     for text in ("\\" * 500_000, "1" * 500_000 + "x", "1,1" * 200_000, '"' * 500_000, "A " * 200_000):
-        vote(answer(call(text, text), final=text))
-        vote(answer(call(text, '{"error": "' + text, cut=True), final=finish(text)))
+        # Each would take hours with a pattern that backtracks; the suite's time limit is what fails then.
+        assert vote(answer(call(text, text), final=text)).status in ("solved", "unsolved", "unsure")
+        cut = vote(answer(call(text, '{"error": "' + text, cut=True), final=finish(text)))
+        assert cut.status in ("solved", "unsolved", "unsure")

@@ -24,19 +24,6 @@ from sweeper.report.search import MOST_LINES
 
 pytestmark = pytest.mark.slow
 
-OPTIONAL = (
-    "protocol",
-    "sensitivity",
-    "needed",
-    "p",
-    "p_adjusted",
-    "family",
-    "choices",
-    "readings",
-    "by_judge",
-    "beside",
-)
-
 
 def part(page: str, start: str, end: str) -> str:
     return unescape(page.split(start)[1].split(end)[0])
@@ -70,18 +57,6 @@ def test_needed_numbers_are_said() -> None:
     report["claims"][0]["sensitivity"][2]["verdict"] = "refuted"
     said = part(render_html(report), '<p class="small change">', "</p>")
     assert "refuted (definition: tooleval)" in said and "would turn" in said
-
-
-def test_a_document_without_the_newer_keys_is_rendered() -> None:
-    report = json.loads(json.dumps(document()))
-    for claim in report["claims"]:
-        for key in OPTIONAL:
-            claim.pop(key, None)
-        for component in claim["components"]:
-            for key in ("wanted", "unit", "metric", "p"):
-                component.pop(key, None)
-    page = render_html(report)
-    assert "below 10 points" in page and "above 0" in page
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def cost_grid(document: Mapping[str, Any]) -> Grid:
 def claim_arms(claim: Mapping[str, Any], document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The arms that a claim's comparisons name, as the document lists them. A side may name several of an arm's places,
     as `opt-350m, clip 0.3`."""
-    names = {name for part in (*claim["components"], *claim.get("beside", ())) for name in part["names"]}
+    names = {name for part in (*claim["components"], *claim["beside"]) for name in part["names"]}
     sides = [set(name.split(", ")) for name in names]
     axes = document["study"]["axes"]
     found = []

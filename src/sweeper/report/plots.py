@@ -45,7 +45,7 @@ def figures(document: dict[str, Any]) -> dict[str, go.Figure]:
             made[f"fit_{what}_{where}"] = fit_figure(document, what, where)
     made |= {f"map-{k}": map_figure(document, model) for k, model in enumerate(map_models(document))}
     made |= {f"claim-{k}": claim_figure(claim) for k, claim in enumerate(document["claims"])}
-    if document.get("search"):
+    if document["search"]:
         made |= search_figures(document["search"])
     return {name: figure for name, figure in made.items() if figure.data}
 
@@ -217,9 +217,9 @@ def claim_figure(claim: dict[str, Any]) -> go.Figure:
     rows = [
         (" − ".join(part["names"]), part, COLOURS[0])
         for part in claim["components"]
-        if part.get("unit", unit) == unit and part["estimate"] is not None
+        if part["unit"] == unit and part["estimate"] is not None
     ]
-    rows += [(row["name"], row, GREY) for row in claim.get("sensitivity", ()) if row["estimate"] is not None]
+    rows += [(row["name"], row, GREY) for row in claim["sensitivity"] if row["estimate"] is not None]
     # Two rows of one name would be one place on the axis.
     rows = [("<br>".join(textwrap.wrap(name, LABEL)), part, colour) for name, part, colour in rows]
     names = [name + "\u200b" * [n for n, _, _ in rows[:k]].count(name) for k, (name, _, _) in enumerate(rows)]

@@ -208,13 +208,13 @@ def _panel(kind: str, x: str, y: str, *, log_x: bool = False) -> Block:
 
 def _claim(claim: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [_heading(2, f"Claim {claim['id']}")]
-    parts = [[part["sentence"] or "–", str(part.get("wanted", "")), part["result"]] for part in claim["components"]]
+    parts = [[part["sentence"] or "–", part["wanted"], part["result"]] for part in claim["components"]]
     if parts:
         blocks.append({"kind": "table", "columns": ["comparison", "has to be", "result"], "rows": parts})
-    other = [[row["name"], row["verdict"] or "–", row["reason"]] for row in claim.get("sensitivity") or ()]
+    other = [[row["name"], row["verdict"] or "–", row["reason"]] for row in claim["sensitivity"]]
     if other:
         blocks.append({"kind": "table", "columns": ["read otherwise", "verdict", "why"], "rows": other})
-    needed = claim.get("needed")
+    needed = claim["needed"]
     if needed:
         counts = [
             f"{needed[key]:,} {key} in all, {needed[f'more_{key}']:,} more"

@@ -119,7 +119,7 @@ def _held(path: Path) -> bool:
         return True
 
 
-CURVES = ("step", "loss", "grad_norm", "val_loss", "learning_rate")
+CURVES = ("step", "loss", "grad_norm", "val_loss")
 
 
 def _history(path: Path) -> pd.DataFrame:
