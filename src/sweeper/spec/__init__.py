@@ -1,13 +1,23 @@
 """What is asked: YAML -> Sweep -> list[TrialSpec], and the fingerprint that says when two trials are the same."""
 
 from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
-from sweeper.spec.load import find_sweep, load_data, load_evaluation, load_model, load_references, load_sweep
+from sweeper.spec.load import (
+    find_sweep,
+    load_data,
+    load_evaluation,
+    load_hardware,
+    load_model,
+    load_references,
+    load_sweep,
+)
 from sweeper.spec.parts import (
+    ENGINES,
     FIT_POLICIES,
     Claim,
     DataSpec,
     EngineSpec,
     EvaluationSpec,
+    HardwareSpec,
     JudgeName,
     LlmSpec,
     ModelSpec,
@@ -20,12 +30,14 @@ from sweeper.spec.yaml_source import read_plain, write_yaml
 
 __all__ = [
     "DATA_AXES",
+    "ENGINES",
     "FIT_POLICIES",
     "TRAINING_SEMANTICS",
     "Claim",
     "DataSpec",
     "EngineSpec",
     "EvaluationSpec",
+    "HardwareSpec",
     "JudgeName",
     "LlmSpec",
     "ModelSpec",
@@ -39,6 +51,7 @@ __all__ = [
     "fingerprint",
     "load_data",
     "load_evaluation",
+    "load_hardware",
     "load_model",
     "load_references",
     "load_sweep",

@@ -10,7 +10,19 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
-from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Reference, Runtime
+from sweeper.spec.parts import (
+    ENGINES,
+    Claim,
+    DataSpec,
+    EngineSpec,
+    EvaluationSpec,
+    HardwareSpec,
+    ModelSpec,
+    Part,
+    Recipe,
+    Reference,
+    Runtime,
+)
 from sweeper.spec.sweep import DATA_AXES, Sweep, expand
 from sweeper.spec.yaml_source import config_error, line_of, nearest, plain, read_value, read_yaml
 
@@ -23,9 +35,10 @@ _FOLDER = {
     Claim: "claims",
     ModelSpec: "models",
     EngineSpec: "engines",
+    HardwareSpec: "hardware",
     Reference: "references",
 }
-_NOT_IN_FILE = {"models", "engines"}
+_NOT_IN_FILE = {"models", "engines", "hardware"}
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -59,6 +72,13 @@ def load_evaluation(name: str, overrides: Sequence[str] = (), **fields: Any) -> 
     given = dict(_split_override(text) for text in overrides)
     own = {key.removeprefix("evaluation."): value for key, value in given.items()}
     return library.part(EvaluationSpec, entry | fields | own, Path("--suite"), CommentedMap(), ["evaluation"])
+
+
+def load_hardware() -> dict[str, HardwareSpec]:
+    """Every kind of GPU of `configs/hardware/`, by name. Raises ConfigError."""
+    library = _Library(Path("sweeps") / "none")
+    names = sorted({path.stem for root in library.roots for path in (root / "hardware").glob("*.yaml")})
+    return {name: library.part(HardwareSpec, name, Path("configs"), CommentedMap(), ["hardware"]) for name in names}
 
 
 def load_references() -> list[Reference]:
@@ -105,12 +125,15 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         str(name): library.part(ModelSpec, str(name), path, node, ["axes", "model", i]) for i, name in enumerate(names)
     }
     runtime = _runtime(node, path, names)
-    engines = {name: runtime[name].engine for name in runtime} or {"default": Runtime().engine}
     content["runtime"] = runtime
-    content["engines"] = {
-        engine: library.part(EngineSpec, engine, path, node, ["runtime", name, "engine"])
-        for name, engine in engines.items()
-    }
+    content["engines"], content["hardware"] = {}, {}
+    for name, given in (runtime or {"default": Runtime()}).items():
+        for engine in ENGINES if given.engine == "auto" else (given.engine,):
+            where = ["runtime", name, "engine"]
+            content["engines"][engine] = library.part(EngineSpec, engine, path, node, where)
+        if given.hardware is not None:
+            where = ["runtime", name, "hardware"]
+            content["hardware"][given.hardware] = library.part(HardwareSpec, given.hardware, path, node, where)
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:

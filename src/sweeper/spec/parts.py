@@ -209,23 +209,70 @@ class EvaluationSpec(Part):
 
 
 class EngineSpec(Part):
-    """How a trial uses hardware."""
+    """How the workers of one trial share a model. Never changes what a trial is, only where its memory lies."""
 
     name: str = Field(min_length=1)
     """The name used under `runtime`."""
-    workers: int = Field(gt=0, le=1)
-    """Processes that train one model together."""
+    distributed: bool = False
+    """Whether several workers can train one model together, one process and at most one GPU each."""
+    zero_stage: Literal[0, 2, 3] = 0
+    """DeepSpeed's ZeRO: 2 shares out optimiser states and gradients, 3 the parameters too, 0 is without DeepSpeed."""
+    offload: bool = False
+    """Keep optimiser states and parameters in host memory (ZeRO 3 alone)."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EngineSpec:
+        if self.zero_stage and not self.distributed:
+            raise ValueError("ZeRO shares a model out: `zero_stage` needs `distributed: true`")
+        if self.offload and self.zero_stage != 3:
+            raise ValueError("`offload` needs `zero_stage: 3`")
+        return self
+
+
+ENGINES = ("single", "zero2", "zero3", "zero3-offload")
+"""What `engine: auto` chooses from, the simplest first."""
 
 
 class Runtime(Part):
     """What one trial of a model is given. Never part of a trial's identity."""
 
     engine: str = "single"
-    """An engine of `configs/engines/`."""
+    """An engine of `configs/engines/`; `auto`: the first of single, zero2, zero3 and zero3-offload that fits the GPU."""
+    workers: int = Field(default=1, gt=0)
+    """Processes that train one model together; with `engine: auto`, at most. They share out the effective batch."""
     cpus: FiniteFloat = Field(default=1, gt=0)
-    """CPU cores for one trial; PyTorch's thread count is its floor (at least 1)."""
+    """CPU cores of one worker; PyTorch's thread count is its floor (at least 1)."""
     gpus: FiniteFloat = Field(default=0, ge=0)
-    """GPUs for one trial; a fraction packs several trials on one."""
+    """GPUs of one worker, at most 1; a fraction packs several trials on one."""
+    hardware: str | None = None
+    """The GPU it is planned for, of `configs/hardware/`: `engine: auto` needs it, and the plan then says what fits."""
+
+    @model_validator(mode="after")
+    def _whole_or_shared(self) -> Runtime:
+        if self.gpus > 1:
+            raise ValueError(f"`gpus: {self.gpus:g}`: a worker has one GPU at most; ask for more `workers`")
+        if self.workers > 1 and 0 < self.gpus < 1:
+            raise ValueError(f"`gpus: {self.gpus:g}` with {self.workers} workers: GPUs are shared by one-worker trials")
+        return self
+
+
+class HardwareSpec(Part):
+    """A kind of GPU: what it holds, what it does, what it costs."""
+
+    name: str = Field(min_length=1)
+    """The name used under `runtime` and by launchers."""
+    memory_gib: FiniteFloat = Field(gt=0)
+    """Memory of one GPU that a program can use, GiB."""
+    tflops: dict[Literal["fp32", "fp16", "bf16"], FiniteFloat]
+    """Dense peak, TFLOPS, by precision of the recipe."""
+    utilisation: FiniteFloat = Field(gt=0, le=1)
+    """Share of that peak that training is taken to reach, until it has been measured."""
+    usd_per_hour: FiniteFloat | None = Field(default=None, ge=0)
+    """Price of one GPU and hour on demand, US dollars."""
+    source: str
+    """Where these come from, and when they were read."""
+    instances: list[str] = Field(default_factory=list)
+    """Prefixes of cloud machines that have it, such as `g5.`."""
 
 
 ClaimKind = Literal["reaches", "best-of", "no-gain-beyond", "stabilises", "generalises", "judge-independent", "cheaper"]

@@ -7,7 +7,17 @@ from typing import Any
 
 from pydantic import Field
 
-from sweeper.spec.parts import Claim, DataSpec, EngineSpec, EvaluationSpec, ModelSpec, Part, Recipe, Runtime
+from sweeper.spec.parts import (
+    Claim,
+    DataSpec,
+    EngineSpec,
+    EvaluationSpec,
+    HardwareSpec,
+    ModelSpec,
+    Part,
+    Recipe,
+    Runtime,
+)
 
 DATA_AXES = ("fit", "max_length")
 """Fields of the data that can be varied, besides those of the recipe."""
@@ -39,6 +49,8 @@ class Sweep(Part):
     """The models of the `model` axis, read from `configs/models/`."""
     engines: dict[str, EngineSpec]
     """The engines named under `runtime`, read from `configs/engines/`."""
+    hardware: dict[str, HardwareSpec] = Field(default_factory=dict)
+    """The GPUs named under `runtime`, read from `configs/hardware/`."""
 
     @property
     def miniature(self) -> bool:
@@ -63,6 +75,8 @@ class TrialSpec(Part):
     """Seed of initial weights (where built), data order and dropout."""
     runtime: Runtime
     """What it is given."""
+    engine: EngineSpec | None = None
+    """How its workers share it; None where `engine: auto` has not chosen yet."""
 
 
 def expand(sweep: Sweep) -> list[TrialSpec]:
@@ -74,7 +88,9 @@ def expand(sweep: Sweep) -> list[TrialSpec]:
         of_data = {key: cell.pop(key) for key in DATA_AXES if key in cell}
         data = DataSpec.model_validate(sweep.data.model_dump() | of_data) if of_data else sweep.data
         recipe = Recipe.model_validate(sweep.recipe.model_dump() | cell)
+        runtime = sweep.runtime_of(model)
+        engine = sweep.engines.get(runtime.engine)
         trials.append(
-            TrialSpec(model=sweep.models[model], data=data, recipe=recipe, seed=seed, runtime=sweep.runtime_of(model))
+            TrialSpec(model=sweep.models[model], data=data, recipe=recipe, seed=seed, runtime=runtime, engine=engine)
         )
     return trials
