@@ -149,8 +149,8 @@ def test_overrides_reach_every_level() -> None:
 
 
 def test_override_reaches_a_model_name_with_dots() -> None:
-    overrides = ["axes.model=[opt-1.3b]", "runtime={}", "runtime.opt-1.3b.gpus=4"]
-    assert load_sweep(find_sweep("canonical"), overrides).runtime_of("opt-1.3b").gpus == 4
+    overrides = ["axes.model=[opt-1.3b]", "runtime={}", "runtime.opt-1.3b.workers=4"]
+    assert load_sweep(find_sweep("canonical"), overrides).runtime_of("opt-1.3b").workers == 4
 
 
 @pytest.mark.parametrize("override", ["axes", "foo=1", "axes.modl=[1]", "recipe.lr=1", "name.x=1", "axes.seed=[", "=1"])

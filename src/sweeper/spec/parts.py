@@ -237,7 +237,7 @@ class Runtime(Part):
     """What one trial of a model is given. Never part of a trial's identity."""
 
     engine: str = "single"
-    """An engine of `configs/engines/`; `auto`: the first of single, zero2, zero3 and zero3-offload that fits the GPU."""
+    """An engine of `configs/engines/`; `auto`: the first of single, zero2, zero3, zero3-offload that fits the GPU."""
     workers: int = Field(default=1, gt=0)
     """Processes that train one model together; with `engine: auto`, at most. They share out the effective batch."""
     cpus: FiniteFloat = Field(default=1, gt=0)
