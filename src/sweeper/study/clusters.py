@@ -1,0 +1,226 @@
+"""What a cluster will have, from the file that starts it: Ray's cluster launcher's, or KubeRay's."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sweeper.errors import UsageError
+from sweeper.spec import HardwareSpec, load_hardware
+from sweeper.study.admission import Node
+
+MOST_NODES = 10_000
+"""More is taken for a missing limit: KubeRay's own default for `maxReplicas` is two thousand million."""
+RAY_MAX_WORKERS = 2
+"""Ray's default for all workers together, where the file does not say."""
+_INSTANCE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+_KUBERAY = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m?)")
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Equal machines of a cluster."""
+
+    name: str
+    cpus: float
+    gpus: int
+    count: int
+    instance: str | None
+    hardware: str | None
+    """Their kind of GPU, of `configs/hardware/`; None without GPUs, or where none there names this instance."""
+    usd_per_hour: float | None
+    """Price of one of its GPUs and hour on demand."""
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """A cluster at its full size. Machines that offer Ray no cores (a small head) are left out: nothing runs there."""
+
+    name: str
+    kinds: tuple[NodeKind, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every machine; the name is its kind's and a number."""
+        return tuple(
+            Node(f"{kind.name}-{i}", kind.cpus, kind.gpus) for kind in self.kinds for i in range(1, kind.count + 1)
+        )
+
+    @property
+    def gpus(self) -> int:
+        """All of them."""
+        return sum(kind.gpus * kind.count for kind in self.kinds)
+
+    @property
+    def hardware(self) -> dict[str, str | None]:
+        """Kind of machine -> its kind of GPU, where it has GPUs."""
+        return {kind.name: kind.hardware for kind in self.kinds if kind.gpus}
+
+    @property
+    def prices(self) -> dict[str, float | None]:
+        """Kind of machine -> US dollars of one GPU and hour, where it has GPUs."""
+        return {kind.name: kind.usd_per_hour for kind in self.kinds if kind.gpus}
+
+
+def read_cluster(path: Path) -> ClusterSpec:
+    """The cluster that a launcher's YAML describes, scaled up as far as it allows. Raises UsageError.
+
+    Tags of the file are never run.
+    """
+    documents = _documents(path)
+    hardware = load_hardware()
+    try:
+        for document in documents:
+            if "available_node_types" in document:
+                name, kinds = str(document.get("cluster_name", path.stem)), _launcher(document, hardware)
+                break
+            if document.get("kind") in _KUBERAY:
+                name = str(_mapping(document.get("metadata", {}), "metadata").get("name", path.stem))
+                kinds = _kuberay(document, hardware)
+                break
+        else:
+            raise _Wrong(
+                "neither `available_node_types` (Ray's cluster launcher) nor a RayCluster, RayJob or RayService"
+            )
+        if sum(kind.count for kind in kinds) > MOST_NODES:
+            raise _Wrong(f"more than {MOST_NODES:,} machines: say how many there may be")
+        if not any(kind.count for kind in kinds):
+            raise _Wrong("no machine that offers Ray any CPU")
+    except _Wrong as error:
+        raise UsageError(
+            "cluster",
+            asked=str(path),
+            found=str(error),
+            do="give a file such as cluster/aws/g5.yaml or cluster/kuberay/raycluster.yaml",
+        ) from error
+    return ClusterSpec(name, tuple(kind for kind in kinds if kind.count))
+
+
+class _Wrong(ValueError):  # noqa: N818 (never leaves this file)
+    """What is wrong with the file, in words."""
+
+
+def _documents(path: Path) -> list[dict[str, Any]]:
+    try:
+        loaded = list(YAML(typ="safe", pure=True).load_all(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UsageError("cluster", asked=str(path), found="no such file", do="see cluster/ for some") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("cluster", asked=str(path), found=f"cannot be read: {error}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        message = getattr(error, "problem", None) or str(error)
+        raise UsageError("cluster", asked=str(path), found=f"not valid YAML: {message}") from error
+    return [document for document in loaded if isinstance(document, dict)]
+
+
+def _launcher(document: dict[str, Any], hardware: dict[str, HardwareSpec]) -> list[NodeKind]:
+    """Ray's rules: one head; `max_workers` of a kind is by default that of all, 0 for the head's kind.
+
+    Where kinds add up to more than `max_workers` of all, those with most GPUs come first: what fits a cluster that
+    this file can make is not said to fit none.
+    """
+    total = _count(document.get("max_workers", RAY_MAX_WORKERS), "max_workers")
+    head = document.get("head_node_type")
+    types = _mapping(document["available_node_types"], "available_node_types")
+    if head not in types:
+        raise _Wrong(f"`head_node_type: {head}`, which is not among `available_node_types`")
+    sizes = {name: _launcher_size(str(name), _mapping(node, str(name))) for name, node in types.items()}
+    counts = {}
+    for name in sorted(types, key=lambda name: sizes[name], reverse=True):
+        most = _count(types[name].get("max_workers", 0 if name == head else total), f"{name}.max_workers")
+        counts[name] = min(most, total)
+        total -= counts[name]
+    kinds = []
+    for name, node in types.items():
+        gpus, cpus = sizes[name]
+        kinds.append(_kind(str(name), cpus, gpus, counts[name] + (name == head), _instance(node), hardware))
+    return kinds
+
+
+def _launcher_size(name: str, node: dict[str, Any]) -> tuple[int, float]:
+    """(GPUs, CPUs) of a node type."""
+    resources = _mapping(node.get("resources", {}), f"{name}.resources")
+    if "CPU" not in resources:
+        raise _Wrong(f"`{name}` without `resources: {{CPU: …, GPU: …}}` (the cloud is not asked for them here)")
+    return _count(resources.get("GPU", 0), f"{name}.resources.GPU"), _cpus(resources["CPU"], f"{name}.resources.CPU")
+
+
+def _instance(node: dict[str, Any]) -> str | None:
+    config = _mapping(node.get("node_config", {}), "node_config")
+    found = config.get("InstanceType", config.get("machineType"))
+    return None if found is None else str(found)
+
+
+def _kuberay(document: dict[str, Any], hardware: dict[str, HardwareSpec]) -> list[NodeKind]:
+    spec = _mapping(document.get("spec"), "spec")
+    for key in _KUBERAY[document["kind"]]:
+        spec = _mapping(spec.get(key), f"spec.{key}")
+    grows = spec.get("enableInTreeAutoscaling") is True
+    kinds = [_group("head", _mapping(spec.get("headGroupSpec"), "headGroupSpec"), 1, hardware)]
+    groups = spec.get("workerGroupSpecs") or []
+    if not isinstance(groups, list):
+        raise _Wrong("`workerGroupSpecs` is not a list")
+    for group in (_mapping(group, "workerGroupSpecs") for group in groups):
+        name = str(group.get("groupName", "workers"))
+        key = "maxReplicas" if grows and "maxReplicas" in group else "replicas"
+        count = _count(group.get(key, 0), f"{name}.{key}") * _count(group.get("numOfHosts", 1), f"{name}.numOfHosts")
+        kinds.append(_group(name, group, count, hardware))
+    return kinds
+
+
+def _group(name: str, group: dict[str, Any], count: int, hardware: dict[str, HardwareSpec]) -> NodeKind:
+    """KubeRay's rules: `num-cpus` and `num-gpus` of `rayStartParams`, else limits of the first container, else its
+    requests; parts of a core are rounded up."""
+    pod = _mapping(_mapping(group.get("template"), f"{name}.template").get("spec"), f"{name}.template.spec")
+    containers = pod.get("containers")
+    if not isinstance(containers, list) or not containers:
+        raise _Wrong(f"`{name}` has no container")
+    resources = _mapping(_mapping(containers[0], f"{name} container").get("resources") or {}, f"{name}.resources")
+    limits = _mapping(resources.get("limits") or {}, f"{name}.limits")
+    requests = _mapping(resources.get("requests") or {}, f"{name}.requests")
+    start = _mapping(group.get("rayStartParams") or {}, f"{name}.rayStartParams")
+    cpus = start.get("num-cpus", limits.get("cpu", requests.get("cpu")))
+    if cpus is None:
+        raise _Wrong(f"`{name}` says no `cpu` under limits or requests")
+    gpus = start.get("num-gpus", limits.get("nvidia.com/gpu", 0))
+    labels = _mapping(pod.get("nodeSelector") or {}, f"{name}.nodeSelector")
+    instance = next((str(labels[label]) for label in _INSTANCE_LABELS if label in labels), None)
+    whole = float(math.ceil(_cpus(cpus, f"{name} cpu")))
+    return _kind(name, whole, _count(gpus, f"{name} GPUs"), count, instance, hardware)
+
+
+def _kind(
+    name: str, cpus: float, gpus: int, count: int, instance: str | None, hardware: dict[str, HardwareSpec]
+) -> NodeKind:
+    named = (kind for kind in hardware.values() if instance and instance.startswith(tuple(kind.instances)))
+    known = next(named, None) if gpus else None
+    gpu, price = (known.name, known.usd_per_hour) if known else (None, None)
+    return NodeKind(name, cpus, gpus, count if cpus > 0 else 0, instance, gpu, price)
+
+
+def _mapping(value: Any, name: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise _Wrong(f"`{name}` is not a mapping of keys to values")
+    return value
+
+
+def _count(value: Any, name: str) -> int:
+    amount = _cpus(value, name)
+    if amount != int(amount):
+        raise _Wrong(f"`{name}: {value}`, not a whole number")
+    return int(amount)
+
+
+def _cpus(value: Any, name: str) -> float:
+    """A number, or a quantity as Kubernetes writes it (`28`, `500m`)."""
+    match = None if isinstance(value, bool) else _QUANTITY.fullmatch(str(value))
+    if match is None:
+        raise _Wrong(f"`{name}: {value}`, not a number")
+    return float(match[1]) / (1000 if match[2] else 1)
