@@ -245,12 +245,13 @@ def _gang(machines: Iterable[_Machine], need: Need) -> list[_Share] | None:
     rooms = [(room, machine) for machine in able if (room := machine.room(cpus, gpus)) > 0]
     if sum(room for room, _ in rooms) < need.workers:
         return None
-    rooms.sort(key=lambda one: one[0])
+    rooms.sort(key=lambda one: -one[0])
     shares: list[_Share] = []
     while len(shares) < need.workers:
         missing = need.workers - len(shares)
         # The tightest that holds all the rest; where none does, the roomiest.
-        at = next((i for i, (room, _) in enumerate(rooms) if room >= missing), len(rooms) - 1)
+        holding = [i for i, (room, _) in enumerate(rooms) if room >= missing]
+        at = min(holding, key=lambda i: rooms[i][0], default=0)
         room, machine = rooms.pop(at)
         whole = [i for i, free in enumerate(machine.gpus) if free == WHOLE]
         shares += [_Share(machine, cpus, gpus, whole[i] if gpus else None) for i in range(min(room, missing))]

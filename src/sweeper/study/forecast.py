@@ -156,8 +156,9 @@ def cluster_lines(document: dict[str, Any]) -> list[str]:
     else:
         assumed = ", ".join(f"{share:.0%} of {name}" for name, share in document["assumed_utilisation"].items())
         lines += [
-            f"makespan {document['makespan_hours']:.1f} h (at least {document['lower_bound_hours']:.1f} h in any order), "
-            f"GPUs in use {document['utilisation']:.0%}, longest trial {document['longest_hours']:.1f} h",
+            f"makespan {document['makespan_hours']:.1f} h, no order could make it less than "
+            f"{document['lower_bound_hours']:.1f} h; GPUs in use {document['utilisation']:.0%}, "
+            f"longest trial {document['longest_hours']:.1f} h",
             f"training alone, all machines there from the start, at {assumed} (taken, not measured)",
         ]
     return lines + [f"problem: {problem}" for problem in document["problems"]]

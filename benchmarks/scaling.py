@@ -1,0 +1,129 @@
+"""How well does admission fill a cluster? A mixed sweep on simulated clusters of 1 to 64 nodes: at least 90 %.
+
+    python benchmarks/scaling.py [--seeds N] [--arms N] [--cpus N] [--gpus N]
+
+Efficiency is the lower bound (all work spread evenly over the cluster, or the longest trial) over the makespan. Two
+sweeps, the same on every cluster: a study (3 sizes x 24 arms x 10 seeds by default; an arm trains for 1, 2 or 3 epochs)
+and a small one of 60 trials (3 sizes x 20 seeds, one epoch). OPT-125M has half a GPU, OPT-350M one, OPT-1.3B is a gang
+of four.
+
+Nothing is trained. Seconds are `sweeper plan`'s arithmetic: FLOPs of the sizes of sweeps/scaling.yaml in its recipe, on
+configs/hardware/a10g.yaml at the utilisation taken there; an epoch is at most 187,542 examples of 2,048 tokens
+(docs/cluster.md). Every trial takes exactly its seconds and machines start at once, so this measures packing alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from typing import Any
+
+from sweeper import models
+from sweeper.spec import find_sweep, load_hardware, load_sweep
+from sweeper.study.admission import Job, Need, Node, Schedule, simulate
+from sweeper.study.forecast import training_seconds
+
+EXAMPLES, LENGTH = 187_542, 2_048
+CLUSTERS = (1, 2, 4, 8, 16, 32, 64)
+NEEDS = {"opt-125m": Need(1, 4, 0.5), "opt-350m": Need(1, 4, 1), "opt-1.3b": Need(4, 4, 1)}
+AIM = 0.9
+
+
+def epoch_seconds() -> dict[str, float]:
+    """Model -> seconds of one epoch with what it is given."""
+    sweep, gpu = load_sweep(find_sweep("scaling")), load_hardware()["a10g"]
+    return {
+        name: training_seconds(
+            models.train_flops(models.config_of(sweep.models[name], 0), EXAMPLES * LENGTH, LENGTH),
+            gpu,
+            precision=sweep.recipe.precision,
+            gradient_checkpointing=sweep.recipe.gradient_checkpointing,
+            workers=need.workers,
+            gpus=need.gpus,
+        )
+        for name, need in NEEDS.items()
+    }
+
+
+def mixed(arms: int, seeds: int, epochs: tuple[int, ...]) -> list[Job]:
+    """A sweep of every size; arms differ in epochs in turn."""
+    seconds = epoch_seconds()
+    return [
+        Job(f"{name} arm {arm} seed {seed}", need, seconds[name] * epochs[arm % len(epochs)])
+        for name, need in NEEDS.items()
+        for arm in range(arms)
+        for seed in range(seeds)
+    ]
+
+
+def measure(sweep: str, jobs: list[Job], nodes: int, cpus: int, gpus: int) -> dict[str, Any]:
+    """One sweep on one cluster."""
+    cluster = [Node(f"node-{i}", cpus, gpus) for i in range(nodes)]
+    started = time.monotonic()
+    found = simulate(cluster, jobs)
+    seconds = time.monotonic() - started
+    needs, end = {job.key: job.need for job in jobs}, found.makespan - found.longest
+    return {
+        "sweep": sweep,
+        "trials": len(jobs),
+        "nodes": nodes,
+        "gpus": nodes * gpus,
+        "makespan_hours": found.makespan / 3600,
+        "lower_bound_hours": found.lower_bound / 3600,
+        "longest_hours": found.longest / 3600,
+        "efficiency": found.efficiency,
+        "utilisation": found.utilisation,
+        "peak": found.peak,
+        "utilisation_before_end": in_use(found, needs, nodes * gpus, 0.0, end),
+        "utilisation_at_end": in_use(found, needs, nodes * gpus, end, found.makespan),
+        "seconds": seconds,
+    }
+
+
+def why(row: dict[str, Any]) -> str:
+    """How much of it is the end, when too few trials are left to fill the cluster."""
+    return (
+        f"{row['sweep']} on {row['nodes']} nodes: {row['efficiency']:.0%}. GPUs in use until one longest trial before "
+        f"the end: {row['utilisation_before_end']:.0%}, after: {row['utilisation_at_end']:.0%} (the makespan is "
+        f"{row['makespan_hours'] / row['longest_hours']:.1f} longest trials)"
+    )
+
+
+def in_use(found: Schedule, needs: dict[str, Need], gpus: int, since: float, until: float) -> float:
+    """Share of GPU-seconds used in a part of the schedule; NaN for none."""
+    used = sum(max(min(run.end, until) - max(run.start, since), 0) * needs[run.key].all_gpus for run in found.runs)
+    return used / (gpus * (until - since)) if until > since else math.nan
+
+
+def main() -> None:
+    """Simulate all, print a table and one JSON line, end with 1 where the study misses the aim."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--arms", type=int, default=24)
+    parser.add_argument("--cpus", type=int, default=48)
+    parser.add_argument("--gpus", type=int, default=4)
+    asked = parser.parse_args()
+    sweeps = {"study": mixed(asked.arms, asked.seeds, (1, 2, 3)), "small": mixed(1, 20, (1,))}
+    for name, seconds in epoch_seconds().items():
+        print(f"{name}: {NEEDS[name]}, {seconds / 3600:.1f} h an epoch")
+    print("sweep  trials nodes GPUs  makespan  lower bound  longest  efficiency  GPUs in use  at once  simulated in")
+    rows = [measure(name, jobs, n, asked.cpus, asked.gpus) for name, jobs in sweeps.items() for n in CLUSTERS]
+    for row in rows:
+        print(
+            f"{row['sweep']:<6} {row['trials']:>6} {row['nodes']:>5} {row['gpus']:>4} {row['makespan_hours']:>7.1f} h "
+            f"{row['lower_bound_hours']:>10.1f} h {row['longest_hours']:>6.1f} h {row['efficiency']:>11.1%} "
+            f"{row['utilisation']:>12.1%} {row['peak']:>8} {row['seconds']:>11.2f} s"
+        )
+    short = [row for row in rows if row["efficiency"] < AIM]
+    for row in short:
+        print(why(row))
+    plain = [{k: None if v != v else v for k, v in row.items()} for row in rows]
+    print(json.dumps({"aim": AIM, "epoch_seconds": epoch_seconds(), "rows": plain}, allow_nan=False))
+    sys.exit(int(any(row["sweep"] == "study" for row in short)))
+
+
+if __name__ == "__main__":
+    main()
