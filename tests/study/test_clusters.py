@@ -109,7 +109,7 @@ class TestWrongFiles:
         assert "no such file" in self.refused(tmp_path / "none.yaml")
         assert "cannot be read" in self.refused(tmp_path)
 
-    @pytest.mark.parametrize("text", ["", "[]", "a: 1", "kind: Service", "just words", "--- 1\n--- 2"])
+    @pytest.mark.parametrize("text", ["", "[]", "a: 1", "kind: Service", "kind: []", "just words", "--- 1\n--- 2"])
     def test_one_that_describes_no_cluster(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "c.yaml").write_text(text)
         assert "neither `available_node_types`" in self.refused(tmp_path / "c.yaml")
@@ -130,6 +130,9 @@ class TestWrongFiles:
         [
             (lambda c: c.update(available_node_types=[]), "not a mapping"),
             (lambda c: c.update(head_node_type="tail"), "head_node_type: tail"),
+            (lambda c: c.update(head_node_type=[]), "head_node_type: None"),
+            (lambda c: c.update(max_workers=[1]), "max_workers: list`, not a number"),
+            (lambda c: c.update(max_workers=10**12), "not a number"),
             (lambda c: c["available_node_types"]["small"].pop("resources"), "without `resources"),
             (lambda c: c["available_node_types"]["small"]["resources"].update(CPU="many"), "not a number"),
             (lambda c: c["available_node_types"]["small"]["resources"].update(CPU=True), "not a number"),
@@ -151,6 +154,7 @@ class TestWrongFiles:
             (lambda g: g["template"]["spec"].update(containers=[]), "no container"),
             (lambda g: g["template"]["spec"]["containers"][0].pop("resources"), "says no `cpu`"),
             (lambda g: g.update(replicas=2147483647), "more than 10,000 machines"),
+            (lambda g: g.update(rayStartParams={"num-gpus": "999999999"}), "999,999,999 GPUs on one machine"),
             (lambda g: g.pop("template"), "not a mapping"),
         ],
     )

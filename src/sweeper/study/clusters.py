@@ -17,11 +17,13 @@ from sweeper.study.admission import Node
 
 MOST_NODES = 10_000
 """More is taken for a missing limit: KubeRay's own default for `maxReplicas` is two thousand million."""
+MOST_GPUS = 1_000
+"""Of one machine; every one of them is counted singly."""
 RAY_MAX_WORKERS = 2
 """Ray's default for all workers together, where the file does not say."""
 _INSTANCE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
 _KUBERAY = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m?)")
+_QUANTITY = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(m?)")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ def read_cluster(path: Path) -> ClusterSpec:
     try:
         for document in documents:
             if "available_node_types" in document:
-                name, kinds = str(document.get("cluster_name", path.stem)), _launcher(document, hardware)
+                name, kinds = _text(document.get("cluster_name")) or path.stem, _launcher(document, hardware)
                 break
-            if document.get("kind") in _KUBERAY:
-                name = str(_mapping(document.get("metadata", {}), "metadata").get("name", path.stem))
+            if _text(document.get("kind")) in _KUBERAY:
+                name = _text(_mapping(document.get("metadata", {}), "metadata").get("name")) or path.stem
                 kinds = _kuberay(document, hardware)
                 break
         else:
@@ -127,7 +129,7 @@ def _launcher(document: dict[str, Any], hardware: dict[str, HardwareSpec]) -> li
     this file can make is not said to fit none.
     """
     total = _count(document.get("max_workers", RAY_MAX_WORKERS), "max_workers")
-    head = document.get("head_node_type")
+    head = _text(document.get("head_node_type"))
     types = _mapping(document["available_node_types"], "available_node_types")
     if head not in types:
         raise _Wrong(f"`head_node_type: {head}`, which is not among `available_node_types`")
@@ -154,8 +156,7 @@ def _launcher_size(name: str, node: dict[str, Any]) -> tuple[int, float]:
 
 def _instance(node: dict[str, Any]) -> str | None:
     config = _mapping(node.get("node_config", {}), "node_config")
-    found = config.get("InstanceType", config.get("machineType"))
-    return None if found is None else str(found)
+    return _text(config.get("InstanceType")) or _text(config.get("machineType"))
 
 
 def _kuberay(document: dict[str, Any], hardware: dict[str, HardwareSpec]) -> list[NodeKind]:
@@ -168,7 +169,7 @@ def _kuberay(document: dict[str, Any], hardware: dict[str, HardwareSpec]) -> lis
     if not isinstance(groups, list):
         raise _Wrong("`workerGroupSpecs` is not a list")
     for group in (_mapping(group, "workerGroupSpecs") for group in groups):
-        name = str(group.get("groupName", "workers"))
+        name = _text(group.get("groupName")) or f"workers {len(kinds)}"
         key = "maxReplicas" if grows and "maxReplicas" in group else "replicas"
         count = _count(group.get(key, 0), f"{name}.{key}") * _count(group.get("numOfHosts", 1), f"{name}.numOfHosts")
         kinds.append(_group(name, group, count, hardware))
@@ -191,7 +192,7 @@ def _group(name: str, group: dict[str, Any], count: int, hardware: dict[str, Har
         raise _Wrong(f"`{name}` says no `cpu` under limits or requests")
     gpus = start.get("num-gpus", limits.get("nvidia.com/gpu", 0))
     labels = _mapping(pod.get("nodeSelector") or {}, f"{name}.nodeSelector")
-    instance = next((str(labels[label]) for label in _INSTANCE_LABELS if label in labels), None)
+    instance = next((found for label in _INSTANCE_LABELS if (found := _text(labels.get(label)))), None)
     whole = float(math.ceil(_cpus(cpus, f"{name} cpu")))
     return _kind(name, whole, _count(gpus, f"{name} GPUs"), count, instance, hardware)
 
@@ -199,10 +200,16 @@ def _group(name: str, group: dict[str, Any], count: int, hardware: dict[str, Har
 def _kind(
     name: str, cpus: float, gpus: int, count: int, instance: str | None, hardware: dict[str, HardwareSpec]
 ) -> NodeKind:
+    if gpus > MOST_GPUS:
+        raise _Wrong(f"`{name}` with {gpus:,} GPUs on one machine")
     named = (kind for kind in hardware.values() if instance and instance.startswith(tuple(kind.instances)))
     known = next(named, None) if gpus else None
     gpu, price = (known.name, known.usd_per_hour) if known else (None, None)
     return NodeKind(name, cpus, gpus, count if cpus > 0 else 0, instance, gpu, price)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _mapping(value: Any, name: str) -> dict[Any, Any]:
@@ -220,7 +227,9 @@ def _count(value: Any, name: str) -> int:
 
 def _cpus(value: Any, name: str) -> float:
     """A number, or a quantity as Kubernetes writes it (`28`, `500m`)."""
-    match = None if isinstance(value, bool) else _QUANTITY.fullmatch(str(value))
+    plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    match = _QUANTITY.fullmatch(str(value)) if plain else None
     if match is None:
-        raise _Wrong(f"`{name}: {value}`, not a number")
+        # What is no scalar is not printed: aliases can make it endless.
+        raise _Wrong(f"`{name}: {value if plain else type(value).__name__}`, not a number")
     return float(match[1]) / (1000 if match[2] else 1)
