@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from sweeper.data.conversations import Conversation, Counts
 from sweeper.data.encode import BATCH, Folded, encode, fitter, fold
@@ -26,7 +25,7 @@ from sweeper.errors import DataError
 from sweeper.models import stretched_to
 from sweeper.quiet import quiet_libraries
 from sweeper.spec import DataSpec, ModelSpec
-from sweeper.store import read_json, write_json
+from sweeper.store import Store, read_json, write_json
 
 ENCODING_VERSION = 2
 """Raised whenever the same conversations and tokeniser give other rows."""
@@ -81,21 +80,22 @@ def _identity(source: Source, data: DataSpec, model: ModelSpec) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def prepare(data: DataSpec, model: ModelSpec, storage: Path, tell: Tell = lambda share: None) -> Prepared:
+def prepare(data: DataSpec, model: ModelSpec, storage: Store | Path, tell: Tell = lambda share: None) -> Prepared:
     """The data set under `<storage>/data/<fingerprint>/`, tokenised now unless it is there.
 
-    It appears whole or not at all; two processes at once build it once. Raises DataError, and UsageError where the
-    model has too few positions.
+    It appears whole or not at all; two processes at once build it once, on one machine or on two with a store behind
+    a URL. Raises DataError, and UsageError where the model has too few positions.
     """
     stretched_to(model, data)
-    source = open_source(data, storage)
+    store = _store(storage)
+    source = open_source(data, store.root)
     identity = _identity(source, data, model)
-    directory = storage / "data" / identity
+    directory = store.data(identity)
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory.parent / f".{identity}.lock"):
+        with store.lock(directory.parent / f".{identity}"):
+            store.pull(directory)
             if not (directory / "manifest.json").exists():
-                _build(source, data, model, identity, directory, tell)
+                _build(source, data, model, identity, store, tell)
     except OSError as error:
         raise DataError(
             f"data {data.path or data.name}",
@@ -103,13 +103,29 @@ def prepare(data: DataSpec, model: ModelSpec, storage: Path, tell: Tell = lambda
             found=f"cannot be written: {error}; nothing half-written was kept",
             do="free some space, or another --storage",
         ) from error
-    return open_prepared(storage, identity)
+    return _opened(store, identity)
 
 
-def open_prepared(storage: Path, identity: str) -> Prepared:
+def open_prepared(storage: Store | Path, identity: str) -> Prepared:
     """A data set that was prepared before. Raises StoreError where it was not."""
-    directory = storage / "data" / identity
+    store = _store(storage)
+    store.pull(store.data(identity))
+    return _opened(store, identity)
+
+
+def prepared_manifest(store: Store, identity: str) -> dict[str, Any]:
+    """The manifest alone of a data set that was prepared before. Raises StoreError where it was not."""
+    store.pull(store.data(identity), only=["manifest.json"])
+    return _opened(store, identity).manifest
+
+
+def _opened(store: Store, identity: str) -> Prepared:
+    directory = store.data(identity)
     return Prepared(identity, directory, read_json(directory / "manifest.json"))
+
+
+def _store(storage: Store | Path) -> Store:
+    return storage if isinstance(storage, Store) else Store(storage)
 
 
 def describe(prepared: Prepared) -> str:
@@ -126,8 +142,9 @@ def describe(prepared: Prepared) -> str:
     return text
 
 
-def _build(source: Source, data: DataSpec, model: ModelSpec, identity: str, directory: Path, tell: Tell) -> None:
+def _build(source: Source, data: DataSpec, model: ModelSpec, identity: str, store: Store, tell: Tell) -> None:
     quiet_libraries()
+    directory = store.data(identity)
     for stale in directory.parent.glob(f".{identity}-*"):  # of a build that was killed; the lock is ours
         shutil.rmtree(stale, ignore_errors=True)
     tokenizer = load_tokenizer(model) if model.source else trained_tokenizer(source, data)
@@ -177,6 +194,7 @@ def _build(source: Source, data: DataSpec, model: ModelSpec, identity: str, dire
             "vocab_size": len(tokenizer),
         }
         write_json(temporary / "manifest.json", manifest)
+        store.push(temporary, to=directory)
         shutil.rmtree(directory, ignore_errors=True)
         temporary.replace(directory)
     finally:

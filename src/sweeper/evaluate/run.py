@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from sweeper.data import load_tokenizer
 from sweeper.errors import DataError, EvaluationError, MissingPathError
 from sweeper.evaluate.agent import Agent
@@ -62,17 +60,20 @@ def evaluate_trial(
 
     asked = suite_fingerprint(evaluation, data)
     directory = store.evaluation(fingerprint, asked)
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / ".lock"):
+    with store.lock(directory) as hold:
+        store.pull(directory)
         if (directory / "summary.json").exists():
             return dict(read_json(directory / "summary.json"))
+        store.pull(store.trial(fingerprint), only=["model/*"])
         started = time.monotonic()
         agent = local_agent(str(store.trial(fingerprint) / "model"), evaluation, data, seed=seed, threads=threads)
         episodes, answers = run_agent(directory, agent, evaluation, data, method=fingerprint)
         if silence := silence_of(episodes):
             raise EvaluationError(f"suite {evaluation.name}", found=silence, do="run it again once that answers")
+        store.push(directory)  # a judge that fails then costs no machine the episodes
         judged = []
         for name in evaluation.judges:
+            # Judgements are kept on this machine only: they save money, and a summary is whole without them.
             judge = judge_of(name, evaluation, data, store.root / "judgements")
             votes = judge_answers(judge, answers)
             if all(vote.status is None for cast in votes for vote in cast):
@@ -82,7 +83,9 @@ def evaluate_trial(
         outcomes = pd.concat(judged, ignore_index=True)
         summary = _summary(judged[0]) | {"suite": asked, "eval_seconds": time.monotonic() - started}
         write_bytes(directory / "outcomes.parquet", outcomes.to_parquet())
-        write_json(directory / "summary.json", summary)
+        hold.check()
+        store.push(directory)
+        store.publish(directory / "summary.json", summary)
         return summary
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from sweeper import evaluate
 from sweeper.errors import UsageError
 from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
-from sweeper.store import Store, read_json
+from sweeper.store import Snapshot, Store, read_json
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.trial import FAILED, TrialRecord, read_record
 
@@ -39,6 +37,7 @@ class StudyTables:
 def load_study(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
     """The plan of a study by its name in the store, else of a sweep file or name. Raises UsageError or ConfigError."""
     as_run = store.study(name) / "sweep.yaml"
+    store.pull(as_run.parent, only=["*.yaml"])
     if as_run.exists() and not overrides:
         try:
             return plan_sweep(Sweep.model_validate(read_plain(as_run)), store)
@@ -47,22 +46,41 @@ def load_study(name: str, store: Store, overrides: list[str] | None = None) -> P
     return plan_sweep(load_sweep(find_sweep(name), overrides or []), store)
 
 
+def suites_of(plan: Plan) -> list[str | None]:
+    """Of each trial: the fingerprint of the suite that it is evaluated on; None where the sweep evaluates nothing."""
+    evaluation = plan.sweep.evaluation
+    if evaluation is None:
+        return [None] * len(plan.trials)
+    known: dict[str, str] = {}
+    found: list[str | None] = []
+    for trial in plan.trials:
+        key = trial.spec.data.model_dump_json()
+        if key not in known:
+            known[key] = evaluate.suite_fingerprint(evaluation, trial.spec.data)
+        found.append(known[key])
+    return found
+
+
+def refresh(plan: Plan, store: Store) -> Snapshot:
+    """Bring what the store's URL has of a plan, where it is one; to be called before records are read."""
+    suites = zip(plan.trials, suites_of(plan), strict=True)
+    return store.refresh({trial.fingerprint: suite for trial, suite in suites if trial.fingerprint}, plan.sweep.name)
+
+
 def collect(plan: Plan, store: Store) -> StudyTables:
     """Read everything the store has about a plan. Missing numbers are NaN."""
     rows, files, histories = [], [], {}
-    for trial in plan.trials:
-        suite = None
-        if plan.sweep.evaluation is not None:
-            suite = evaluate.suite_fingerprint(plan.sweep.evaluation, trial.spec.data)
+    now = refresh(plan, store)
+    for trial, suite in zip(plan.trials, suites_of(plan), strict=True):
         record = read_record(store.record(trial.fingerprint)) if trial.fingerprint else None
-        row = _row(trial, record, store)
+        row = _row(trial, record, store, now)
         summary = evaluate.read_summary(store, trial.fingerprint, suite) if suite and record else None
         if suite and summary is not None:
             row["metrics"] |= {key: value for key, value in summary.items() if isinstance(value, int | float)}
             row["subsets"] = summary["subsets"]
             files.append(store.evaluation(trial.fingerprint, suite) / "outcomes.parquet")
         elif suite and record and record.status != FAILED:
-            row |= _unevaluated(store, trial.fingerprint, suite)
+            row |= _unevaluated(store, trial.fingerprint, suite, now)
         rows.append(row)
         history = store.trial(trial.fingerprint) / "history.parquet"
         if record and history.exists():
@@ -79,13 +97,13 @@ def collect(plan: Plan, store: Store) -> StudyTables:
     )
 
 
-def _row(trial: PlannedTrial, record: TrialRecord | None, store: Store) -> dict[str, Any]:
+def _row(trial: PlannedTrial, record: TrialRecord | None, store: Store, now: Snapshot) -> dict[str, Any]:
     metrics: dict[str, Any] = {"pass_rate": NAN, "val_loss": NAN}
     if record is not None:
         metrics |= {key: NAN if value is None else value for key, value in record.metrics.items()}
     return {
         **trial.row(),
-        "status": record.status if record else _unfinished(trial, store),
+        "status": record.status if record else _unfinished(trial, store, now),
         "failure": record.failure.model_dump() if record and record.failure else None,
         "metrics": metrics,
         "asked": record.asked if record else {},
@@ -95,28 +113,17 @@ def _row(trial: PlannedTrial, record: TrialRecord | None, store: Store) -> dict[
     }
 
 
-def _unfinished(trial: PlannedTrial, store: Store) -> str:
+def _unfinished(trial: PlannedTrial, store: Store, now: Snapshot) -> str:
     """RUNNING while a live process holds the trial's lock, else PENDING."""
-    held = bool(trial.fingerprint) and _held(store.trial(trial.fingerprint) / ".lock")
+    held = bool(trial.fingerprint) and now.held(store.trial(trial.fingerprint))
     return "RUNNING" if held else "PENDING"
 
 
-def _unevaluated(store: Store, fingerprint: str, suite: str) -> dict[str, Any]:
+def _unevaluated(store: Store, fingerprint: str, suite: str, now: Snapshot) -> dict[str, Any]:
     directory = store.evaluation(fingerprint, suite)
     if (directory / "failure.json").exists():
         return {"status": FAILED, "failure": read_json(directory / "failure.json")}
-    return {"status": "RUNNING" if _held(directory / ".lock") else "PENDING"}
-
-
-def _held(path: Path) -> bool:
-    """Whether a live process holds a lock: the operating system drops the locks of dead ones."""
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
+    return {"status": "RUNNING" if now.held(directory) else "PENDING"}
 
 
 CURVES = ("step", "loss", "grad_norm", "val_loss")

@@ -1,51 +1,14 @@
-"""Where things lie on disk, and the two ways to write them: atomically, or not at all."""
+"""The two ways to write a file: atomically, or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.errors import StoreError, UsageError
-
-
-@dataclass(frozen=True)
-class Store:
-    """The on-disk contract. Disk is the truth; everything else mirrors it.
-
-    data/<fingerprint>/ · trials/<fingerprint>/[evaluation/<suite>/] · studies/<sweep name>/
-    """
-
-    root: Path
-
-    @classmethod
-    def at(cls, location: str | Path) -> Store:
-        """The store at a local path. Raises UsageError for a URL: only local paths are supported so far."""
-        if "://" in str(location):
-            raise UsageError("--storage", asked=str(location), found="a URL", do="give a local folder")
-        root = Path(location).expanduser().resolve()
-        if root.exists() and not root.is_dir():
-            raise UsageError("--storage", asked=str(location), found="a file", do="give a folder")
-        return cls(root)
-
-    def trial(self, fingerprint: str) -> Path:
-        """Folder of a trial."""
-        return self.root / "trials" / fingerprint
-
-    def record(self, fingerprint: str) -> Path:
-        """Written last: a trial without it did not finish."""
-        return self.trial(fingerprint) / "record.json"
-
-    def evaluation(self, fingerprint: str, suite: str) -> Path:
-        """Folder of a trial's evaluation on a suite."""
-        return self.trial(fingerprint) / "evaluation" / suite
-
-    def study(self, name: str) -> Path:
-        """Folder of a sweep as run."""
-        return self.root / "studies" / name
+from sweeper.errors import StoreError
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -1,0 +1,300 @@
+"""The store's folders, and their way to and from a URL where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from filelock import FileLock, Timeout
+
+from sweeper.errors import StoreError, UsageError
+from sweeper.store.files import write_json
+from sweeper.store.lease import HeldError, Hold, Lease, live_folders
+from sweeper.store.remote import LAST, Entry, Remote
+
+FEW = 32
+"""Folders of so many trials are listed one by one, at once; of more, all of `trials/` is listed in one go."""
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The on-disk contract. Disk is the truth; everything else mirrors it.
+
+    data/<fingerprint>/ · trials/<fingerprint>/[evaluation/<suite>/] · studies/<sweep name>/
+
+    With a `url` the truth lies there, and `root` is this machine's working copy of what it needs: `pull` before
+    reading, `push` or `publish` after writing. Without one these do nothing. Survives pickling: on another machine it
+    is a working copy of that one's own, under the same path.
+    """
+
+    root: Path
+    url: str | None = None
+
+    @classmethod
+    def at(cls, location: str | Path) -> Store:
+        """The store at a local folder, or behind any URL that fsspec has a driver for.
+
+        Raises UsageError for a location that cannot be one, StoreError for one that cannot be reached or used.
+        """
+        text = str(location)
+        scheme, separator, rest = text.partition("://")
+        if separator and scheme.lower() not in ("file", "local"):
+            return cls._behind(text.rstrip("/"))
+        root = Path(unquote(urlsplit(text).path) if separator else rest or text).expanduser().resolve()
+        if root.exists() and not root.is_dir():
+            raise UsageError("--storage", asked=text, found="a file", do="give a folder")
+        return cls(root)
+
+    @classmethod
+    def _behind(cls, url: str) -> Store:
+        parts = urlsplit(url)
+        if parts.password:
+            raise UsageError(
+                "--storage",
+                asked=f"{parts.scheme}://…@{parts.hostname}{parts.path}",
+                found="a secret in the URL, which is shown and written down",
+                do="give credentials in the environment, in the driver's own way",
+            )
+        if not (parts.netloc or parts.path):
+            raise UsageError("--storage", asked=url, found="no bucket or path", do="s3://bucket/folder")
+        Remote(url).reach()
+        return cls(_working_copy(url), url)
+
+    @property
+    def location(self) -> str:
+        """What a person calls it."""
+        return self.url or str(self.root)
+
+    def data(self, fingerprint: str) -> Path:
+        """Folder of tokenised data."""
+        return self.root / "data" / fingerprint
+
+    def trial(self, fingerprint: str) -> Path:
+        """Folder of a trial."""
+        return self.root / "trials" / fingerprint
+
+    def record(self, fingerprint: str) -> Path:
+        """Written last: a trial without it did not finish."""
+        return self.trial(fingerprint) / "record.json"
+
+    def evaluation(self, fingerprint: str, suite: str) -> Path:
+        """Folder of a trial's evaluation on a suite."""
+        return self.trial(fingerprint) / "evaluation" / suite
+
+    def study(self, name: str) -> Path:
+        """Folder of a sweep as run."""
+        return self.root / "studies" / name
+
+    @contextmanager
+    def lock(self, folder: Path, timeout: float | None = None) -> Iterator[Hold]:
+        """Alone on a folder of the store, among all processes here and, with a URL, on all machines.
+
+        Raises HeldError where another has it for `timeout` seconds (None: wait), and at the end LeaseLostError where
+        this process was taken for dead meanwhile; `Hold.check` says so earlier.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        here = FileLock(folder / LOCK)
+        try:
+            here.acquire(timeout=-1 if timeout is None else timeout)
+        except Timeout:
+            raise HeldError(str(folder), found="another process works on it", do="wait for its end") from None
+        except NotImplementedError as error:
+            raise StoreError(
+                str(folder), found=f"a file system without locks: {error}", do="mount it with locks, or another folder"
+            ) from error
+        try:
+            if self.url is None:
+                yield Hold()
+                return
+            lease = Lease(Remote(self.url), self._key(folder))
+            lease.acquire(timeout)
+            with lease:
+                yield lease
+        finally:
+            here.release()
+
+    def held(self, folder: Path) -> bool:
+        """Whether a live process holds the lock of a folder."""
+        if self.url is not None:
+            key = self._key(folder)
+            return key in live_folders(Remote(self.url).listing(f"{key}/.lease"))
+        if not (folder / LOCK).exists():
+            return False
+        try:
+            with FileLock(folder / LOCK, timeout=0):  # the operating system drops the locks of dead processes
+                return False
+        except Timeout:
+            return True
+
+    def pull(self, folder: Path, only: Sequence[str] = ()) -> None:
+        """Bring what is behind the URL, and differs here, to a folder of the working copy; nothing for a local store.
+
+        `only`: patterns of names in the folder, such as `*.json` (no subfolders) or `model/*` (all below). A file of
+        LAST that is not behind the URL is deleted here: what it says does not hold.
+        """
+        if self.url is None:
+            return
+        for again in (True, True, False):
+            listing = Remote(self.url).listing(self._key(folder))
+            wanted = {key: entry for key, entry in listing.items() if _asked(self._relative(key, folder), only)}
+            try:
+                self._bring(wanted)
+                break
+            except FileNotFoundError as error:  # deleted since it was listed
+                if not again:
+                    raise StoreError(self.location, asked=self._key(folder), found=str(error)) from error
+        for path in folder.rglob("*.json") if folder.is_dir() else ():
+            if (
+                path.name in LAST
+                and _asked(path.relative_to(folder).as_posix(), only)
+                and self._key(path) not in listing
+            ):
+                path.unlink(missing_ok=True)
+
+    def push(self, path: Path, *, to: Path | None = None, only: Sequence[str] = ()) -> None:
+        """Upload what is new in a folder of the working copy, or a file; files of LAST go up after all others.
+
+        `to`: the folder that it becomes, where it lies under another name here. Hidden files stay here.
+        """
+        if self.url is None or not path.exists():
+            return
+        remote, target = Remote(self.url), self._key(to or path)
+        if path.is_file():
+            remote.upload({target: path})
+            return
+        files = {
+            f"{target}/{relative}": file
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and _asked(relative := file.relative_to(path).as_posix(), only)
+        }
+        listing = remote.listing(target)
+        new = {key: file for key, file in files.items() if key not in listing or not listing[key].same(file)}
+        if not new:
+            return
+        times = {key: file.stat().st_mtime_ns for key, file in new.items()}
+        remote.upload(new)
+        for key, entry in remote.listing(target).items():
+            if key in new and new[key].stat().st_mtime_ns == times[key] and new[key].stat().st_size == entry.size:
+                entry.stamp(new[key])
+
+    def publish(self, path: Path, document: Any) -> None:
+        """Write a JSON file that says that its folder is whole: behind the URL first, then here.
+
+        A process that dies in between leaves nothing here that others cannot see.
+        """
+        if self.url is not None:
+            temporary = path.with_name(f".{path.name}.publishing")
+            write_json(temporary, document)
+            try:
+                Remote(self.url).write(self._key(path), temporary.read_bytes())
+            finally:
+                temporary.unlink()
+        write_json(path, document)
+
+    def names(self, folder: Path) -> list[str]:
+        """Names of the subfolders of a folder, as the truth has them."""
+        if self.url is None:
+            return sorted(path.name for path in folder.glob("*") if path.is_dir())
+        keys = (self._relative(key, folder) for key in Remote(self.url).listing(self._key(folder)))
+        return sorted({name.split("/")[0] for name in keys if "/" in name})
+
+    def remove(self, path: Path) -> None:
+        """Delete a file or folder, in both places."""
+        self.remove_remotely(path)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def remove_remotely(self, path: Path) -> None:
+        """Delete a file or folder behind the URL, and keep what is here."""
+        if self.url is not None:
+            remote, key = Remote(self.url), self._key(path)
+            remote.delete(remote.listing(key) or [key])
+
+    def refresh(self, evaluations: Mapping[str, str | None], study: str | None = None) -> Snapshot:
+        """Bring all that a status or report reads, in few requests, of trials (fingerprint: suite) and of a study.
+
+        Records, histories, summaries, outcomes and failures, but no models. Returns who is at work.
+        """
+        if study is not None:
+            self.pull(self.study(study), only=["*.json", "*.yaml"])
+        if self.url is None:
+            return Snapshot(self, None)
+        remote = Remote(self.url)
+        if len(evaluations) <= FEW:
+            with ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(lambda fingerprint: remote.listing(f"trials/{fingerprint}"), evaluations))
+        else:
+            found = [remote.listing("trials")]
+        listing = {key: entry for part in found for key, entry in part.items()}
+        wanted = set(_read_of(evaluations))
+        try:
+            self._bring({key: entry for key, entry in listing.items() if key in wanted})
+        except FileNotFoundError as error:
+            raise StoreError(
+                self.location, found=f"changed while it was read: {error}", do="the same command again"
+            ) from error
+        for key in wanted - listing.keys():
+            path = self.root / key
+            if path.name in LAST:
+                path.unlink(missing_ok=True)
+        return Snapshot(self, live_folders(listing))
+
+    def _bring(self, entries: Mapping[str, Entry]) -> None:
+        stale = {key: entry for key, entry in entries.items() if not entry.same(self.root / key)}
+        if stale and self.url is not None:
+            Remote(self.url).download(stale, {key: self.root / key for key in stale})
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _relative(self, key: str, folder: Path) -> str:
+        return key[len(self._key(folder)) + 1 :]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Which folders are worked on, as of a refresh; of a local store, as of now."""
+
+    store: Store
+    live: set[str] | None
+
+    def held(self, folder: Path) -> bool:
+        """Whether a live process holds the lock of a folder."""
+        if self.live is None:
+            return self.store.held(folder)
+        return folder.relative_to(self.store.root).as_posix() in self.live
+
+
+def _read_of(evaluations: Mapping[str, str | None]) -> Iterator[str]:
+    for fingerprint, suite in evaluations.items():
+        yield from (f"trials/{fingerprint}/{name}" for name in ("record.json", "history.parquet"))
+        if suite is not None:
+            names = ("summary.json", "outcomes.parquet", "failure.json")
+            yield from (f"trials/{fingerprint}/evaluation/{suite}/{name}" for name in names)
+
+
+def _asked(relative: str, only: Sequence[str]) -> bool:
+    """Whether a file travels: no hidden ones, and of patterns without a slash only those of the folder itself."""
+    parts = relative.split("/")
+    if any(part.startswith(".") for part in parts):
+        return False
+    return not only or any(fnmatchcase(relative, each) and ("/" in each or len(parts) == 1) for each in only)
+
+
+def _working_copy(url: str) -> Path:
+    """Where a URL's files lie here. One bucket's name at two servers is two places."""
+    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    short = hashlib.sha256(f"{url} {server if url.startswith('s3') else ''}".encode()).hexdigest()[:12]
+    return Path(os.environ.get("SWEEPER_CACHE") or "~/.cache/sweeper").expanduser().resolve() / short

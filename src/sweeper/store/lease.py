@@ -1,0 +1,201 @@
+"""Who may work on a folder of a store behind a URL: one machine at a time, and for as long as it is alive."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from sweeper.errors import LostWorkerError, SweeperError, UsageError
+from sweeper.store.remote import Entry, Remote
+
+RENEW_SECONDS = 20.0
+"""A holder shows so often that it is alive."""
+EXPIRY_SECONDS = 90.0
+"""A lease that was not renewed for so long is anyone's."""
+POLL_SECONDS = 5.0
+"""Whoever waits for a lease looks so often."""
+RELEASED = b"released"
+"""What a lease says that nobody holds; shorter than any that is held."""
+SKEW_SECONDS = 300.0
+"""Clocks of two machines differ by less: a lease that is older than its expiry and this needs no watching."""
+
+
+class HeldError(UsageError):
+    """Another process works on it, and the caller did not want to wait."""
+
+
+class LeaseLostError(LostWorkerError):
+    """The lease was taken over: this process was taken for dead, and another does its work now."""
+
+
+class Hold:
+    """A lock that is held. Of a local store the operating system keeps it, and it cannot be lost."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody took it over, as far as is known: costs nothing."""
+        return False
+
+    def check(self) -> None:
+        """Raises LeaseLostError where somebody took it over: looks now. To be asked before results are published."""
+
+
+class Lease(Hold):
+    """A lease on a folder: `<folder>/.lease/<n>`, of which the highest n counts.
+
+    Only an exclusive create makes a new n, so of several that want to take over exactly one does. Its holder rewrites
+    it every RENEW_SECONDS, and says RELEASED at the end. Who finds it unchanged for EXPIRY_SECONDS by its own clock,
+    or of a process of its own machine that is dead, creates the next. A holder that sees a higher one has lost.
+    """
+
+    def __init__(self, remote: Remote, folder: str) -> None:
+        self.remote, self.folder = remote, folder
+        self._generation = 0
+        self._beat = 0
+        self._owner = uuid.uuid4().hex
+        self._lost = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease {folder}", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether a renewal found it taken over."""
+        return self._lost.is_set()
+
+    def check(self) -> None:
+        """Raises LeaseLostError where it was taken over."""
+        if not self.lost and max(self._generations(), default=0) > self._generation:
+            self._lost.set()
+        if self.lost:
+            raise LeaseLostError(
+                f"{self.remote.url}/{self.folder}",
+                found=f"another process took it over: nothing was heard from this one for {EXPIRY_SECONDS:.0f} s",
+                do="nothing; the other one goes on from what was uploaded",
+            )
+
+    def acquire(self, timeout: float | None) -> None:
+        """Wait for it; raises HeldError after `timeout` seconds. None: as long as it takes."""
+        started = since = time.monotonic()
+        watched: tuple[int, bytes] | None = None
+        while True:
+            generations = self._generations()
+            top = max(generations, default=0)
+            content = (self.remote.read(self._key(top)) or b"") if top else RELEASED
+            if (top, content) != watched:
+                watched, since = (top, content), time.monotonic()
+            watched_for = time.monotonic() - since
+            if content == RELEASED or watched_for > EXPIRY_SECONDS or _dead(content, generations[top]):
+                if self.remote.create(self._key(top + 1), self._content()):
+                    self._generation = top + 1
+                    self.remote.delete(self._key(n) for n in generations)
+                    self._thread.start()
+                    return
+                continue
+            if timeout is not None and time.monotonic() - started >= timeout:
+                raise HeldError(
+                    f"{self.remote.url}/{self.folder}",
+                    found=f"{_who(content)} works on it",
+                    do=f"wait for its end; if it is dead, {EXPIRY_SECONDS:.0f} s from its last sign of life are enough",
+                )
+            time.sleep(POLL_SECONDS)
+
+    def release(self) -> None:
+        """Leave it to others."""
+        self._ended.set()
+        self._thread.join()
+        if not self.lost:
+            try:
+                self.remote.write(self._key(self._generation), RELEASED, patience=0)
+            except SweeperError:
+                return  # it runs out by itself, and what was done under it is published
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+        if self.lost and kind is None:
+            self.check()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS):
+            self._beat += 1
+            try:
+                if max(self._generations(patience=0), default=0) > self._generation:
+                    self._lost.set()
+                    return
+                self.remote.write(self._key(self._generation), self._content(), patience=0)
+            except SweeperError:  # away: the lease is lost when another has it, and not before
+                continue
+
+    def _generations(self, patience: float | None = None) -> dict[int, Entry]:
+        found = self.remote.listing(f"{self.folder}/.lease", patience)
+        return {int(key.rsplit("/", 1)[1]): entry for key, entry in found.items() if key.rsplit("/", 1)[1].isdigit()}
+
+    def _key(self, generation: int) -> str:
+        return f"{self.folder}/.lease/{generation:08d}"
+
+    def _content(self) -> bytes:
+        return json.dumps(
+            {
+                "owner": self._owner,
+                "host": socket.gethostname(),
+                "machine": _machine(),
+                "process": os.getpid(),
+                "beat": self._beat,
+            }
+        ).encode()
+
+
+def live_folders(entries: dict[str, Entry]) -> set[str]:
+    """Folders whose lease is held, from a listing: good enough to show, by the clocks of here and there."""
+    newest: dict[str, tuple[str, Entry]] = {}
+    for key, entry in entries.items():
+        folder, separator, generation = key.rpartition("/.lease/")
+        if separator and generation > newest.get(folder, ("",))[0]:
+            newest[folder] = generation, entry
+    limit = time.time() - 2 * EXPIRY_SECONDS
+    return {
+        folder
+        for folder, (_, entry) in newest.items()
+        if entry.size > len(RELEASED) and (entry.changed or limit) >= limit
+    }
+
+
+def _machine() -> str:
+    """This boot of this machine, and the space its process numbers are of; empty where that cannot be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _dead(content: bytes, entry: Entry) -> bool:
+    """Whether a lease's holder is known to be dead without watching it."""
+    if entry.changed is not None and time.time() - entry.changed > EXPIRY_SECONDS + SKEW_SECONDS:
+        return True
+    try:
+        holder = json.loads(content)
+        if not holder["machine"] or holder["machine"] != _machine():
+            return False
+        os.kill(int(holder["process"]), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+    return False
+
+
+def _who(content: bytes) -> str:
+    try:
+        holder = json.loads(content)
+        return f"process {holder['process']} on {holder['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

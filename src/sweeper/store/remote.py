@@ -1,0 +1,308 @@
+"""A store behind a URL, through fsspec: every call is patient with a storage that is away for a while."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from sweeper.errors import StorageAwayError, StoreError, UsageError
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 120.0
+"""A call that fails for a passing reason is tried again for so long, beside what the driver itself tries."""
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 15.0
+"""Waits between two tries double from the first to the longest."""
+LAST = frozenset({"record.json", "summary.json", "failure.json", "manifest.json", "sweeper-complete"})
+"""Files that say that what lies beside them is whole: they travel last, and are nothing without the URL's copy."""
+SMALL_BYTES = 1 << 20
+"""Files up to this size are compared by their MD5, where the storage tells it; larger ones by size and time."""
+BATCH_FILES, BATCH_BYTES = 64, 64 << 20
+"""So much goes up in one call, and again when it fails."""
+
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "r2", "memory"})
+"""Where an object appears whole or not at all. Elsewhere a file is written under another name and renamed."""
+_BUCKETS = _OBJECT_STORES - {"memory"}
+_DRIVERS = frozenset(
+    {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "requests", "urllib3", "fsspec"}
+)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG})
+_EXTRAS = {"s3": "pip install 'sweeper[s3]'", "s3a": "pip install 'sweeper[s3]'"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as the storage lists it. `changed`: seconds since the epoch by its clock, None where it tells none."""
+
+    size: int
+    changed: float | None
+    md5: str | None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Entry:
+        """From the details that an fsspec driver lists; each has words of its own."""
+        etag = str(found.get("ETag", "")).strip('"')
+        plain = len(etag) == 32 and all(letter in "0123456789abcdef" for letter in etag)  # not one of several parts
+        names = ("LastModified", "mtime", "last_modified", "updated", "created")
+        changed = next((found[name] for name in names if found.get(name)), None)
+        return cls(int(found.get("size") or 0), _seconds(changed), etag if plain else None)
+
+    def same(self, path: Path) -> bool:
+        """Whether the file at `path` has what this entry has: its MD5, or its size and time."""
+        try:
+            stat = path.stat()
+            if stat.st_size != self.size:
+                return False
+            if self.md5 and self.size <= SMALL_BYTES:
+                return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == self.md5
+        except OSError:
+            return False
+        return self.changed is not None and abs(stat.st_mtime - self.changed) < 0.001
+
+    def stamp(self, path: Path) -> None:
+        """Give the file at `path` this entry's time: so it is known as the same later, without any other memory."""
+        if self.changed is not None:
+            os.utime(path, (self.changed, self.changed))
+
+
+def _seconds(time_: Any) -> float | None:
+    if isinstance(time_, str):
+        time_ = datetime.datetime.fromisoformat(time_)
+    return time_.timestamp() if isinstance(time_, datetime.datetime) else time_
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The files under a URL. Keys are paths relative to it, with slashes."""
+
+    url: str
+
+    @property
+    def scheme(self) -> str:
+        """What stands before `://`."""
+        return self.url.split("://", 1)[0].lower()
+
+    def reach(self) -> None:
+        """Raises UsageError where the URL's driver is missing or unknown, StoreError where it cannot be used."""
+        fs, base = self._opened()
+
+        def look() -> None:
+            try:
+                fs.ls(base)
+            except FileNotFoundError:
+                bucket = base.split("/")[0]
+                if self.scheme in _BUCKETS and not fs.exists(bucket):
+                    raise StoreError(
+                        "--storage",
+                        asked=self.url,
+                        found=f"no bucket {bucket}, or no right to list it",
+                        do="create the bucket first, or name another",
+                    ) from None
+
+        self._patiently("its folders", look, patience=0)
+
+    def listing(self, folder: str, patience: float | None = None) -> dict[str, Entry]:
+        """Every file below a folder, by its key; nothing where there is no such folder."""
+        fs, base = self._opened()
+
+        def find() -> dict[str, Any]:
+            fs.invalidate_cache()
+            try:
+                return dict(fs.find(f"{base}/{folder}", detail=True))
+            except FileNotFoundError:
+                return {}
+
+        found = self._patiently(f"the files of {folder}", find, patience)
+        inner = len(base.strip("/")) + 1
+        return {name.strip("/")[inner:]: Entry.of(info) for name, info in found.items() if info}
+
+    def read(self, key: str) -> bytes | None:
+        """Content of a file; None where there is none."""
+        fs, base = self._opened()
+        try:
+            return self._patiently(key, lambda: bytes(fs.cat_file(f"{base}/{key}")))
+        except FileNotFoundError:
+            return None
+
+    def write(self, key: str, content: bytes, patience: float | None = None) -> None:
+        """Write a small file: the old one or the new one is there, never half."""
+        fs, base = self._opened()
+
+        def put() -> None:
+            target = f"{base}/{key}"
+            if self.scheme in _OBJECT_STORES:
+                fs.pipe_file(target, content)
+            else:
+                with _renamed(fs, target) as temporary:
+                    fs.pipe_file(temporary, content)
+
+        self._patiently(key, put, patience)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a file that is not there yet; False where it is. Of several at once exactly one is told True.
+
+        Whoever calls gives each try a content of its own: a try whose answer was lost finds its own file.
+        """
+        fs, base = self._opened()
+        path = f"{base}/{key}"
+
+        def put() -> None:
+            if self.scheme in _OBJECT_STORES:
+                fs.pipe_file(path, content, mode="create")
+                return
+            fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            with fs.open(path, "xb") as file:
+                file.write(content)
+
+        try:
+            self._patiently(key, put)
+        except FileExistsError:
+            return self.read(key) == content
+        return True
+
+    def upload(self, files: Mapping[str, Path]) -> None:
+        """Files by key, those of LAST after all others are there."""
+        for batch in _batches(files):
+            self._patiently(", ".join(list(batch)[:3]), lambda batch=batch: self._put(batch))  # type: ignore[misc]
+
+    def _put(self, files: Mapping[str, Path]) -> None:
+        fs, base = self._opened()
+        try:
+            if self.scheme in _OBJECT_STORES:
+                fs.put([str(path) for path in files.values()], [f"{base}/{key}" for key in files])
+                return
+            for key, path in files.items():
+                with _renamed(fs, f"{base}/{key}") as temporary:
+                    fs.put_file(str(path), temporary)
+        except FileNotFoundError as error:
+            raise StoreError(
+                self.url, asked=f"to take {', '.join(files)}", found=str(error), do="see that the bucket exists"
+            ) from error
+
+    def download(self, entries: Mapping[str, Entry], to: Mapping[str, Path]) -> None:
+        """Files by key, each appearing whole; those of LAST after all others. Raises FileNotFoundError."""
+        fs, base = self._opened()
+        for group in _first_and_last(list(entries)):
+            targets = {key: to[key] for key in group}
+            temporary = {key: path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}") for key, path in targets.items()}
+            for folder in {path.parent for path in targets.values()}:
+                folder.mkdir(parents=True, exist_ok=True)
+            sources, places = [f"{base}/{key}" for key in group], [str(path) for path in temporary.values()]
+            try:
+                if group:
+                    self._patiently(f"{len(group)} files", lambda s=sources, p=places: fs.get(s, p))  # type: ignore[misc]
+                for key, path in temporary.items():
+                    entries[key].stamp(path)
+                    path.replace(targets[key])
+            finally:
+                for path in temporary.values():
+                    path.unlink(missing_ok=True)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete files, those of LAST first: what is left of a folder then does not look whole."""
+        fs, base = self._opened()
+        for group in reversed(_first_and_last(list(keys))):
+            if group:
+                self._patiently("to delete files", lambda group=group: _gone(fs, [f"{base}/{key}" for key in group]))  # type: ignore[misc]
+
+    def _opened(self) -> tuple[Any, str]:
+        return _open(self.url, os.getpid())
+
+    def _patiently(self, asked: str, call: Callable[[], T], patience: float | None = None) -> T:
+        started, wait = time.monotonic(), FIRST_WAIT_SECONDS
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+                if "Credential" in type(error).__name__ or isinstance(error, PermissionError):
+                    raise StoreError(
+                        self.url, asked=asked, found=told, do="give credentials that may, in the driver's own way"
+                    ) from error
+                if not _passes(error):
+                    raise
+                if time.monotonic() - started + wait > (PATIENCE_SECONDS if patience is None else patience):
+                    raise StorageAwayError(
+                        self.url, asked=asked, found=told, do="see that it can be reached; the same command goes on"
+                    ) from error
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+
+@contextmanager
+def _renamed(fs: Any, target: str) -> Iterator[str]:
+    """A name to write under, which becomes the target's once it is written."""
+    folder, name = target.rsplit("/", 1)
+    temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+    fs.makedirs(folder, exist_ok=True)
+    yield temporary
+    fs.mv(temporary, target)
+
+
+@cache
+def _open(url: str, process: int) -> tuple[Any, str]:
+    """The file system and the path of a URL; one for each process, as their connections do not survive a fork."""
+    from fsspec.core import url_to_fs
+
+    scheme = url.split("://", 1)[0].lower()
+    # This cache is the only one: not fsspec's of file systems, nor its of listings.
+    options = {"use_listings_cache": False, "skip_instance_cache": True} if scheme in _BUCKETS else {}
+    try:
+        fs, base = url_to_fs(url, **options)
+    except ImportError as error:
+        raise UsageError(
+            "--storage",
+            asked=url,
+            found=f"no driver for {scheme}://: {error}",
+            do=_EXTRAS.get(scheme, f"install the fsspec driver of {scheme}://"),
+        ) from error
+    except ValueError as error:
+        raise UsageError("--storage", asked=url, found=str(error), do="a local folder, or a URL like s3://…") from error
+    return fs, str(base).rstrip("/")
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it can be another way in a minute: the network and the server, not the disk here or the request."""
+    if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
+        return False
+    if "ParamValidation" in type(error).__name__ or (isinstance(error, OSError) and error.errno in _FULL):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _DRIVERS
+
+
+def _gone(fs: Any, paths: list[str]) -> None:
+    try:
+        fs.rm(paths)
+    except FileNotFoundError:  # one of them is gone already: the others one by one
+        for path in paths:
+            if fs.exists(path):
+                fs.rm(path)
+
+
+def _first_and_last(keys: list[str]) -> list[list[str]]:
+    last = [key for key in keys if PurePosixPath(key).name in LAST]
+    return [[key for key in keys if key not in set(last)], last]
+
+
+def _batches(files: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    for group in _first_and_last(list(files)):
+        batch: dict[str, Path] = {}
+        size = 0
+        for key in group:
+            length = files[key].stat().st_size
+            if batch and (len(batch) == BATCH_FILES or size + length > BATCH_BYTES):
+                yield batch
+                batch, size = {}, 0
+            batch[key], size = files[key], size + length
+        if batch:
+            yield batch

@@ -1,0 +1,116 @@
+"""Checkpoints go up while training goes on, whole, newest first, and none that no longer matters."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import Machines
+
+from sweeper.errors import StorageAwayError
+from sweeper.store import LeaseLostError, Store, Uploads, remote, write_bytes, write_json
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
+
+
+def checkpoint(store: Store, step: int) -> Path:
+    path = store.trial("a") / "checkpoints" / f"checkpoint-{step}"
+    write_bytes(path / "weights", f"step {step}".encode() * 100)
+    write_bytes(path / "global_step" / "shard_0", b"x")
+    write_json(path / "sweeper-complete", {"step": step})
+    return path
+
+
+def uploaded(store: Store) -> list[str]:
+    return store.names(store.trial("a") / "checkpoints")
+
+
+def test_another_machine_goes_on_from_the_last_two(far_machines: Machines) -> None:
+    here, there = far_machines.here, far_machines.there
+    with Uploads(here) as uploads:
+        for step in (10, 20, 30):
+            uploads.push(checkpoint(here, step))
+            uploads.wait()
+    assert uploaded(here) == ["checkpoint-20", "checkpoint-30"]
+    there.pull(there.trial("a"))
+    folder = there.trial("a") / "checkpoints"
+    assert (folder / "checkpoint-30" / "weights").read_bytes() == b"step 30" * 100
+    assert (folder / "checkpoint-30" / "sweeper-complete").exists()
+    assert (folder / "checkpoint-30" / "global_step" / "shard_0").exists()
+    assert not (here.trial("a") / ".uploads" / "checkpoint-30").exists()
+
+
+def test_one_that_was_not_gone_on_from_goes(far_machines: Machines) -> None:
+    here = far_machines.here
+    for step in (10, 20, 30):
+        here.push(checkpoint(here, step))
+    with Uploads(here) as uploads:  # 30 and 20 were damaged: the run goes on from 10
+        uploads.push(checkpoint(here, 15))
+    assert uploaded(here) == ["checkpoint-10", "checkpoint-15"]
+
+
+def test_training_neither_waits_nor_keeps_files_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path, "memory://uploads-wait/store")
+    begun, may_go_on = threading.Event(), threading.Event()
+    put = remote.Remote._put
+
+    def slow(self: remote.Remote, files: dict[str, Path]) -> None:
+        begun.set()
+        assert may_go_on.wait(30)
+        put(self, files)
+
+    monkeypatch.setattr(remote.Remote, "_put", slow)
+    with Uploads(store) as uploads:
+        uploads.push(checkpoint(store, 10))
+        assert begun.wait(30)
+        for step in (20, 30, 40):
+            uploads.push(checkpoint(store, step))
+        shutil.rmtree(store.trial("a") / "checkpoints")  # as the trainer's own clearing up does
+        may_go_on.set()
+        uploads.wait()
+    assert uploaded(store) == ["checkpoint-10", "checkpoint-40"], "20 and 30 were overtaken while they waited"
+    assert list((store.trial("a") / ".uploads").iterdir()) == []
+
+
+def test_what_fails_is_told_unless_a_later_one_made_up_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path, "memory://uploads-fail/store")
+    put = remote.Remote._put
+
+    def away(self: remote.Remote, files: dict[str, Path]) -> None:
+        raise ConnectionResetError("gone")
+
+    monkeypatch.setattr(remote.Remote, "_put", away)
+    uploads = Uploads(store)
+    uploads.push(checkpoint(store, 10))
+    with pytest.raises(StorageAwayError, match="gone"):
+        uploads.wait()
+    uploads.push(checkpoint(store, 20))
+    uploads.discard()
+    monkeypatch.setattr(remote.Remote, "_put", put)
+    uploads.push(checkpoint(store, 30))
+    uploads.wait()
+    assert uploaded(store) == ["checkpoint-30"]
+
+
+def test_nothing_goes_up_once_the_lease_is_lost(tmp_path: Path) -> None:
+    store = Store(tmp_path, "memory://uploads-lost/store")
+
+    def lost() -> None:
+        raise LeaseLostError("trial a")
+
+    with pytest.raises(LeaseLostError), Uploads(store, may=lost) as uploads:
+        uploads.push(checkpoint(store, 10))
+    assert uploaded(store) == []
+
+
+def test_a_local_store_needs_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with Uploads(store) as uploads:
+        uploads.push(checkpoint(store, 10))
+    assert not (store.trial("a") / ".uploads").exists()
