@@ -60,6 +60,20 @@ class StoppedError(SweeperError):
     exit_code = 130
 
 
+class PreemptedError(SweeperError):
+    """The machine is about to go (SIGTERM); a checkpoint was saved, and the trial is not finished."""
+
+    exit_code = 143
+
+
+class LostWorkerError(SweeperError):
+    """A worker, or what it needs, is gone: the same work can succeed elsewhere or later."""
+
+
+class StorageAwayError(LostWorkerError):
+    """The store cannot be written: full, unmounted, out of reach."""
+
+
 class ModelError(SweeperError):
     """A model that cannot be found, built or loaded."""
 

@@ -12,27 +12,18 @@ from typing import Any
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from tiny_trial import CONFIG, DATA, MODEL, RECIPE
 
 from sweeper import data
 from sweeper.errors import UsageError
 from sweeper.models import config_of, train_flops
-from sweeper.spec import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, find_sweep, fingerprint, load_sweep
+from sweeper.spec import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, fingerprint
 from sweeper.store import Store
 from sweeper.trial import TrialRecord, train_trial
 from sweeper.trial.applied import mismatches
 from sweeper.trial.arguments import examples_seen, optimizer_steps, row_flops
 from sweeper.trial.watch import diverged
 
-CONFIG = {
-    "hidden_size": 16,
-    "word_embed_proj_dim": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "ffn_dim": 32,
-    "max_position_embeddings": 300,
-    "dropout": 0.1,
-}
-MODEL = ModelSpec(name="tiny", config=CONFIG)
 NEOX = ModelSpec(
     name="tiny-neox",
     config={
@@ -44,16 +35,6 @@ NEOX = ModelSpec(
         "max_position_embeddings": 300,
     },
 )
-DATA = DataSpec(
-    name="w",
-    source="toolworld",
-    toolworld={"train_queries": 60, "validation_queries": 8, "test_queries_per_subset": 2},
-    api_format="signature",
-    fold_steps=True,
-    max_length=300,
-    vocab_size=320,
-)
-RECIPE = load_sweep(find_sweep("quickstart")).recipe.model_copy(update={"warmup_steps": 3, "num_train_epochs": 2.0})
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,10 @@ from typing import Any
 
 from sweeper import data, models
 from sweeper.errors import StoreError, SweeperError
-from sweeper.spec import DATA_AXES, Sweep, TrialSpec, expand, fingerprint
+from sweeper.spec import DATA_AXES, HardwareSpec, Sweep, TrialSpec, expand, fingerprint
 from sweeper.store import Store
+from sweeper.study import engines
+from sweeper.study.engines import Fit
 from sweeper.trial import arguments
 
 
@@ -23,6 +25,7 @@ class PlannedTrial:
     spec: TrialSpec
     parameters: int | None
     data: str
+    fit: Fit | None = field(default=None, compare=False)
     # What is known once the data are prepared is no part of what the trial is: the plan stays equal to itself.
     planned_steps: int | None = field(default=None, compare=False)
     planned_train_flops: float | None = field(default=None, compare=False)
@@ -37,9 +40,7 @@ class PlannedTrial:
             "planned_steps": self.planned_steps,
             "planned_train_flops": self.planned_train_flops,
             "seed": self.spec.seed,
-            "engine": self.spec.runtime.engine,
-            "cpus": self.spec.runtime.cpus,
-            "gpus": self.spec.runtime.gpus,
+            **engines.row(self.spec, self.fit),
             **self.spec.recipe.model_dump(),
             **{axis: getattr(self.spec.data, axis) for axis in DATA_AXES},
         }
@@ -69,10 +70,11 @@ class Plan:
         }
 
 
-def plan_sweep(sweep: Sweep, store: Store | None = None) -> Plan:
+def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> Plan:
     """Resolve every trial's identity. What is missing (data, weights) becomes a problem, not an exception.
 
-    With a store, files that were hashed for it before are not hashed again.
+    With a store, files that were hashed for it before are not hashed again. `hardware` is the GPU of trials whose
+    runtime names none.
     """
     problems: list[str] = []
     known: dict[str, _Known] = {}
@@ -87,7 +89,8 @@ def plan_sweep(sweep: Sweep, store: Store | None = None) -> Plan:
         if found.data is not None and found.weights is not None:
             identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=found.weights, data=found.data)
         steps, flops = _compute(spec, found.manifest, problems)
-        trials.append(PlannedTrial(identity, spec, found.parameters, found.data or "", steps, flops))
+        chosen, fit = _with_engine(spec, sweep, found.manifest, hardware, problems)
+        trials.append(PlannedTrial(identity, chosen, found.parameters, found.data or "", fit, steps, flops))
     problems += _same_twice(trials)
     return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
 
@@ -117,9 +120,30 @@ def _manifest(content: str | None, store: Store | None) -> dict[str, Any] | None
     if content is None or store is None:
         return None
     try:
-        return data.open_prepared(store.root, content).manifest
+        return data.prepared_manifest(store, content)
     except StoreError:
         return None
+
+
+def _with_engine(
+    spec: TrialSpec,
+    sweep: Sweep,
+    manifest: dict[str, Any] | None,
+    hardware: HardwareSpec | None,
+    problems: list[str],
+) -> tuple[TrialSpec, Fit | None]:
+    """An engine, where it was left to us. A trial that is predicted not to fit its GPU is a problem."""
+    vocabulary = manifest["vocab_size"] if manifest else spec.data.vocab_size
+    found = _or_problem(problems, lambda: engines.with_engine(spec, sweep, vocabulary, hardware))
+    if found is None:
+        return spec, None
+    chosen, fit = found
+    if fit.fits is False:
+        problems.append(
+            f"runtime of {spec.model.name}: {chosen.engine.name} with {chosen.runtime.workers} workers is predicted to "
+            f"need {fit.predicted:.1f} GiB a GPU, and there are {fit.there:.1f}; engine: auto chooses one that fits"
+        )
+    return chosen, fit
 
 
 def _compute(spec: TrialSpec, manifest: dict[str, Any] | None, problems: list[str]) -> tuple[int | None, float | None]:

@@ -1,4 +1,4 @@
-"""The plan on Ray Tune: warm workers, reused from trial to trial. The only file that imports Ray."""
+"""The plan on Ray Tune: warm workers, reused from trial to trial, each started only once it has its place."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sweeper.errors import SweeperError
+from sweeper.errors import LostWorkerError, PreemptedError, SweeperError
 from sweeper.store import Store
+from sweeper.study.admission import Job, Queue
 from sweeper.study.backend import RunTrials
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
+from sweeper.study.ray_admission import Admission, is_gang, need_of, nodes_now
+from sweeper.study.ray_train import bundle, evaluate_on_ray, launch_on_ray
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
 from sweeper.trial import FAILED, failure_of
 
-LOST_WORKER_RETRIES = 3
-"""A trial goes on from its checkpoint this often after its worker died. Errors of the trial itself never get here."""
 REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
+_HEAD = "node:__internal_head__"
+"""Resource of the head node: there run the drivers of several-worker trials, which need nothing but a place."""
 
 
 @contextmanager
@@ -44,6 +47,7 @@ def _quiet() -> None:
     # Ctrl-C then raises KeyboardInterrupt here, and is told apart from trials that failed.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")  # what is handed out has its place already
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     for name in ("ray", "ray.tune", "ray.train"):
@@ -68,6 +72,7 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
     from ray import tune
 
     by_fingerprint = {trial.fingerprint: trial for trial in trials}
+    queue = Queue(nodes_now(), [Job(trial.fingerprint, need_of(trial), _seconds(trial)) for trial in trials])
     shared = ray.put((by_fingerprint, plan.sweep.evaluation, store, Tracker(tracking, plan.sweep.name, store)))
 
     def trainable(config: dict[str, Any]) -> None:
@@ -80,32 +85,69 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
                 last = time.monotonic()
                 tune.report({"progress": progress})
 
-        fingerprint = config["fingerprint"]
-        try:
-            row = run_trial(planned[fingerprint], evaluation, where, tracker, tell)
-        except Exception as error:  # Tune would retry it: that is for lost workers, not for bugs
-            row = {"fingerprint": fingerprint, "status": FAILED, "metrics": {}, "failure": failure_of(error).message}
-        tune.report({"row": row})
+        trial = planned[config["fingerprint"]]
+        tune.report({"row": run_on_ray(trial, evaluation, where, tracker, tell, config["nodes"])})
 
     def resources(config: dict[str, Any]) -> Any:
-        runtime = by_fingerprint[config["fingerprint"]].spec.runtime
-        return tune.PlacementGroupFactory([{"CPU": runtime.cpus, "GPU": runtime.gpus}])
+        trial = by_fingerprint[config["fingerprint"]]
+        if is_gang(trial):
+            return tune.PlacementGroupFactory([{_HEAD: 0.001}])
+        here = [{"ray.io/node-id": config["nodes"][0]}]
+        return tune.PlacementGroupFactory([bundle(trial.spec.runtime)], bundle_label_selector=here)
 
+    admitted = Admission(queue, by_fingerprint, store, display)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources),
-        param_space={"fingerprint": tune.grid_search(list(by_fingerprint))},
-        tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=lambda t: _name(by_fingerprint, t)),
+        tune.with_resources(_preemptible(trainable), resources),
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=lambda t: _name(by_fingerprint, t),
+            search_alg=admitted,
+            scheduler=_scheduler(),
+            num_samples=-1,
+        ),
         run_config=tune.RunConfig(
             name=f"ray-{int(time.time())}",
             storage_path=str(store.study(plan.sweep.name)),
             verbose=0,
             callbacks=[_callback(display)],
-            failure_config=tune.FailureConfig(max_failures=LOST_WORKER_RETRIES),
+            failure_config=tune.FailureConfig(max_failures=0),  # who is tried again, and where, the queue decides
         ),
     )
-    results = tuner.fit()
-    for error in results.errors:
-        display.say(f"Ray: a trial's worker was lost {LOST_WORKER_RETRIES + 1} times: {error}")
+    try:
+        tuner.fit()
+    finally:
+        admitted.ask_for_nodes([])
+    if summary := admitted.summary():
+        display.say(summary)
+
+
+def run_on_ray(
+    planned: PlannedTrial, evaluation: Any, store: Store, tracker: Tracker, tell: Any, nodes: tuple[str, ...]
+) -> dict[str, Any]:
+    """One trial's row. Raises what another worker or node could do better; a bug is a FAILED row."""
+    try:
+        if not is_gang(planned):
+            return run_trial(planned, evaluation, store, tracker, tell)
+        row = run_trial(planned, None, store, tracker, tell, lambda told: launch_on_ray(planned, store, told, nodes))
+        if row["status"] == FAILED or evaluation is None:
+            return row
+        tell({"stage": "evaluating"})
+        return evaluate_on_ray(planned, evaluation, store, tracker, nodes[0])
+    except (LostWorkerError, PreemptedError):
+        raise
+    except Exception as error:
+        return {
+            "fingerprint": planned.fingerprint,
+            "status": FAILED,
+            "metrics": {},
+            "failure": failure_of(error).message,
+        }
+
+
+def _seconds(trial: PlannedTrial) -> float:
+    """For the order alone: on whatever GPU, larger work is larger."""
+    flops = trial.planned_train_flops or (trial.parameters or 0) * trial.spec.recipe.num_train_epochs
+    return flops / trial.spec.runtime.workers
 
 
 def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
@@ -113,6 +155,33 @@ def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
     planned = by_fingerprint[trial.config["fingerprint"]]
     epochs = planned.spec.recipe.num_train_epochs
     return f"{planned.spec.model.name}-epochs{epochs:g}-seed{planned.spec.seed}-{planned.fingerprint[:6]}"
+
+
+def _preemptible(trainable: Any) -> Any:
+    """The trainable, in an actor that has SIGTERM wait for a checkpoint: Tune trains in another thread, and signals are
+    the main thread's."""
+    from ray.tune.trainable.function_trainable import wrap_function
+
+    from sweeper.trial.preemption import install
+
+    class Preemptible(wrap_function(trainable, name="trial")):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            install()
+            super().setup(config)
+
+    return Preemptible
+
+
+def _scheduler() -> Any:
+    from ray.tune.schedulers import FIFOScheduler
+
+    class Exact(FIFOScheduler):  # type: ignore[misc]
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            # Tune keeps one idle actor "for later", with its GPU, which a gang may be waiting for.
+            tune_controller._tune_controller._actor_cache._may_keep_one = False
+            return super().choose_trial_to_run(tune_controller)
+
+    return Exact()
 
 
 def _callback(display: ProgressDisplay) -> Any:

@@ -15,6 +15,7 @@ from sweeper import __version__, data, evaluate
 from sweeper.errors import SweeperError, TrialsFailedError, UsageError
 from sweeper.spec import EvaluationSpec, write_yaml
 from sweeper.store import Store, read_json, write_json
+from sweeper.store.away import mark_store
 from sweeper.study.backend import Backend, Workers
 from sweeper.study.collect import LEAKAGE
 from sweeper.study.plan import Plan, PlannedTrial
@@ -46,6 +47,7 @@ def run_study(
             found=f"another run of it is going on in {store.root}",
             do="`sweeper status` shows it; wait for its end, or give another --storage or --set name=NAME",
         ) from error
+    mark_store(store.root)
     with running:
         _run(plan, store, backend, address, tracking, display)
 

@@ -6,22 +6,55 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeper import data, evaluate
+from sweeper.errors import LostWorkerError, PreemptedError, StorageAwayError
 from sweeper.spec import DataSpec, EvaluationSpec, TrialSpec
 from sweeper.store import Store, write_json
+from sweeper.store.away import storage_fault, wait_until_back
 from sweeper.study.plan import PlannedTrial
 from sweeper.tracking import Tracker
-from sweeper.trial import FAILED, failure_of, train_trial
+from sweeper.trial import FAILED, Launch, TrialRecord, failure_of, train_trial
+from sweeper.trial.launch import launch_here
 
 Tell = Callable[[dict[str, Any]], None]
+STORAGE_RETRIES = 5
+"""So often a trial is taken up again after the storage went away and came back."""
 
 
 def run_trial(
-    planned: PlannedTrial, evaluation: EvaluationSpec | None, store: Store, tracker: Tracker, tell: Tell
+    planned: PlannedTrial,
+    evaluation: EvaluationSpec | None,
+    store: Store,
+    tracker: Tracker,
+    tell: Tell,
+    launch: Callable[[Tell], Launch] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate one planned trial, reusing what the store has. Returns its row; a failure is in the row.
 
-    A failed evaluation never costs the training run: its own record, `evaluation/<suite>/failure.json`, says why.
+    `launch` starts the workers of a several-worker trial; without it they are processes of this machine. A failed
+    evaluation never costs the training run: its own record, `evaluation/<suite>/failure.json`, says why. Storage that
+    goes away is waited for. Raises PreemptedError and LostWorkerError: the trial can go on elsewhere.
     """
+    for attempt in range(STORAGE_RETRIES + 1):
+        try:
+            return _stages(planned, evaluation, store, tracker, tell, launch)
+        except (PreemptedError, StorageAwayError, OSError) as error:
+            away = storage_fault(error, store.root)
+            if not away or attempt == STORAGE_RETRIES:
+                raise
+            tell({"stage": "waiting for storage"})
+            if not wait_until_back(store.root):
+                raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
+    raise AssertionError("unreachable")
+
+
+def _stages(
+    planned: PlannedTrial,
+    evaluation: EvaluationSpec | None,
+    store: Store,
+    tracker: Tracker,
+    tell: Tell,
+    launch: Callable[[Tell], Launch] | None,
+) -> dict[str, Any]:
     spec, fingerprint = planned.spec, planned.fingerprint
     with tracker.trial(planned) as track:
 
@@ -29,7 +62,7 @@ def run_trial(
             track.log(progress)
             tell({"stage": "training", **progress})
 
-        record = train_trial(spec, fingerprint, lambda: data.open_prepared(store.root, planned.data), store, told)
+        record = _trained(planned, store, told, launch)
         row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": dict(record.metrics)}
         if record.status == FAILED or evaluation is None:
             row["failure"] = record.failure.message if record.failure else None
@@ -38,6 +71,14 @@ def run_trial(
             row |= _evaluated(row, spec, fingerprint, evaluation, spec.data, store)
         track.finish(row, record)
     return row
+
+
+def _trained(planned: PlannedTrial, store: Store, told: Tell, launch: Callable[[Tell], Launch] | None) -> TrialRecord:
+    spec, fingerprint = planned.spec, planned.fingerprint
+    start = None
+    if spec.engine is not None and spec.engine.distributed:
+        start = launch(told) if launch else launch_here(spec, fingerprint, planned.data, store, told)
+    return train_trial(spec, fingerprint, lambda: data.open_prepared(store, planned.data), store, told, start)
 
 
 def _evaluated(
@@ -52,7 +93,11 @@ def _evaluated(
     failure_path = store.evaluation(fingerprint, evaluate.suite_fingerprint(evaluation, data_spec)) / "failure.json"
     try:
         summary = evaluate.evaluate_trial(store, fingerprint, evaluation, data_spec, seed=spec.seed, threads=threads)
+    except LostWorkerError:
+        raise
     except Exception as error:  # kept as this trial's failure, so that the other trials go on
+        if away := storage_fault(error, store.root):
+            raise StorageAwayError(store.location, found=away) from error
         failure = failure_of(error)
         write_json(failure_path, failure.model_dump())
         return {"status": FAILED, "failure": f"evaluation: {failure.message}"}

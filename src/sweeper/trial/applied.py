@@ -6,17 +6,20 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import AppliedMismatchError
-from sweeper.spec import Recipe
+from sweeper.spec import TrialSpec
 from sweeper.trial.arguments import examples_seen
+from sweeper.trial.engine import read_back
 from sweeper.trial.watch import AppliedWatch
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
 
 
-def asked_of(recipe: Recipe, *, steps: int, examples: int, positions: int | None) -> dict[str, Any]:
+def asked_of(spec: TrialSpec, *, steps: int, examples: int, positions: int | None) -> dict[str, Any]:
     """What the specification asks for, in the words of `applied_by`."""
-    return {
+    recipe = spec.recipe
+    stage = {"zero_stage": spec.engine.zero_stage} if spec.engine and spec.engine.zero_stage else {}
+    return stage | {
         "learning_rate": recipe.learning_rate,
         "max_grad_norm": recipe.max_grad_norm,
         "effective_batch_size": recipe.effective_batch_size,
@@ -35,10 +38,11 @@ def asked_of(recipe: Recipe, *, steps: int, examples: int, positions: int | None
     }
 
 
-def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, examples: int) -> dict[str, Any]:
-    """The same, read from the optimiser's groups, the scheduler, the model and the trainer's counters."""
+def applied_by(trainer: SFTTrainer, watch: AppliedWatch, *, examples: int) -> dict[str, Any]:
+    """The same, read from the optimiser's groups, the scheduler, the model, the trainer's counters and the engine."""
     optimizer = trainer.optimizer
-    groups = [group for group in optimizer.param_groups if group["params"]]
+    # ZeRO 3 empties its groups between steps; the engine is asked for their dtype below.
+    groups = [group for group in optimizer.param_groups if group["params"]] or optimizer.param_groups
     state, args = trainer.state, trainer.args
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for group in groups for p in group["params"]})
     clipped = watch.clipped_above is not None and watch.largest_norm_after_clipping <= watch.clipped_above * 1.001
@@ -62,7 +66,7 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, recipe: Recipe, *, exam
         "precision": {"no": "fp32"}.get(mixed, mixed),
         "train_sampling_strategy": trainer.sampled_by,
         "positions": getattr(trainer.model.config, "max_position_embeddings", None),
-    }
+    } | read_back(trainer)
 
 
 def _examples_seen(trainer: SFTTrainer, examples: int) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import ModelError, UsageError
 from sweeper.models import config_of, flops_per_token
-from sweeper.spec import ModelSpec, Recipe
+from sweeper.spec import EngineSpec, ModelSpec, Recipe
+from sweeper.trial.engine import BatchShare, deepspeed_config, share_batch
 
 if TYPE_CHECKING:
     from trl import SFTConfig
@@ -45,8 +46,8 @@ def row_flops(model: ModelSpec, manifest: dict[str, Any]) -> RowFlops:
 
 
 def steps_per_epoch(recipe: Recipe, examples: int) -> int:
-    """The last partial batch of an epoch is kept, as the Trainer does: ceil(n / batch)."""
-    return math.ceil(math.ceil(examples / recipe.per_device_train_batch_size) / recipe.gradient_accumulation_steps)
+    """The last, smaller batch of an epoch is kept, as the Trainer does: ceil(n / effective batch)."""
+    return math.ceil(examples / recipe.effective_batch_size)
 
 
 def optimizer_steps(recipe: Recipe, examples: int, flops_per_row: float = math.nan) -> int:
@@ -84,8 +85,17 @@ def examples_seen(recipe: Recipe, examples: int, steps: int) -> int:
     return epochs * examples + min(rest * recipe.effective_batch_size, examples)
 
 
-def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: bool) -> SFTConfig:
-    """The trainer's configuration for a run of `steps` optimiser steps.
+def sft_config(
+    recipe: Recipe,
+    seed: int,
+    steps: int,
+    directory: Path,
+    *,
+    cuda: bool,
+    share: BatchShare | None = None,
+    engine: EngineSpec | None = None,
+) -> SFTConfig:
+    """The trainer's configuration of one worker for a run of `steps` optimiser steps.
 
     Raises UsageError for fp16 without a GPU: PyTorch has no fp16 gradient scaling for CPU training here.
     """
@@ -93,6 +103,7 @@ def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: 
 
     if recipe.precision == "fp16" and not cuda:
         raise UsageError("recipe", asked="precision: fp16", found="no GPU", do="--set recipe.precision=fp32")
+    share = share or share_batch(recipe, 1)
     return SFTConfig(
         output_dir=str(directory),
         num_train_epochs=recipe.num_train_epochs,
@@ -100,9 +111,9 @@ def sft_config(recipe: Recipe, seed: int, steps: int, directory: Path, *, cuda: 
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.lr_scheduler_type,
         warmup_steps=recipe.warmup_steps,
-        per_device_train_batch_size=recipe.per_device_train_batch_size,
-        per_device_eval_batch_size=max(recipe.per_device_train_batch_size, 32),
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        per_device_train_batch_size=share.micro_batch,
+        gradient_accumulation_steps=share.accumulation,
+        deepspeed=deepspeed_config(engine) if engine else None,
         max_grad_norm=recipe.max_grad_norm or 0.0,
         optim=recipe.optim,
         weight_decay=recipe.weight_decay,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sweeper.errors import DataError, ModelError, StoreError, UsageError
+from sweeper.errors import DataError, LostWorkerError, ModelError, PreemptedError, StoreError, UsageError
 from sweeper.store import read_json, write_json
 
 COMPLETE: Literal["COMPLETE"] = "COMPLETE"
 DIVERGED: Literal["DIVERGED"] = "DIVERGED"
 FAILED: Literal["FAILED"] = "FAILED"
+
+
+_PEER_LOST = re.compile(
+    r"Dist(Backend|Network|Store)Error|Connection (closed|reset) by peer|gloo.*(timed out|closed|reset)|NCCL error"
+)
+"""What torch says in a worker whose partner died: no fault of its own."""
 
 
 class Failure(BaseModel):
@@ -55,7 +63,8 @@ class TrialRecord(BaseModel):
     resumed_from_step: int | None = None
     """Optimiser step of the checkpoint it went on from, if it was interrupted."""
     environment: dict[str, Any] = {}
-    """Versions, device and host name where it ran."""
+    """Versions, device and host name where it ran, workers and micro-batch; `out_of_memory_at`: micro-batches that did
+    not fit."""
 
     def write(self, path: Path) -> None:
         """Write atomically."""
@@ -72,12 +81,33 @@ def read_record(path: Path) -> TrialRecord | None:
         raise StoreError(str(path), found=f"not a trial record: {error}", do="delete it and run again") from error
 
 
+class WorkerFailedError(Exception):
+    """One of several workers failed, in another process: what it said of it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return self.failure.message
+
+
+def gravest(failures: Sequence[Failure]) -> Failure | None:
+    """What several workers of one trial say, in one: out of memory before all else, a lost partner last."""
+    order = ("out-of-memory", "bad-input", "bug", "lost-worker")
+    return min(failures, key=lambda failure: order.index(failure.kind), default=None)
+
+
 def failure_of(error: BaseException) -> Failure:
     """Classify an exception raised by a trial."""
+    if isinstance(error, WorkerFailedError):
+        return error.failure
     name = type(error).__name__
     kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"] = "bug"
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         kind = "out-of-memory"
+    elif isinstance(error, LostWorkerError | PreemptedError) or _PEER_LOST.search(f"{name}: {error}"):
+        kind = "lost-worker"
     elif isinstance(error, DataError | ModelError | UsageError):
         kind = "bad-input"
     text = "".join(traceback.format_exception(error))

@@ -1,13 +1,17 @@
-"""TRL's SFTTrainer with two differences: no metrics that cost a pass over the logits at every step, and an order of
-length-grouped examples that a resumed run repeats."""
+"""TRL's SFTTrainer with three differences: no metrics that cost a pass over the logits at every step, an order of
+length-grouped examples that a resumed run repeats, and batches that several workers share without repeating an example.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import RandomSampler
+from torch.utils.data import RandomSampler, Sampler
 from transformers import Trainer
 from trl import SFTTrainer
+
+from sweeper.trial.engine import BatchShare
 
 
 class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
@@ -16,22 +20,44 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     sampled_by = ""
     """The strategy of the sampler that served the data, for asked against applied."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Groups of similar length in an order of (seed, epoch) alone.
+    def __init__(self, *, share: BatchShare | None = None, train_dataset: Any, **rest: Any) -> None:
+        self._examples, self._stand_ins = len(train_dataset), 0
+        self._share = share
+        if share and share.workers > 1:
+            # Accelerate would fill up the last batches of an epoch with its first examples, and train them twice.
+            self._stand_ins = -self._examples % (share.micro_batch * share.workers)
+            train_dataset = _with_stand_ins(train_dataset, self._stand_ins, rest["processing_class"].pad_token_id)
+        super().__init__(train_dataset=train_dataset, **rest)
 
-        Transformers' own draws it from the global generator, and a run resumed within an epoch would see another one.
-        Accelerate shards the batches over workers afterwards: hence one replica here.
+    @property
+    def stand_ins_seen(self) -> int:
+        """Rows of one token and no target, trained on so that every worker has a batch at the end of each epoch."""
+        return self._stand_ins * int(self.state.epoch or 0.0)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Groups of similar length in an order of (seed, epoch) alone; random ones as Accelerate orders them.
+
+        Transformers draws its groups from the global generator, and a run resumed within an epoch would see others.
+        The order is the same for every number of workers: Accelerate deals out the batches afterwards.
         """
         from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
-        if self.args.train_sampling_strategy != "group_by_length":
+        sampler: Any
+        if self.args.train_sampling_strategy == "group_by_length":
+            self.sampled_by = "group_by_length"
+            workers = self._share.workers if self._share else 1
+            batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * workers
+            lengths = list(self.train_dataset["length"])[: self._examples]
+            seed = self.args.data_seed
+            sampler = DistributedLengthGroupedSampler(batch, lengths=lengths, num_replicas=1, rank=0, seed=seed)
+        else:
             sampler = super()._get_train_sampler(train_dataset)
             self.sampled_by = {RandomSampler: "random"}.get(type(sampler), type(sampler).__name__)
-            return sampler
-        self.sampled_by = "group_by_length"
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        lengths = list(self.train_dataset["length"])
-        return DistributedLengthGroupedSampler(batch, lengths=lengths, num_replicas=1, rank=0, seed=self.args.data_seed)
+            if self._stand_ins:
+                from accelerate.data_loader import SeedableRandomSampler
+
+                sampler = SeedableRandomSampler(range(self._examples), data_seed=self.args.data_seed)
+        return _WithStandIns(sampler, self._examples, self._stand_ins) if self._stand_ins else sampler
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -39,3 +65,31 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
         """Mean negative log-likelihood per target token of the whole effective batch, by `Trainer` itself."""
         inputs["use_cache"] = False
         return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+
+class _WithStandIns(Sampler[int]):
+    """Another sampler's examples, then the stand-ins."""
+
+    def __init__(self, examples: Any, count: int, stand_ins: int) -> None:
+        self.examples, self.count, self.stand_ins = examples, count, stand_ins
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.examples
+        yield from range(self.count, self.count + self.stand_ins)
+
+    def __len__(self) -> int:
+        return self.count + self.stand_ins
+
+    def set_epoch(self, epoch: int) -> None:
+        """Accelerate says it at the start of each epoch."""
+        self.examples.set_epoch(epoch)
+
+
+def _with_stand_ins(rows: Any, count: int, token: int) -> Any:
+    """The rows, and `count` of one token without a target: they change neither loss nor gradient."""
+    from datasets import Dataset, concatenate_datasets
+
+    if not count:
+        return rows
+    row = {"input_ids": [[token]] * count, "labels": [[-100]] * count, "length": [1] * count}
+    return concatenate_datasets([rows, Dataset.from_dict(row, features=rows.features)])

@@ -13,25 +13,49 @@ def validation_loss(
     model: torch.nn.Module,
     rows: Sequence[dict[str, list[int]]],
     collate: Callable[[list[dict[str, list[int]]]], dict[str, torch.Tensor]],
-    batch_size: int,
+    tokens: int,
 ) -> float:
     """Mean negative log-likelihood in nats per target token, over all rows; NaN where there is no target.
 
-    Rows go by length, so that a batch holds little padding; the mean does not hang on the order.
+    Rows go by length, in batches of at most `tokens` tokens (at least one row), so that they hold little padding and
+    need no more memory than training does; the mean does not hang on the order. Several workers share the batches out;
+    all of them get the mean.
     """
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank, workers = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if group else (0, 1)
     device = next(model.parameters()).device
     was_training, total, count = model.training, 0.0, 0
     model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            batch: dict[str, Any] = collate([rows[i] for i in order[start : start + batch_size]])
+        batches = _batches([len(row["input_ids"]) for row in rows], tokens)
+        for turn in range(-(-len(batches) // workers)):
+            # Under ZeRO 3 every worker takes part in every forward pass: one without a batch left repeats its last.
+            mine = turn * workers + rank
+            chosen = batches[min(mine, len(batches) - 1)]
+            batch: dict[str, Any] = collate([rows[i] for i in chosen])
             batch = {key: value.to(device) for key, value in batch.items()}
             labels = batch.pop("labels")[:, 1:]
             logits = model(**batch, use_cache=False).logits[:, :-1]
+            if mine >= len(batches):
+                continue
             picked = labels != -100
             losses = torch.nn.functional.cross_entropy(logits[picked].float(), labels[picked], reduction="sum")
             total, count = total + float(losses), count + int(picked.sum())
     finally:
         model.train(was_training)
+    if group:
+        sums = torch.tensor([total, count], dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(sums)
+        total, count = float(sums[0]), int(sums[1])
     return total / count if count else float("nan")
+
+
+def _batches(lengths: list[int], tokens: int) -> list[list[int]]:
+    """Row numbers, the longest of a batch last: padded to it, they are `tokens` at most."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches

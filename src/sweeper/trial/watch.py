@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sweeper.spec import Recipe
-from sweeper.store import read_json, write_json
+from sweeper.spec import TrialSpec
 
 WINDOW = 10
 """Logged steps over which the loss is averaged before a trial is called diverged."""
-COMPLETE_MARK = "sweeper-complete"
-"""File written into a checkpoint once all of it is on disk."""
-READ_BACK = ("peak_learning_rate", "largest_norm_after_clipping", "norms_read")
-"""What AppliedWatch has seen, kept over an interruption."""
 
 
 def diverged(losses: list[float], ratio: float) -> bool:
@@ -49,8 +43,10 @@ class DivergenceWatch(TrainerCallback):
 class AppliedWatch(TrainerCallback):
     """Reads back from the optimiser what the recipe asked for. Norms are sampled after clipping, before the step."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.clipped_above = recipe.max_grad_norm
+    def __init__(self, spec: TrialSpec) -> None:
+        self.clipped_above = spec.recipe.max_grad_norm
+        # DeepSpeed has clipped and stepped by then, and keeps its gradients to itself: its engine is read back instead.
+        self.sees_gradients = not (spec.engine and spec.engine.zero_stage)
         self.peak_learning_rate = 0.0
         self.largest_norm_after_clipping = 0.0
         self.norms_read = 0
@@ -62,34 +58,17 @@ class AppliedWatch(TrainerCallback):
         groups = kwargs["optimizer"].param_groups
         self.peak_learning_rate = max(self.peak_learning_rate, *(float(group["lr"]) for group in groups))
         # A norm costs a pass over all gradients: the first steps, where clipping bites, then every tenth.
-        if self.clipped_above is None or (state.global_step >= 10 and state.global_step % 10):
+        if (
+            not self.sees_gradients
+            or self.clipped_above is None
+            or (state.global_step >= 10 and state.global_step % 10)
+        ):
             return
         gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients))
         if math.isfinite(norm):
             self.largest_norm_after_clipping = max(self.largest_norm_after_clipping, norm)
             self.norms_read += 1
-
-
-class CheckpointMark(TrainerCallback):
-    """Marks a checkpoint as whole, so that one cut off by a kill is never resumed from.
-
-    The mark holds what was read back so far: a resumed run did not see its own warm-up.
-    """
-
-    def __init__(self, applied: AppliedWatch) -> None:
-        self.applied = applied
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Called by the Trainer once all of the checkpoint is on disk."""
-        mark = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE_MARK
-        write_json(mark, {name: getattr(self.applied, name) for name in READ_BACK})
-
-
-def restore(applied: AppliedWatch, checkpoint: Path) -> None:
-    """Take up what an interrupted run had read back."""
-    for name, value in read_json(checkpoint / COMPLETE_MARK).items():
-        setattr(applied, name, value)
 
 
 class LiveReport(TrainerCallback):
@@ -125,9 +104,3 @@ class ValidationAtEpochEnd(TrainerCallback):
     ) -> None:
         """Measure once an epoch is through."""
         self.log({"val_loss": self.measure()})
-
-
-def newest_whole_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint of the highest step that was written to its end."""
-    whole = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE_MARK}")]
-    return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)

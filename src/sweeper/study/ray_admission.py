@@ -1,0 +1,168 @@
+"""Which trial starts next on Ray, and where: the pure queue of `admission`, as a search algorithm of Ray Tune."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import ray
+from ray.autoscaler.sdk import request_resources
+from ray.tune.search import Searcher
+
+from sweeper.errors import LostWorkerError
+from sweeper.store import Store
+from sweeper.study.admission import Need, Node, Queue
+from sweeper.study.plan import PlannedTrial
+from sweeper.study.progress import ProgressDisplay
+from sweeper.study.ray_train import bundle
+from sweeper.trial import FAILED, TrialRecord, failure_of
+
+LOST_WORKER_RETRIES = 3
+"""A trial goes on from its checkpoint this often after its worker died. Errors of the trial itself never get here."""
+SAME_FAILURES = 5
+"""So many trials in a row that fail with the same message end the study: the next would too."""
+NO_NODE_SECONDS = 900.0
+"""A trial that fits no node of the cluster, even an empty one, is given up after this: an autoscaler needs minutes."""
+_NODES_SECONDS = 2.0
+
+
+class Admission(Searcher):  # type: ignore[misc]
+    """Hands a trial to Tune once it has its place; takes back one whose worker was lost."""
+
+    def __init__(self, queue: Queue, trials: dict[str, PlannedTrial], store: Store, display: ProgressDisplay) -> None:
+        super().__init__()
+        self.queue, self.trials, self.store, self.display = queue, trials, store, display
+        self._of: dict[str, str] = {}
+        self._lost: Counter[str] = Counter()
+        self._last: list[str] = []
+        self._looked = self._started = self._moved = time.monotonic()
+        self._busy = self._capacity = 0.0
+        self._asked_for: list[dict[str, float]] = []
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial that has a place, and the node of each worker; None where none has now."""
+        self._look()
+        if self._hopeless() or not (self.queue.waiting or self.queue.running):
+            return Searcher.FINISHED
+        found = self.queue.next()
+        if found is None:
+            return None
+        fingerprint, nodes = found
+        self._of[trial_id] = fingerprint
+        self._moved = time.monotonic()
+        return {"fingerprint": fingerprint, "nodes": nodes}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial's row frees its place: with its end, which follows, its actor would be gone before the next trial."""
+        fingerprint = self._of.get(trial_id)
+        if fingerprint is None:
+            return
+        if "row/status" in result:  # Tune hands results to search algorithms flattened
+            self._ended(trial_id, {"status": result["row/status"], "failure": result.get("row/failure")})
+        elif result.get("progress/stage") == "evaluating" and is_gang(self.trials[fingerprint]):
+            runtime = self.trials[fingerprint].spec.runtime
+            self.queue.shrink(fingerprint, Need(1, runtime.cpus, runtime.gpus))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """It ended without a row: what it ran on is gone."""
+        fingerprint = self._of.get(trial_id)
+        if fingerprint is None:
+            return
+        self._lost[fingerprint] += 1
+        if self._lost[fingerprint] <= LOST_WORKER_RETRIES:
+            del self._of[trial_id]
+            self.queue.again(fingerprint)
+            self.display.say(f"{fingerprint}: its worker was lost; it goes on from its checkpoint")
+            return
+        found = f"its worker was lost {self._lost[fingerprint]} times"
+        self._ended(trial_id, _given_up(self.trials[fingerprint], self.store, found, self.display))
+
+    def _ended(self, trial_id: str, row: dict[str, Any]) -> None:
+        self._count()
+        self.queue.done(self._of.pop(trial_id))
+        self._last = [*self._last, str(row.get("failure")) if row["status"] == FAILED else ""][-SAME_FAILURES:]
+
+    def _hopeless(self) -> bool:
+        """Whether the last trials all failed alike, or those that wait fit no node, now or for a long time."""
+        if len(self._last) == SAME_FAILURES and len(set(self._last)) == 1 and self._last[0]:
+            self.display.say(f"stopped: the last {SAME_FAILURES} trials all failed with {self._last[0]}")
+            return True
+        if self.queue.running or time.monotonic() - self._moved < NO_NODE_SECONDS:
+            return False
+        for fingerprint in self.queue.waiting:
+            found = f"no node for {need_of(self.trials[fingerprint])} in {NO_NODE_SECONDS:.0f} s"
+            _given_up(self.trials[fingerprint], self.store, found, self.display)
+        return True
+
+    def _look(self) -> None:
+        """Nodes come and go; an autoscaler is told what still waits."""
+        if time.monotonic() - self._looked < _NODES_SECONDS:
+            return
+        self._count()
+        self.queue.update(nodes_now())
+        runtimes = [self.trials[fingerprint].spec.runtime for fingerprint in (*self.queue.running, *self.queue.waiting)]
+        wanted = [bundle(runtime) for runtime in runtimes for _ in range(runtime.workers)]
+        self.ask_for_nodes(wanted)
+
+    def ask_for_nodes(self, bundles: list[dict[str, float]]) -> None:
+        """Have an autoscaler make room for these, where there is one."""
+        if bundles != self._asked_for:
+            request_resources(bundles=bundles)
+            self._asked_for = bundles
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        gpus = sum(node.gpus for node in self.queue.ledger.nodes)
+        if gpus:
+            self._busy += self.queue.ledger.utilisation * gpus * (now - self._looked)
+            self._capacity += gpus * (now - self._looked)
+        self._looked = now
+
+    def summary(self) -> str:
+        """What the cluster's GPUs were used for."""
+        self._count()
+        lost = sum(self._lost.values())
+        said = [f"{lost} workers lost"] if lost else []
+        if self._capacity:
+            said.append(f"GPUs in use {self._busy / self._capacity:.0%} of {self._capacity / 3600:.2f} GPU-hours")
+        return "; ".join(said)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it to restore a study; the store is what ours goes on from."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is what a study goes on from."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, likewise."""
+
+
+def is_gang(trial: PlannedTrial) -> bool:
+    """Whether a trial has workers of its own, beside the process that drives it."""
+    return trial.spec.engine is not None and trial.spec.engine.distributed
+
+
+def need_of(trial: PlannedTrial) -> Need:
+    """What a trial takes of the cluster."""
+    runtime = trial.spec.runtime
+    return Need(runtime.workers, runtime.cpus, runtime.gpus)
+
+
+def nodes_now() -> list[Node]:
+    """The nodes that Ray counts as alive."""
+    return [
+        Node(node["NodeID"], node["Resources"].get("CPU", 0.0), int(node["Resources"].get("GPU", 0)))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def _given_up(trial: PlannedTrial, store: Store, found: str, display: ProgressDisplay) -> dict[str, Any]:
+    failure = failure_of(LostWorkerError(f"trial {trial.fingerprint}", found=found, do="run again to go on"))
+    record = TrialRecord(fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure)
+    record.write(store.record(trial.fingerprint))
+    row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
+    display.ended(row)
+    return row

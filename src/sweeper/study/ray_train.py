@@ -1,0 +1,173 @@
+"""A several-worker trial as a Ray Train job, on the nodes it was given."""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sweeper import data
+from sweeper.errors import LostWorkerError, PreemptedError
+from sweeper.spec import Runtime
+from sweeper.store import Store
+from sweeper.study.plan import PlannedTrial
+from sweeper.study.stage import Tell, run_trial
+from sweeper.tracking import Tracker
+from sweeper.trial import Launch, WorkerFailedError, failure_of, gravest, train_worker
+
+CONTROLLER_RETRIES = 0
+"""Ray Train would try for ever by default. A trial that lost a worker is placed anew instead, where there is room."""
+
+
+def launch_on_ray(planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[str, ...]) -> Launch:
+    """Runs the trial's workers on these nodes (one name each) as a Ray Train run, and waits for it."""
+    runtime, fingerprint = planned.spec.runtime, planned.fingerprint
+
+    def launch(at_most: int | None) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+        from ray.train.v2.api.exceptions import TrainingFailedError
+        from ray.util.queue import Queue
+
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+        told = Queue(actor_options={"num_cpus": 0})
+        trainer = TorchTrainer(
+            _worker(planned, store, told, at_most),
+            torch_config=_torch_config(),
+            scaling_config=ScalingConfig(
+                num_workers=runtime.workers,
+                use_gpu=runtime.gpus > 0,
+                resources_per_worker=bundle(runtime),
+                label_selector=[{"ray.io/node-id": node} for node in nodes],
+            ),
+            run_config=RunConfig(
+                # A name of its own for every run: a second one of the same name would load the first one's end.
+                name=f"train-{fingerprint}-{time.time_ns()}",
+                storage_path=str(store.root / "ray"),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_RETRIES),
+            ),
+        )
+        try:
+            _passing_on(told, tell, trainer.fit)
+        except TrainingFailedError as error:
+            raise _cause(error, fingerprint) from error
+        finally:
+            told.shutdown(force=True)
+
+    return launch
+
+
+def evaluate_on_ray(
+    planned: PlannedTrial, evaluation: Any, store: Store, tracker: Tracker, node: str
+) -> dict[str, Any]:
+    """The row of a trained trial, evaluated by one worker on that node. Raises LostWorkerError with the node."""
+    import ray
+    from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    runtime = planned.spec.runtime
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(run_trial).options(
+        num_cpus=runtime.cpus, num_gpus=runtime.gpus, max_retries=0, scheduling_strategy=here
+    )
+    try:
+        return dict(ray.get(task.remote(planned, evaluation, store, tracker, _nobody)))
+    except (NodeDiedError, TaskUnschedulableError, WorkerCrashedError) as error:
+        raise LostWorkerError(f"trial {planned.fingerprint}", found=f"its evaluation's worker died: {error}") from error
+
+
+def bundle(runtime: Runtime) -> dict[str, float]:
+    """What Ray is asked for one worker."""
+    return {"CPU": runtime.cpus, "GPU": runtime.gpus} if runtime.gpus else {"CPU": runtime.cpus}
+
+
+def _nobody(progress: dict[str, Any]) -> None:
+    pass
+
+
+def _worker(planned: PlannedTrial, store: Store, told: Any, at_most: int | None) -> Callable[[], None]:
+    """What every worker runs."""
+
+    def train() -> None:
+        import ray.train
+
+        def tell(progress: dict[str, float]) -> None:
+            if ray.train.get_context().get_world_rank() == 0:
+                told.put_nowait(progress)
+
+        try:
+            prepared = data.open_prepared(store, planned.data)
+            train_worker(planned.spec, planned.fingerprint, prepared, store, tell, at_most)
+        except Exception as error:  # as words: what raised it may not be known to the other side
+            raise WorkerFailedError(failure_of(error)) from None
+
+    return train
+
+
+def _torch_config() -> Any:
+    """Torch's process group, and in each worker SIGTERM waits for a checkpoint."""
+    import ray.train.torch.config as torch_config
+
+    class Backend(torch_config._TorchBackend):  # type: ignore[misc]
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            from sweeper.trial.preemption import install
+
+            worker_group.execute(install)  # in the main thread; the training is in another one
+            # GPUs that are only said to be there, as in a rehearsal, cannot speak NCCL.
+            backend_config.backend = "nccl" if all(worker_group.execute(_has_gpu)) else "gloo"
+            super().on_start(worker_group, backend_config)
+
+    class Config(torch_config.TorchConfig):  # type: ignore[misc]
+        @property
+        def backend_cls(self) -> Any:
+            return Backend
+
+    return Config()
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _passing_on(told: Any, tell: Tell, work: Callable[[], Any]) -> None:
+    """Do the work in another thread, and tell here, in the thread that Tune knows, what its workers tell."""
+    raised: list[BaseException] = []
+
+    def worked() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=worked, daemon=True)
+    thread.start()
+    while thread.is_alive() or not told.empty():
+        try:
+            tell(told.get(timeout=0.5))
+        except queues.Empty:
+            continue
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def _cause(error: Any, fingerprint: str) -> Exception:
+    """What the workers said before they ended; a killed one says nothing, and the others only that it is gone."""
+    said = [_unwrapped(failure) for failure in getattr(error, "worker_failures", {}).values()]
+    failures = [failure.failure for failure in said if isinstance(failure, WorkerFailedError)]
+    if preempted := [failure for failure in failures if failure.message.startswith(PreemptedError.__name__)]:
+        return PreemptedError(f"trial {fingerprint}", found=preempted[0].message)
+    worst = gravest(failures)
+    if worst is not None and worst.kind != "lost-worker":
+        return WorkerFailedError(worst)
+    return LostWorkerError(f"trial {fingerprint}", found=str(error)[:1000], do="run again to go on")
+
+
+def _unwrapped(error: Any) -> Any:
+    """The worker's own exception, where Ray put it into one of its own."""
+    return getattr(error, "cause", None) or error

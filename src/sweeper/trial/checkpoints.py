@@ -1,0 +1,149 @@
+"""A trial's checkpoints: marked when whole, checked before they are gone on from, saved before a machine goes."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sweeper.errors import PreemptedError
+from sweeper.spec import TrialSpec
+from sweeper.store import Store, read_json, write_json
+from sweeper.trial import preemption
+from sweeper.trial.watch import AppliedWatch
+
+MARK = "sweeper-complete"
+"""File written into a checkpoint once all of it is on disk."""
+READ_BACK = ("peak_learning_rate", "largest_norm_after_clipping", "norms_read")
+"""What AppliedWatch has seen, kept over an interruption: a resumed run did not see its own warm-up."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one trial, as one of its workers sees them."""
+
+    directory: Path
+    fingerprint: str
+    spec: TrialSpec
+    store: Store
+    rank: int
+
+    def callbacks(self, applied: AppliedWatch) -> list[TrainerCallback]:
+        """What the trainer calls to mark them, and to save one when it has to go."""
+        return [_Mark(self, applied), _SaveAndGo(self)]
+
+    def newest(self, before: int | None = None) -> Path | None:
+        """The whole checkpoint of the highest step (below `before`); damaged ones and later ones are deleted.
+
+        The first worker looks, and all go on from the same. One that another engine or another number of workers
+        wrote cannot be read by this one, and counts as damaged.
+        """
+        found: list[str | None] = [None]
+        if self.rank == 0:
+            for path in sorted(self.directory.glob("checkpoint-*"), key=step_of, reverse=True):
+                if (before is None or step_of(path) < before) and not self._damage(path):
+                    found = [str(path)]
+                    break
+                shutil.rmtree(path, ignore_errors=True)
+        if _several():
+            torch.distributed.broadcast_object_list(found)
+        return Path(found[0]) if found[0] else None
+
+    def identity(self) -> dict[str, Any]:
+        """Who can go on from them."""
+        engine = self.spec.engine.name if self.spec.engine else "single"
+        return {"fingerprint": self.fingerprint, "engine": engine, "workers": self.spec.runtime.workers}
+
+    def _damage(self, path: Path) -> str:
+        if not (path / MARK).exists():
+            return "cut off while it was written"
+        mark = read_json(path / MARK)
+        if any(mark.get(key) != value for key, value in self.identity().items()):
+            return "another trial's, or written by another engine or number of workers"
+        for name, (size, checksum) in mark["files"].items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != size or _checksum(file) != checksum:
+                return f"{name} is not as it was written"
+        return ""
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimiser step of a checkpoint, from its name."""
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def restore(applied: AppliedWatch, checkpoint: Path) -> None:
+    """Take up what an interrupted run had read back."""
+    mark = read_json(checkpoint / MARK)
+    for name in READ_BACK:
+        setattr(applied, name, mark[name])
+
+
+class _Mark(TrainerCallback):
+    """Marks a checkpoint as whole, with the size and checksum of every file."""
+
+    def __init__(self, checkpoints: Checkpoints, applied: AppliedWatch) -> None:
+        self.checkpoints, self.applied = checkpoints, applied
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Called by every worker's trainer once its part of the checkpoint is on disk."""
+        if _several():
+            torch.distributed.barrier()
+        if self.checkpoints.rank:
+            return
+        path = self.checkpoints.directory / f"checkpoint-{state.global_step}"
+        files = {
+            str(file.relative_to(path)): [file.stat().st_size, _checksum(file)]
+            for file in sorted(path.rglob("*"))
+            if file.is_file()
+        }
+        seen = {name: getattr(self.applied, name) for name in READ_BACK}
+        write_json(path / MARK, self.checkpoints.identity() | seen | {"files": files})
+
+
+class _SaveAndGo(TrainerCallback):
+    """After a SIGTERM to any of the workers: all save a checkpoint at the end of the step, and end."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.going = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Look whether it is time to go."""
+        asked = preemption.asked_to_go()
+        if _several():
+            flag = torch.tensor(float(asked), device=args.device)
+            torch.distributed.all_reduce(flag)
+            asked = bool(flag.item())
+        if asked:
+            self.going = control.should_save = control.should_training_stop = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The mark is written: nothing is left to do here."""
+        if self.going:
+            raise PreemptedError(
+                f"trial {self.checkpoints.fingerprint}",
+                found=f"SIGTERM; a checkpoint of step {state.global_step} was saved",
+                do="run again to go on from it",
+            )
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32: against damage, not against malice."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _several() -> bool:
+    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())

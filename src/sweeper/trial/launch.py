@@ -1,0 +1,65 @@
+"""Several workers of one trial as processes of this machine, through PyTorch's own launcher. Ray has another way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeper.errors import LostWorkerError, PreemptedError
+from sweeper.spec import TrialSpec
+from sweeper.store import Store, read_json, write_json
+from sweeper.trial.record import Failure, WorkerFailedError, gravest
+from sweeper.trial.run import Launch
+
+PROGRESS = "sweeper-progress "
+"""Begins the lines by which the first worker tells its progress."""
+
+
+def launch_here(
+    spec: TrialSpec, fingerprint: str, data: str, store: Store, tell: Callable[[dict[str, float]], None]
+) -> Launch:
+    """Starts the trial's workers with `torch.distributed.run` and waits for them. `data`: fingerprint of the tokens."""
+
+    def launch(at_most: int | None) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            job = Path(folder) / "job.json"
+            asked = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data}
+            write_json(job, asked | {"storage": str(store.root), "at_most": at_most})
+            command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            command += [f"--nproc-per-node={spec.runtime.workers}", "-m", "sweeper.trial.worker", str(job)]
+            environment = os.environ | {"OMP_NUM_THREADS": str(max(1, int(spec.runtime.cpus)))}
+            log = Path(folder) / "log"
+            with log.open("wb") as errors:
+                workers = subprocess.Popen(  # noqa: S603 # our own words
+                    command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
+                )
+                try:
+                    for line in workers.stdout or ():
+                        if line.startswith(PROGRESS):
+                            tell(json.loads(line.removeprefix(PROGRESS)))
+                    code = workers.wait()
+                except BaseException:
+                    workers.terminate()
+                    workers.wait()
+                    raise
+            if code:
+                raise _failure(Path(folder), fingerprint, log.read_text(errors="replace"))
+
+    return launch
+
+
+def _failure(folder: Path, fingerprint: str, log: str) -> Exception:
+    """What the workers said before they ended; a killed one says nothing, and the others only that it is gone."""
+    said = [Failure.model_validate(read_json(path)) for path in sorted(folder.glob("failure-*.json"))]
+    if preempted := [failure for failure in said if failure.message.startswith(PreemptedError.__name__)]:
+        return PreemptedError(f"trial {fingerprint}", found=preempted[0].message, do="run again to go on")
+    worst = gravest(said)
+    if worst is not None and worst.kind != "lost-worker":
+        return WorkerFailedError(worst)
+    found = worst.message if worst else log[-2000:]
+    return LostWorkerError(f"trial {fingerprint}", found=f"a worker died: {found}", do="run again to go on")

@@ -1,0 +1,231 @@
+"""One worker's part of training one model; alone, all of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.errors import UsageError
+from sweeper.spec import TrialSpec
+from sweeper.store import Store, write_bytes
+from sweeper.trial.engine import BatchShare, share_batch
+from sweeper.trial.record import COMPLETE, DIVERGED, TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from trl import SFTTrainer
+
+    from sweeper.data import Prepared
+    from sweeper.trial.watch import AppliedWatch, DivergenceWatch
+
+Progress = Callable[[dict[str, float]], None]
+"""Called with `step`, `steps` and what was just measured (`loss`, `val_loss`, …)."""
+
+
+def train_worker(
+    spec: TrialSpec, fingerprint: str, prepared: Prepared, store: Store, tell: Progress, at_most: int | None = None
+) -> None:
+    """Train together with the other workers of this process group, going on from the newest whole checkpoint.
+
+    The first worker writes model, history and, last, the record. `at_most` bounds the micro-batch. Raises what goes
+    wrong; Preempted after a SIGTERM, once a checkpoint is on disk.
+    """
+    import torch
+    from transformers import set_seed
+
+    from sweeper.quiet import quiet_libraries
+    from sweeper.trial import arguments
+    from sweeper.trial.applied import applied_by, asked_of, check_applied
+    from sweeper.trial.checkpoints import Checkpoints, restore, step_of
+    from sweeper.trial.engine import parameter_count
+    from sweeper.trial.preemption import preemptible
+
+    quiet_libraries()
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed's own word for it, read when it is imported
+    torch.set_num_threads(max(1, int(spec.runtime.cpus)))
+    set_seed(spec.seed)
+    rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0
+    with preemptible():
+        directory = store.trial(fingerprint)
+        rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
+        model, positions = _model(spec, tokenizer)
+        flops = arguments.row_flops(spec.model, prepared.manifest)
+        steps = arguments.optimizer_steps(spec.recipe, len(rows), flops.per_row)
+        _warms_up_within(spec, steps, len(rows))
+        share = share_batch(spec.recipe, spec.runtime.workers, at_most)
+        checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, rank)
+        config = arguments.sft_config(
+            spec.recipe,
+            spec.seed,
+            steps,
+            checkpoints.directory,
+            cuda=torch.cuda.is_available(),
+            share=share,
+            engine=spec.engine,
+        )
+        trainer, applied_watch, divergence = _trainer(
+            spec, model, tokenizer, config, rows, validation, tell, checkpoints, share
+        )
+        whole_epochs = steps % arguments.steps_per_epoch(spec.recipe, len(rows)) == 0
+        # A run that ends within an epoch: from the checkpoint of its last step the Trainer would take one step more.
+        checkpoint = checkpoints.newest(before=None if whole_epochs else steps)
+        if checkpoint:
+            restore(applied_watch, checkpoint)
+        started = time.monotonic()
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        seconds = time.monotonic() - started
+
+        history = history_of(trainer.state.log_history)
+        asked = asked_of(spec, steps=steps, examples=len(rows), positions=positions)
+        applied = applied_by(trainer, applied_watch, examples=len(rows))
+        if not divergence.diverged:
+            check_applied(asked, applied)
+        parameters = parameter_count(trainer.model)
+        _save(trainer, tokenizer, history, directory, first=rank == 0)
+        if rank:
+            return
+        tokens = trainer.state.num_input_tokens_seen - trainer.stand_ins_seen
+        record = TrialRecord(
+            fingerprint=fingerprint,
+            status=DIVERGED if divergence.diverged else COMPLETE,
+            model=spec.model.name,
+            parameters=parameters,
+            metrics=_metrics(history, tokens, trainer.state.global_step, flops.per_token, seconds),
+            asked=asked,
+            applied=applied,
+            data=prepared.manifest,
+            resumed_from_step=step_of(checkpoint) if checkpoint else None,
+            environment=_environment(trainer, share),
+        )
+        shutil.rmtree(checkpoints.directory, ignore_errors=True)  # they have served: model and history are on disk
+        record.write(store.record(fingerprint))
+
+
+def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:
+    """A warm-up that ends with the run never reaches the learning rate asked for: known before it starts."""
+    if spec.recipe.warmup_steps >= steps:
+        raise UsageError(
+            f"trial of {spec.model.name}",
+            asked=f"recipe.warmup_steps {spec.recipe.warmup_steps}",
+            found=f"a run of {steps} optimiser steps ({examples} examples, effective batch "
+            f"{spec.recipe.effective_batch_size})",
+            do="fewer warmup_steps, a smaller batch, or more data",
+        )
+
+
+def _model(spec: TrialSpec, tokenizer: Any) -> tuple[Any, int | None]:
+    """The model before training, and the positions asked for: its own, unless the data ask for more."""
+    from sweeper.models import build, load, stretch_positions, stretched_to
+
+    built = spec.model.config is not None
+    model = build(spec.model, tokenizer, spec.seed) if built else load(str(spec.model.source))
+    more = stretched_to(spec.model, spec.data)
+    asked = more or getattr(model.config, "max_position_embeddings", None)
+    return (stretch_positions(model, more) if more else model), asked
+
+
+def _trainer(
+    spec: TrialSpec,
+    model: Any,
+    tokenizer: Any,
+    config: Any,
+    rows: Any,
+    validation: Any,
+    tell: Progress,
+    checkpoints: Any,
+    share: BatchShare,
+) -> tuple[SFTTrainer, AppliedWatch, DivergenceWatch]:
+    from transformers import PrinterCallback
+
+    from sweeper.trial import watch
+    from sweeper.trial.trainer import LeanSFTTrainer
+    from sweeper.trial.validation import validation_loss
+
+    applied, divergence = watch.AppliedWatch(spec), watch.DivergenceWatch(spec.recipe.divergence_ratio)
+    trainer = LeanSFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=rows.select_columns(["input_ids", "labels", "length"]),
+        processing_class=tokenizer,
+        share=share,
+        callbacks=[applied, divergence, watch.LiveReport(tell), *checkpoints.callbacks(applied)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    held_out = validation.select_columns(["input_ids", "labels"])
+
+    def measure() -> float:
+        tokens = share.micro_batch * spec.data.max_length
+        return float(validation_loss(trainer.model, held_out, trainer.data_collator, tokens))
+
+    trainer.add_callback(watch.ValidationAtEpochEnd(measure, trainer.log))
+    return trainer, applied, divergence
+
+
+HISTORY_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_loss")
+
+
+def history_of(log_history: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row per logged step: step, epoch, loss (nats per target token), learning_rate, grad_norm (before clipping),
+    val_loss. NaN where a row does not have it. The same trial gives the same table: no times in here."""
+    import pandas as pd
+
+    rows = [row for row in log_history if "loss" in row or "val_loss" in row]
+    return pd.DataFrame(
+        [{key: row.get(key, float("nan")) for key in HISTORY_COLUMNS} for row in rows], columns=list(HISTORY_COLUMNS)
+    )
+
+
+def _metrics(history: pd.DataFrame, tokens: int, steps: int, flops_per_token: float, seconds: float) -> dict[str, Any]:
+    """`tokens`: really trained on, padding not counted; `train_flops`: theirs (NaN for an unknown architecture)."""
+    validation, losses = history["val_loss"].dropna(), history["loss"].dropna()
+    return {
+        "val_loss": float(validation.iloc[-1]) if len(validation) else float("nan"),
+        "best_val_loss": float(validation.min()) if len(validation) else float("nan"),
+        "train_loss": float(losses.iloc[-1]) if len(losses) else float("nan"),
+        "steps": float(steps),
+        "tokens": float(tokens),
+        "train_flops": tokens * flops_per_token,
+        "train_seconds": seconds,
+    }
+
+
+def _save(trainer: SFTTrainer, tokenizer: Any, history: pd.DataFrame, directory: Path, *, first: bool) -> None:
+    """Model (safetensors, gathered from all workers) and history, by the first worker."""
+    temporary = directory / ".model"
+    if first:
+        shutil.rmtree(temporary, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(temporary))  # every worker gives its share
+    if not first:
+        return
+    tokenizer.save_pretrained(str(temporary))
+    (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; all it says is in spec.json
+    shutil.rmtree(directory / "model", ignore_errors=True)
+    temporary.rename(directory / "model")
+    write_bytes(directory / "history.parquet", history.to_parquet())
+
+
+def _environment(trainer: SFTTrainer, share: BatchShare) -> dict[str, Any]:
+    import platform
+
+    import torch
+    import transformers
+    import trl
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "trl": trl.__version__,
+        "host": platform.node(),
+        "device": str(trainer.args.device),
+        "threads": torch.get_num_threads(),
+        "workers": share.workers,
+        "micro_batch": share.micro_batch,
+        "gradient_accumulation_steps": share.accumulation,
+    }

@@ -1,0 +1,207 @@
+"""Engines: the same trial whatever the number of workers and however they share the model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tiny_trial import CONFIG, DATA, RECIPE
+
+from sweeper import data
+from sweeper.errors import LostWorkerError, UsageError
+from sweeper.spec import EngineSpec, ModelSpec, Recipe, Runtime, TrialSpec, read_plain
+from sweeper.store import Store
+from sweeper.trial import TrialRecord, train_trial
+from sweeper.trial.applied import mismatches
+from sweeper.trial.engine import deepspeed_config, read_back, share_batch
+from sweeper.trial.launch import launch_here
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_DROPOUT = ModelSpec(name="tiny", config=CONFIG | {"dropout": 0.0, "num_hidden_layers": 2})
+ENGINES = {
+    "single": EngineSpec(name="single"),
+    "ddp": EngineSpec(name="ddp", distributed=True),
+    "zero2": EngineSpec(name="zero2", distributed=True, zero_stage=2),
+    "zero3": EngineSpec(name="zero3", distributed=True, zero_stage=3),
+}
+
+
+def spec_of(engine: str, workers: int, **recipe: Any) -> TrialSpec:
+    return TrialSpec(
+        model=NO_DROPOUT,
+        data=DATA,
+        recipe=Recipe.model_validate(RECIPE.model_dump() | {"gradient_accumulation_steps": 2} | recipe),
+        seed=3,
+        runtime=Runtime(engine=engine, workers=workers),
+        engine=ENGINES[engine],
+    )
+
+
+def train(root: Path, prepared: data.Prepared, spec: TrialSpec) -> tuple[TrialRecord, pd.DataFrame]:
+    store = Store(root)
+    several = spec.engine is not None and spec.engine.distributed
+    launch = launch_here(spec, "f", prepared.fingerprint, store, lambda progress: None) if several else None
+    record = train_trial(spec, "f", lambda: prepared, store, lambda progress: None, launch)
+    assert record.status == "COMPLETE", record.failure
+    return record, pd.read_parquet(store.trial("f") / "history.parquet")
+
+
+@pytest.fixture(scope="module")
+def store_with_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, data.Prepared]:
+    root = tmp_path_factory.mktemp("store")
+    return root, data.prepare(DATA, NO_DROPOUT, root)
+
+
+@pytest.fixture(scope="module")
+def alone(store_with_data: tuple[Path, data.Prepared], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    _, prepared = store_with_data
+    store = Store(tmp_path_factory.mktemp("alone"))
+    spec = spec_of("single", 1)
+    record = train_trial(spec, "f", lambda: prepared, store, lambda progress: None)
+    weights = load_file(store.trial("f") / "model" / "model.safetensors")
+    return record, pd.read_parquet(store.trial("f") / "history.parquet"), weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "zero2", "zero3"])
+def test_two_workers_train_the_same_model_as_one(
+    engine: str, alone: Any, store_with_data: tuple[Path, data.Prepared]
+) -> None:
+    root, prepared = store_with_data
+    shutil.rmtree(root / "trials", ignore_errors=True)
+    record, history = train(root, prepared, spec_of(engine, 2))
+    expected, expected_history, expected_weights = alone
+    np.testing.assert_allclose(history.to_numpy(float), expected_history.to_numpy(float), rtol=2e-4)
+    assert mismatches(record.asked, record.applied) == []
+    assert {key: record.applied[key] for key in expected.applied} == pytest.approx(expected.applied)
+    assert record.applied.get("zero_stage", 0) == ENGINES[engine].zero_stage
+    assert record.environment["workers"] == 2
+    for key in ("tokens", "steps", "train_flops"):
+        assert record.metrics[key] == expected.metrics[key], "stand-ins at the end of an epoch are not counted"
+    assert record.parameters == expected.parameters
+    folder = root / "trials" / "f" / "model"
+    assert [path.name for path in folder.glob("*.safetensors")] == ["model.safetensors"], "whole, not in shares"
+    weights = load_file(folder / "model.safetensors")
+    for tied in weights.keys() - expected_weights.keys():  # DeepSpeed's copy of the tied output embedding
+        assert tied == "lm_head.weight"
+        torch.testing.assert_close(weights.pop(tied), weights["model.decoder.embed_tokens.weight"])
+    assert weights.keys() == expected_weights.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected_weights[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_clipping_off_and_groups_of_length_are_applied_by_an_engine_too(
+    store_with_data: tuple[Path, data.Prepared],
+) -> None:
+    root, prepared = store_with_data
+    shutil.rmtree(root / "trials", ignore_errors=True)
+    other = {"max_grad_norm": None, "train_sampling_strategy": "group_by_length", "num_train_epochs": 1}
+    record, history = train(root, prepared, spec_of("zero2", 2, **other))
+    assert record.applied["max_grad_norm"] is None
+    store = Store(root / "alone")
+    whole = train_trial(spec_of("single", 1, **other), "f", lambda: prepared, store, lambda progress: None)
+    assert whole.metrics["val_loss"] == pytest.approx(record.metrics["val_loss"], rel=1e-4)
+    expected = pd.read_parquet(store.trial("f") / "history.parquet")
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-4)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_a_lost_worker_and_the_trial_goes_on_from_its_checkpoint(
+    alone: Any, store_with_data: tuple[Path, data.Prepared]
+) -> None:
+    root, prepared = store_with_data
+    shutil.rmtree(root / "trials", ignore_errors=True)
+    spec, store = spec_of("zero2", 2), Store(root)
+
+    def kill(progress: dict[str, float]) -> None:
+        if progress["step"] == 6:
+            mine = psutil.Process().children(recursive=True)
+            launched = [process for process in mine if "sweeper.trial.worker" in process.cmdline()]
+            workers = [process for process in launched if "torch.distributed.run" not in process.cmdline()]
+            workers[-1].kill()
+
+    launch = launch_here(spec, "f", prepared.fingerprint, store, kill)
+    with pytest.raises(LostWorkerError, match="died"):
+        train_trial(spec, "f", lambda: prepared, store, lambda progress: None, launch)
+    assert not store.record("f").exists()
+    record, history = train(root, prepared, spec)
+    assert record.resumed_from_step is not None
+    assert record.resumed_from_step >= 4
+    np.testing.assert_allclose(history.to_numpy(float), alone[1].to_numpy(float), rtol=2e-4)
+
+
+def test_the_effective_batch_is_shared_out_and_never_changed() -> None:
+    recipe = RECIPE.model_copy(update={"per_device_train_batch_size": 8, "gradient_accumulation_steps": 3})
+    for workers, at_most, expected in [
+        (1, None, (8, 3)),
+        (2, None, (6, 2)),
+        (3, None, (8, 1)),
+        (4, None, (6, 1)),
+        (1, 4, (4, 6)),
+        (2, 4, (4, 3)),
+        (24, None, (1, 1)),
+    ]:
+        share = share_batch(recipe, workers, at_most)
+        assert (share.micro_batch, share.accumulation) == expected
+        assert share.micro_batch * share.accumulation * workers == recipe.effective_batch_size
+    with pytest.raises(UsageError, match="5 workers"):
+        share_batch(recipe, 5)
+
+
+def test_deepspeed_is_told_nothing_twice() -> None:
+    assert deepspeed_config(ENGINES["single"]) is deepspeed_config(ENGINES["ddp"]) is None
+    config = deepspeed_config(ENGINES["zero3"])
+    assert config is not None
+    assert config["gradient_clipping"] == config["train_batch_size"] == "auto"
+    assert config["train_micro_batch_size_per_gpu"] == config["gradient_accumulation_steps"] == "auto"
+    assert config["fp16"]["enabled"] == config["bf16"]["enabled"] == "auto"
+    offloaded = deepspeed_config(EngineSpec(name="o", distributed=True, zero_stage=3, offload=True))
+    assert offloaded is not None
+    assert offloaded["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
+
+
+def test_an_engine_that_clips_elsewhere_is_found_out() -> None:
+    part = SimpleNamespace(dtype=torch.float32)
+    engine = SimpleNamespace(
+        optimizer=SimpleNamespace(single_partition_of_fp32_groups=[part]),
+        zero_optimization_stage=lambda: 2,
+        fp16_enabled=lambda: False,
+        bfloat16_enabled=lambda: False,
+        gradient_clipping=lambda: 1.0,  # DeepSpeed's default, where its JSON does not say
+        train_batch_size=lambda: 16,
+    )
+    applied = read_back(SimpleNamespace(deepspeed=engine))
+    assert mismatches({"max_grad_norm": 0.3, "effective_batch_size": 16}, applied) == [
+        "max_grad_norm: asked 0.3, applied 1.0"
+    ]
+    engine.gradient_clipping = lambda: 0.0
+    assert read_back(SimpleNamespace(deepspeed=engine))["max_grad_norm"] is None
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/engines").glob("*.yaml")), ids=lambda path: path.stem)
+def test_engines_under_test_are_those_shipped(file: Path) -> None:
+    shipped = EngineSpec.model_validate(read_plain(file))
+    assert ENGINES.get(shipped.name, shipped) == shipped
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"zero_stage": 2}, "distributed"),
+        ({"distributed": True, "zero_stage": 2, "offload": True}, "zero_stage: 3"),
+        ({"distributed": True, "zero_stage": 1}, "zero_stage"),
+    ],
+)
+def test_engines_that_make_no_sense_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        EngineSpec(name="wrong", **wrong)

@@ -1,0 +1,135 @@
+"""What interrupts a trial: too little memory, a machine that goes, a damaged checkpoint. Its end is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from tiny_trial import DATA, MODEL, RECIPE
+
+from sweeper import data
+from sweeper.errors import PreemptedError
+from sweeper.spec import Recipe, Runtime, TrialSpec
+from sweeper.store import Store
+from sweeper.trial import TrialRecord, train_trial
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> data.Prepared:
+    return data.prepare(DATA, MODEL, tmp_path_factory.mktemp("store"))
+
+
+def train(prepared: data.Prepared, root: Path, tell: Any = lambda progress: None, **recipe: Any) -> TrialRecord:
+    spec = TrialSpec(
+        model=MODEL,
+        data=DATA,
+        recipe=Recipe.model_validate(RECIPE.model_dump() | recipe),
+        seed=3,
+        runtime=Runtime(),
+    )
+    return train_trial(spec, "f", lambda: prepared, Store(root), tell)
+
+
+def history(root: Path) -> pd.DataFrame:
+    return pd.read_parquet(Store(root).trial("f") / "history.parquet")
+
+
+@pytest.fixture(scope="module")
+def whole(prepared: data.Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialRecord, pd.DataFrame]:
+    root = tmp_path_factory.mktemp("whole")
+    return train(prepared, root), history(root)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_a_checkpoint_of_that_very_step(
+    prepared: data.Prepared, whole: tuple[TrialRecord, pd.DataFrame], tmp_path: Path
+) -> None:
+    def go(progress: dict[str, float]) -> None:
+        if progress["step"] == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(PreemptedError, match="checkpoint of step"):
+        train(prepared, tmp_path, go)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not Store(tmp_path).record("f").exists()
+    resumed = train(prepared, tmp_path)
+    assert resumed.resumed_from_step == 8, "told at the end of step 7, saved at the end of the next"
+    pd.testing.assert_frame_equal(history(tmp_path), whole[1])
+    assert resumed.applied == whole[0].applied
+    assert {k: v for k, v in resumed.metrics.items() if k != "train_seconds"} == {
+        k: v for k, v in whole[0].metrics.items() if k != "train_seconds"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["a flipped bit", "a missing file", "a mark of another trial", "no mark"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    damage: str, prepared: data.Prepared, whole: tuple[TrialRecord, pd.DataFrame], tmp_path: Path
+) -> None:
+    def interrupt(progress: dict[str, float]) -> None:
+        if progress["step"] >= 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, tmp_path, interrupt)
+    folder = Store(tmp_path).trial("f") / "checkpoints"
+    before, newest = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    weights, mark = newest / "model.safetensors", newest / "sweeper-complete"
+    if damage == "a flipped bit":
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+    elif damage == "a missing file":
+        (newest / "optimizer.pt").unlink()
+    elif damage == "no mark":
+        mark.unlink()
+    else:
+        mark.write_text(json.dumps(json.loads(mark.read_text()) | {"fingerprint": "another"}))
+    resumed = train(prepared, tmp_path)
+    assert resumed.resumed_from_step == int(before.name.split("-")[1])
+    pd.testing.assert_frame_equal(history(tmp_path), whole[1])
+
+
+@pytest.mark.slow
+def test_out_of_memory_halves_the_micro_batch_and_nothing_else(
+    prepared: data.Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.trial.trainer import LeanSFTTrainer
+
+    step = LeanSFTTrainer.training_step
+
+    def too_large(self: Any, model: Any, inputs: dict[str, torch.Tensor], *rest: Any, **more: Any) -> torch.Tensor:
+        if len(inputs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("the allocator has no more")
+        return step(self, model, inputs, *rest, **more)
+
+    monkeypatch.setattr(LeanSFTTrainer, "training_step", too_large)
+    record = train(prepared, tmp_path, num_train_epochs=1)
+    assert record.status == "COMPLETE", record.failure
+    assert record.environment["out_of_memory_at"] == [8, 4]
+    assert record.environment["micro_batch"] == 2
+    assert record.applied["effective_batch_size"] == record.asked["effective_batch_size"] == 8
+    assert record.metrics["steps"] == 8
+
+
+@pytest.mark.slow
+def test_out_of_memory_at_one_example_is_the_end(
+    prepared: data.Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.trial.trainer import LeanSFTTrainer
+
+    def never(*arguments: Any, **more: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("the allocator has no more")
+
+    monkeypatch.setattr(LeanSFTTrainer, "training_step", never)
+    record = train(prepared, tmp_path)
+    assert record.status == "FAILED"
+    assert record.failure is not None
+    assert record.failure.kind == "out-of-memory"
