@@ -230,19 +230,19 @@ class TestNodesComeAndGo:
 
 
 class TestOrder:
-    def test_gangs_then_gpu_seconds_then_cores_and_the_rest_as_given(self) -> None:
+    def test_the_longest_first_then_gpus_then_cores_and_the_rest_as_given(self) -> None:
         jobs = [
-            Job("cpu", Need(1, 1, 0), 99),
-            Job("cpus", Need(1, 2, 0), 99),
+            Job("cpu", Need(1, 1, 0), 20),
+            Job("cpus", Need(1, 2, 0), 20),
             Job("half", HALF, 30),
             Job("long", ONE, 20),
             Job("short", ONE, 10),
             Job("same", ONE, 10),
-            Job("gang", GANG, 1),
+            Job("gang", GANG, 20),
             Job("unknown", ONE),
         ]
         keys = [job.key for job in order(jobs)]
-        assert keys == ["gang", "unknown", "long", "half", "short", "same", "cpus", "cpu"]
+        assert keys == ["unknown", "half", "gang", "long", "cpus", "cpu", "short", "same"]
 
     def test_the_first_that_fits_is_next(self) -> None:
         queue = Queue([FOUR], [Job("gang", GANG, 9), Job("second", GANG, 8), Job("cpu", Need(1, 1, 0), 1)])

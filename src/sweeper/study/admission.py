@@ -259,14 +259,15 @@ def _gang(machines: Iterable[_Machine], need: Need) -> list[_Share] | None:
 
 
 def order(jobs: Iterable[Job]) -> list[Job]:
-    """Largest first, so that the last to end are small: gangs, then by GPUs x seconds, then by cores x seconds.
+    """Longest first (Graham 1969), so that the last to end are short; of equal length, by GPUs and then by cores.
 
-    One of unknown length counts as longest; otherwise equal ones keep their order.
+    Gangs first would leave small sweeps a long trial for the end. One of unknown length counts as longest; otherwise
+    equal ones keep their order.
     """
 
-    def size(job: Job) -> tuple[bool, float, float]:
+    def size(job: Job) -> tuple[float, float, float]:
         seconds = math.inf if math.isnan(job.seconds) else job.seconds
-        return job.need.workers > 1, job.need.all_gpus * seconds if job.need.gpus else 0.0, job.need.all_cpus * seconds
+        return seconds, job.need.all_gpus, job.need.all_cpus
 
     return sorted(jobs, key=size, reverse=True)
 

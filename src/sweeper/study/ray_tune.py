@@ -72,7 +72,7 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
     from ray import tune
 
     by_fingerprint = {trial.fingerprint: trial for trial in trials}
-    queue = Queue(nodes_now(), [Job(trial.fingerprint, need_of(trial), _seconds(trial)) for trial in trials])
+    queue = Queue(nodes_now(), [Job(trial.fingerprint, need_of(trial), _length(trial)) for trial in trials])
     shared = ray.put((by_fingerprint, plan.sweep.evaluation, store, Tracker(tracking, plan.sweep.name, store)))
 
     def trainable(config: dict[str, Any]) -> None:
@@ -144,10 +144,10 @@ def run_on_ray(
         }
 
 
-def _seconds(trial: PlannedTrial) -> float:
-    """For the order alone: on whatever GPU, larger work is larger."""
+def _length(trial: PlannedTrial) -> float:
+    """Relative length, for the order: the work over what shares it. Half a GPU is taken to be half as fast."""
     flops = trial.planned_train_flops or (trial.parameters or 0) * trial.spec.recipe.num_train_epochs
-    return flops / trial.spec.runtime.workers
+    return flops / (trial.spec.runtime.workers * (trial.spec.runtime.gpus or 1))
 
 
 def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
