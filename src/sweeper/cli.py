@@ -95,6 +95,10 @@ def plan(
     accept_underpowered: Annotated[
         bool, typer.Option("--accept-underpowered", help="Accept a design that cannot find the margin of its claims.")
     ] = False,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="A cluster's file (Ray's launcher or KubeRay): what fits, how many at once, how long."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Show every trial of a sweep, what its claims could show, and what stands in its way. Starts nothing."""
@@ -103,18 +107,24 @@ def plan(
     from sweeper.store import Store
     from sweeper.tables import claims_table, plan_table
 
-    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []), Store.at(storage))
+    gpus = spec.load_hardware()
+    machines = study.read_cluster(cluster) if cluster else None
+    given = spec.load_sweep(spec.find_sweep(sweep), set_ or [])
+    planned = study.plan_sweep(given, Store.at(storage), machines.smallest_gpu(gpus) if machines else None)
     claims = claims_document(planned)
     weak = [claim for claim in claims if claim["underpowered"]]
+    forecast = study.forecast_document(planned, machines, gpus) if machines else None
     if json_:
-        registered = planned.json()
+        registered = planned.json() | ({"cluster": forecast} if forecast else {})
         _print_json(registered | {"claims": [a | b for a, b in zip(registered["claims"], claims, strict=True)]})
     else:
         _console().print(plan_table(planned))
+        for line in study.cluster_lines(forecast) if forecast else ():
+            _console().print(line, highlight=False, markup=False)
         if claims:
             _console().print(claims_table(claims))
-    if planned.problems:
-        _fail("\n".join(f"problem: {problem}" for problem in planned.problems), 2)
+    if problems := [*planned.problems, *(forecast["problems"] if forecast else ())]:
+        _fail("\n".join(f"problem: {problem}" for problem in problems), 2)
     if weak and not (accept_underpowered or planned.sweep.accept_underpowered):
         lines = [f"underpowered: claim {claim['id']}: {claim['reason']}" for claim in weak]
         _fail(

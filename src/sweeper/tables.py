@@ -33,13 +33,20 @@ _COLOUR = {
 def plan_table(plan: Plan) -> RenderableType:
     """All trials of a plan, with the axes as columns."""
     axes = list(plan.sweep.axes)
-    table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", "cpus", "gpus"], left=2)
+    table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", *_RUNTIME], left=2)
     for trial in plan.trials:
         row = trial.row()
         size = "unknown" if row["parameters"] is None else f"{row['parameters']:,}"
         values = [_axis_value(row[axis]) for axis in axes]
         table.add_row(
-            row["fingerprint"] or "unknown", *values, size, row["engine"], f"{row['cpus']:g}", f"{row['gpus']:g}"
+            row["fingerprint"] or "unknown",
+            *values,
+            size,
+            row["engine"],
+            str(row["workers"]),
+            f"{row['cpus']:g}",
+            f"{row['gpus']:g}",
+            _memory(row),
         )
     lines: list[RenderableType] = [
         Text(plan.sweep.question, style="bold"),
@@ -48,6 +55,17 @@ def plan_table(plan: Plan) -> RenderableType:
     ]
     lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
     return Group(*lines)
+
+
+_RUNTIME = ("workers", "cpus", "gpus", "GiB a GPU")
+
+
+def _memory(row: dict[str, Any]) -> Text:
+    """Predicted of a worker, of what its share of a GPU has."""
+    if row["memory_gib_predicted"] is None:
+        return Text("")
+    there = "" if row["memory_gib_there"] is None else f" of {row['memory_gib_there']:.1f}"
+    return Text(f"{row['memory_gib_predicted']:.1f}{there}", style="red" if row["fits"] is False else "")
 
 
 def _axis_value(value: Any) -> str:

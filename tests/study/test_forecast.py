@@ -26,6 +26,9 @@ def plan(root: Path, flops: float | None, *overrides: str) -> Plan:
     return Plan(sweep, tuple(dataclasses.replace(trial, planned_train_flops=flops) for trial in trials), ())
 
 
+ALONE = ("runtime.opt-1.3b.engine=single", "runtime.opt-1.3b.workers=1")
+
+
 def seconds(**changes: Any) -> float:
     asked: dict[str, Any] = {"precision": "fp16", "gradient_checkpointing": False, "workers": 1, "gpus": 1}
     return training_seconds(changes.pop("flops", FLOPS), GPU, **(asked | changes))
@@ -45,7 +48,7 @@ def test_unknown_is_nan(unknown: dict[str, Any]) -> None:
 
 
 def test_a_plan_on_a_cluster(root: Path) -> None:
-    asked = plan(root, FLOPS, "recipe.gradient_checkpointing=false")
+    asked = plan(root, FLOPS, "recipe.gradient_checkpointing=false", *ALONE)
     document = forecast_document(asked, ONE_FOUR, {"g": GPU})
     assert (document["nodes"], document["gpus"], document["hardware"]) == (2, 8, ["g"])
     assert document["problems"] == document["reasons"] == []
@@ -106,10 +109,9 @@ def test_trials_on_cpus_have_no_forecast(root: Path) -> None:
 
 
 def test_what_fits_no_node_is_a_problem_named_once(root: Path) -> None:
-    asked = plan(root, FLOPS, "runtime.opt-1.3b.cpus=65")
+    asked = plan(root, FLOPS, "runtime.opt-1.3b.cpus=65", *ALONE)
     assert need_of(asked.trials[-1]) == Need(1, 65, 1)
     document = forecast_document(asked, ONE_FOUR, {"g": GPU})
     (problem,) = document["problems"]
     assert problem.startswith("opt-1.3b (5 trials) asks for 65 CPUs and 1 GPU: ")
     assert math.isnan(document["makespan_hours"])
-    assert f"problem: {problem}" in cluster_lines(document)

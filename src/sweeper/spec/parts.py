@@ -240,6 +240,8 @@ class Runtime(Part):
     """An engine of `configs/engines/`; `auto`: the first of single, zero2, zero3, zero3-offload that fits the GPU."""
     workers: int = Field(default=1, gt=0)
     """Processes that train one model together; with `engine: auto`, at most. They share out the effective batch."""
+    micro_batch: int | None = Field(default=None, gt=0)
+    """Examples per forward pass of one worker, at most: less memory, the same effective batch. Else the recipe's."""
     cpus: FiniteFloat = Field(default=1, gt=0)
     """CPU cores of one worker; PyTorch's thread count is its floor (at least 1)."""
     gpus: FiniteFloat = Field(default=0, ge=0)

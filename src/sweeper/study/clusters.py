@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ class ClusterSpec:
     def hardware(self) -> dict[str, str | None]:
         """Kind of machine -> its kind of GPU, where it has GPUs."""
         return {kind.name: kind.hardware for kind in self.kinds if kind.gpus}
+
+    def smallest_gpu(self, known: Mapping[str, HardwareSpec]) -> HardwareSpec | None:
+        """Its kind of GPU with least memory; None where one is not known."""
+        names = set(self.hardware.values())
+        found = [known[name] for name in names if name is not None and name in known]
+        return min(found, key=lambda kind: kind.memory_gib) if found and len(found) == len(names) else None
 
     @property
     def prices(self) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from typing import Any
 from sweeper import models
 from sweeper.errors import ModelError, UsageError
 from sweeper.spec import HardwareSpec, Sweep, TrialSpec
-from sweeper.trial.engine import share_batch
+from sweeper.trial.engine import share_batch, share_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def with_engine(
             found="an engine of one worker",
             do="engine: ddp, zero2, zero3 or auto; or workers: 1",
         )
-    share = share_batch(spec.recipe, workers)
+    share = share_of(spec)
     predicted = None
     if engine is not None and runtime.gpus:
         try:
@@ -79,7 +79,7 @@ def _chosen(spec: TrialSpec, sweep: Sweep, vocab_size: int, there: float | None)
             spec.recipe,
             sweep.engines,
             workers=runtime.workers,
-            micro_batch_of=lambda workers: share_batch(spec.recipe, workers).micro_batch,
+            micro_batch_of=lambda workers: share_batch(spec.recipe, workers, runtime.micro_batch).micro_batch,
             length=spec.data.max_length,
             memory_gib=there,
         )
@@ -88,7 +88,7 @@ def _chosen(spec: TrialSpec, sweep: Sweep, vocab_size: int, there: float | None)
                 f"runtime of {spec.model.name}",
                 asked=f"engine: auto, at most {runtime.workers} workers",
                 found=f"no engine that fits {there:g} GiB",
-                do="more workers, a smaller per_device_train_batch_size (with more accumulation), a larger GPU",
+                do="more workers, a smaller runtime.micro_batch, a larger GPU",
             )
         found = chosen
     engine, workers = found

@@ -161,7 +161,7 @@ def cluster_lines(document: dict[str, Any]) -> list[str]:
             f"longest trial {document['longest_hours']:.1f} h",
             f"training alone, all machines there from the start, at {assumed} (taken, not measured)",
         ]
-    return lines + [f"problem: {problem}" for problem in document["problems"]]
+    return lines
 
 
 def _many(count: int, what: str) -> str:

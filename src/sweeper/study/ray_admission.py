@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from sweeper.errors import LostWorkerError
 from sweeper.store import Store
 from sweeper.study.admission import Need, Node, Queue
+from sweeper.study.forecast import need_of
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.ray_train import bundle
@@ -142,12 +143,6 @@ class Admission(Searcher):  # type: ignore[misc]
 def is_gang(trial: PlannedTrial) -> bool:
     """Whether a trial has workers of its own, beside the process that drives it."""
     return trial.spec.engine is not None and trial.spec.engine.distributed
-
-
-def need_of(trial: PlannedTrial) -> Need:
-    """What a trial takes of the cluster."""
-    runtime = trial.spec.runtime
-    return Need(runtime.workers, runtime.cpus, runtime.gpus)
 
 
 def nodes_now() -> list[Node]:

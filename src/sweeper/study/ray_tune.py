@@ -13,9 +13,10 @@ from sweeper.errors import LostWorkerError, PreemptedError, SweeperError
 from sweeper.store import Store
 from sweeper.study.admission import Job, Queue
 from sweeper.study.backend import RunTrials
+from sweeper.study.forecast import need_of
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.ray_admission import Admission, is_gang, need_of, nodes_now
+from sweeper.study.ray_admission import Admission, is_gang, nodes_now
 from sweeper.study.ray_train import bundle, evaluate_on_ray, launch_on_ray
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import UsageError
-from sweeper.spec import EngineSpec, Recipe
+from sweeper.spec import EngineSpec, Recipe, TrialSpec
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
@@ -41,6 +41,12 @@ def share_batch(recipe: Recipe, workers: int, at_most: int | None = None) -> Bat
     largest = min(recipe.per_device_train_batch_size, at_most or recipe.per_device_train_batch_size)
     micro = max(size for size in range(1, largest + 1) if (whole // workers) % size == 0)
     return BatchShare(micro, whole // workers // micro, workers)
+
+
+def share_of(spec: TrialSpec, at_most: int | None = None) -> BatchShare:
+    """A trial's effective batch over its workers; its runtime may ask for a smaller micro-batch. Raises UsageError."""
+    bounds = [size for size in (at_most, spec.runtime.micro_batch) if size is not None]
+    return share_batch(spec.recipe, spec.runtime.workers, min(bounds, default=None))
 
 
 def deepspeed_config(engine: EngineSpec) -> dict[str, Any] | None:

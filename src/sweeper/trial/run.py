@@ -11,7 +11,7 @@ from filelock import FileLock
 from sweeper.errors import LostWorkerError, PreemptedError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_json
-from sweeper.trial.engine import share_batch
+from sweeper.trial.engine import share_of
 from sweeper.trial.record import FAILED, TrialRecord, failure_of, read_record
 from sweeper.trial.train import Progress, train_worker
 
@@ -76,7 +76,7 @@ def _with_enough_memory(launch: Launch, spec: TrialSpec) -> list[int]:
             launch(at_most)
             return too_much
         except Exception as error:
-            size = share_batch(spec.recipe, spec.runtime.workers, at_most).micro_batch
+            size = share_of(spec, at_most).micro_batch
             if failure_of(error).kind != "out-of-memory" or size == 1:
                 raise
             too_much.append(size)

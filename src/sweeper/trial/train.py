@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.errors import UsageError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_bytes
-from sweeper.trial.engine import BatchShare, share_batch
+from sweeper.trial.engine import BatchShare, share_of
 from sweeper.trial.record import COMPLETE, DIVERGED, TrialRecord
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def train_worker(
         flops = arguments.row_flops(spec.model, prepared.manifest)
         steps = arguments.optimizer_steps(spec.recipe, len(rows), flops.per_row)
         _warms_up_within(spec, steps, len(rows))
-        share = share_batch(spec.recipe, spec.runtime.workers, at_most)
+        share = share_of(spec, at_most)
         checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, rank)
         config = arguments.sft_config(
             spec.recipe,
