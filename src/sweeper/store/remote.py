@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import errno
 import hashlib
@@ -26,7 +27,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 15.0
 LAST = frozenset({"record.json", "summary.json", "failure.json", "manifest.json", "sweeper-complete"})
 """Files that say that what lies beside them is whole: they travel last, and are nothing without the URL's copy."""
 SMALL_BYTES = 1 << 20
-"""Files up to this size are compared by their MD5, where the storage tells it; larger ones by size and time."""
+"""Files up to this size are compared by their MD5, and always travel where the storage tells none: one that was
+rewritten at once has the size and time that it had. Larger ones are compared by size and time."""
 BATCH_FILES, BATCH_BYTES = 64, 64 << 20
 """So much goes up in one call, and again when it fails."""
 
@@ -51,11 +53,9 @@ class Entry:
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Entry:
         """From the details that an fsspec driver lists; each has words of its own."""
-        etag = str(found.get("ETag", "")).strip('"')
-        plain = len(etag) == 32 and all(letter in "0123456789abcdef" for letter in etag)  # not one of several parts
         names = ("LastModified", "mtime", "last_modified", "updated", "created")
         changed = next((found[name] for name in names if found.get(name)), None)
-        return cls(int(found.get("size") or 0), _seconds(changed), etag if plain else None)
+        return cls(int(found.get("size") or 0), _seconds(changed), _md5(found))
 
     def same(self, path: Path) -> bool:
         """Whether the file at `path` has what this entry has: its MD5, or its size and time."""
@@ -63,7 +63,7 @@ class Entry:
             stat = path.stat()
             if stat.st_size != self.size:
                 return False
-            if self.md5 and self.size <= SMALL_BYTES:
+            if self.size <= SMALL_BYTES:
                 return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == self.md5
         except OSError:
             return False
@@ -73,6 +73,18 @@ class Entry:
         """Give the file at `path` this entry's time: so it is known as the same later, without any other memory."""
         if self.changed is not None:
             os.utime(path, (self.changed, self.changed))
+
+
+def _md5(found: Mapping[str, Any]) -> str | None:
+    """In hex: of S3 (not of objects of several parts), Google's and Azure's listings."""
+    etag = str(found.get("ETag", "")).strip('"')
+    if len(etag) == 32 and all(letter in "0123456789abcdef" for letter in etag):
+        return etag
+    settings = found.get("content_settings")
+    raw = settings.get("content_md5") if isinstance(settings, Mapping) else None
+    if isinstance(google := found.get("md5Hash"), str):
+        raw = base64.b64decode(google)
+    return bytes(raw).hex() if raw else None
 
 
 def _seconds(time_: Any) -> float | None:
