@@ -12,6 +12,8 @@ from rich.text import Text
 
 from sweeper.store import Store
 from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.tracking import StudyMetrics
+from sweeper.trial import read_record
 
 
 class ProgressDisplay:
@@ -19,6 +21,7 @@ class ProgressDisplay:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.metrics = StudyMetrics()
         self._trials: dict[str, PlannedTrial] = {}
         self._shown = ["num_train_epochs", "learning_rate"]
         self._read = 1.0
@@ -47,6 +50,10 @@ class ProgressDisplay:
         self._shown += [axis for axis in varied if axis not in (*self._shown, "model", "seed")]
         self._work_left = {t.fingerprint: _work(t) for t in todo}
         self._started = time.monotonic()
+        before = self._trials.keys() - self._work_left.keys()
+        records = {fingerprint: read_record(store.record(fingerprint)) for fingerprint in before}
+        ended = {fingerprint: record.status for fingerprint, record in records.items() if record}
+        self.metrics.start(plan.sweep.name, self._trials, ended, store.root)
         counts = f"{self._planned} trials, {self._reused} finished before, {len(todo)} to run"
         self.say(f"{plan.sweep.name}: {counts}, in {store.root}")
 
@@ -61,11 +68,13 @@ class ProgressDisplay:
     def told(self, fingerprint: str, progress: dict[str, Any]) -> None:
         """A running trial's latest numbers."""
         self._running.setdefault(fingerprint, {}).update(progress)
+        self.metrics.told(fingerprint, progress)
 
     def ended(self, row: dict[str, Any]) -> None:
         """A trial that ended, with its row."""
         fingerprint, metrics = row["fingerprint"], row.get("metrics", {})
         self._running.pop(fingerprint, None)
+        self.metrics.ended(row)
         self._work_done += self._work_left.pop(fingerprint, 0.0)
         self._done += 1
         self._failed += row["status"] == "FAILED"

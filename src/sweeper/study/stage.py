@@ -8,12 +8,13 @@ from typing import Any
 from sweeper import data, evaluate
 from sweeper.errors import LostWorkerError, PreemptedError, StorageAwayError
 from sweeper.spec import DataSpec, EvaluationSpec, TrialSpec
-from sweeper.store import Store, write_json
+from sweeper.store import Store
 from sweeper.store.away import storage_fault, wait_until_back
 from sweeper.study.plan import PlannedTrial
 from sweeper.tracking import Tracker
 from sweeper.trial import FAILED, Launch, TrialRecord, failure_of, train_trial
 from sweeper.trial.launch import launch_here
+from sweeper.trial.retention import model_can_go
 
 Tell = Callable[[dict[str, Any]], None]
 STORAGE_RETRIES = 5
@@ -66,6 +67,7 @@ def _stages(
         row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": dict(record.metrics)}
         if record.status == FAILED or evaluation is None:
             row["failure"] = record.failure.message if record.failure else None
+            row["failure_kind"] = record.failure.kind if record.failure else None
         else:
             tell({"stage": "evaluating"})
             row |= _evaluated(row, spec, fingerprint, evaluation, spec.data, store)
@@ -99,7 +101,10 @@ def _evaluated(
         if away := storage_fault(error, store.root):
             raise StorageAwayError(store.location, found=away) from error
         failure = failure_of(error)
-        write_json(failure_path, failure.model_dump())
-        return {"status": FAILED, "failure": f"evaluation: {failure.message}"}
-    failure_path.unlink(missing_ok=True)
+        store.publish(failure_path, failure.model_dump())
+        return {"status": FAILED, "failure": f"evaluation: {failure.message}", "failure_kind": failure.kind}
+    if failure_path.exists():
+        store.remove(failure_path)
+    if model_can_go(spec.runtime.checkpoints, finished=True, evaluated=True):
+        store.remove(store.trial(fingerprint) / "model")
     return {"metrics": row["metrics"] | {k: v for k, v in summary.items() if isinstance(v, int | float)}}

@@ -1,5 +1,6 @@
-"""W&B as a mirror of the store: written to, never read back. Offline unless the user has set WANDB_MODE."""
+"""Mirrors of a running study: W&B, and Prometheus through Ray. Written to, never read back."""
 
-from sweeper.tracking.wandb_mirror import Tracker, Tracking
+from sweeper.tracking.metrics import METRICS, STATUSES, StudyMetrics
+from sweeper.tracking.tracker import Tracker, Tracking
 
-__all__ = ["Tracker", "Tracking"]
+__all__ = ["METRICS", "STATUSES", "StudyMetrics", "Tracker", "Tracking"]
