@@ -32,7 +32,9 @@ StudyArgument = Annotated[str, typer.Argument(help="A sweep file or name, or the
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key, e.g. --set axes.seed=[0].")
 ]
-StorageOption = Annotated[str, typer.Option(help="Folder of the store.", envvar="SWEEPER_STORAGE")]
+StorageOption = Annotated[
+    str, typer.Option(help="Folder of the store, or a URL such as s3://bucket/folder.", envvar="SWEEPER_STORAGE")
+]
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -182,7 +184,11 @@ def run(
     storage: StorageOption = "storage",
     backend: Annotated[str, typer.Option(help="`ray` schedules over workers; `inline` runs one by one here.")] = "ray",
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to use (`local`: of `cluster up-local`); started here if not given.")
+        str | None,
+        typer.Option(
+            help="Ray cluster to use: `auto`, host:port, ray://…, `local` (of `cluster up-local`), or http://… to send "
+            "the sweep there as a job; started here if not given."
+        ),
     ] = None,
     tracking: Annotated[
         str, typer.Option(help="`wandb` (offline unless WANDB_MODE says otherwise) or `none`.")
@@ -197,6 +203,9 @@ def run(
 
     _one_of("--backend", backend, ("ray", "inline"))
     _one_of("--tracking", tracking, ("wandb", "none"))
+    if address is not None and address.startswith(("http://", "https://")):
+        more = ["--tracking", tracking]
+        raise typer.Exit(cluster.submit(sweep, address, storage=storage, overrides=set_ or [], options=more))
     store = Store.at(storage)
     planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []), store)
     display = ProgressDisplay(_console(stderr=True))
@@ -254,12 +263,13 @@ def report(
     store = Store.at(storage)
     tables = studies.collect(studies.load_study(study, store, set_), store)
     if not tables.manifest and all(row["status"] == "PENDING" for row in tables.trials):
-        raise UsageError(f"study {study}", found=f"it has not run in {store.root}", do=f"sweeper run {study}")
+        raise UsageError(f"study {study}", found=f"it has not run in {store.location}", do=f"sweeper run {study}")
     document = reports.report_study(tables)
     folder = store.study(tables.plan.sweep.name)
     path = out or folder / "report.html"
     reports.write(document, html=path, json=folder / "report.json" if out is None else path.with_suffix(".json"))
     described = reports.write_spec(document, path.parent) if wandb or push else None
+    store.push(folder, only=["report.*"])
     if json_:
         _print_json(document)
     else:
@@ -545,7 +555,7 @@ def data_prepare(
 
     asked, for_model = _data_spec(source, model, max_length, fit, extend_positions)
     with _progress("preparing") as tell:
-        prepared = data.prepare(asked, for_model, Store.at(storage).root, tell)
+        prepared = data.prepare(asked, for_model, Store.at(storage), tell)
     if json_:
         _print_json(prepared.manifest | {"directory": str(prepared.directory)})
     else:

@@ -242,6 +242,9 @@ class Runtime(Part):
     """Processes that train one model together; with `engine: auto`, at most. They share out the effective batch."""
     micro_batch: int | None = Field(default=None, gt=0)
     """Examples per forward pass of one worker, at most: less memory, the same effective batch. Else the recipe's."""
+    checkpoints: Literal["last", "best", "none-after-evaluation"] = "last"
+    """What stays of a trained trial: its model; also the checkpoint of lowest validation loss; or, once it is
+    evaluated, neither."""
     cpus: FiniteFloat = Field(default=1, gt=0)
     """CPU cores of one worker; PyTorch's thread count is its floor (at least 1)."""
     gpus: FiniteFloat = Field(default=0, ge=0)

@@ -157,7 +157,7 @@ def nodes_now() -> list[Node]:
 def _given_up(trial: PlannedTrial, store: Store, found: str, display: ProgressDisplay) -> dict[str, Any]:
     failure = failure_of(LostWorkerError(f"trial {trial.fingerprint}", found=found, do="run again to go on"))
     record = TrialRecord(fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure)
-    record.write(store.record(trial.fingerprint))
+    store.publish(store.record(trial.fingerprint), record.model_dump(mode="json"))
     row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
     display.ended(row)
     return row

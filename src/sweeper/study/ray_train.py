@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue as queues
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -34,28 +35,29 @@ def launch_on_ray(planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[
 
         logging.getLogger("ray.train").setLevel(logging.ERROR)
         told = Queue(actor_options={"num_cpus": 0})
-        trainer = TorchTrainer(
-            _worker(planned, store, told, at_most),
-            torch_config=_torch_config(),
-            scaling_config=ScalingConfig(
-                num_workers=runtime.workers,
-                use_gpu=runtime.gpus > 0,
-                resources_per_worker=bundle(runtime),
-                label_selector=[{"ray.io/node-id": node} for node in nodes],
-            ),
-            run_config=RunConfig(
-                # A name of its own for every run: a second one of the same name would load the first one's end.
-                name=f"train-{fingerprint}-{time.time_ns()}",
-                storage_path=str(store.root / "ray"),
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_RETRIES),
-            ),
-        )
-        try:
-            _passing_on(told, tell, trainer.fit)
-        except TrainingFailedError as error:
-            raise _cause(error, fingerprint) from error
-        finally:
-            told.shutdown(force=True)
+        with tempfile.TemporaryDirectory(prefix="sweeper-train-") as scratch:
+            trainer = TorchTrainer(
+                _worker(planned, store, told, at_most),
+                torch_config=_torch_config(),
+                scaling_config=ScalingConfig(
+                    num_workers=runtime.workers,
+                    use_gpu=runtime.gpus > 0,
+                    resources_per_worker=bundle(runtime),
+                    label_selector=[{"ray.io/node-id": node} for node in nodes],
+                ),
+                run_config=RunConfig(
+                    # A name of its own for every run: a second one of the same name would load the first one's end.
+                    name=f"train-{fingerprint}-{time.time_ns()}",
+                    storage_path=scratch,  # our checkpoints go to our store, each marked with its trial's fingerprint
+                    failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_RETRIES),
+                ),
+            )
+            try:
+                _passing_on(told, tell, trainer.fit)
+            except TrainingFailedError as error:
+                raise _cause(error, fingerprint) from error
+            finally:
+                told.shutdown(force=True)
 
     return launch
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +23,8 @@ from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
 from sweeper.trial import FAILED, failure_of
 
+Work = Callable[[PlannedTrial, Any, Store, Tracker, Any, tuple[str, ...]], dict[str, Any]]
+"""Planned trial, evaluation, store, tracker, whom to tell, the node of each worker -> the trial's row."""
 REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
 _HEAD = "node:__internal_head__"
@@ -37,7 +40,7 @@ def ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[RunTr
     context = _connect(address)
     display.say(f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off")
     try:
-        yield _tune
+        yield tune_trials
     finally:
         ray.shutdown()
 
@@ -68,7 +71,15 @@ def _connect(address: str | None) -> Any:
         ) from error
 
 
-def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None:
+def tune_trials(
+    trials: list[PlannedTrial],
+    plan: Plan,
+    store: Store,
+    tracking: Tracking,
+    display: ProgressDisplay,
+    work: Work | None = None,
+) -> None:
+    """Run these trials on the cluster that Ray is connected to. `work` is what a worker does (else: `run_on_ray`)."""
     import ray
     from ray import tune
 
@@ -87,7 +98,7 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
                 tune.report({"progress": progress})
 
         trial = planned[config["fingerprint"]]
-        tune.report({"row": run_on_ray(trial, evaluation, where, tracker, tell, config["nodes"])})
+        tune.report({"row": (work or run_on_ray)(trial, evaluation, where, tracker, tell, config["nodes"])})
 
     def resources(config: dict[str, Any]) -> Any:
         trial = by_fingerprint[config["fingerprint"]]
@@ -97,27 +108,29 @@ def _tune(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracki
         return tune.PlacementGroupFactory([bundle(trial.spec.runtime)], bundle_label_selector=here)
 
     admitted = Admission(queue, by_fingerprint, store, display)
-    tuner = tune.Tuner(
-        tune.with_resources(_preemptible(trainable), resources),
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            trial_name_creator=lambda t: _name(by_fingerprint, t),
-            search_alg=admitted,
-            scheduler=_scheduler(),
-            num_samples=-1,
-        ),
-        run_config=tune.RunConfig(
-            name=f"ray-{int(time.time())}",
-            storage_path=str(store.study(plan.sweep.name)),
+    tune_config = tune.TuneConfig(
+        reuse_actors=True,
+        trial_name_creator=lambda t: _name(by_fingerprint, t),
+        search_alg=admitted,
+        scheduler=_scheduler(),
+        num_samples=-1,
+    )
+    # Tune's own files are of no use later: our store is what a study goes on from, and it may go away for a while.
+    with tempfile.TemporaryDirectory(prefix="sweeper-tune-") as scratch:
+        run_config = tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
             verbose=0,
             callbacks=[_callback(display)],
             failure_config=tune.FailureConfig(max_failures=0),  # who is tried again, and where, the queue decides
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        admitted.ask_for_nodes([])
+        )
+        able = tune.with_resources(_preemptible(trainable), resources)
+        tuner = tune.Tuner(able, tune_config=tune_config, run_config=run_config)
+        try:
+            with display.metrics.telling():
+                tuner.fit()
+        finally:
+            admitted.ask_for_nodes([])
     if summary := admitted.summary():
         display.say(summary)
 
@@ -133,15 +146,17 @@ def run_on_ray(
         if row["status"] == FAILED or evaluation is None:
             return row
         tell({"stage": "evaluating"})
-        return evaluate_on_ray(planned, evaluation, store, tracker, nodes[0])
+        return evaluate_on_ray(planned, evaluation, store, tracker.evaluation(), nodes[0])
     except (LostWorkerError, PreemptedError):
         raise
     except Exception as error:
+        failure = failure_of(error)
         return {
             "fingerprint": planned.fingerprint,
             "status": FAILED,
             "metrics": {},
-            "failure": failure_of(error).message,
+            "failure": failure.message,
+            "failure_kind": failure.kind,
         }
 
 
@@ -169,6 +184,10 @@ def _preemptible(trainable: Any) -> Any:
         def setup(self, config: dict[str, Any]) -> None:
             install()
             super().setup(config)
+
+        def __repr__(self) -> str:
+            # Ray asks once in an actor's life, when it is made; the trials that it is reused for come later.
+            return f"first: {self.trial_name}"
 
     return Preemptible
 

@@ -9,15 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sweeper import __version__, data, evaluate
 from sweeper.errors import SweeperError, TrialsFailedError, UsageError
 from sweeper.spec import EvaluationSpec, write_yaml
-from sweeper.store import Store, read_json, write_json
+from sweeper.store import HeldError, Store, read_json, write_json
 from sweeper.store.away import mark_store
 from sweeper.study.backend import Backend, Workers
-from sweeper.study.collect import LEAKAGE
+from sweeper.study.collect import LEAKAGE, refresh
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.tracking import Tracking
@@ -38,24 +36,23 @@ def run_study(
         )
     folder = store.study(plan.sweep.name)
     folder.mkdir(parents=True, exist_ok=True)
-    running = FileLock(folder / ".lock")
+    mark_store(store.root)
     try:
-        running.acquire(timeout=0)
-    except Timeout as error:
+        with store.lock(folder, timeout=0):
+            _run(plan, store, backend, address, tracking, display)
+    except HeldError as error:
         raise UsageError(
             f"study {plan.sweep.name}",
-            found=f"another run of it is going on in {store.root}",
+            found=f"another run of it is going on in {store.location}",
             do="`sweeper status` shows it; wait for its end, or give another --storage or --set name=NAME",
         ) from error
-    mark_store(store.root)
-    with running:
-        _run(plan, store, backend, address, tracking, display)
 
 
 def _run(
     plan: Plan, store: Store, backend: Backend, address: str | None, tracking: Tracking, display: ProgressDisplay
 ) -> None:
     _write_study(plan, store, backend)
+    refresh(plan, store)
     todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
     display.start(plan, todo, store)
     if todo:
@@ -67,6 +64,7 @@ def _run(
             with _workers(backend, address, display) as run_trials:
                 if ready := preparing.result():
                     run_trials(ready, plan, store, tracking, display)
+        refresh(plan, store)
     failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
     if failed:
         raise TrialsFailedError(
@@ -95,16 +93,16 @@ def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: P
     for identity in dict.fromkeys(trial.data for trial in todo):
         trials = [trial for trial in todo if trial.data == identity]
         try:
-            prepared = data.prepare(trials[0].spec.data, trials[0].spec.model, store.root, display.preparing)
+            prepared = data.prepare(trials[0].spec.data, trials[0].spec.model, store, display.preparing)
         except SweeperError as error:
             for trial in trials:
                 failure = failure_of(error)
                 record = TrialRecord(
                     fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure
                 )
-                record.write(store.record(trial.fingerprint))
+                store.publish(store.record(trial.fingerprint), record.model_dump(mode="json"))
                 row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
-                display.ended(row)
+                display.ended(row | {"failure_kind": failure.kind})
             continue
         display.say(data.describe(prepared))
         ready += trials
@@ -120,7 +118,7 @@ def _audit(plan: Plan, evaluation: EvaluationSpec, store: Store, display: Progre
     if path.exists() and read_json(path).get("of") == of:
         return
     found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=display.preparing)
-    write_json(path, found | {"of": of})
+    store.publish(path, found | {"of": of})
     display.say(
         f"leakage: {len(found['exclude'])} of {found['test']['queries']} test queries are duplicates of training "
         "queries, or not as unseen as their subset says; the report shows rates with and without them"
@@ -143,6 +141,7 @@ def _write_study(plan: Plan, store: Store, backend: Backend) -> None:
     write_yaml(directory / "sweep.yaml", plan.sweep.model_dump(mode="json"))
     write_json(directory / "plan.json", plan.json())
     write_json(directory / "manifest.json", manifest(backend))
+    store.push(directory, only=["*.yaml", "*.json"])
 
 
 def manifest(backend: str) -> dict[str, Any]:

@@ -137,7 +137,6 @@ def sft_config(
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=max(1, math.ceil(steps / CHECKPOINTS_PER_TRIAL)),
-        save_total_limit=2,
         eval_strategy="no",
         include_num_input_tokens_seen="non_padding",  # kept in checkpoints: a resumed run knows all it saw
         report_to="none",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -13,8 +15,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweeper.errors import PreemptedError
 from sweeper.spec import TrialSpec
-from sweeper.store import Store, read_json, write_json
+from sweeper.store import Store, Uploads, read_json, write_json
 from sweeper.trial import preemption
+from sweeper.trial.retention import to_remove
 from sweeper.trial.watch import AppliedWatch
 
 MARK = "sweeper-complete"
@@ -31,7 +34,13 @@ class Checkpoints:
     fingerprint: str
     spec: TrialSpec
     store: Store
+    uploads: Uploads
     rank: int
+
+    @property
+    def first_of_its_node(self) -> bool:
+        """Whether this worker fetches and sends for its machine."""
+        return self.rank == 0 or os.environ.get("LOCAL_RANK") == "0"
 
     def callbacks(self, applied: AppliedWatch) -> list[TrainerCallback]:
         """What the trainer calls to mark them, and to save one when it has to go."""
@@ -44,15 +53,31 @@ class Checkpoints:
         wrote cannot be read by this one, and counts as damaged.
         """
         found: list[str | None] = [None]
+        if self.first_of_its_node:
+            self.store.pull(self.directory)
+        _together()
         if self.rank == 0:
             for path in sorted(self.directory.glob("checkpoint-*"), key=step_of, reverse=True):
                 if (before is None or step_of(path) < before) and not self._damage(path):
                     found = [str(path)]
                     break
-                shutil.rmtree(path, ignore_errors=True)
+                self.store.remove(path)
         if _several():
             torch.distributed.broadcast_object_list(found)
         return Path(found[0]) if found[0] else None
+
+    def prune(self, log_history: list[dict[str, Any]], *, finished: bool) -> None:
+        """Delete what the runtime's policy does not keep: by the first worker of each machine, of its working copy."""
+        if not self.first_of_its_node:
+            return
+        steps = sorted(step_of(path) for path in self.directory.glob("checkpoint-*"))
+        losses = [(step, _loss_at(log_history, step)) for step in steps]
+        policy = self.spec.runtime.checkpoints
+        for step in to_remove(losses, policy, finished=finished):
+            path = self.directory / f"checkpoint-{step}"
+            if finished and self.rank == 0:
+                self.store.remove(path)  # while training, the uploads keep the last two by themselves
+            shutil.rmtree(path, ignore_errors=True)
 
     def identity(self) -> dict[str, Any]:
         """Who can go on from them."""
@@ -92,11 +117,17 @@ class _Mark(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Called by every worker's trainer once its part of the checkpoint is on disk."""
-        if _several():
-            torch.distributed.barrier()
-        if self.checkpoints.rank:
-            return
-        path = self.checkpoints.directory / f"checkpoint-{state.global_step}"
+        checkpoints = self.checkpoints
+        path = checkpoints.directory / f"checkpoint-{state.global_step}"
+        if checkpoints.rank and checkpoints.first_of_its_node:
+            checkpoints.store.push(path)  # another machine's shares, before the mark that says all is there
+        _together()
+        if checkpoints.rank == 0:
+            self._mark(path)
+            checkpoints.uploads.push(path)
+        checkpoints.prune(state.log_history, finished=False)
+
+    def _mark(self, path: Path) -> None:
         files = {
             str(file.relative_to(path)): [file.stat().st_size, _checksum(file)]
             for file in sorted(path.rglob("*"))
@@ -143,6 +174,18 @@ def _checksum(path: Path) -> int:
         while block := file.read(1 << 22):
             checksum = zlib.crc32(block, checksum)
     return checksum
+
+
+def _loss_at(log_history: list[dict[str, Any]], step: int) -> float:
+    """Validation loss measured at a step, or last before it; NaN where none was."""
+    measured = [row["val_loss"] for row in log_history if "val_loss" in row and row["step"] <= step]
+    return float(measured[-1]) if measured else math.nan
+
+
+def _together() -> None:
+    """Wait for all workers."""
+    if _several():
+        torch.distributed.barrier()
 
 
 def _several() -> bool:

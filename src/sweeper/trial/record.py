@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.errors import DataError, LostWorkerError, ModelError, PreemptedError, StoreError, UsageError
-from sweeper.store import read_json, write_json
+from sweeper.store import read_json
 
 COMPLETE: Literal["COMPLETE"] = "COMPLETE"
 DIVERGED: Literal["DIVERGED"] = "DIVERGED"
@@ -65,10 +65,6 @@ class TrialRecord(BaseModel):
     environment: dict[str, Any] = {}
     """Versions, device and host name where it ran, workers and micro-batch; `out_of_memory_at`: micro-batches that did
     not fit."""
-
-    def write(self, path: Path) -> None:
-        """Write atomically."""
-        write_json(path, self.model_dump(mode="json"))
 
 
 def read_record(path: Path) -> TrialRecord | None:

@@ -6,11 +6,10 @@ import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from sweeper.errors import LostWorkerError, PreemptedError
+from sweeper.errors import LostWorkerError, PreemptedError, StorageAwayError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_json
+from sweeper.store.away import storage_fault
 from sweeper.trial.engine import share_of
 from sweeper.trial.record import FAILED, TrialRecord, failure_of, read_record
 from sweeper.trial.train import Progress, train_worker
@@ -41,8 +40,8 @@ def train_trial(
         train_worker(spec, fingerprint, prepare(), store, tell, at_most)
 
     path = store.record(fingerprint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / ".lock"):
+    with store.lock(path.parent) as hold:
+        store.pull(path.parent, only=["record.json"])
         record = read_record(path)
         if record is not None and record.status != FAILED:
             return record
@@ -56,14 +55,17 @@ def train_trial(
                 )
             if smaller:
                 record = record.model_copy(update={"environment": record.environment | {"out_of_memory_at": smaller}})
-                record.write(path)
+                store.publish(path, record.model_dump(mode="json"))
         except (PreemptedError, LostWorkerError):
             raise
         except Exception as error:  # a trial that raises is a row, not the end of the study
+            if away := storage_fault(error, store.root):
+                raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
+            hold.check()
             record = TrialRecord(
                 fingerprint=fingerprint, status=FAILED, model=spec.model.name, failure=failure_of(error)
             )
-            record.write(path)
+            store.publish(path, record.model_dump(mode="json"))
         return record
 
 

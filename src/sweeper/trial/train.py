@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import UsageError
 from sweeper.spec import TrialSpec
-from sweeper.store import Store, write_bytes
+from sweeper.store import Store, Uploads, write_bytes
 from sweeper.trial.engine import BatchShare, share_of
 from sweeper.trial.record import COMPLETE, DIVERGED, TrialRecord
 
@@ -50,7 +50,7 @@ def train_worker(
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
     set_seed(spec.seed)
     rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0
-    with preemptible():
+    with preemptible(), Uploads(store) as uploads:
         directory = store.trial(fingerprint)
         rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
         model, positions = _model(spec, tokenizer)
@@ -58,7 +58,7 @@ def train_worker(
         steps = arguments.optimizer_steps(spec.recipe, len(rows), flops.per_row)
         _warms_up_within(spec, steps, len(rows))
         share = share_of(spec, at_most)
-        checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, rank)
+        checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, uploads, rank)
         config = arguments.sft_config(
             spec.recipe,
             spec.seed,
@@ -88,6 +88,7 @@ def train_worker(
         parameters = parameter_count(trainer.model)
         _save(trainer, tokenizer, history, directory, first=rank == 0)
         if rank:
+            checkpoints.prune(trainer.state.log_history, finished=True)
             return
         tokens = trainer.state.num_input_tokens_seen - trainer.stand_ins_seen
         record = TrialRecord(
@@ -102,8 +103,10 @@ def train_worker(
             resumed_from_step=step_of(checkpoint) if checkpoint else None,
             environment=_environment(trainer, share),
         )
-        shutil.rmtree(checkpoints.directory, ignore_errors=True)  # they have served: model and history are on disk
-        record.write(store.record(fingerprint))
+        uploads.discard()
+        store.push(directory, only=["model/*", "*.parquet", "spec.json"])
+        store.publish(store.record(fingerprint), record.model_dump(mode="json"))
+        checkpoints.prune(trainer.state.log_history, finished=True)  # only now have they served
 
 
 def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:

@@ -25,7 +25,7 @@ def main(job: Path) -> int:
             print(PROGRESS + json.dumps(progress), flush=True)
 
     try:
-        prepared = data.open_prepared(store.root, asked["data"])
+        prepared = data.open_prepared(store, asked["data"])
         spec = TrialSpec.model_validate(asked["spec"])
         train_worker(spec, asked["fingerprint"], prepared, store, tell, asked["at_most"])
     except Exception as error:

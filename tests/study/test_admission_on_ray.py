@@ -1,0 +1,155 @@
+"""Mixed sizes on a simulated cluster: real Ray nodes of this machine, GPUs that do not exist, trials that only wait."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeper import cluster, study
+from sweeper.cluster import LocalCluster
+from sweeper.errors import LostWorkerError
+from sweeper.spec import find_sweep, load_sweep
+from sweeper.store import Store
+from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.study.progress import ProgressDisplay
+
+pytestmark = pytest.mark.slow
+SIZES = {
+    "opt-tiny-32": "{engine: single, cpus: 0.01, gpus: 0.5}",
+    "opt-tiny-64": "{engine: single, cpus: 0.01, gpus: 1}",
+    "opt-tiny-96": "{engine: ddp, workers: 4, cpus: 0.01, gpus: 1}",
+}
+
+
+@pytest.fixture(scope="module")
+def three_nodes() -> Iterator[LocalCluster]:
+    """Three nodes of four GPUs each."""
+    with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
+        yield cluster.up_local(3, gpus_per_node=4, cpus_per_node=1, folder=Path(folder) / "cluster")
+        cluster.down_local(Path(folder) / "cluster")
+
+
+def mixed(trials_of_each: int) -> Plan:
+    runtime = ", ".join(f"{model}: {given}" for model, given in SIZES.items())
+    seeds = list(range(trials_of_each))
+    asked = ["claims=[]", f"axes.model=[{', '.join(SIZES)}]", "axes.num_train_epochs=[1]", f"axes.seed={seeds}"]
+    plan = study.plan_sweep(load_sweep(find_sweep("quickstart"), [*asked, f"runtime={{{runtime}}}"]))
+    assert plan.problems == ()
+    return plan
+
+
+def run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
+    """In a process of its own: Ray reads its environment once, when it is imported."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run, plan, root, work, up).result()
+
+
+def _run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
+    os.environ.update(up.environment)
+    from ray import cloudpickle
+
+    from sweeper.study.ray_tune import ray_backend, tune_trials
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    text = io.StringIO()
+    store = Store(root)
+    with ProgressDisplay(Console(file=text, width=200)) as display, ray_backend(up.address, display):
+        display.start(plan, list(plan.trials), store)
+        tune_trials(list(plan.trials), plan, store, "none", display, work)
+    return text.getvalue()
+
+
+def hold(trial: PlannedTrial, evaluation: Any, store: Store, tracker: Any, tell: Any, nodes: tuple[str, ...]) -> Any:
+    """Take what a real trial takes, a gang as Ray Train takes it, for a moment; note when and where."""
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    asked, runtime = time.time(), trial.spec.runtime
+    group = None
+    if runtime.workers > 1:
+        here = [{"ray.io/node-id": node} for node in nodes]
+        group = placement_group([{"CPU": runtime.cpus, "GPU": runtime.gpus}] * len(nodes), bundle_label_selector=here)
+        ray.get(group.ready())
+    held = time.time()
+    time.sleep(0.5)
+    note = {
+        "nodes": nodes,
+        "gpus": runtime.gpus,
+        "asked": asked,
+        "held": held,
+        "until": time.time(),
+        "pid": os.getpid(),
+    }
+    if group is not None:
+        remove_placement_group(group)
+    (store.root / f"{trial.fingerprint}.json").write_text(json.dumps(note | {"workers": runtime.workers}))
+    return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+
+
+def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    plan = mixed(20)
+    shown = run(plan, tmp_path, hold, three_nodes)
+    notes = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert len(notes) == 60
+    assert shown.count("COMPLETE") == 60
+    for moment in sorted(note["held"] for note in notes):
+        lent: dict[str, float] = {}
+        for note in notes:
+            if note["held"] <= moment < note["until"]:
+                for node in note["nodes"]:
+                    lent[node] = lent.get(node, 0) + note["gpus"]
+        assert all(gpus <= 4 for gpus in lent.values())
+    waited = [note["held"] - note["asked"] for note in notes if note["workers"] > 1]
+    assert len(waited) == 20
+    assert max(waited) < 10, "a gang that counts as running waits for no GPU that another trial has"
+    assert "GPUs in use" in shown
+
+
+def lose_twice(trial: PlannedTrial, evaluation: Any, store: Store, tracker: Any, tell: Any, nodes: Any) -> Any:
+    """The first trial's worker dies twice, the second one's always."""
+    tries = store.root / f"{trial.fingerprint}.tries"
+    with tries.open("a") as file:
+        file.write("x")
+    count = len(tries.read_text())
+    if trial.spec.seed == 0 and count == 1:
+        os._exit(1)
+    if (trial.spec.seed == 0 and count == 2) or trial.spec.seed == 1:
+        raise LostWorkerError("a test", found="gone")
+    return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+
+
+def test_a_lost_worker_is_replaced_three_times_and_no_more(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    whole = mixed(3)
+    few = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
+    shown = run(few, tmp_path, lose_twice, three_nodes)
+    tries = [len((tmp_path / f"{trial.fingerprint}.tries").read_text()) for trial in few.trials]
+    assert tries == [3, 4, 1]
+    assert shown.count("COMPLETE") == 2
+    assert "lost 4 times" in shown
+    record = study.collect(few, Store(tmp_path)).trials[1]
+    assert record["failure"]["kind"] == "lost-worker"
+
+
+def fail(trial: PlannedTrial, evaluation: Any, store: Store, tracker: Any, tell: Any, nodes: Any) -> Any:
+    """A bug: always the same."""
+    (store.root / f"{trial.fingerprint}.tried").touch(exist_ok=False)
+    return {"fingerprint": trial.fingerprint, "status": "FAILED", "metrics": {}, "failure": "KeyError: 'x'"}
+
+
+def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    plan = mixed(8)
+    shown = run(plan, tmp_path, fail, three_nodes)
+    assert "all failed with KeyError: 'x'" in shown
+    assert 5 <= len(list(tmp_path.glob("*.tried"))) < 24
