@@ -70,7 +70,7 @@ METRICS = {
         Metric("study_failures", (*_STUDY, "kind"), "Trials that failed in this run, by kind of failure."),
         Metric("study_failure_streak", _STUDY, "Trials that failed one after the other, up to now."),
         Metric("store_free_bytes", _STUDY, "Room left where the store lies."),
-        Metric("store_size_bytes", _STUDY, "Room there is where the store lies."),
+        Metric("store_size_bytes", _STUDY, "Room left and used where the store lies."),
     )
 }
 """Every metric, by its name without prefix."""
@@ -97,16 +97,19 @@ class _Told:
     def start(self) -> None:
         """Tell, now and then again, in a thread of its own; without Ray, nothing."""
         if _connected():
+            self._end.clear()
             self._beat()
             self._thread = threading.Thread(target=self._beats, name="sweeper-metrics", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """Tell for the last time: Ray forgets these gauges within half a minute."""
+        in_vain = self._end.is_set()
         self._end.set()
         if self._thread is not None:
             self._thread.join(timeout=BEAT_SECONDS)
-            self._beat()
+            if not in_vain:
+                self._beat()
 
     def _beats(self) -> None:
         while not self._end.wait(BEAT_SECONDS):
@@ -211,7 +214,7 @@ class StudyMetrics:
         with contextlib.suppress(OSError):  # the store is away, and what waits for it says so
             disk = shutil.disk_usage(self._root)
             self._told.set("store_free_bytes", (self._study,), disk.free)
-            self._told.set("store_size_bytes", (self._study,), disk.total)
+            self._told.set("store_size_bytes", (self._study,), disk.used + disk.free)  # as `df` counts: none for root
 
 
 def trial_labels(study: str, planned: Any) -> tuple[str, ...]:
