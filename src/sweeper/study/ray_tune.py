@@ -124,7 +124,7 @@ def tune_trials(
             callbacks=[_callback(display)],
             failure_config=tune.FailureConfig(max_failures=0),  # who is tried again, and where, the queue decides
         )
-        able = tune.with_resources(_preemptible(trainable), resources)
+        able = _named(tune.with_resources(_preemptible(trainable), resources), plan.sweep.name)
         tuner = tune.Tuner(able, tune_config=tune_config, run_config=run_config)
         try:
             with display.metrics.telling():
@@ -190,6 +190,12 @@ def _preemptible(trainable: Any) -> Any:
             return f"first: {self.trial_name}"
 
     return Preemptible
+
+
+def _named(trainable: Any, study: str) -> Any:
+    """What the Ray dashboard calls the actors' class: the study, not a wrapper of Tune's."""
+    trainable.__name__ = trainable.__qualname__ = study
+    return trainable
 
 
 def _scheduler() -> Any:
