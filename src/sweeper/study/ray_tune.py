@@ -55,7 +55,7 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told by the display, once
 
 
 def _connect(address: str | None) -> Any:
@@ -222,6 +222,11 @@ def _callback(display: ProgressDisplay) -> Any:
         def __getstate__(self) -> dict[str, Any]:
             """Tune pickles its callbacks to restore them; ours draws on this terminal, and disk is our truth."""
             return {"display": None}
+
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            """A trial that hangs before it tells anything has started all the same."""
+            if self.display:
+                self.display.told(trial.config["fingerprint"], {"stage": "training"})
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
