@@ -33,6 +33,9 @@ bench: setup
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/scheduling.py
+	$(BIN)/python benchmarks/recovery.py
 
 clean:
 	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -399,6 +400,8 @@ def model_path(name: str, store: Store) -> str:
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/"):
         why = "it is a file" if Path(name).exists() else "the path does not exist"
         raise MissingPathError(f"model {name}", found=why, do="the folder of a checkpoint, as save_pretrained writes")
+    if re.fullmatch(r"[0-9a-f]{16}", name):
+        store.pull(store.trial(name), only=["model/*"])
     if (store.trial(name) / "model").is_dir():
         return str(store.trial(name) / "model")
     try:

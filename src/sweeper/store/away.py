@@ -65,6 +65,15 @@ def wait_until_back(root: Path, patience: float = PATIENCE_SECONDS) -> bool:
         time.sleep(min(1.0, patience))
 
 
+def require_store(root: Path) -> None:
+    """Before something is written that must not be lost: wait where a marked store is not there now.
+
+    What is written to an empty mount point disappears under what is mounted there later. Raises StorageAwayError.
+    """
+    if not (root / MARK).exists() and not wait_until_back(root):
+        raise StorageAwayError(str(root), found="not there, or empty: unmounted?", do="mount it, then run again")
+
+
 def _takes(root: Path) -> bool:
     probe = root / f".probe-{uuid.uuid4().hex[:8]}"
     try:

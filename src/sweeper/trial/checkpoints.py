@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from sweeper.errors import PreemptedError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, read_json, write_json
+from sweeper.store.away import require_store
 from sweeper.trial import preemption
 from sweeper.trial.retention import to_remove
 from sweeper.trial.watch import AppliedWatch
@@ -147,12 +148,14 @@ class _SaveAndGo(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Look whether it is time to go."""
+        """Look whether it is time to go, and before anything is saved, whether the store is there."""
         asked = preemption.asked_to_go()
         if _several():
             flag = torch.tensor(float(asked), device=args.device)
             torch.distributed.all_reduce(flag)
             asked = bool(flag.item())
+        if asked or control.should_save:
+            require_store(self.checkpoints.store.root)
         if asked:
             self.going = control.should_save = control.should_training_stop = True
         return control

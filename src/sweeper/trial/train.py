@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.errors import UsageError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, write_bytes
+from sweeper.store.away import require_store
 from sweeper.trial.engine import BatchShare, share_of
 from sweeper.trial.record import COMPLETE, DIVERGED, TrialRecord
 
@@ -86,6 +87,7 @@ def train_worker(
         if not divergence.diverged:
             check_applied(asked, applied)
         parameters = parameter_count(trainer.model)
+        require_store(store.root)
         _save(trainer, tokenizer, history, directory, first=rank == 0)
         if rank:
             checkpoints.prune(trainer.state.log_history, finished=True)

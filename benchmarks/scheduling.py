@@ -1,0 +1,111 @@
+"""What does scheduling cost? Trials that do nothing, through our admission, and through Ray Tune alone.
+
+    python benchmarks/scheduling.py [--trials 500] [--pairs 3]
+
+Each run is a process of its own with a Ray of its own; counted is from the first trial handed out to the end, Ray's own
+start and end left out. Medians of the pairs. Needs a quiet machine; about five minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+AIM = 1.2
+WAYS = ("ours", "Ray Tune, reused actors", "Ray Tune, defaults")
+
+
+def nothing(trial: Any, evaluation: Any, store: Any, tracker: Any, tell: Any, nodes: Any) -> dict[str, Any]:
+    """A trial's row, at once."""
+    return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+
+
+def ours(trials: int) -> float:
+    """Seconds of a study of so many."""
+    from ray import cloudpickle
+    from rich.console import Console
+
+    from sweeper import study
+    from sweeper.spec import find_sweep, load_sweep
+    from sweeper.store import Store
+    from sweeper.study.progress import ProgressDisplay
+    from sweeper.study.ray_tune import ray_backend, tune_trials
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    asked = ["claims=[]", "axes.model=[opt-tiny-32]", "axes.num_train_epochs=[1]", f"axes.seed={list(range(trials))}"]
+    plan = study.plan_sweep(load_sweep(find_sweep("quickstart"), asked))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProgressDisplay(Console(file=io.StringIO())) as display,
+        ray_backend(None, display),
+    ):
+        store = Store(Path(folder))
+        display.start(plan, list(plan.trials), store)
+        started = time.monotonic()
+        tune_trials(list(plan.trials), plan, store, "none", display, nothing)
+        return time.monotonic() - started
+
+
+def plain(trials: int, reuse: bool) -> float:
+    """Seconds of Ray Tune alone."""
+    import ray
+    from ray import tune
+
+    ray.init(include_dashboard=True, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(lambda config: tune.report({"done_with": config["i"]}), {"CPU": 1}),
+            param_space={"i": tune.grid_search(list(range(trials)))},
+            tune_config=tune.TuneConfig(reuse_actors=reuse),
+            run_config=tune.RunConfig(name="plain", storage_path=folder, verbose=0),
+        )
+        started = time.monotonic()
+        tuner.fit()
+        seconds = time.monotonic() - started
+    ray.shutdown()
+    return seconds
+
+
+def measured(way: str, trials: int) -> float:
+    """Seconds per trial, in a process of its own."""
+    environment = os.environ | {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    command = [sys.executable, __file__, "--way", way, "--trials", str(trials)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return float(done.stdout.splitlines()[-1]) / trials
+
+
+def main() -> None:
+    """Measure, print a table and JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--way")
+    asked = parser.parse_args()
+    if asked.way:
+        print(ours(asked.trials) if asked.way == WAYS[0] else plain(asked.trials, asked.way == WAYS[1]))
+        return
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(asked.pairs):
+        for way in WAYS:
+            found[way].append(measured(way, asked.trials))
+            print(f"  {way}: {found[way][-1]:.3f} s a trial", flush=True)
+    middle = {way: statistics.median(seconds) for way, seconds in found.items()}
+    for way in WAYS[1:]:
+        ratios = [a / b for a, b in zip(found[WAYS[0]], found[way], strict=True)]
+        print(f"ours / {way}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    reached = middle[WAYS[0]] / middle[WAYS[1]]
+    print(f"aim: at most {AIM} times Ray Tune with reused actors: {'reached' if reached <= AIM else 'not reached'}")
+    print(json.dumps({"trials": asked.trials, "seconds_per_trial": found, "ratio": reached, "aim": AIM}))
+
+
+if __name__ == "__main__":
+    main()

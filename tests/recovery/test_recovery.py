@@ -1,0 +1,250 @@
+"""Whatever dies, the study ends complete: finished trials are kept, and the others end as if nothing had been.
+
+Real Ray nodes of this machine, real trials, real kills. What a trial does about memory, SIGTERM and damaged checkpoints
+is tested without Ray in tests/trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+import pytest
+
+from sweeper import cluster, data, study
+from sweeper.cluster import LocalCluster
+from sweeper.spec import find_sweep, load_sweep
+from sweeper.store import Store
+from sweeper.study.plan import Plan
+from sweeper.trial import TrialRecord, read_record, train_trial
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+ASKED = [
+    "claims=[]",
+    "evaluation=null",
+    "axes.model=[opt-tiny-32]",
+    "axes.num_train_epochs=[1]",
+    "axes.seed=[0, 1, 2, 3]",
+    "recipe.warmup_steps=10",
+    "data.toolworld={train_queries: 4000, validation_queries: 20, test_queries_per_subset: 1}",
+]
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return study.plan_sweep(load_sweep(find_sweep("quickstart"), ASKED))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The same study, one trial after the other in this process."""
+    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    for trial in plan.trials:
+        prepared = data.prepare(trial.spec.data, trial.spec.model, store)
+        record = train_trial(trial.spec, trial.fingerprint, lambda p=prepared: p, store, lambda progress: None)
+        assert record.status == "COMPLETE", record.failure
+    return store
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where a cluster's state lies; no cluster outlives its test."""
+    with tempfile.TemporaryDirectory(prefix="sweeper-") as name:
+        path = Path(name) / "cluster"
+        yield path
+        if (path / "cluster.json").exists():
+            cluster.down_local(path)
+
+
+@contextlib.contextmanager
+def running(up: LocalCluster, root: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """`sweeper run` on that cluster, and what it says."""
+    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--address", up.address]
+    command += ["--storage", str(root), "--tracking", "none", *(word for text in ASKED for word in ("--set", text))]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with tempfile.TemporaryFile() as said:
+        run = subprocess.Popen(command, env=clean | up.environment, stdout=said, stderr=said, cwd=ROOT)
+        try:
+            yield run, said
+        finally:
+            run.kill()
+            run.wait()
+
+
+def ended(run: subprocess.Popen[bytes], said: IO[bytes], seconds: float = 400) -> str:
+    """What it said, once it has ended well."""
+    code = run.wait(timeout=seconds)
+    said.seek(0)
+    text = said.read().decode()
+    assert code == 0, text
+    return text
+
+
+def until(true: Callable[[], object], run: subprocess.Popen[bytes], seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert run.poll() is None, "it ended before its time"
+        assert time.monotonic() < end, "it does not come to it"
+        time.sleep(0.05)
+
+
+def saved(store: Store, fingerprint: str) -> list[int]:
+    """Steps of the whole checkpoints of a trial that has not ended."""
+    if store.record(fingerprint).exists():
+        return []
+    marks = store.trial(fingerprint).glob("checkpoints/checkpoint-*/sweeper-complete")
+    return sorted(int(mark.parent.name.split("-")[1]) for mark in marks)
+
+
+def trainer_of(up: LocalCluster, store: Store, fingerprint: str) -> int | None:
+    """The process that holds a trial's lock."""
+    lock = str(store.trial(fingerprint) / ".lock")
+    for pid in cluster.processes(up):
+        with contextlib.suppress(OSError):
+            if any(str(link.readlink()) == lock for link in Path(f"/proc/{pid}/fd").iterdir()):
+                return pid
+    return None
+
+
+def in_training(plan: Plan, store: Store, but: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]
+    """A trial that has a checkpoint, and is not at its end."""
+    found = [t.fingerprint for t in plan.trials if t.fingerprint not in but and len(saved(store, t.fingerprint)) > 0]
+    return next((f for f in found if saved(store, f)[-1] < 400), None)
+
+
+def check(plan: Plan, store: Store, undisturbed: Store) -> dict[str, TrialRecord]:
+    """Every trial ended as the undisturbed one, to the last digit."""
+    records = {}
+    for trial in plan.trials:
+        record, expected = (read_record(s.record(trial.fingerprint)) for s in (store, undisturbed))
+        assert record is not None
+        assert expected is not None
+        assert record.status == "COMPLETE", record.failure
+        assert record.applied == expected.applied
+        for name in ("val_loss", "train_loss", "steps", "tokens"):
+            assert record.metrics[name] == expected.metrics[name]
+        histories = [pd.read_parquet(s.trial(trial.fingerprint) / "history.parquet") for s in (store, undisturbed)]
+        pd.testing.assert_frame_equal(*histories)  # no gap, no step twice
+        assert not (store.trial(trial.fingerprint) / "checkpoints").exists() or not saved(store, trial.fingerprint)
+        records[trial.fingerprint] = record
+    return records
+
+
+def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
+    plan: Plan, undisturbed: Store, folder: Path, tmp_path: Path
+) -> None:
+    store, hit = Store(tmp_path / "store"), set[str]()
+    up = cluster.up_local(3, cpus_per_node=1, folder=folder)
+
+    def next_victim(run: subprocess.Popen[bytes]) -> tuple[str, int]:
+        until(lambda: (v := in_training(plan, store, hit)) and trainer_of(up, store, v), run)
+        victim = in_training(plan, store, hit)
+        assert victim is not None
+        hit.add(victim)
+        pid = trainer_of(up, store, victim)
+        assert pid is not None
+        return victim, pid
+
+    with running(up, store.root) as (run, said):
+        killed, pid = next_victim(run)
+        os.kill(pid, signal.SIGKILL)
+
+        told, pid = next_victim(run)
+        os.kill(pid, signal.SIGTERM)
+
+        away = tmp_path / "away"
+        until(lambda: in_training(plan, store), run)
+        store.root.rename(away)
+        time.sleep(10)
+        shutil.rmtree(store.root, ignore_errors=True)  # what was written in between is gone, as under a mount
+        away.rename(store.root)
+
+        until(lambda: in_training(plan, store), run)
+        for pid in cluster.processes(up, 2):
+            os.kill(pid, signal.SIGKILL)
+        text = ended(run, said)
+
+    assert text.count("its worker was lost") >= 3
+    records = check(plan, store, undisturbed)
+    assert records[killed].resumed_from_step is not None
+    regular = {0, 100, 200, 300, 400, 500}
+    assert records[told].resumed_from_step not in regular | {None}, "saved where SIGTERM found it"
+
+
+def test_the_driver_and_then_the_head_die_and_the_same_command_goes_on(
+    plan: Plan, undisturbed: Store, folder: Path, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    up = cluster.up_local(2, cpus_per_node=1, folder=folder)
+
+    def finished() -> set[str]:
+        return {trial.fingerprint for trial in plan.trials if store.record(trial.fingerprint).exists()}
+
+    with running(up, store.root) as (run, _):
+        until(lambda: finished() and in_training(plan, store), run)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    kept = {fingerprint: store.record(fingerprint).stat().st_mtime_ns for fingerprint in finished()}
+    with running(up, store.root) as (run, _):
+        until(lambda: in_training(plan, store), run)
+        for pid in cluster.processes(up, 0):  # the head, and with it what knows the cluster
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(5)
+    cluster.down_local(folder)
+    up = cluster.up_local(2, cpus_per_node=1, folder=folder)
+    with running(up, store.root) as (run, said):
+        ended(run, said)
+    records = check(plan, store, undisturbed)
+    assert kept
+    for fingerprint, written in kept.items():
+        assert store.record(fingerprint).stat().st_mtime_ns == written, "a finished trial is not trained again"
+    assert any(record.resumed_from_step for record in records.values())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("a file system of its own cannot be mounted")
+        pytest.skip("a small file system cannot be mounted: not root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_waited_for(plan: Plan, undisturbed: Store, small_disk: Path) -> None:
+    store, trial = Store(small_disk / "store"), plan.trials[0]
+    spec = [text for text in ASKED if "axes.seed" not in text] + ["axes.seed=[0]"]
+    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--backend", "inline"]
+    command += ["--storage", str(store.root), "--tracking", "none", *(w for text in spec for w in ("--set", text))]
+    with tempfile.TemporaryFile() as said:
+        run = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT)
+        until(lambda: saved(store, trial.fingerprint), run)
+        ballast = small_disk / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb") as file:
+            while True:
+                file.write(b"\0" * 65536)
+        steps = saved(store, trial.fingerprint)
+        time.sleep(8)
+        assert run.poll() is None
+        assert saved(store, trial.fingerprint)[:1] == steps[:1] or saved(store, trial.fingerprint)
+        ballast.unlink()
+        ended(run, said)
+    record, expected = (read_record(s.record(trial.fingerprint)) for s in (store, undisturbed))
+    assert record is not None
+    assert expected is not None
+    assert record.metrics["val_loss"] == expected.metrics["val_loss"]
