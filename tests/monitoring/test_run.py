@@ -259,7 +259,7 @@ class TestRaysDashboard:
         assert arms
         assert arms <= {f"{model}-epochs4-seed0-{fingerprint[:6]}" for fingerprint, model in trials(watched).items()}
 
-    def test_the_train_tab_has_the_trial_of_several_workers(self, watched: Watched) -> None:
+    def test_the_trial_of_several_workers_is_a_train_run(self, watched: Watched) -> None:
         (fingerprint,) = [f for f, model in trials(watched).items() if model == "opt-tiny-32"]
         (run,) = watched.train_runs
         assert run["name"].startswith(f"train-{fingerprint}-")
