@@ -159,5 +159,5 @@ def _given_up(trial: PlannedTrial, store: Store, found: str, display: ProgressDi
     record = TrialRecord(fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure)
     store.publish(store.record(trial.fingerprint), record.model_dump(mode="json"))
     row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
-    display.ended(row)
+    display.ended(row | {"failure_kind": failure.kind})
     return row
