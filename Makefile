@@ -18,7 +18,8 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 
 test: setup  ## everything; about 20 minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist loadfile
-	$(BIN)/python -m pytest -m slow  # one at a time: two Ray instances on a host get in each other's way
+	$(BIN)/python -m pytest -m 'slow and not ray' -n auto --dist loadfile
+	$(BIN)/python -m pytest -m ray  # one at a time: two Ray instances on a host get in each other's way
 
 test-fast: setup  ## without processes, Ray and browsers
 	$(BIN)/python -m pytest -n auto --dist loadfile

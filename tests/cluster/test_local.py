@@ -45,6 +45,7 @@ def becomes(true: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 class TestTwoNodes:
     def test_the_nodes_have_the_resources_asked_for(self, two_nodes: LocalCluster, state: Path) -> None:
         totals = [node["resources_total"] for node in cluster.alive_nodes(two_nodes)]
@@ -85,6 +86,7 @@ class TestTwoNodes:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_node_that_cannot_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[LocalCluster] = []
     start = cluster._start_node

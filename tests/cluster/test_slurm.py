@@ -81,6 +81,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize(("word", "code", "nodes"), [("work", 0, "node-a,node-b"), ("fail", 3, "node-a")])
 def test_a_sweep_runs_on_all_nodes_and_its_exit_code_is_the_jobs(
     script: Path, folder: Path, word: str, code: int, nodes: str
@@ -100,6 +101,7 @@ def test_a_sweep_runs_on_all_nodes_and_its_exit_code_is_the_jobs(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize(("number", "code", "queued"), [(signal.SIGUSR1, 0, True), (signal.SIGTERM, 130, False)])
 def test_near_the_limit_the_sweep_is_stopped_and_queued_again_and_a_cancelled_one_is_not(
     script: Path, folder: Path, number: signal.Signals, code: int, queued: bool
@@ -114,6 +116,7 @@ def test_near_the_limit_the_sweep_is_stopped_and_queued_again_and_a_cancelled_on
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_nodes_that_do_not_join_end_the_job_with_a_reason(
     script: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

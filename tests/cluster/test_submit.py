@@ -59,6 +59,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 class TestOnTwoNodes:
     """One GPU of a made-up node is asked for: the trial waits for it as for a real one, and trains on the CPU."""
 

@@ -15,7 +15,7 @@ import pytest
 
 from sweeper.toolworld import WorldConfig, build_world, export
 
-pytestmark = pytest.mark.slow  # every one starts processes
+pytestmark = [pytest.mark.slow, pytest.mark.ray]  # every one starts processes, most of them Ray
 ROOT = Path(__file__).resolve().parents[2]
 TINY = """
 name: tiny

@@ -28,7 +28,7 @@ from sweeper.store import Store
 from sweeper.study.plan import Plan
 from sweeper.trial import TrialRecord, read_record, train_trial
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = [
     "claims=[]",

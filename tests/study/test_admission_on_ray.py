@@ -25,7 +25,7 @@ from sweeper.store import Store
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 SIZES = {
     "opt-tiny-32": "{engine: single, cpus: 0.01, gpus: 0.5}",
     "opt-tiny-64": "{engine: single, cpus: 0.01, gpus: 1}",

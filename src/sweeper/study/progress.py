@@ -55,7 +55,7 @@ class ProgressDisplay:
         ended = {fingerprint: record.status for fingerprint, record in records.items() if record}
         self.metrics.start(plan.sweep.name, self._trials, ended, store.root)
         counts = f"{self._planned} trials, {self._reused} finished before, {len(todo)} to run"
-        self.say(f"{plan.sweep.name}: {counts}, in {store.root}")
+        self.say(f"{plan.sweep.name}: {counts}, in {store.location}")
 
     def preparing(self, share: float) -> None:
         """How much of the data is read, 0 to 1."""
