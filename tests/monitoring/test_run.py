@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from expressions import FOLDER, alerts, metrics_in, panel_queries
 
@@ -207,7 +208,8 @@ class TestARunThatIsWatched:
         (group,) = watched.prometheus.get("rules")["groups"]
         assert {rule["name"]: rule["health"] for rule in group["rules"]} == dict.fromkeys(alerts(), "ok")
 
-    def test_what_prometheus_saw_last_is_what_the_records_say(self, watched: Watched) -> None:
+    def test_what_prometheus_saw_is_what_the_records_say(self, watched: Watched) -> None:
+        # A worker that is ended with its trial takes what it told after Ray's last export with it, up to 10 s.
         for fingerprint in trials(watched):
             record = read_json(watched.store.record(fingerprint))
             of = f'{{study="watched", trial="{fingerprint}"}}'
@@ -215,9 +217,15 @@ class TestARunThatIsWatched:
             assert status["values"][-1][1] == "3", "COMPLETE"
             (done,) = watched.prometheus.series(f"ray_sweeper_step{of}", watched.started)
             (to_do,) = watched.prometheus.series(f"ray_sweeper_steps{of}", watched.started)
-            assert float(done["values"][-1][1]) == float(to_do["values"][-1][1]) == record["metrics"]["steps"]
-            (loss,) = watched.prometheus.series(f"ray_sweeper_val_loss{of}", watched.started)
-            assert float(loss["values"][-1][1]) == pytest.approx(record["metrics"]["val_loss"])
+            assert {float(value) for _, value in to_do["values"]} == {record["metrics"]["steps"]}
+            steps = [float(value) for _, value in done["values"]]
+            history = pd.read_parquet(watched.store.trial(fingerprint) / "history.parquet")
+            assert steps == sorted(steps)
+            assert set(steps) <= set(history["step"])
+            for name in ("loss", "val_loss", "grad_norm"):
+                (told,) = watched.prometheus.series(f"ray_sweeper_{name}{of}", watched.started)
+                logged = history[name].dropna().tolist()
+                assert all(float(value) in logged for _, value in told["values"]), name
             paces = watched.prometheus.series(f"ray_sweeper_tokens_per_second{of}", watched.started)[0]["values"]
             assert all(float(pace) > 0 for _, pace in paces)
 
@@ -228,8 +236,7 @@ class TestARunThatIsWatched:
             for found in watched.prometheus.get("query", query=counted)["result"]
         ]
         assert trials(watched)[fingerprint] == "opt-tiny-64", "the other one has no GPU"
-        trained = read_json(watched.store.record(fingerprint))["metrics"]["train_seconds"]
-        assert trained < seconds < time.time() - watched.started
+        assert 0 < seconds < time.time() - watched.started
 
     def test_an_ended_trial_does_not_look_alive(self, watched: Watched) -> None:
         until = time.monotonic() + 90
