@@ -7,9 +7,10 @@ import os
 import re
 import time
 import uuid
-from pathlib import Path
+from dataclasses import replace
 
 from sweeper.errors import StorageAwayError
+from sweeper.store.layout import Store
 
 MARK = ".sweeper-store"
 """A file in every store that was run in. Without it a mount point would look like an empty store."""
@@ -32,52 +33,55 @@ _AWAY = {
 _SAID = re.compile(r"No space left|os error (28|122|5|116|30)\b|PytorchStreamWriter|unexpected pos|inline_container")
 
 
-def mark_store(root: Path) -> None:
-    """Make `root` recognisable as a store. Raises OSError."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).touch()
+def mark_store(store: Store) -> Store:
+    """The store, recognisable from now on: whoever has it knows when it is not there. Raises OSError."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    (store.root / MARK).touch()
+    return replace(store, marked=True)
 
 
-def storage_fault(error: BaseException, root: Path) -> str:
+def storage_fault(error: BaseException, store: Store) -> str:
     """Why an error is the storage's and not the trial's; '' where it is not."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, StorageAwayError):
             return seen.found or str(seen)
         if isinstance(seen, OSError) and seen.errno in _AWAY:
-            return f"{os.strerror(seen.errno)}: {seen.filename or root}"
+            return f"{os.strerror(seen.errno)}: {seen.filename or store.location}"
         if not isinstance(seen, KeyError) and _SAID.search(str(seen)):
             return str(seen).splitlines()[0]
         seen = seen.__cause__ or seen.__context__
-    if not (root / MARK).exists():
-        return f"{root} is not there, or empty: unmounted?"
-    return ""
+    return "" if _there(store) else f"{store.location} is not there, or empty: unmounted?"
 
 
-def wait_until_back(root: Path, patience: float = PATIENCE_SECONDS) -> bool:
+def wait_until_back(store: Store, patience: float = PATIENCE_SECONDS) -> bool:
     """Wait until the store is there and takes a megabyte; False where it did not in `patience` seconds."""
     until = time.monotonic() + patience
     while True:
-        if _takes(root):
+        if _takes(store):
             return True
         if time.monotonic() > until:
             return False
         time.sleep(min(1.0, patience))
 
 
-def require_store(root: Path) -> None:
-    """Before something is written that must not be lost: wait where a marked store is not there now.
+def require_store(store: Store) -> None:
+    """Before something is written that must not be lost: wait where a store that was marked is not there now.
 
     What is written to an empty mount point disappears under what is mounted there later. Raises StorageAwayError.
     """
-    if not (root / MARK).exists() and not wait_until_back(root):
-        raise StorageAwayError(str(root), found="not there, or empty: unmounted?", do="mount it, then run again")
+    if not _there(store) and not wait_until_back(store):
+        raise StorageAwayError(store.location, found="not there, or empty: unmounted?", do="mount it, then run again")
 
 
-def _takes(root: Path) -> bool:
-    probe = root / f".probe-{uuid.uuid4().hex[:8]}"
+def _there(store: Store) -> bool:
+    return not store.marked or (store.root / MARK).exists()
+
+
+def _takes(store: Store) -> bool:
+    probe = store.root / f".probe-{uuid.uuid4().hex[:8]}"
     try:
-        if not (root / MARK).exists():
+        if not _there(store):
             return False
         with probe.open("wb") as file:
             file.write(b"\0" * _PROBE_BYTES)

@@ -39,6 +39,8 @@ class Store:
 
     root: Path
     url: str | None = None
+    marked: bool = False
+    """Whether it was marked as a store (`away.mark_store`), so that an empty mount point is told from it."""
 
     @classmethod
     def at(cls, location: str | Path) -> Store:

@@ -36,6 +36,8 @@ class Admission(Searcher):  # type: ignore[misc]
         self.queue, self.trials, self.store, self.display = queue, trials, store, display
         self._of: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
+        self.stranded: set[str] = set()
+        """Tune's ids of trials that have a place on a node that is gone."""
         self._last: list[str] = []
         self._looked = self._started = self._moved = time.monotonic()
         self._busy = self._capacity = 0.0
@@ -101,7 +103,8 @@ class Admission(Searcher):  # type: ignore[misc]
         if time.monotonic() - self._looked < _NODES_SECONDS:
             return
         self._count()
-        self.queue.update(nodes_now())
+        lost = set(self.queue.update(nodes_now()))
+        self.stranded = {trial_id for trial_id, fingerprint in self._of.items() if fingerprint in lost}
         runtimes = [self.trials[fingerprint].spec.runtime for fingerprint in (*self.queue.running, *self.queue.waiting)]
         wanted = [bundle(runtime) for runtime in runtimes for _ in range(runtime.workers)]
         self.ask_for_nodes(wanted)

@@ -112,7 +112,7 @@ def tune_trials(
         reuse_actors=True,
         trial_name_creator=lambda t: _name(by_fingerprint, t),
         search_alg=admitted,
-        scheduler=_scheduler(),
+        scheduler=_scheduler(admitted),
         num_samples=-1,
     )
     # Tune's own files are of no use later: our store is what a study goes on from, and it may go away for a while.
@@ -198,11 +198,15 @@ def _named(trainable: Any, study: str) -> Any:
     return trainable
 
 
-def _scheduler() -> Any:
+def _scheduler(admitted: Admission) -> Any:
     from ray.tune.schedulers import FIFOScheduler
 
     class Exact(FIFOScheduler):  # type: ignore[misc]
         def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            if admitted.stranded:  # pinned to a node that died before they started there: for ever
+                for trial in tune_controller.get_trials():
+                    if trial.trial_id in admitted.stranded and trial.status == trial.PENDING:
+                        tune_controller.stop_trial(trial)
             # Tune keeps one idle actor "for later", with its GPU, which a gang may be waiting for.
             tune_controller._tune_controller._actor_cache._may_keep_one = False
             return super().choose_trial_to_run(tune_controller)

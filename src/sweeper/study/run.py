@@ -36,7 +36,7 @@ def run_study(
         )
     folder = store.study(plan.sweep.name)
     folder.mkdir(parents=True, exist_ok=True)
-    mark_store(store.root)
+    store = mark_store(store)
     try:
         with store.lock(folder, timeout=0):
             _run(plan, store, backend, address, tracking, display)

@@ -9,7 +9,7 @@ from sweeper import data, evaluate
 from sweeper.errors import LostWorkerError, PreemptedError, StorageAwayError
 from sweeper.spec import DataSpec, EvaluationSpec, TrialSpec
 from sweeper.store import Store
-from sweeper.store.away import storage_fault, wait_until_back
+from sweeper.store.away import require_store, storage_fault, wait_until_back
 from sweeper.study.plan import PlannedTrial
 from sweeper.tracking import Tracker
 from sweeper.trial import FAILED, Launch, TrialRecord, failure_of, train_trial
@@ -37,13 +37,14 @@ def run_trial(
     """
     for attempt in range(STORAGE_RETRIES + 1):
         try:
+            require_store(store)
             return _stages(planned, evaluation, store, tracker, tell, launch)
         except (PreemptedError, StorageAwayError, OSError) as error:
-            away = storage_fault(error, store.root)
+            away = storage_fault(error, store)
             if not away or attempt == STORAGE_RETRIES:
                 raise
             tell({"stage": "waiting for storage"})
-            if not wait_until_back(store.root):
+            if not wait_until_back(store):
                 raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
     raise AssertionError("unreachable")
 
@@ -98,7 +99,7 @@ def _evaluated(
     except LostWorkerError:
         raise
     except Exception as error:  # kept as this trial's failure, so that the other trials go on
-        if away := storage_fault(error, store.root):
+        if away := storage_fault(error, store):
             raise StorageAwayError(store.location, found=away) from error
         failure = failure_of(error)
         store.publish(failure_path, failure.model_dump())

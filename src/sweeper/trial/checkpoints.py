@@ -155,7 +155,7 @@ class _SaveAndGo(TrainerCallback):
             torch.distributed.all_reduce(flag)
             asked = bool(flag.item())
         if asked or control.should_save:
-            require_store(self.checkpoints.store.root)
+            require_store(self.checkpoints.store)
         if asked:
             self.going = control.should_save = control.should_training_stop = True
         return control

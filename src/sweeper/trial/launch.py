@@ -29,7 +29,7 @@ def launch_here(
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder) / "job.json"
             asked = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data}
-            write_json(job, asked | {"storage": store.location, "at_most": at_most})
+            write_json(job, asked | {"storage": store.location, "marked": store.marked, "at_most": at_most})
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             command += [f"--nproc-per-node={spec.runtime.workers}", "-m", "sweeper.trial.worker", str(job)]
             environment = os.environ | {"OMP_NUM_THREADS": str(max(1, int(spec.runtime.cpus)))}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sweeper.errors import LostWorkerError, PreemptedError, StorageAwayError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_json
-from sweeper.store.away import mark_store, storage_fault
+from sweeper.store.away import storage_fault
 from sweeper.trial.engine import share_of
 from sweeper.trial.record import FAILED, TrialRecord, failure_of, read_record
 from sweeper.trial.train import Progress, train_worker
@@ -40,7 +40,6 @@ def train_trial(
         train_worker(spec, fingerprint, prepare(), store, tell, at_most)
 
     path = store.record(fingerprint)
-    mark_store(store.root)
     with store.lock(path.parent) as hold:
         store.pull(path.parent, only=["record.json"])
         record = read_record(path)
@@ -60,7 +59,7 @@ def train_trial(
         except (PreemptedError, LostWorkerError):
             raise
         except Exception as error:  # a trial that raises is a row, not the end of the study
-            if away := storage_fault(error, store.root):
+            if away := storage_fault(error, store):
                 raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
             hold.check()
             record = TrialRecord(

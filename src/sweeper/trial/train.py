@@ -48,6 +48,7 @@ def train_worker(
     quiet_libraries()
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed's own word for it, read when it is imported
+        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)  # Ray believes in GPUs that are only said to be there
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
     set_seed(spec.seed)
     rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0
@@ -87,7 +88,7 @@ def train_worker(
         if not divergence.diverged:
             check_applied(asked, applied)
         parameters = parameter_count(trainer.model)
-        require_store(store.root)
+        require_store(store)
         _save(trainer, tokenizer, history, directory, first=rank == 0)
         if rank:
             checkpoints.prune(trainer.state.log_history, finished=True)

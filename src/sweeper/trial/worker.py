@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sweeper import data
@@ -18,7 +19,7 @@ from sweeper.trial.train import train_worker
 def main(job: Path) -> int:
     """Train; a failure goes into `failure-<rank>.json` beside the job. Returns the exit code."""
     asked, rank = read_json(job), int(os.environ["RANK"])
-    store = Store.at(asked["storage"])
+    store = replace(Store.at(asked["storage"]), marked=asked["marked"])
 
     def tell(progress: dict[str, float]) -> None:
         if rank == 0:

@@ -1,0 +1,82 @@
+"""A whole study on a store that only a server has: one machine is killed, another goes on, a third reads the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Server
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+ASKED = [
+    "claims=[]",
+    "axes.model=[opt-tiny-32]",
+    "axes.num_train_epochs=[1]",
+    "axes.seed=[0]",
+    "recipe.warmup_steps=10",
+    "data.toolworld={train_queries: 3000, validation_queries: 20, test_queries_per_subset: 1}",
+]
+
+
+def command(word: str, url: str, *more: str) -> list[str]:
+    sets = [part for text in ASKED for part in ("--set", text)]
+    return [sys.executable, "-m", "sweeper.cli", word, "quickstart", "--storage", url, *more, *sets]
+
+
+def machine(s3: Server, cache: Path) -> dict[str, str]:
+    """The environment of a machine with a working copy of its own."""
+    return os.environ | s3.environment() | {"SWEEPER_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+
+
+def listing(s3: Server) -> list[str]:
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    return list(s3fs.S3FileSystem(use_listings_cache=False).find("study"))
+
+
+def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Path) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem().mkdir("study")
+    url, first, second = "s3://study/store", tmp_path / "first", tmp_path / "second"
+    inline = ("--backend", "inline", "--tracking", "none")
+    killed = subprocess.Popen(command("run", url, *inline), env=machine(s3, first), cwd=ROOT, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while not any("/checkpoints/" in key and key.endswith("sweeper-complete") for key in listing(s3)):
+        assert killed.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    killed.kill()
+    killed.communicate()
+    assert not any(key.endswith("record.json") for key in listing(s3))
+
+    done = subprocess.run(
+        command("run", url, *inline), env=machine(s3, second), cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert url in done.stderr
+    keys = listing(s3)
+    assert not any("/checkpoints/" in key for key in keys), "they have served"
+    for name in ("record.json", "model/model.safetensors", "history.parquet", "summary.json", "outcomes.parquet"):
+        assert any(key.endswith(name) for key in keys), name
+
+    status = subprocess.run(
+        command("status", url, "--json"), env=machine(s3, tmp_path / "third"), cwd=ROOT, capture_output=True, text=True
+    )
+    (row,) = json.loads(status.stdout)["trials"]
+    assert row["status"] == "COMPLETE"
+    assert row["resumed_from_step"] > 0
+    assert row["metrics"]["pass_rate"] is not None
+
+    report = subprocess.run(
+        command("report", url), env=machine(s3, tmp_path / "third"), cwd=ROOT, capture_output=True, text=True
+    )
+    assert report.returncode == 0, report.stderr
+    assert any(key.endswith("studies/quickstart/report.html") for key in listing(s3))
