@@ -51,6 +51,24 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> None:
+    more = ["--cluster", "cluster/aws/g5.yaml", "--storage", str(tmp_path)]
+    asked = [*more, "--set", "runtime={default: {engine: auto, gpus: 0.5}}"]
+    planned = document("plan", "quickstart", *asked)
+    for trial in planned["trials"]:
+        assert (trial["engine"], trial["workers"], trial["gpus"], trial["fits"]) == ("single", 1, 0.5, True)
+        assert 0 < trial["memory_gib_predicted"] < trial["memory_gib_there"] < 12
+    assert planned["cluster"]["gpus"] == 16
+    assert planned["cluster"]["concurrency"] == 12
+    assert planned["cluster"]["makespan_hours"] is None, "data are not prepared yet"
+    sweeper("data", "prepare", "toolworld", "--model", "opt-tiny-32", "--storage", str(tmp_path), "--max-length", "256")
+    shown = sweeper("plan", "quickstart", *asked).stdout
+    assert "at most 12 trials at once" in shown
+    whole = sweeper("plan", "quickstart", *more, "--set", "runtime={default: {cpus: 64, gpus: 1}}", code=2)
+    assert "does not fit the cluster even when nothing else runs" in whole.stderr
+    assert "available_node_types" in sweeper("plan", "quickstart", "--cluster", "sweeps/scaling.yaml", code=2).stderr
+
+
 def test_help_teaches() -> None:
     for command in ("plan", "run", "status", "report", "doctor", "data"):
         assert command in sweeper("--help").stdout
