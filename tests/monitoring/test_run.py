@@ -192,6 +192,7 @@ def trials(watched: Watched) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(900)
 class TestARunThatIsWatched:
     def test_every_query_of_the_dashboard_has_an_answer(self, watched: Watched) -> None:
@@ -254,6 +255,7 @@ class TestARunThatIsWatched:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.timeout(900)
 class TestRaysDashboard:
     def test_the_study_is_a_job(self, watched: Watched) -> None:

@@ -37,7 +37,7 @@ ASKED = [
     "axes.num_train_epochs=[1]",
     "axes.seed=[0, 1, 2, 3]",
     "recipe.warmup_steps=10",
-    "data.toolworld={train_queries: 4000, validation_queries: 20, test_queries_per_subset: 1}",
+    "data.toolworld={train_queries: 2500, validation_queries: 20, test_queries_per_subset: 1}",
 ]
 
 
@@ -120,7 +120,7 @@ def trainer_of(up: LocalCluster, store: Store, fingerprint: str) -> int | None:
 def in_training(plan: Plan, store: Store, but: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]
     """A trial that has a checkpoint, and is not at its end."""
     found = [t.fingerprint for t in plan.trials if t.fingerprint not in but and len(saved(store, t.fingerprint)) > 0]
-    return next((f for f in found if saved(store, f)[-1] < 400), None)
+    return next((f for f in found if saved(store, f)[-1] < 250), None)
 
 
 def check(plan: Plan, store: Store, undisturbed: Store) -> dict[str, TrialRecord]:
@@ -162,6 +162,7 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
 
         told, pid = next_victim(run)
         os.kill(pid, signal.SIGTERM)
+        until(lambda: trainer_of(up, store, told) != pid, run)
 
         away = tmp_path / "away"
         until(lambda: in_training(plan, store), run)
@@ -178,7 +179,7 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
     assert text.count("its worker was lost") >= 3
     records = check(plan, store, undisturbed)
     assert records[killed].resumed_from_step is not None
-    regular = {0, 100, 200, 300, 400, 500}
+    regular = set(range(0, 400, 63))
     assert records[told].resumed_from_step not in regular | {None}, "saved where SIGTERM found it"
 
 

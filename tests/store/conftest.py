@@ -11,37 +11,12 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from machines import Machines, Server
 
 from sweeper.store import Store
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    url: str
-    log: Path
-
-    def environment(self) -> dict[str, str]:
-        """What a client needs; nothing here is a secret, the server asks for none."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "anyone",
-            "AWS_SECRET_ACCESS_KEY": "anything",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-
-    def requests(self) -> list[str]:
-        return [line for line in self.log.read_text().splitlines() if "HTTP/1.1" in line]
-
-    def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")
@@ -89,14 +64,6 @@ def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Se
     if not fs.exists("bucket"):
         fs.mkdir("bucket")
     return s3_server
-
-
-@dataclass
-class Machines:
-    """One store as two machines see it; of a local one both see the same folder."""
-
-    here: Store
-    there: Store
 
 
 S3 = pytest.param("s3", marks=pytest.mark.slow)

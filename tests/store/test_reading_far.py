@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Machines
+from machines import Machines
 
 from sweeper import data, study
 from sweeper.errors import EvaluationError, StoreError

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Machines
+from machines import Machines
 
 from sweeper.errors import StorageAwayError, StoreError, UsageError
 from sweeper.store import HeldError, LeaseLostError, Store, lease, read_json, remote, write_bytes, write_json

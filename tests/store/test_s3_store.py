@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Server
+from machines import Server
 
 from sweeper.errors import StorageAwayError, StoreError
 from sweeper.store import Store, lease, read_json, remote, write_bytes, write_json

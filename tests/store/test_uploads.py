@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Machines
+from machines import Machines
 
 from sweeper.errors import StorageAwayError
 from sweeper.store import LeaseLostError, Store, Uploads, remote, write_bytes, write_json

@@ -69,6 +69,25 @@ def test_sigterm_saves_a_checkpoint_of_that_very_step(
 
 
 @pytest.mark.slow
+def test_losses_between_two_logged_steps_outlive_an_interruption(prepared: data.Prepared, tmp_path: Path) -> None:
+    longer = {"num_train_epochs": 10}  # logged every fourth step
+    told: list[float] = []
+
+    def go(progress: dict[str, float]) -> None:
+        told.append(progress["step"])
+        if progress["step"] == 28:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(prepared, tmp_path / "whole", **longer)
+    with pytest.raises(PreemptedError):
+        train(prepared, tmp_path / "cut", go, **longer)
+    resumed = train(prepared, tmp_path / "cut", **longer)
+    assert 27 not in told
+    assert resumed.resumed_from_step == 29
+    pd.testing.assert_frame_equal(history(tmp_path / "cut"), history(tmp_path / "whole"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["a flipped bit", "a missing file", "a mark of another trial", "no mark"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     damage: str, prepared: data.Prepared, whole: tuple[TrialRecord, pd.DataFrame], tmp_path: Path

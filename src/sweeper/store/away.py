@@ -30,11 +30,18 @@ _AWAY = {
     errno.EHOSTUNREACH,
 }
 # What torch and safetensors say, which write through libraries of their own.
-_SAID = re.compile(r"No space left|os error (28|122|5|116|30)\b|PytorchStreamWriter|unexpected pos|inline_container")
+_SAID = re.compile(
+    r"No space left|(os error |\[Errno )(28|122|5|116|30)\b|PytorchStreamWriter|unexpected pos|inline_container"
+)
 
 
 def mark_store(store: Store) -> Store:
-    """The store, recognisable from now on: whoever has it knows when it is not there. Raises OSError."""
+    """The store, recognisable from now on: whoever has it knows when it is not there. Raises OSError.
+
+    One behind a URL is not marked: each machine has a working copy of its own, and the driver says what is away.
+    """
+    if store.url is not None:
+        return store
     store.root.mkdir(parents=True, exist_ok=True)
     (store.root / MARK).touch()
     return replace(store, marked=True)
@@ -63,6 +70,11 @@ def wait_until_back(store: Store, patience: float = PATIENCE_SECONDS) -> bool:
         if time.monotonic() > until:
             return False
         time.sleep(min(1.0, patience))
+
+
+def is_full(fault: str) -> bool:
+    """Whether a fault is a full disk, which looks well again as soon as what did not fit was deleted."""
+    return "No space" in fault or "Errno 28" in fault or "os error 28" in fault
 
 
 def require_store(store: Store) -> None:

@@ -96,10 +96,9 @@ class Uploads:
         self._store.push(_links(checkpoint), to=checkpoint)
         checkpoints = self._store.names(checkpoint.parent)
         before = [_step(name) for name in checkpoints if _step(name) < _step(checkpoint.name)]
-        kept = {_step(checkpoint.name), max(before, default=-1)}
-        # Later ones are of a run that was not gone on from.
+        # Not later ones: of the next, another machine's part may be there already.
         for name in checkpoints:
-            if _step(name) not in kept:
+            if _step(name) < max(before, default=0):
                 self._store.remove_remotely(checkpoint.parent / name)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
+from sweeper.errors import LostWorkerError
 from sweeper.store import Store
 from sweeper.study.backend import RunTrials
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
+from sweeper.trial import FAILED, failure_of, publish_failure
 
 
 @contextmanager
@@ -22,11 +25,11 @@ def inline_backend() -> Iterator[RunTrials]:
 def _run(trials: list[PlannedTrial], plan: Plan, store: Store, tracking: Tracking, display: ProgressDisplay) -> None:
     tracker = Tracker(tracking, plan.sweep.name, store)
     for trial in trials:
-        row = run_trial(
-            trial,
-            plan.sweep.evaluation,
-            store,
-            tracker,
-            lambda p, t=trial: display.told(t.fingerprint, p),  # type: ignore[misc]
-        )
+        told = partial(display.told, trial.fingerprint)
+        try:
+            row = run_trial(trial, plan.sweep.evaluation, store, tracker, told)
+        except LostWorkerError as error:  # a process of its own died, or the storage: the others may fare better
+            failure = failure_of(error)
+            publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
+            row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
         display.ended(row)

@@ -17,7 +17,7 @@ from sweeper.study.forecast import need_of
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.ray_train import bundle
-from sweeper.trial import FAILED, TrialRecord, failure_of
+from sweeper.trial import FAILED, failure_of, publish_failure
 
 LOST_WORKER_RETRIES = 3
 """A trial goes on from its checkpoint this often after its worker died. Errors of the trial itself never get here."""
@@ -39,18 +39,18 @@ class Admission(Searcher):  # type: ignore[misc]
         self.stranded: set[str] = set()
         """Tune's ids of trials that have a place on a node that is gone."""
         self._last: list[str] = []
-        self._looked = self._started = self._moved = time.monotonic()
+        self._looked = self._counted = self._moved = time.monotonic()
         self._busy = self._capacity = 0.0
         self._asked_for: list[dict[str, float]] = []
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial that has a place, and the node of each worker; None where none has now."""
-        self._look()
-        if self._hopeless() or not (self.queue.waiting or self.queue.running):
+        self.look()
+        if self._stopped() or not (self.queue.waiting or self.queue.running):
             return Searcher.FINISHED
         found = self.queue.next()
         if found is None:
-            return None
+            return Searcher.FINISHED if self._no_node() else None
         fingerprint, nodes = found
         self._of[trial_id] = fingerprint
         self._moved = time.monotonic()
@@ -72,25 +72,33 @@ class Admission(Searcher):  # type: ignore[misc]
         fingerprint = self._of.get(trial_id)
         if fingerprint is None:
             return
-        self._lost[fingerprint] += 1
+        self._moved = time.monotonic()
+        stranded = trial_id in self.stranded  # it had not begun
+        self._lost[fingerprint] += not stranded
         if self._lost[fingerprint] <= LOST_WORKER_RETRIES:
             del self._of[trial_id]
+            self.look(now=True)  # not onto the node that has just died
             self.queue.again(fingerprint)
-            self.display.say(f"{fingerprint}: its worker was lost; it goes on from its checkpoint")
+            again = "the study stops before it is tried again" if self._stopped() else "it goes on from its checkpoint"
+            self.display.say(f"{fingerprint}: its {'node' if stranded else 'worker'} was lost; {again}")
             return
         found = f"its worker was lost {self._lost[fingerprint]} times"
         self._ended(trial_id, _given_up(self.trials[fingerprint], self.store, found, self.display))
 
     def _ended(self, trial_id: str, row: dict[str, Any]) -> None:
         self._count()
+        self._moved = time.monotonic()
         self.queue.done(self._of.pop(trial_id))
         self._last = [*self._last, str(row.get("failure")) if row["status"] == FAILED else ""][-SAME_FAILURES:]
-
-    def _hopeless(self) -> bool:
-        """Whether the last trials all failed alike, or those that wait fit no node, now or for a long time."""
-        if len(self._last) == SAME_FAILURES and len(set(self._last)) == 1 and self._last[0]:
+        if self._stopped():
             self.display.say(f"stopped: the last {SAME_FAILURES} trials all failed with {self._last[0]}")
-            return True
+
+    def _stopped(self) -> bool:
+        """Whether the last trials all failed alike."""
+        return len(self._last) == SAME_FAILURES and len(set(self._last)) == 1 and self._last[0] != ""
+
+    def _no_node(self) -> bool:
+        """Whether nothing runs, and those that wait have fitted no node for a long time: they are given up."""
         if self.queue.running or time.monotonic() - self._moved < NO_NODE_SECONDS:
             return False
         for fingerprint in self.queue.waiting:
@@ -98,16 +106,16 @@ class Admission(Searcher):  # type: ignore[misc]
             _given_up(self.trials[fingerprint], self.store, found, self.display)
         return True
 
-    def _look(self) -> None:
-        """Nodes come and go; an autoscaler is told what still waits."""
-        if time.monotonic() - self._looked < _NODES_SECONDS:
+    def look(self, now: bool = False) -> None:
+        """Nodes come and go; an autoscaler is told what still waits. At most every two seconds, unless `now`."""
+        if not now and time.monotonic() - self._looked < _NODES_SECONDS:
             return
+        self._looked = time.monotonic()
         self._count()
         lost = set(self.queue.update(nodes_now()))
         self.stranded = {trial_id for trial_id, fingerprint in self._of.items() if fingerprint in lost}
         runtimes = [self.trials[fingerprint].spec.runtime for fingerprint in (*self.queue.running, *self.queue.waiting)]
-        wanted = [bundle(runtime) for runtime in runtimes for _ in range(runtime.workers)]
-        self.ask_for_nodes(wanted)
+        self.ask_for_nodes([bundle(runtime) for runtime in runtimes for _ in range(runtime.workers)])
 
     def ask_for_nodes(self, bundles: list[dict[str, float]]) -> None:
         """Have an autoscaler make room for these, where there is one."""
@@ -116,12 +124,11 @@ class Admission(Searcher):  # type: ignore[misc]
             self._asked_for = bundles
 
     def _count(self) -> None:
-        now = time.monotonic()
-        gpus = sum(node.gpus for node in self.queue.ledger.nodes)
+        now, gpus = time.monotonic(), sum(node.gpus for node in self.queue.ledger.nodes)
         if gpus:
-            self._busy += self.queue.ledger.utilisation * gpus * (now - self._looked)
-            self._capacity += gpus * (now - self._looked)
-        self._looked = now
+            self._busy += self.queue.ledger.utilisation * gpus * (now - self._counted)
+            self._capacity += gpus * (now - self._counted)
+        self._counted = now
 
     def summary(self) -> str:
         """What the cluster's GPUs were used for."""
@@ -159,8 +166,7 @@ def nodes_now() -> list[Node]:
 
 def _given_up(trial: PlannedTrial, store: Store, found: str, display: ProgressDisplay) -> dict[str, Any]:
     failure = failure_of(LostWorkerError(f"trial {trial.fingerprint}", found=found, do="run again to go on"))
-    record = TrialRecord(fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure)
-    store.publish(store.record(trial.fingerprint), record.model_dump(mode="json"))
+    publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
     row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
     display.ended(row | {"failure_kind": failure.kind})
     return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue as queues
 import tempfile
@@ -11,14 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeper import data
-from sweeper.errors import LostWorkerError, PreemptedError
+from sweeper.errors import LostWorkerError
 from sweeper.spec import Runtime
 from sweeper.store import Store
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.stage import Tell, run_trial
 from sweeper.tracking import Tracker
-from sweeper.trial import Launch, WorkerFailedError, failure_of, gravest, train_worker
+from sweeper.trial import Launch, WorkerFailedError, failure_of, raised_by, train_worker
 
+HEAD = "node:__internal_head__"
+"""Resource of the head node: there runs what drives several-worker trials, which needs nothing but a place."""
 CONTROLLER_RETRIES = 0
 """Ray Train would try for ever by default. A trial that lost a worker is placed anew instead, where there is room."""
 
@@ -28,13 +31,16 @@ def launch_on_ray(planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[
     runtime, fingerprint = planned.spec.runtime, planned.fingerprint
 
     def launch(at_most: int | None) -> None:
+        import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
         from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         logging.getLogger("ray.train").setLevel(logging.ERROR)
-        told = Queue(actor_options={"num_cpus": 0})
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # where no worker's death reaches it
         with tempfile.TemporaryDirectory(prefix="sweeper-train-") as scratch:
             trainer = TorchTrainer(
                 _worker(planned, store, told, at_most),
@@ -55,7 +61,9 @@ def launch_on_ray(planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[
             try:
                 _passing_on(told, tell, trainer.fit)
             except TrainingFailedError as error:
-                raise _cause(error, fingerprint) from error
+                said = [_unwrapped(failure) for failure in getattr(error, "worker_failures", {}).values()]
+                failures = [failure.failure for failure in said if isinstance(failure, WorkerFailedError)]
+                raise raised_by(failures, fingerprint, str(error)[:1000]) from error
             finally:
                 told.shutdown(force=True)
 
@@ -67,7 +75,7 @@ def evaluate_on_ray(
 ) -> dict[str, Any]:
     """The row of a trained trial, evaluated by one worker on that node. Raises LostWorkerError with the node."""
     import ray
-    from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     runtime = planned.spec.runtime
@@ -77,7 +85,7 @@ def evaluate_on_ray(
     )
     try:
         return dict(ray.get(task.remote(planned, evaluation, store, tracker, _nobody)))
-    except (NodeDiedError, TaskUnschedulableError, WorkerCrashedError) as error:
+    except (NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError) as error:
         raise LostWorkerError(f"trial {planned.fingerprint}", found=f"its evaluation's worker died: {error}") from error
 
 
@@ -98,7 +106,8 @@ def _worker(planned: PlannedTrial, store: Store, told: Any, at_most: int | None)
 
         def tell(progress: dict[str, float]) -> None:
             if ray.train.get_context().get_world_rank() == 0:
-                told.put_nowait(progress)
+                with contextlib.suppress(Exception):  # who watches is no part of the training
+                    told.put_nowait(progress)
 
         try:
             prepared = data.open_prepared(store, planned.data)
@@ -138,6 +147,8 @@ def _has_gpu() -> bool:
 
 def _passing_on(told: Any, tell: Tell, work: Callable[[], Any]) -> None:
     """Do the work in another thread, and tell here, in the thread that Tune knows, what its workers tell."""
+    from ray.exceptions import RayActorError
+
     raised: list[BaseException] = []
 
     def worked() -> None:
@@ -153,21 +164,11 @@ def _passing_on(told: Any, tell: Tell, work: Callable[[], Any]) -> None:
             tell(told.get(timeout=0.5))
         except queues.Empty:
             continue
+        except RayActorError:
+            break
     thread.join()
     if raised:
         raise raised[0]
-
-
-def _cause(error: Any, fingerprint: str) -> Exception:
-    """What the workers said before they ended; a killed one says nothing, and the others only that it is gone."""
-    said = [_unwrapped(failure) for failure in getattr(error, "worker_failures", {}).values()]
-    failures = [failure.failure for failure in said if isinstance(failure, WorkerFailedError)]
-    if preempted := [failure for failure in failures if failure.message.startswith(PreemptedError.__name__)]:
-        return PreemptedError(f"trial {fingerprint}", found=preempted[0].message)
-    worst = gravest(failures)
-    if worst is not None and worst.kind != "lost-worker":
-        return WorkerFailedError(worst)
-    return LostWorkerError(f"trial {fingerprint}", found=str(error)[:1000], do="run again to go on")
 
 
 def _unwrapped(error: Any) -> Any:

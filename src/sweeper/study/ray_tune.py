@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import time
@@ -18,17 +19,15 @@ from sweeper.study.forecast import need_of
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.ray_admission import Admission, is_gang, nodes_now
-from sweeper.study.ray_train import bundle, evaluate_on_ray, launch_on_ray
+from sweeper.study.ray_train import HEAD, bundle, evaluate_on_ray, launch_on_ray
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
-from sweeper.trial import FAILED, failure_of
+from sweeper.trial import FAILED, failure_of, publish_failure
 
 Work = Callable[[PlannedTrial, Any, Store, Tracker, Any, tuple[str, ...]], dict[str, Any]]
 """Planned trial, evaluation, store, tracker, whom to tell, the node of each worker -> the trial's row."""
 REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
-_HEAD = "node:__internal_head__"
-"""Resource of the head node: there run the drivers of several-worker trials, which need nothing but a place."""
 
 
 @contextmanager
@@ -103,7 +102,7 @@ def tune_trials(
     def resources(config: dict[str, Any]) -> Any:
         trial = by_fingerprint[config["fingerprint"]]
         if is_gang(trial):
-            return tune.PlacementGroupFactory([{_HEAD: 0.001}])
+            return tune.PlacementGroupFactory([{HEAD: 0.001}])
         here = [{"ray.io/node-id": config["nodes"][0]}]
         return tune.PlacementGroupFactory([bundle(trial.spec.runtime)], bundle_label_selector=here)
 
@@ -151,6 +150,7 @@ def run_on_ray(
         raise
     except Exception as error:
         failure = failure_of(error)
+        publish_failure(store, planned.fingerprint, planned.spec.model.name, failure)
         return {
             "fingerprint": planned.fingerprint,
             "status": FAILED,
@@ -162,7 +162,7 @@ def run_on_ray(
 
 def _length(trial: PlannedTrial) -> float:
     """Relative length, for the order: the work over what shares it. Half a GPU is taken to be half as fast."""
-    flops = trial.planned_train_flops or (trial.parameters or 0) * trial.spec.recipe.num_train_epochs
+    flops = math.nan if trial.planned_train_flops is None else trial.planned_train_flops
     return flops / (trial.spec.runtime.workers * (trial.spec.runtime.gpus or 1))
 
 
@@ -203,6 +203,7 @@ def _scheduler(admitted: Admission) -> Any:
 
     class Exact(FIFOScheduler):  # type: ignore[misc]
         def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            admitted.look()
             if admitted.stranded:  # pinned to a node that died before they started there: for ever
                 for trial in tune_controller.get_trials():
                     if trial.trial_id in admitted.stranded and trial.status == trial.PENDING:

@@ -19,7 +19,7 @@ from sweeper.study.collect import LEAKAGE, refresh
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.tracking import Tracking
-from sweeper.trial import FAILED, TrialRecord, failure_of, read_record
+from sweeper.trial import FAILED, failure_of, publish_failure, read_record
 
 
 def run_study(
@@ -56,8 +56,6 @@ def _run(
     todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
     display.start(plan, todo, store)
     if todo:
-        # Longest first, so that no large trial starts last and keeps one worker busy alone.
-        todo.sort(key=lambda t: -(t.parameters or 0) * t.spec.recipe.num_train_epochs)
         # Data is prepared while the workers start: both take seconds, and neither needs the other.
         with ThreadPoolExecutor(1) as pool:
             preparing = pool.submit(_prepare_data, plan, todo, store, display)
@@ -97,10 +95,7 @@ def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: P
         except SweeperError as error:
             for trial in trials:
                 failure = failure_of(error)
-                record = TrialRecord(
-                    fingerprint=trial.fingerprint, status=FAILED, model=trial.spec.model.name, failure=failure
-                )
-                store.publish(store.record(trial.fingerprint), record.model_dump(mode="json"))
+                publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
                 row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
                 display.ended(row | {"failure_kind": failure.kind})
             continue

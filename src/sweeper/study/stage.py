@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from sweeper import data, evaluate
-from sweeper.errors import LostWorkerError, PreemptedError, StorageAwayError
+from sweeper.errors import LostWorkerError, StorageAwayError
 from sweeper.spec import DataSpec, EvaluationSpec, TrialSpec
 from sweeper.store import Store
-from sweeper.store.away import require_store, storage_fault, wait_until_back
+from sweeper.store.away import is_full, require_store, storage_fault, wait_until_back
 from sweeper.study.plan import PlannedTrial
 from sweeper.tracking import Tracker
 from sweeper.trial import FAILED, Launch, TrialRecord, failure_of, train_trial
@@ -39,11 +40,13 @@ def run_trial(
         try:
             require_store(store)
             return _stages(planned, evaluation, store, tracker, tell, launch)
-        except (PreemptedError, StorageAwayError, OSError) as error:
+        except (StorageAwayError, OSError) as error:
             away = storage_fault(error, store)
             if not away or attempt == STORAGE_RETRIES:
                 raise
             tell({"stage": "waiting for storage"})
+            if is_full(away):
+                time.sleep(10 * 2**attempt)
             if not wait_until_back(store):
                 raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
     raise AssertionError("unreachable")

@@ -35,17 +35,24 @@ class TrialTrack:
     """Where one trial's numbers go; without mirrors, nowhere."""
 
     def __init__(self, mirrors: Sequence[Mirror] = ()) -> None:
-        self._mirrors = mirrors
+        self._mirrors = list(mirrors)
 
     def log(self, progress: dict[str, Any]) -> None:
         """Metrics of one logged step."""
-        for mirror in self._mirrors:
-            mirror.log(progress)
+        self._each(lambda mirror: mirror.log(progress))
 
     def finish(self, row: dict[str, Any], record: TrialRecord) -> None:
         """The trial's end: status, final metrics, asked and applied."""
-        for mirror in self._mirrors:
-            mirror.finish(row, record)
+        self._each(lambda mirror: mirror.finish(row, record))
+
+    def _each(self, tell: Callable[[Mirror], None]) -> None:
+        """A mirror that fails is named on stderr, and told nothing more: it must not cost a training run."""
+        for mirror in list(self._mirrors):
+            try:
+                tell(mirror)
+            except Exception as error:
+                print(f"{type(mirror).__name__}: told nothing more: {error}", file=sys.stderr)
+                self._mirrors.remove(mirror)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Tracker:
                 except Exception as error:  # a mirror must not cost a training run
                     print(f"{name}: trial {planned.fingerprint} is not tracked: {error}", file=sys.stderr)
                 else:
-                    opened.callback(mirrors[-1].close)
+                    opened.enter_context(_closing(mirrors[-1]))
             yield TrialTrack(mirrors)
 
     def _mirrors(self, planned: Any) -> list[tuple[str, Callable[[], Mirror]]]:
@@ -84,3 +91,14 @@ class Tracker:
         if self.kind == "wandb":
             found.append(("W&B", lambda: WandbRun(self.study, self.store, planned)))
         return found
+
+
+@contextlib.contextmanager
+def _closing(mirror: Mirror) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        try:
+            mirror.close()
+        except Exception as error:
+            print(f"{type(mirror).__name__}: {error}", file=sys.stderr)

@@ -7,7 +7,8 @@ from sweeper.trial.record import (
     TrialRecord,
     WorkerFailedError,
     failure_of,
-    gravest,
+    publish_failure,
+    raised_by,
     read_record,
 )
 from sweeper.trial.run import Launch, train_trial
@@ -22,7 +23,8 @@ __all__ = [
     "TrialRecord",
     "WorkerFailedError",
     "failure_of",
-    "gravest",
+    "publish_failure",
+    "raised_by",
     "read_record",
     "train_trial",
     "train_worker",

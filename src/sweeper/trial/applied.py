@@ -45,8 +45,13 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, *, examples: int) -> di
     groups = [group for group in optimizer.param_groups if group["params"]] or optimizer.param_groups
     state, args = trainer.state, trainer.args
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for group in groups for p in group["params"]})
-    clipped = watch.clipped_above is not None and watch.largest_norm_after_clipping <= watch.clipped_above * 1.001
-    norm = watch.clipped_above if clipped else watch.largest_norm_after_clipping
+    # Nothing read, nothing known: then asked and applied differ.
+    clipped = (
+        watch.norms_read > 0
+        and watch.clipped_above is not None
+        and watch.largest_norm_after_clipping <= watch.clipped_above * 1.001
+    )
+    norm = watch.clipped_above if clipped else watch.largest_norm_after_clipping or None
     mixed = trainer.accelerator.mixed_precision
     return {
         "learning_rate": watch.peak_learning_rate,

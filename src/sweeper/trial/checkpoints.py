@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sweeper.errors import PreemptedError
+from sweeper.errors import PreemptedError, StoreError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, read_json, write_json
 from sweeper.store.away import require_store
 from sweeper.trial import preemption
 from sweeper.trial.retention import to_remove
+from sweeper.trial.trainer import LeanSFTTrainer
 from sweeper.trial.watch import AppliedWatch
 
 MARK = "sweeper-complete"
@@ -43,9 +44,9 @@ class Checkpoints:
         """Whether this worker fetches and sends for its machine."""
         return self.rank == 0 or os.environ.get("LOCAL_RANK") == "0"
 
-    def callbacks(self, applied: AppliedWatch) -> list[TrainerCallback]:
+    def callbacks(self, trainer: LeanSFTTrainer, applied: AppliedWatch) -> list[TrainerCallback]:
         """What the trainer calls to mark them, and to save one when it has to go."""
-        return [_Mark(self, applied), _SaveAndGo(self)]
+        return [_Mark(self, trainer, applied), _SaveAndGo(self)]
 
     def newest(self, before: int | None = None) -> Path | None:
         """The whole checkpoint of the highest step (below `before`); damaged ones and later ones are deleted.
@@ -88,7 +89,10 @@ class Checkpoints:
     def _damage(self, path: Path) -> str:
         if not (path / MARK).exists():
             return "cut off while it was written"
-        mark = read_json(path / MARK)
+        try:
+            mark = read_json(path / MARK)
+        except StoreError as error:
+            return error.found
         if any(mark.get(key) != value for key, value in self.identity().items()):
             return "another trial's, or written by another engine or number of workers"
         for name, (size, checksum) in mark["files"].items():
@@ -103,18 +107,29 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
-def restore(applied: AppliedWatch, checkpoint: Path) -> None:
-    """Take up what an interrupted run had read back."""
+def restore(trainer: LeanSFTTrainer, applied: AppliedWatch, checkpoint: Path) -> None:
+    """Take up what an interrupted run had read back, and the losses that it had not logged yet."""
     mark = read_json(checkpoint / MARK)
     for name in READ_BACK:
         setattr(applied, name, mark[name])
+    applied.train_seconds_before = mark["train_seconds"]
+    trainer.unlogged = mark["unlogged_loss"], mark["logged_at_step"]
 
 
 class _Mark(TrainerCallback):
     """Marks a checkpoint as whole, with the size and checksum of every file."""
 
-    def __init__(self, checkpoints: Checkpoints, applied: AppliedWatch) -> None:
-        self.checkpoints, self.applied = checkpoints, applied
+    def __init__(self, checkpoints: Checkpoints, trainer: LeanSFTTrainer, applied: AppliedWatch) -> None:
+        self.checkpoints, self.trainer, self.applied = checkpoints, trainer, applied
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The trainer has just set both to nothing: a checkpoint between two logged steps would lose losses."""
+        loss, step = self.trainer.unlogged
+        if step is not None:
+            self.trainer._tr_loss += loss
+            self.trainer._globalstep_last_logged = step
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Called by every worker's trainer once its part of the checkpoint is on disk."""
@@ -122,19 +137,26 @@ class _Mark(TrainerCallback):
         path = checkpoints.directory / f"checkpoint-{state.global_step}"
         if checkpoints.rank and checkpoints.first_of_its_node:
             checkpoints.store.push(path)  # another machine's shares, before the mark that says all is there
-        _together()
+        unlogged = self.trainer._tr_loss.detach().clone().float()
+        if _several():  # as the trainer logs it: the mean over the workers
+            torch.distributed.all_reduce(unlogged)
+            unlogged /= torch.distributed.get_world_size()
         if checkpoints.rank == 0:
-            self._mark(path)
+            self._mark(path, unlogged)
             checkpoints.uploads.push(path)
         checkpoints.prune(state.log_history, finished=False)
 
-    def _mark(self, path: Path) -> None:
+    def _mark(self, path: Path, unlogged: torch.Tensor) -> None:
         files = {
             str(file.relative_to(path)): [file.stat().st_size, _checksum(file)]
             for file in sorted(path.rglob("*"))
             if file.is_file()
         }
-        seen = {name: getattr(self.applied, name) for name in READ_BACK}
+        seen = {name: getattr(self.applied, name) for name in READ_BACK} | {
+            "train_seconds": self.applied.train_seconds,
+            "unlogged_loss": float(unlogged),
+            "logged_at_step": self.trainer._globalstep_last_logged,
+        }
         write_json(path / MARK, self.checkpoints.identity() | seen | {"files": files})
 
 
@@ -163,6 +185,9 @@ class _SaveAndGo(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The mark is written: nothing is left to do here."""
         if self.going:
+            if self.checkpoints.rank == 0:
+                self.checkpoints.uploads.wait()
+            _together()  # who leaves earlier takes the others with it, and the mark is not written yet
             raise PreemptedError(
                 f"trial {self.checkpoints.fingerprint}",
                 found=f"SIGTERM; a checkpoint of step {state.global_step} was saved",

@@ -10,10 +10,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeper.errors import LostWorkerError, PreemptedError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, read_json, write_json
-from sweeper.trial.record import Failure, WorkerFailedError, gravest
+from sweeper.trial.record import Failure, raised_by
 from sweeper.trial.run import Launch
 
 PROGRESS = "sweeper-progress "
@@ -48,18 +47,7 @@ def launch_here(
                     workers.wait()
                     raise
             if code:
-                raise _failure(Path(folder), fingerprint, log.read_text(errors="replace"))
+                said = [Failure.model_validate(read_json(path)) for path in sorted(Path(folder).glob("failure-*.json"))]
+                raise raised_by(said, fingerprint, log.read_text(errors="replace")[-2000:])
 
     return launch
-
-
-def _failure(folder: Path, fingerprint: str, log: str) -> Exception:
-    """What the workers said before they ended; a killed one says nothing, and the others only that it is gone."""
-    said = [Failure.model_validate(read_json(path)) for path in sorted(folder.glob("failure-*.json"))]
-    if preempted := [failure for failure in said if failure.message.startswith(PreemptedError.__name__)]:
-        return PreemptedError(f"trial {fingerprint}", found=preempted[0].message, do="run again to go on")
-    worst = gravest(said)
-    if worst is not None and worst.kind != "lost-worker":
-        return WorkerFailedError(worst)
-    found = worst.message if worst else log[-2000:]
-    return LostWorkerError(f"trial {fingerprint}", found=f"a worker died: {found}", do="run again to go on")

@@ -10,8 +10,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sweeper.errors import DataError, LostWorkerError, ModelError, PreemptedError, StoreError, UsageError
-from sweeper.store import read_json
+from sweeper.errors import (
+    DataError,
+    LostWorkerError,
+    ModelError,
+    PreemptedError,
+    StorageAwayError,
+    StoreError,
+    UsageError,
+)
+from sweeper.store import Store, read_json
 
 COMPLETE: Literal["COMPLETE"] = "COMPLETE"
 DIVERGED: Literal["DIVERGED"] = "DIVERGED"
@@ -94,13 +102,37 @@ def gravest(failures: Sequence[Failure]) -> Failure | None:
     return min(failures, key=lambda failure: order.index(failure.kind), default=None)
 
 
+def raised_by(failures: Sequence[Failure], fingerprint: str, otherwise: str) -> Exception:
+    """What to raise for a trial whose workers, in processes of their own, said this before they ended.
+
+    One that was killed says nothing, and the others only that it is gone; `otherwise` is what the launcher says.
+    """
+    for kind in (PreemptedError, StorageAwayError):
+        if said := [failure.message for failure in failures if failure.message.startswith(kind.__name__)]:
+            return kind(f"trial {fingerprint}", found=said[0], do="run again to go on")
+    worst = gravest(failures)
+    if worst is not None and worst.kind != "lost-worker":
+        return WorkerFailedError(worst)
+    found = worst.message if worst else otherwise
+    return LostWorkerError(f"trial {fingerprint}", found=f"a worker died: {found}", do="run again to go on")
+
+
+def publish_failure(store: Store, fingerprint: str, model: str, failure: Failure) -> None:
+    """A FAILED record, unless the trial has ended before: what is wrong now costs no finished training."""
+    path = store.record(fingerprint)
+    before = read_record(path)
+    if before is None or before.status == FAILED:
+        record = TrialRecord(fingerprint=fingerprint, status=FAILED, model=model, failure=failure)
+        store.publish(path, record.model_dump(mode="json"))
+
+
 def failure_of(error: BaseException) -> Failure:
     """Classify an exception raised by a trial."""
     if isinstance(error, WorkerFailedError):
         return error.failure
     name = type(error).__name__
     kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"] = "bug"
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "out of memory" in str(error):
         kind = "out-of-memory"
     elif isinstance(error, LostWorkerError | PreemptedError) or _PEER_LOST.search(f"{name}: {error}"):
         kind = "lost-worker"

@@ -11,7 +11,7 @@ from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_json
 from sweeper.store.away import storage_fault
 from sweeper.trial.engine import share_of
-from sweeper.trial.record import FAILED, TrialRecord, failure_of, read_record
+from sweeper.trial.record import FAILED, TrialRecord, failure_of, publish_failure, read_record
 from sweeper.trial.train import Progress, train_worker
 
 if TYPE_CHECKING:
@@ -36,18 +36,21 @@ def train_trial(
     the micro-batch. KeyboardInterrupt, PreemptedError and LostWorkerError pass through, and leave the checkpoints.
     """
 
-    def here(at_most: int | None) -> None:
-        train_worker(spec, fingerprint, prepare(), store, tell, at_most)
-
     path = store.record(fingerprint)
     with store.lock(path.parent) as hold:
         store.pull(path.parent, only=["record.json"])
         record = read_record(path)
         if record is not None and record.status != FAILED:
             return record
+
+        def here(at_most: int | None) -> None:
+            train_worker(spec, fingerprint, prepare(), store, tell, at_most, hold.check)
+
         write_json(path.parent / "spec.json", spec.model_dump(mode="json"))
+        store.push(path.parent / "spec.json")
         try:
             smaller = _with_enough_memory(launch or here, spec)
+            store.pull(path.parent, only=["record.json"])  # several workers write it on another machine
             record = read_record(path)
             if record is None or record.status == FAILED:
                 raise LostWorkerError(
@@ -62,10 +65,10 @@ def train_trial(
             if away := storage_fault(error, store):
                 raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
             hold.check()
-            record = TrialRecord(
-                fingerprint=fingerprint, status=FAILED, model=spec.model.name, failure=failure_of(error)
-            )
-            store.publish(path, record.model_dump(mode="json"))
+            publish_failure(store, fingerprint, spec.model.name, failure_of(error))
+            record = read_record(path)
+            if record is None:
+                raise
         return record
 
 

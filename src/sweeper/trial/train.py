@@ -28,12 +28,18 @@ Progress = Callable[[dict[str, float]], None]
 
 
 def train_worker(
-    spec: TrialSpec, fingerprint: str, prepared: Prepared, store: Store, tell: Progress, at_most: int | None = None
+    spec: TrialSpec,
+    fingerprint: str,
+    prepared: Prepared,
+    store: Store,
+    tell: Progress,
+    at_most: int | None = None,
+    may: Callable[[], None] = lambda: None,
 ) -> None:
     """Train together with the other workers of this process group, going on from the newest whole checkpoint.
 
-    The first worker writes model, history and, last, the record. `at_most` bounds the micro-batch. Raises what goes
-    wrong; Preempted after a SIGTERM, once a checkpoint is on disk.
+    The first worker writes model, history and, last, the record. `at_most` bounds the micro-batch; `may` is asked
+    before anything is published. Raises what goes wrong; PreemptedError after a SIGTERM, once a checkpoint is on disk.
     """
     import torch
     from transformers import set_seed
@@ -52,7 +58,7 @@ def train_worker(
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
     set_seed(spec.seed)
     rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0
-    with preemptible(), Uploads(store) as uploads:
+    with preemptible(), Uploads(store, may) as uploads:
         directory = store.trial(fingerprint)
         rows, validation, tokenizer = prepared.load("train"), prepared.load("validation"), prepared.tokenizer()
         model, positions = _model(spec, tokenizer)
@@ -77,10 +83,10 @@ def train_worker(
         # A run that ends within an epoch: from the checkpoint of its last step the Trainer would take one step more.
         checkpoint = checkpoints.newest(before=None if whole_epochs else steps)
         if checkpoint:
-            restore(applied_watch, checkpoint)
-        started = time.monotonic()
+            restore(trainer, applied_watch, checkpoint)
+        applied_watch.started = time.monotonic()
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        seconds = time.monotonic() - started
+        seconds = applied_watch.train_seconds
 
         history = history_of(trainer.state.log_history)
         asked = asked_of(spec, steps=steps, examples=len(rows), positions=positions)
@@ -91,7 +97,6 @@ def train_worker(
         require_store(store)
         _save(trainer, tokenizer, history, directory, first=rank == 0)
         if rank:
-            checkpoints.prune(trainer.state.log_history, finished=True)
             return
         tokens = trainer.state.num_input_tokens_seen - trainer.stand_ins_seen
         record = TrialRecord(
@@ -108,8 +113,10 @@ def train_worker(
         )
         uploads.discard()
         store.push(directory, only=["model/*", "*.parquet", "spec.json"])
+        may()
         store.publish(store.record(fingerprint), record.model_dump(mode="json"))
         checkpoints.prune(trainer.state.log_history, finished=True)  # only now have they served
+        store.push(checkpoints.directory)  # what the policy keeps
 
 
 def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:
@@ -159,8 +166,10 @@ def _trainer(
         train_dataset=rows.select_columns(["input_ids", "labels", "length"]),
         processing_class=tokenizer,
         share=share,
-        callbacks=[applied, divergence, watch.LiveReport(tell), *checkpoints.callbacks(applied)],
+        callbacks=[applied, divergence, watch.LiveReport(tell)],
     )
+    for callback in checkpoints.callbacks(trainer, applied):
+        trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
     held_out = validation.select_columns(["input_ids", "labels"])
 

@@ -20,6 +20,9 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     sampled_by = ""
     """The strategy of the sampler that served the data, for asked against applied."""
 
+    unlogged: tuple[float, int | None] = (0.0, None)
+    """Of the run that is gone on from: sum of the losses since its last logged step, and that step."""
+
     def __init__(self, *, share: BatchShare | None = None, train_dataset: Any, **rest: Any) -> None:
         self._examples, self._stand_ins = len(train_dataset), 0
         self._share = share

@@ -51,6 +51,14 @@ class AppliedWatch(TrainerCallback):
         self.peak_learning_rate = 0.0
         self.largest_norm_after_clipping = 0.0
         self.norms_read = 0
+        self.train_seconds_before = 0.0
+        """Of the runs that this one goes on from."""
+        self.started = time.monotonic()
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training that led here, interrupted runs up to their checkpoints included."""
+        return self.train_seconds_before + time.monotonic() - self.started
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
