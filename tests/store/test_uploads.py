@@ -46,13 +46,13 @@ def test_another_machine_goes_on_from_the_last_two(far_machines: Machines) -> No
     assert not (here.trial("a") / ".uploads" / "checkpoint-30").exists()
 
 
-def test_one_that_was_not_gone_on_from_goes(far_machines: Machines) -> None:
+def test_another_machines_part_of_the_next_one_stays(far_machines: Machines) -> None:
     here = far_machines.here
-    for step in (10, 20, 30):
+    for step in (10, 20, 40):
         here.push(checkpoint(here, step))
-    with Uploads(here) as uploads:  # 30 and 20 were damaged: the run goes on from 10
-        uploads.push(checkpoint(here, 15))
-    assert uploaded(here) == ["checkpoint-10", "checkpoint-15"]
+    with Uploads(here) as uploads:  # of 40 another machine's part was there earlier
+        uploads.push(checkpoint(here, 30))
+    assert uploaded(here) == ["checkpoint-20", "checkpoint-30", "checkpoint-40"]
 
 
 def test_training_neither_waits_nor_keeps_files_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
