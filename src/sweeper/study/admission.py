@@ -329,6 +329,11 @@ class Queue:
         return dict(self._running)
 
     @property
+    def empty(self) -> bool:
+        """Whether none waits and none runs."""
+        return not self._groups and not self._running
+
+    @property
     def claimed(self) -> frozenset[str]:
         """Nodes that are kept for a trial that was passed over for too long."""
         return self._claim[1] if self._claim else frozenset()

@@ -16,7 +16,7 @@ from sweeper.study.admission import Need, Node, Queue
 from sweeper.study.forecast import need_of
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.ray_train import bundle
+from sweeper.study.ray_train import HEAD, bundle
 from sweeper.trial import FAILED, failure_of, publish_failure
 
 LOST_WORKER_RETRIES = 3
@@ -46,7 +46,7 @@ class Admission(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> Any:
         """The next trial that has a place, and the node of each worker; None where none has now."""
         self.look()
-        if self._stopped() or not (self.queue.waiting or self.queue.running):
+        if self._stopped() or self.queue.empty:
             return Searcher.FINISHED
         found = self.queue.next()
         if found is None:
@@ -54,7 +54,14 @@ class Admission(Searcher):  # type: ignore[misc]
         fingerprint, nodes = found
         self._of[trial_id] = fingerprint
         self._moved = time.monotonic()
-        return {"fingerprint": fingerprint, "nodes": nodes}
+        trial, gang = self.trials[fingerprint], is_gang(self.trials[fingerprint])
+        return {
+            "fingerprint": fingerprint,
+            "name": name_of(trial),
+            "nodes": nodes,
+            "pinned": not gang,
+            "bundle": {HEAD: 0.001} if gang else bundle(trial.spec.runtime),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial's row frees its place: with its end, which follows, its actor would be gone before the next trial."""
@@ -148,6 +155,12 @@ class Admission(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
+
+
+def name_of(trial: PlannedTrial) -> str:
+    """Arm and seed, and enough of the fingerprint to be the only one."""
+    epochs = trial.spec.recipe.num_train_epochs
+    return f"{trial.spec.model.name}-epochs{epochs:g}-seed{trial.spec.seed}-{trial.fingerprint[:6]}"
 
 
 def is_gang(trial: PlannedTrial) -> bool:

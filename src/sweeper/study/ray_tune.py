@@ -19,7 +19,7 @@ from sweeper.study.forecast import need_of
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.ray_admission import Admission, is_gang, nodes_now
-from sweeper.study.ray_train import HEAD, bundle, evaluate_on_ray, launch_on_ray
+from sweeper.study.ray_train import evaluate_on_ray, launch_on_ray
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
 from sweeper.trial import FAILED, failure_of, publish_failure
@@ -99,17 +99,10 @@ def tune_trials(
         trial = planned[config["fingerprint"]]
         tune.report({"row": (work or run_on_ray)(trial, evaluation, where, tracker, tell, config["nodes"])})
 
-    def resources(config: dict[str, Any]) -> Any:
-        trial = by_fingerprint[config["fingerprint"]]
-        if is_gang(trial):
-            return tune.PlacementGroupFactory([{HEAD: 0.001}])
-        here = [{"ray.io/node-id": config["nodes"][0]}]
-        return tune.PlacementGroupFactory([bundle(trial.spec.runtime)], bundle_label_selector=here)
-
     admitted = Admission(queue, by_fingerprint, store, display)
     tune_config = tune.TuneConfig(
         reuse_actors=True,
-        trial_name_creator=lambda t: _name(by_fingerprint, t),
+        trial_name_creator=_name,
         search_alg=admitted,
         scheduler=_scheduler(admitted),
         num_samples=-1,
@@ -123,7 +116,7 @@ def tune_trials(
             callbacks=[_callback(display)],
             failure_config=tune.FailureConfig(max_failures=0),  # who is tried again, and where, the queue decides
         )
-        able = _named(tune.with_resources(_preemptible(trainable), resources), plan.sweep.name)
+        able = _named(tune.with_resources(_preemptible(trainable), _resources), plan.sweep.name)
         tuner = tune.Tuner(able, tune_config=tune_config, run_config=run_config)
         try:
             with display.metrics.telling():
@@ -166,11 +159,17 @@ def _length(trial: PlannedTrial) -> float:
     return flops / (trial.spec.runtime.workers * (trial.spec.runtime.gpus or 1))
 
 
-def _name(by_fingerprint: dict[str, PlannedTrial], trial: Any) -> str:
+def _name(trial: Any) -> str:
     """What the Ray dashboard shows: the arm and the seed."""
-    planned = by_fingerprint[trial.config["fingerprint"]]
-    epochs = planned.spec.recipe.num_train_epochs
-    return f"{planned.spec.model.name}-epochs{epochs:g}-seed{planned.spec.seed}-{planned.fingerprint[:6]}"
+    return str(trial.config["name"])
+
+
+def _resources(config: dict[str, Any]) -> Any:
+    """What Tune reserves. Only from the trial's own config: this is pickled with every trial."""
+    from ray import tune
+
+    here = {"bundle_label_selector": [{"ray.io/node-id": config["nodes"][0]}]} if config["pinned"] else {}
+    return tune.PlacementGroupFactory([config["bundle"]], **here)
 
 
 def _preemptible(trainable: Any) -> Any:
