@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeper.cli import app
-from sweeper.errors import UsageError
+from sweeper.errors import SweeperError, UsageError
 
 
 def test_local_without_a_cluster_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -21,3 +21,10 @@ def test_local_without_a_cluster_says_how_to_start_one(monkeypatch: pytest.Monke
         assert isinstance(found, UsageError) and "up-local" in str(found)
     found = CliRunner().invoke(app, ["cluster", "down-local"]).exception
     assert isinstance(found, UsageError) and found.exit_code == 2
+
+
+def test_run_sends_a_sweep_to_the_url_of_a_dashboard(tmp_path: Path) -> None:
+    words = ["run", "quickstart", "--address", "http://127.0.0.1:1", "--storage", str(tmp_path)]
+    found = CliRunner().invoke(app, words).exception
+    assert isinstance(found, SweeperError) and "nobody answers" in str(found)
+    assert list(tmp_path.iterdir()) == [], "nothing is started here"
