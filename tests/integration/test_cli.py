@@ -97,7 +97,7 @@ def test_usage_errors_are_code_2_and_start_nothing(tmp_path: Path, tiny: Path) -
     assert "did you mean `axes`" in wrong.stderr
     sweeper("run", "no-such-sweep", "--storage", str(store), code=2)
     sweeper("run", "quickstart", "--backend", "slurm", "--storage", str(store), code=2)
-    sweeper("run", "quickstart", "--storage", "s3://bucket", code=2)
+    sweeper("run", "quickstart", "--storage", "nothing://bucket", code=2)
     assert "data.path" in sweeper("run", "toolbench-sample", "--storage", str(store), code=2).stderr
     assert "data.path" in sweeper("plan", "toolbench-sample", code=2).stderr
     assert not store.exists()
