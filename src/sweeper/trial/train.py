@@ -116,7 +116,10 @@ def train_worker(
         may()
         store.publish(store.record(fingerprint), record.model_dump(mode="json"))
         checkpoints.prune(trainer.state.log_history, finished=True)  # only now have they served
-        store.push(checkpoints.directory)  # what the policy keeps
+        if any(checkpoints.directory.glob("checkpoint-*")):
+            store.push(checkpoints.directory)  # what the policy keeps
+        else:
+            store.remove(checkpoints.directory)
 
 
 def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:
