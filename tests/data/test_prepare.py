@@ -102,9 +102,7 @@ def test_two_processes_at_once_build_it_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         seen = pool.map(_prepare_in, [str(tmp_path)] * 2)
     assert len(set(seen)) == 1
-    assert [p.name for p in (tmp_path / "data").iterdir() if not p.name.endswith(".lock")] == [
-        fingerprint(WORLD, MODEL)
-    ]
+    assert [p.name for p in (tmp_path / "data").iterdir() if not p.name.startswith(".")] == [fingerprint(WORLD, MODEL)]
 
 
 def test_what_a_killed_build_left_is_swept_away(tmp_path: Path) -> None:
@@ -161,7 +159,11 @@ except Exception as error:
     assert done.stdout.startswith("DataError"), done.stdout + done.stderr
     assert "cannot be written" in done.stdout
     assert "free some space" in done.stdout
-    assert [p.name for p in (tmp_path / "data").iterdir() if not p.name.endswith(".lock")] == []
+    assert [
+        p.name
+        for p in (tmp_path / "data").iterdir()
+        if not (p.name.startswith(".") and [f.name for f in p.iterdir()] == [".lock"])
+    ] == []
     assert prepare(real(exported), MODEL, tmp_path).manifest["rows"]["train"] > 0
 
 
