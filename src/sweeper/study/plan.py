@@ -76,23 +76,31 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
     With a store, files that were hashed for it before are not hashed again. `hardware` is the GPU of trials whose
     runtime names none.
     """
-    problems: list[str] = []
-    known: dict[str, _Known] = {}
-    trials = []
-    for spec in expand(sweep):
+    planner = Planner(sweep, store, hardware)
+    trials = [planner.planned(spec) for spec in expand(sweep)]
+    return Plan(sweep, tuple(trials), tuple(dict.fromkeys([*planner.problems, *_same_twice(trials)])))
+
+
+class Planner:
+    """Gives specs of a sweep their identity and size, one by one; what stands in the way is gathered in `problems`."""
+
+    def __init__(self, sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> None:
+        self.sweep, self.store, self.hardware = sweep, store, hardware
+        self.problems: list[str] = []
+        self._known: dict[str, _Known] = {}
+
+    def planned(self, spec: TrialSpec) -> PlannedTrial:
+        """A trial whose data or weights are missing has no identity yet: its fingerprint is empty."""
         key = f"{spec.model.name} {spec.data.model_dump_json()}"
-        if key not in known:
-            known[key] = _look_up(spec, problems, store)
-        found = known[key]
-        # A trial whose data or weights are missing has no identity yet; its row says so by an empty fingerprint.
+        if key not in self._known:
+            self._known[key] = _look_up(spec, self.problems, self.store)
+        found = self._known[key]
         identity = ""
         if found.data is not None and found.weights is not None:
             identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=found.weights, data=found.data)
-        steps, flops = _compute(spec, found.manifest, problems)
-        chosen, fit = _with_engine(spec, sweep, found.manifest, hardware, problems)
-        trials.append(PlannedTrial(identity, chosen, found.parameters, found.data or "", fit, steps, flops))
-    problems += _same_twice(trials)
-    return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+        steps, flops = _compute(spec, found.manifest, self.problems)
+        chosen, fit = _with_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
+        return PlannedTrial(identity, chosen, found.parameters, found.data or "", fit, steps, flops)
 
 
 @dataclass(frozen=True)
