@@ -40,13 +40,13 @@ def claims_document(plan: Plan) -> list[dict[str, Any]]:
 
 def _claim(claim: Claim, plan: Plan, counts: dict[str, int]) -> dict[str, Any]:
     queries = sum(counts.values())
-    seeds = [seed for seed in plan.sweep.axes["seed"] if seed not in claim.selection_seeds]
+    seeds = [seed for seed in plan.sweep.claim_axes["seed"] if seed not in claim.selection_seeds]
     document = {
         "id": claim.id,
         "text": claim.text,
         "kind": claim.kind,
         "protocol": claim.protocol,
-        "arms": list(plan.sweep.axes.get(claim.axis or "", [])),
+        "arms": list(plan.sweep.claim_axes.get(claim.axis or "", [])),
         "seeds": len(seeds),
         "queries": queries,
         "margin": claim.margin,

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
+from sweeper.spec.load_search import check_search, split_axes
+from sweeper.spec.hardware import HardwareSpec
 from sweeper.spec.parts import (
     ENGINES,
     Claim,
     DataSpec,
     EngineSpec,
     EvaluationSpec,
-    HardwareSpec,
     ModelSpec,
     Part,
     Recipe,
@@ -24,7 +25,8 @@ from sweeper.spec.parts import (
     Runtime,
 )
 from sweeper.spec.sweep import DATA_AXES, Sweep, expand
-from sweeper.spec.yaml_source import config_error, line_of, nearest, plain, read_value, read_yaml
+from sweeper.spec.yaml_source import config_error, nearest, plain, read_value, read_yaml
+from sweeper.spec.yaml_source import place as _place
 
 P = TypeVar("P", bound=Part)
 
@@ -38,7 +40,7 @@ _FOLDER = {
     HardwareSpec: "hardware",
     Reference: "references",
 }
-_NOT_IN_FILE = {"models", "engines", "hardware"}
+_NOT_IN_FILE = {"models", "engines", "hardware", "searched"}
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -118,6 +120,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     _check_axes(node, path)
     names = plain(node["axes"]["model"])
     content = {key: plain(value) for key, value in node.items()}
+    content |= split_axes(node, path)
     content["claims"] = [
         library.part(Claim, entry, path, node, ["claims", i]) for i, entry in enumerate(node.get("claims") or [])
     ]
@@ -139,7 +142,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     except ValidationError as error:
         raise config_error(error, str(path), node, list(Sweep.model_fields)) from error
     _expand_or_refuse(sweep, path, node)
-    _check_claims(sweep.claims, node, path)
+    check_search(sweep, node, path)
+    _check_claims(sweep, node, path)
     return sweep
 
 
@@ -242,6 +246,8 @@ def _check_axes(node: CommentedMap, path: Path) -> None:
         place, asked = _place(path, node, ["axes", key]), f"axes.{key}"
         if key not in known:
             raise ConfigError(place, asked=asked, found=f"unknown axis `{key}`", do=nearest(str(key), known))
+        if isinstance(values, dict) and key not in ("model", "seed"):
+            continue  # a searched axis
         if not isinstance(values, list):
             raise ConfigError(place, asked=asked, found=f"{values!r}, not a list of values")
         if not values:
@@ -251,9 +257,9 @@ def _check_axes(node: CommentedMap, path: Path) -> None:
             raise ConfigError(place, asked=asked, found=f"the value {repeated[0]!r} twice", do="name each value once")
 
 
-def _check_claims(claims: Sequence[Claim], node: CommentedMap, path: Path) -> None:
+def _check_claims(sweep: Sweep, node: CommentedMap, path: Path) -> None:
     """A claim about an arm that the sweep does not have, or that its design leaves open, could never be decided."""
-    axes = plain(node["axes"])
+    claims, axes = sweep.claims, {**sweep.searched, **sweep.claim_axes}
     for i, claim in enumerate(claims):
         place = _place(path, node, ["claims", i])
         if claim.id in [other.id for other in claims[:i]]:
@@ -281,7 +287,7 @@ def _undecidable(claim: Claim, axes: dict[str, Any], *, evaluated: bool) -> Iter
     fixed = {claim.axis, "seed", *claim.where}
     if claim.kind in ("reaches", "generalises"):
         for axis, values in axes.items():
-            if axis not in fixed and not (isinstance(values, list) and len(values) == 1):
+            if axis not in fixed and isinstance(values, list) and len(values) > 1:
                 yield "one arm", f"the axis {axis} has {values}: name one of them in `where`"
     elif claim.axis is not None:
         others = [value for value in axes[claim.axis] if value != claim.candidate]
@@ -358,10 +364,3 @@ def _set(node: CommentedMap, segments: list[str], value: Any, asked: str) -> Non
     head = segments[0] if len(segments) == 2 or segments[0] in Sweep.model_fields else ".".join(segments[:-1])
     node[head] = CommentedMap()
     return _set(node[head], segments[1:] if head == segments[0] else segments[-1:], value, asked)
-
-
-def _place(path: Path, node: Any, keys: list[Any]) -> str:
-    line = line_of(node, keys)
-    if line is None and all(isinstance(key, str) for key in keys[:1]) and keys[0] in node:
-        return f"--set (over {path})"
-    return f"{path}:{line}" if line else str(path)

@@ -84,6 +84,14 @@ def line_of(node: Any, keys: Iterable[Any]) -> int | None:
     return line
 
 
+def place(path: Path, node: Any, keys: list[Any]) -> str:
+    """`file:line` of a key of a sweep; a value given by `--set` says so."""
+    line = line_of(node, keys)
+    if line is None and all(isinstance(key, str) for key in keys[:1]) and keys[0] in node:
+        return f"--set (over {path})"
+    return f"{path}:{line}" if line else str(path)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint naming what was probably meant, and what there is."""
     known = sorted(set(known))

@@ -1,0 +1,209 @@
+"""The `search:` and `confirm:` blocks and the searched axes of a sweep file, checked while the lines are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml.comments import CommentedMap
+
+from sweeper.errors import ConfigError
+from sweeper.spec.parts import Recipe
+from sweeper.spec.search import STARTUP, ConfirmSpec, SearchedAxis, SearchSpec
+from sweeper.spec.sweep import DATA_AXES, Sweep, cell, combinations
+from sweeper.spec.yaml_source import config_error, place, plain
+
+Problem = tuple[list[Any], str, str, str]
+"""(keys that lead to the line, what was asked, what was found, what to do)."""
+
+
+def split_axes(node: CommentedMap, path: Path) -> dict[str, Any]:
+    """`axes`, `searched`, `search` and `confirm` of a sweep's content; of a sweep without a search, its axes alone.
+
+    Raises ConfigError for what does not fit together.
+    """
+    axes = plain(node["axes"])
+    if node.get("search") is None:
+        for key, keys in (("confirm", ["confirm"]), *((axis, ["axes", axis]) for axis in axes)):
+            value = node.get("confirm") if key == "confirm" else axes[key]
+            if isinstance(value, dict):
+                raise ConfigError(
+                    place(path, node, keys),
+                    asked=".".join(keys),
+                    found="no `search` block, which is what it belongs to",
+                    do="search: {algorithm: tpe, trials: 40}, or a list of values",
+                )
+        return {"axes": axes}
+    search = _block(SearchSpec, node, path, "search")
+    confirm = _block(ConfirmSpec, node, path, "confirm") if node.get("confirm") is not None else None
+    searched = {}
+    for axis, values in axes.items():
+        if axis in ("model", "seed") or (isinstance(values, list) and len(values) == 1):
+            continue
+        given = values if isinstance(values, dict) else {"choice": values}
+        searched[axis] = _validated(SearchedAxis, given, node, path, ["axes", axis])
+    fixed = {axis: values for axis, values in axes.items() if axis not in searched}
+    for keys, asked, found, do in _contradictions(search, confirm, fixed, searched, node):
+        raise ConfigError(place(path, node, keys), asked=asked, found=found, do=do)
+    return {"axes": fixed, "searched": searched, "search": search, "confirm": confirm}
+
+
+def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
+    """What needs the whole sweep: every bound makes a valid trial, and the recipe itself can be proposed as an anchor.
+
+    Raises ConfigError.
+    """
+    search = sweep.search
+    if search is None:
+        return
+    known = [*Recipe.model_fields, *DATA_AXES]
+    base: dict[str, Any] = {axis: values[0] for axis, values in sweep.axes.items()}
+    for axis, how in sweep.searched.items():
+        for value in _ends(how):
+            try:
+                cell(sweep, base | {axis: value})
+            except ValidationError as error:
+                raise config_error(error, str(path), node, known, ["axes"]) from error
+    if "val_pass_rate" in search.metrics and (sweep.evaluation is None or sweep.evaluation.environment != "toolworld"):
+        raise ConfigError(
+            place(path, node, ["search", "metric"]),
+            asked="metric: val_pass_rate",
+            found="an evaluation that has no validation queries",
+            do="metric: val_loss, or evaluation: toolworld",
+        )
+    if search.anchor:
+        spec = cell(sweep, base)
+        for axis, how in sweep.searched.items():
+            value = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
+            if not how.holds(value) and not how.when:
+                raise ConfigError(
+                    place(path, node, ["axes", axis]),
+                    asked="search.anchor: the recipe itself as the first trial",
+                    found=f"its {axis} {value!r} is not among what is searched",
+                    do="widen the axis, or search: {anchor: false}",
+                )
+
+
+def _block(kind: Any, node: CommentedMap, path: Path, key: str) -> Any:
+    return _validated(kind, plain(node[key]), node, path, [key])
+
+
+def _validated(kind: Any, fields: Any, node: CommentedMap, path: Path, keys: list[Any]) -> Any:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise config_error(error, str(path), node, list(kind.model_fields), keys) from error
+
+
+def _ends(how: SearchedAxis) -> list[Any]:
+    """The values between which, or among which, every other one lies."""
+    if how.choice is not None:
+        return list(how.choice)
+    low_high = how.uniform or how.loguniform or how.int_uniform or how.int_loguniform or ()
+    return [*low_high, *([None] if how.or_null else [])]
+
+
+def _contradictions(
+    search: SearchSpec,
+    confirm: ConfirmSpec | None,
+    fixed: Mapping[str, Any],
+    searched: Mapping[str, SearchedAxis],
+    node: CommentedMap,
+) -> Iterator[Problem]:
+    models, seeds = fixed["model"], fixed["seed"]
+    if len(seeds) != 1:
+        yield (
+            ["axes", "seed"],
+            f"seeds {seeds}",
+            "a search explores with one seed",
+            "seed: [0], and `confirm: {top: 3, seeds: [1, 2, 3]}` trains the best on others",
+        )
+    if not searched and (len(models) == 1 or search.equal_per):
+        yield ["axes"], "search", "nothing to search: every axis has one value", "a range or several values for an axis"
+    for axis, how in searched.items():
+        for other, values in how.when.items():
+            if other not in searched or other == axis:
+                yield ["axes", axis], f"when: {{{other}: …}}", "not another searched axis", "name one of them"
+            elif not all(searched[other].holds(value) for value in values):
+                yield ["axes", axis], f"when: {{{other}: {values}}}", f"a value that {other} never has", "mend it"
+            elif searched[other].when:
+                yield (
+                    ["axes", axis],
+                    f"when: {{{other}: …}}",
+                    f"{other} has a `when` of its own",
+                    "name what it hangs on",
+                )
+    yield from _of_the_algorithm(search, fixed, searched)
+    if search.rungs and search.rungs.unit == "epochs" and ("num_train_epochs" in searched):
+        yield (
+            ["search", "rungs"],
+            f"scheduler: {search.scheduler} with rungs in epochs",
+            "`num_train_epochs` is searched: an epoch of a run of one and of a run of five stand at other places of "
+            "their schedules",
+            "rungs: {unit: steps, …}",
+        )
+    if confirm:
+        if both := sorted(set(confirm.seeds) & set(seeds)):
+            yield (
+                ["confirm"],
+                f"confirm.seeds {confirm.seeds}",
+                f"{both} explored: what chose a trial cannot confirm it",
+                "give fresh seeds",
+            )
+        if len(set(confirm.seeds)) < len(confirm.seeds):
+            yield ["confirm"], f"confirm.seeds {confirm.seeds}", "a seed twice", "name each once"
+    elif node.get("claims"):
+        yield (
+            ["claims"],
+            "claims",
+            "a search without `confirm`: only trials confirmed on fresh seeds enter a claim",
+            "confirm: {top: 1, seeds: [1, 2, 3]}",
+        )
+
+
+def _of_the_algorithm(
+    search: SearchSpec, fixed: Mapping[str, Any], searched: Mapping[str, SearchedAxis]
+) -> Iterator[Problem]:
+    groups = len(fixed["model"]) if search.equal_per else 1
+    if search.algorithm == "grid":
+        ranges = [axis for axis, how in searched.items() if how.choice is None]
+        if ranges:
+            yield (
+                ["axes", ranges[0]],
+                "algorithm: grid",
+                f"{ranges[0]} is a range, which has no grid",
+                "list its values",
+            )
+            return
+        points = sum(1 for _ in combinations(searched)) * (len(fixed["model"]))
+        if search.trials is not None and search.trials != points:
+            yield ["search", "trials"], f"trials: {search.trials}", f"a grid of {points} points", "leave it out"
+        return
+    trials = search.trials or 0
+    if trials % groups:
+        yield (
+            ["search", "trials"],
+            f"trials: {trials} with equal_per: model",
+            f"{groups} models, which cannot have equally many",
+            f"{math.ceil(trials / groups) * groups}",
+        )
+    if search.algorithm in STARTUP and groups > 1:
+        option, default = STARTUP[search.algorithm]
+        if trials // groups <= search.sampler.get(option, default):
+            yield (
+                ["search", "trials"],
+                f"trials: {trials} with equal_per: model",
+                f"{trials // groups} trials a model, all of them drawn at random ({option})",
+                f"more trials, or sampler: {{{option}: …}}",
+            )
+    if search.algorithm == "cma-es":
+        names = [axis for axis, how in searched.items() if not how.numeric or how.when]
+        if not search.equal_per and len(fixed["model"]) > 1:
+            names.append("model")
+        if names:
+            yield ["search"], "algorithm: cma-es", f"{', '.join(names)}: not a number on a scale", "algorithm: tpe"
+        if len(searched) < 2:
+            yield ["search"], "algorithm: cma-es", "one axis; it needs two", "algorithm: tpe"
