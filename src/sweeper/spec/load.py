@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
-from sweeper.spec.load_search import check_search, split_axes
 from sweeper.spec.hardware import HardwareSpec
+from sweeper.spec.load_search import check_search, split_axes
 from sweeper.spec.parts import (
     ENGINES,
     Claim,
@@ -24,8 +24,10 @@ from sweeper.spec.parts import (
     Reference,
     Runtime,
 )
+from sweeper.spec.rehearse import Rehearsal, rehearse
 from sweeper.spec.sweep import DATA_AXES, Sweep, expand
-from sweeper.spec.yaml_source import config_error, nearest, plain, read_value, read_yaml
+from sweeper.spec.union import UNION_KEYS, union_of
+from sweeper.spec.yaml_source import commented, config_error, nearest, plain, read_value, read_yaml
 from sweeper.spec.yaml_source import place as _place
 
 P = TypeVar("P", bound=Part)
@@ -100,18 +102,24 @@ def find_sweep(name: str) -> Path:
     raise UsageError("sweep", asked=name, found="no such file, nor a sweep of that name", do=nearest(name, known))
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Read, resolve and validate a sweep. `overrides` are `key=value` texts as given to `--set`.
+def load_sweep(path: Path, overrides: Sequence[str] = (), *, rehearsed: bool = False) -> Sweep:
+    """Read, resolve and validate a sweep. `overrides` are `key=value` texts as given to `--set`. `rehearsed`: with toy
+    models and a generated world in place of its own; `overrides` then go over that.
 
     Raises ConfigError (file, line, nearest known name) or UsageError for an override that cannot be applied.
     """
     node = read_yaml(path)
     _refuse_unknown_keys(node, path)
     pairs = [_split_override(text) for text in overrides]
+    library = _Library(path)
+    if rehearsed:
+        node = _rehearsed(node, path, library)
+    node.pop("rehearsal", None)
+    if "sweeps" in node:
+        return _union(node, path, overrides, rehearsed=rehearsed)
     for keys, value in pairs:
         if "." not in keys:
             _set(node, [keys], value, keys)
-    library = _Library(path)
     for key, kind in (("recipe", Recipe), ("data", DataSpec), ("evaluation", EvaluationSpec)):
         _inline(node, key, kind, path, library, pairs)
     for keys, value in pairs:
@@ -145,6 +153,57 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     check_search(sweep, node, path)
     _check_claims(sweep, node, path)
     return sweep
+
+
+def _rehearsed(node: CommentedMap, path: Path, library: _Library) -> CommentedMap:
+    """Its claims get all their fields first: what an arm is called stands in the file that they extend."""
+    claims = node.get("claims")
+    for i, entry in enumerate(claims if isinstance(claims, list) else ()):
+        given = {"extends": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, dict) else {}
+        if "extends" in given:
+            file = library.file(Claim, str(given.pop("extends")), _place(path, node, ["claims", i]))
+            node["claims"][i] = plain(read_yaml(file)) | given
+    file = next(root / "rehearsal.yaml" for root in library.roots if (root / "rehearsal.yaml").is_file())
+    fields = read_yaml(file)
+    try:
+        rehearsal = Rehearsal.model_validate(plain(fields))
+    except ValidationError as error:
+        raise config_error(error, str(file), fields, list(Rehearsal.model_fields)) from error
+    toy: CommentedMap = commented(rehearse(node, rehearsal))
+    return toy
+
+
+def _union(node: CommentedMap, path: Path, overrides: Sequence[str], *, rehearsed: bool) -> Sweep:
+    """The sweeps named in a file, as one. An override of a key that is not the union's own goes to each of them."""
+    for key in node:
+        if key not in UNION_KEYS:
+            raise ConfigError(
+                _place(path, node, [key]),
+                asked=str(key),
+                found="a key beside `sweeps`, which say all about their trials",
+                do=f"a union has {', '.join(UNION_KEYS)}",
+            )
+    of_parts = []
+    for text in overrides:
+        keys, value = _split_override(text)
+        if keys.split(".")[0] in UNION_KEYS:
+            _set(node, keys.split("."), value, keys)
+        else:
+            of_parts.append(text)
+    names, place = plain(node["sweeps"]), _place(path, node, ["sweeps"])
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(place, asked="sweeps", found=f"{names!r}, not a list of sweeps")
+    parts = [load_sweep(_part(name, path), of_parts, rehearsed=rehearsed) for name in names]
+    own = {key: plain(value) for key, value in node.items() if key != "sweeps"}
+    try:
+        return union_of(parts, own, place)
+    except ValidationError as error:
+        raise config_error(error, str(path), node, UNION_KEYS) from error
+
+
+def _part(name: str, union: Path) -> Path:
+    beside = union.parent / f"{name}.yaml"
+    return beside if beside.is_file() else find_sweep(name)
 
 
 class _Library:
@@ -220,7 +279,7 @@ def _inline(
 
 
 def _refuse_unknown_keys(node: CommentedMap, path: Path) -> None:
-    known = [key for key in Sweep.model_fields if key not in _NOT_IN_FILE]
+    known = [*(key for key in Sweep.model_fields if key not in _NOT_IN_FILE), "rehearsal"]
     for key in node:
         if key not in known:
             raise ConfigError(

@@ -67,6 +67,13 @@ def plain(node: Any) -> Any:
     return node
 
 
+def commented(node: Any) -> Any:
+    """Plain mappings in `node` as ruamel's, so that `--set` reaches into them; what is ruamel's keeps its lines."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        node[key] = commented(value)
+    return CommentedMap(node) if isinstance(node, dict) and not isinstance(node, CommentedMap) else node
+
+
 def line_of(node: Any, keys: Iterable[Any]) -> int | None:
     """The 1-based line of the deepest of `keys` below `node`; None where a value was given by `--set`."""
     line: int | None = None
