@@ -1,5 +1,7 @@
 """What is asked: YAML -> Sweep -> list[TrialSpec], and the fingerprint that says when two trials are the same."""
 
+from sweeper.spec.budget import BudgetSpec
+from sweeper.spec.hardware import HardwareSpec, Range
 from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
 from sweeper.spec.load import (
     find_sweep,
@@ -13,11 +15,11 @@ from sweeper.spec.load import (
 from sweeper.spec.parts import (
     ENGINES,
     FIT_POLICIES,
+    Branch,
     Claim,
     DataSpec,
     EngineSpec,
     EvaluationSpec,
-    HardwareSpec,
     JudgeName,
     LlmSpec,
     ModelSpec,
@@ -25,7 +27,8 @@ from sweeper.spec.parts import (
     Reference,
     Runtime,
 )
-from sweeper.spec.sweep import DATA_AXES, Sweep, TrialSpec, expand
+from sweeper.spec.search import ConfirmSpec, Rungs, Scheduler, SearchedAxis, SearchSpec
+from sweeper.spec.sweep import DATA_AXES, Sweep, TrialSpec, cell, expand
 from sweeper.spec.yaml_source import read_plain, write_yaml
 
 __all__ = [
@@ -33,7 +36,10 @@ __all__ = [
     "ENGINES",
     "FIT_POLICIES",
     "TRAINING_SEMANTICS",
+    "Branch",
+    "BudgetSpec",
     "Claim",
+    "ConfirmSpec",
     "DataSpec",
     "EngineSpec",
     "EvaluationSpec",
@@ -41,11 +47,17 @@ __all__ = [
     "JudgeName",
     "LlmSpec",
     "ModelSpec",
+    "Range",
     "Recipe",
     "Reference",
+    "Rungs",
     "Runtime",
+    "Scheduler",
+    "SearchSpec",
+    "SearchedAxis",
     "Sweep",
     "TrialSpec",
+    "cell",
     "expand",
     "find_sweep",
     "fingerprint",

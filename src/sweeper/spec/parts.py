@@ -28,8 +28,11 @@ class Recipe(Part):
     nearest to it. Not together with `max_steps`."""
     learning_rate: FiniteFloat = Field(gt=0)
     """Peak learning rate, reached at the end of the warm-up."""
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-    """Shape of the schedule after the warm-up. The paper does not state one."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay"]
+    """Shape of the schedule after the warm-up. The paper does not state one. `warmup_stable_decay` (Hu et al. 2024,
+    MiniCPM; Hägele et al. 2024) stays at the peak, and falls linearly to 0 over the last `decay_fraction`."""
+    decay_fraction: FiniteFloat | None = Field(default=None, gt=0, lt=1)
+    """Share of a run's optimiser steps over which `warmup_stable_decay` decays; no other schedule has it."""
     warmup_steps: int = Field(ge=0)
     """Optimiser steps of linear warm-up."""
     per_device_train_batch_size: int = Field(gt=0)
@@ -67,6 +70,12 @@ class Recipe(Part):
             raise ValueError("`max_steps` and `train_flops_budget` both say when a run ends: give one of them")
         return self
 
+    @model_validator(mode="after")
+    def _decay_where_there_is_one(self) -> Recipe:
+        if (self.lr_scheduler_type == "warmup_stable_decay") != (self.decay_fraction is not None):
+            raise ValueError("`lr_scheduler_type: warmup_stable_decay` and `decay_fraction` go together")
+        return self
+
     @property
     def ends_by_epochs(self) -> bool:
         """Whether `num_train_epochs` says when a run ends."""
@@ -76,6 +85,13 @@ class Recipe(Part):
     def effective_batch_size(self) -> int:
         """Examples per optimiser step, over all workers."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+
+class Branch(Part):
+    """Where a trial begins that goes on from another one, its trunk, instead of from the start."""
+
+    trunk: str = Field(min_length=1)
+    """Fingerprint of the trial that keeps the checkpoint at this one's decay start."""
 
 
 class ModelSpec(Part):
@@ -94,6 +110,15 @@ class ModelSpec(Part):
         if (self.source is None) == (self.config is None):
             raise ValueError("give exactly one of `source` (pretrained) and `config` (built from scratch)")
         return self
+
+
+class AssumedSize(Part):
+    """What the size of a data set is taken to be in costs, until it is prepared. Never part of an identity."""
+
+    examples: int | None = Field(default=None, gt=0)
+    """Training rows; `null`: the training queries of the generated world."""
+    mean_tokens: FiniteFloat | None = Field(default=None, gt=0)
+    """Mean tokens of a row, at most `max_length`; `null`: all rows are as long as that, so costs are upper bounds."""
 
 
 class DataSpec(Part):
@@ -123,6 +148,8 @@ class DataSpec(Part):
     """Share of queries held out for the validation loss (toolworld has its own split)."""
     vocab_size: int = Field(default=512, ge=300)
     """Vocabulary of the tokeniser trained on the corpus, for models built from a config."""
+    assumed: AssumedSize | None = None
+    """Their size, taken where `sweeper plan` has to say what a sweep costs before they are prepared."""
 
 
 class LlmSpec(Part):
@@ -259,25 +286,6 @@ class Runtime(Part):
         if self.workers > 1 and 0 < self.gpus < 1:
             raise ValueError(f"`gpus: {self.gpus:g}` with {self.workers} workers: GPUs are shared by one-worker trials")
         return self
-
-
-class HardwareSpec(Part):
-    """A kind of GPU: what it holds, what it does, what it costs."""
-
-    name: str = Field(min_length=1)
-    """The name used under `runtime` and by launchers."""
-    memory_gib: FiniteFloat = Field(gt=0)
-    """Memory of one GPU that a program can use, GiB."""
-    tflops: dict[Literal["fp32", "fp16", "bf16"], FiniteFloat]
-    """Dense peak, TFLOPS, by precision of the recipe."""
-    utilisation: FiniteFloat = Field(gt=0, le=1)
-    """Share of that peak that training is taken to reach, until it has been measured."""
-    usd_per_hour: FiniteFloat | None = Field(default=None, ge=0)
-    """Price of one GPU and hour on demand, US dollars."""
-    source: str
-    """Where these come from, and when they were read."""
-    instances: list[str] = Field(default_factory=list)
-    """Prefixes of cloud machines that have it, such as `g5.`."""
 
 
 ClaimKind = Literal["reaches", "best-of", "no-gain-beyond", "stabilises", "generalises", "judge-independent", "cheaper"]
