@@ -78,6 +78,10 @@ class ModelError(SweeperError):
     """A model that cannot be found, built or loaded."""
 
 
+class BranchError(SweeperError):
+    """The checkpoint of another trial that this one was to go on from is not there, or is damaged."""
+
+
 class AppliedMismatchError(SweeperError):
     """What the optimiser or trainer applied differs from what the trial asked for."""
 

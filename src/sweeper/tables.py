@@ -32,6 +32,8 @@ _COLOUR = {
 
 def plan_table(plan: Plan) -> RenderableType:
     """All trials of a plan, with the axes as columns."""
+    from sweeper.study.branches import saving, saving_line
+
     axes = list(plan.sweep.axes)
     table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", *_RUNTIME], left=2)
     for trial in plan.trials:
@@ -53,6 +55,14 @@ def plan_table(plan: Plan) -> RenderableType:
         table,
         Text(f"{len(plan.trials)} trial{'s' if len(plan.trials) != 1 else ''}"),
     ]
+    if plan.parts:
+        lines[2] = Text(f"{plan.asked:,} trials asked by {len(plan.parts)} sweeps, {len(plan.trials):,} distinct")
+        lines += [
+            Text(f"  {row['sweep']}: {row['trials']:,} trials, {row['shared']:,} of them shared")
+            for row in (part.part_row(plan) for part in plan.parts)
+        ]
+    if saved := saving(plan.trials):
+        lines.append(Text(saving_line(saved)))
     lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
     return Group(*lines)
 
@@ -107,6 +117,16 @@ def simulated_table(found: dict[str, Any]) -> RenderableType:
     left_out = found["not_simulated"]
     note = [Text(f"not simulated (they need more than pass rates): {', '.join(left_out)}")] if left_out else []
     return Group(table, *note)
+
+
+def part_lines(plan: Plan, trials: list[dict[str, Any]]) -> list[Text]:
+    """Of a union: how far each of its sweeps is. `trials` are the rows of the plan's trials."""
+    status = {trial.key: row["status"] for trial, row in zip(plan.trials, trials, strict=True)}
+    lines = []
+    for part in plan.parts:
+        counts = Counter(status[trial.key] for trial in part.trials)
+        lines.append(Text(f"{part.sweep.name}: {listed(counts)} of {len(part.trials):,}"))
+    return lines
 
 
 def status_table(name: str, trials: list[dict[str, Any]], varied: list[str]) -> RenderableType:

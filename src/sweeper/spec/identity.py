@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from sweeper.spec.parts import ModelSpec, Recipe
+from sweeper.spec.parts import Branch, ModelSpec, Recipe
 
 TRAINING_SEMANTICS = 1
 """Raised whenever a change to `trial/` changes the result of an unchanged specification."""
@@ -28,21 +28,40 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     fields = recipe.model_dump(exclude=_NOT_IDENTITY)
     if not recipe.ends_by_epochs:
         fields["num_train_epochs"] = None
+    if recipe.decay_fraction is None:
+        del fields["decay_fraction"]  # no other schedule has one, and recipes older than it keep their identity
     return fields | {"effective_batch_size": recipe.effective_batch_size}
 
 
-def fingerprint(model: ModelSpec, recipe: Recipe, seed: int, *, weights: str, data: str) -> str:
+def fingerprint(
+    model: ModelSpec,
+    recipe: Recipe,
+    seed: int,
+    *,
+    weights: str,
+    data: str,
+    branch: Branch | None = None,
+    branch_points: tuple[float, ...] = (),
+) -> str:
     """SHA-256 (first 16 hex digits) over everything that can change the result and nothing else.
 
     `weights` is the hash of the initial weights (or of the config they are drawn from), `data` that of the tokenised
     data set, encoding policy included. Names, paths, engine, micro-batch and worker count are left out.
+
+    A trial that goes on from another one's branch point, and one that keeps such points, is another trial than the same
+    schedule run alone: how it came about differs, even where the result does not. At which optimiser step it branches
+    off follows from recipe and data.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "weights": weights,
         "data": data,
         "recipe": recipe_identity(recipe),
         "seed": seed,
         "training_semantics": TRAINING_SEMANTICS,
     }
+    if branch is not None:
+        identity["branch"] = branch.model_dump()
+    if branch_points:
+        identity["branch_points"] = branch_points
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
 from sweeper.spec.hardware import HardwareSpec
+from sweeper.spec.load_branches import check_branches
 from sweeper.spec.load_search import check_search, split_axes
 from sweeper.spec.parts import (
     ENGINES,
@@ -151,6 +152,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, rehearsed: bool = F
         raise config_error(error, str(path), node, list(Sweep.model_fields)) from error
     _expand_or_refuse(sweep, path, node)
     check_search(sweep, node, path)
+    check_branches(sweep, node, path)
     _check_claims(sweep, node, path)
     return sweep
 

@@ -1,9 +1,10 @@
-"""The two ways to write a file: atomically, or not at all."""
+"""The ways to write a file: atomically, or not at all; and a second name for one that is there."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """The same file under another name. Whoever writes to one of them must replace it, never write into it."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
 
 
 def read_json(path: Path) -> Any:

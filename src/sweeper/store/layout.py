@@ -93,6 +93,14 @@ class Store:
         """Folder of a trial's evaluation on a suite."""
         return self.trial(fingerprint) / "evaluation" / suite
 
+    def branch_point(self, trunk: str, step: int) -> Path:
+        """Folder of the checkpoint that a trial keeps for arms that go on from it."""
+        return self.branch_points(trunk) / f"checkpoint-{step}"
+
+    def branch_points(self, trunk: str) -> Path:
+        """Folder of all of them."""
+        return self.trial(trunk) / "branches"
+
     def study(self, name: str) -> Path:
         """Folder of a sweep as run."""
         return self.root / "studies" / name

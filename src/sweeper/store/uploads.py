@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from sweeper.store.files import link_or_copy
 from sweeper.store.layout import Store
 
 
@@ -110,14 +110,7 @@ def _link(checkpoint: Path) -> None:
     """The same files under another name: they outlive the trainer's own clearing up."""
     links = _links(checkpoint)
     shutil.rmtree(links, ignore_errors=True)
-    shutil.copytree(checkpoint, links, copy_function=_link_or_copy)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+    shutil.copytree(checkpoint, links, copy_function=link_or_copy)
 
 
 def _unlink(checkpoint: Path | None) -> None:

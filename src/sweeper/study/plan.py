@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeper import data, models
+from sweeper import data, evaluate, models
 from sweeper.errors import StoreError, SweeperError
 from sweeper.spec import DATA_AXES, HardwareSpec, Sweep, TrialSpec, expand, fingerprint
 from sweeper.store import Store
-from sweeper.study import engines
+from sweeper.study import branches, engines
 from sweeper.study.engines import Fit
 from sweeper.trial import arguments
 
@@ -19,7 +19,8 @@ from sweeper.trial import arguments
 class PlannedTrial:
     """A trial of the plan. `data` is the fingerprint of its tokens; `parameters` is None where the model's config could
     not be read. `planned_steps` (of the optimiser) and `planned_train_flops` (forward and backward) are None where the
-    data are not prepared yet or the model's FLOPs are not known."""
+    data are not prepared yet or the model's FLOPs are not known. Of a trial that goes on from another one's branch
+    point they are those after it; `shared_steps` and `shared_train_flops` are what that one, its trunk, has done."""
 
     fingerprint: str
     spec: TrialSpec
@@ -29,6 +30,14 @@ class PlannedTrial:
     # What is known once the data are prepared is no part of what the trial is: the plan stays equal to itself.
     planned_steps: int | None = field(default=None, compare=False)
     planned_train_flops: float | None = field(default=None, compare=False)
+    shared_steps: int | None = field(default=None, compare=False)
+    shared_train_flops: float | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """Equal for equal trials, also where an identity is not known yet."""
+        spec = self.spec
+        return self.fingerprint or repr((spec.model.name, spec.data, spec.recipe, spec.seed, spec.branch))
 
     def row(self) -> dict[str, Any]:
         """The trial as `plan --json` prints it."""
@@ -39,6 +48,7 @@ class PlannedTrial:
             # Not `train_flops`: that is a metric of the record, measured, and rows of both stand in one table.
             "planned_steps": self.planned_steps,
             "planned_train_flops": self.planned_train_flops,
+            **({"trunk": self.spec.branch.trunk, "shared_steps": self.shared_steps} if self.spec.branch else {}),
             "seed": self.spec.seed,
             **engines.row(self.spec, self.fit),
             **self.spec.recipe.model_dump(),
@@ -53,6 +63,13 @@ class Plan:
     sweep: Sweep
     trials: tuple[PlannedTrial, ...]
     problems: tuple[str, ...]
+    parts: tuple[Plan, ...] = ()
+    """Of a union: the plans of its sweeps, whose trials these are, equal ones once."""
+
+    @property
+    def asked(self) -> int:
+        """Trials of all parts together; what is more than `trials` is shared."""
+        return sum(len(part.trials) for part in self.parts) if self.parts else len(self.trials)
 
     @property
     def varied(self) -> list[str]:
@@ -65,8 +82,21 @@ class Plan:
             "sweep": self.sweep.name,
             "question": self.sweep.question,
             "claims": [claim.model_dump(mode="json") for claim in self.sweep.claims],
+            **({"branching": saved} if (saved := branches.saving(self.trials)) else {}),
+            **({"parts": [part.part_row(self) for part in self.parts], "asked": self.asked} if self.parts else {}),
             "trials": [trial.row() for trial in self.trials],
             "problems": list(self.problems),
+        }
+
+    def part_row(self, union: Plan) -> dict[str, Any]:
+        """This plan as a part: its trials, and how many of them others of the union have too."""
+        others = {trial.key for part in union.parts if part is not self for trial in part.trials}
+        return {
+            "sweep": self.sweep.name,
+            "question": self.sweep.question,
+            "trials": len(self.trials),
+            "shared": sum(trial.key in others for trial in self.trials),
+            "fingerprints": [trial.fingerprint for trial in self.trials],
         }
 
 
@@ -76,9 +106,32 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
     With a store, files that were hashed for it before are not hashed again. `hardware` is the GPU of trials whose
     runtime names none.
     """
+    if sweep.sweeps:
+        return _union(sweep, tuple(plan_sweep(part, store, hardware) for part in sweep.sweeps))
     planner = Planner(sweep, store, hardware)
-    trials = [planner.planned(spec) for spec in expand(sweep)]
-    return Plan(sweep, tuple(trials), tuple(dict.fromkeys([*planner.problems, *_same_twice(trials)])))
+    specs = expand(sweep)
+    if sweep.branch_epochs:
+        specs = branches.branched(specs, planner.identity)
+    trials = [planner.planned(spec) for spec in specs]
+    problems = [*planner.problems, *_queries_missing(sweep), *_same_twice(trials)]
+    return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+
+
+def _union(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:
+    """Of equal trials the first, with what its part gives it to run on."""
+    trials: dict[str, PlannedTrial] = {}
+    for trial in (trial for part in parts for trial in part.trials):
+        trials.setdefault(trial.key, trial)
+    problems = dict.fromkeys(problem for part in parts for problem in part.problems)
+    return Plan(sweep, tuple(trials.values()), tuple(problems), parts)
+
+
+def _queries_missing(sweep: Sweep) -> list[str]:
+    """What stands between the evaluation and its test queries; the generated world's are always there."""
+    problems: list[str] = []
+    if (evaluation := sweep.evaluation) is not None and evaluation.queries is not None:
+        _or_problem(problems, lambda: evaluate.suite(evaluation, sweep.data))
+    return problems
 
 
 class Planner:
@@ -91,16 +144,36 @@ class Planner:
 
     def planned(self, spec: TrialSpec) -> PlannedTrial:
         """A trial whose data or weights are missing has no identity yet: its fingerprint is empty."""
+        found = self._of(spec)
+        steps, flops = _compute(spec, found.manifest, self.problems)
+        shared, shared_flops = _shared(spec, found.manifest, steps, self.problems)
+        if spec.branch is not None:
+            steps = None if steps is None or shared is None else steps - shared
+            flops = None if flops is None or shared_flops is None else flops - shared_flops
+        chosen, fit = _with_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
+        identity, data_identity = self.identity(spec), found.data or ""
+        return PlannedTrial(identity, chosen, found.parameters, data_identity, fit, steps, flops, shared, shared_flops)
+
+    def identity(self, spec: TrialSpec) -> str:
+        """The fingerprint; empty where data or weights are missing."""
+        found = self._of(spec)
+        if found.data is None or found.weights is None:
+            return ""
+        return fingerprint(
+            spec.model,
+            spec.recipe,
+            spec.seed,
+            weights=found.weights,
+            data=found.data,
+            branch=spec.branch,
+            branch_points=spec.branch_points,
+        )
+
+    def _of(self, spec: TrialSpec) -> _Known:
         key = f"{spec.model.name} {spec.data.model_dump_json()}"
         if key not in self._known:
             self._known[key] = _look_up(spec, self.problems, self.store)
-        found = self._known[key]
-        identity = ""
-        if found.data is not None and found.weights is not None:
-            identity = fingerprint(spec.model, spec.recipe, spec.seed, weights=found.weights, data=found.data)
-        steps, flops = _compute(spec, found.manifest, self.problems)
-        chosen, fit = _with_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
-        return PlannedTrial(identity, chosen, found.parameters, found.data or "", fit, steps, flops)
+        return self._known[key]
 
 
 @dataclass(frozen=True)
@@ -163,6 +236,21 @@ def _compute(spec: TrialSpec, manifest: dict[str, Any] | None, problems: list[st
     if steps is None or math.isnan(flops.per_row):
         return steps, None
     return steps, flops.per_row * arguments.examples_seen(spec.recipe, examples, steps)
+
+
+def _shared(
+    spec: TrialSpec, manifest: dict[str, Any] | None, steps: int | None, problems: list[str]
+) -> tuple[int | None, float | None]:
+    """Optimiser steps and training FLOPs before the decay, which a branch leaves to its trunk. A warm-up that runs into
+    the decay is a problem of every run with such a schedule."""
+    if manifest is None or steps is None or spec.recipe.decay_fraction is None:
+        return None, None
+    start = _or_problem(problems, lambda: arguments.decay_start(spec.recipe, steps))
+    if start is None or spec.branch is None:
+        return None, None
+    flops, examples = arguments.row_flops(spec.model, manifest), manifest["rows"]["train"]
+    done = flops.per_row * arguments.examples_seen(spec.recipe, examples, start)
+    return start, None if math.isnan(done) else done
 
 
 def _or_problem(problems: list[str], resolve: Any) -> Any:

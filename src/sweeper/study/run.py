@@ -15,6 +15,7 @@ from sweeper.spec import EvaluationSpec, write_yaml
 from sweeper.store import HeldError, Store, read_json, write_json
 from sweeper.store.away import mark_store
 from sweeper.study.backend import Backend, Workers
+from sweeper.study.branches import remove_served, waves
 from sweeper.study.collect import LEAKAGE, refresh
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
@@ -61,8 +62,10 @@ def _run(
             preparing = pool.submit(_prepare_data, plan, todo, store, display)
             with _workers(backend, address, display) as run_trials:
                 if ready := preparing.result():
-                    run_trials(ready, plan, store, tracking, display)
+                    for wave in waves(ready):
+                        run_trials(wave, plan, store, tracking, display)
         refresh(plan, store)
+        remove_served(plan.trials, store)
     failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
     if failed:
         raise TrialsFailedError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import AppliedMismatchError
 from sweeper.spec import TrialSpec
-from sweeper.trial.arguments import examples_seen
+from sweeper.trial.arguments import decay_steps, examples_seen
 from sweeper.trial.engine import read_back
 from sweeper.trial.watch import AppliedWatch
 
@@ -19,7 +19,9 @@ def asked_of(spec: TrialSpec, *, steps: int, examples: int, positions: int | Non
     """What the specification asks for, in the words of `applied_by`."""
     recipe = spec.recipe
     stage = {"zero_stage": spec.engine.zero_stage} if spec.engine and spec.engine.zero_stage else {}
+    count = decay_steps(recipe, steps)
     return stage | {
+        **({} if count is None else {"decay": f"linear over {count} of {steps} steps"}),
         "learning_rate": recipe.learning_rate,
         "max_grad_norm": recipe.max_grad_norm,
         "effective_batch_size": recipe.effective_batch_size,
@@ -71,7 +73,19 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, *, examples: int) -> di
         "precision": {"no": "fp32"}.get(mixed, mixed),
         "train_sampling_strategy": trainer.sampled_by,
         "positions": getattr(trainer.model.config, "max_position_embeddings", None),
+        **_decay_of(trainer),
     } | read_back(trainer)
+
+
+def _decay_of(trainer: SFTTrainer) -> dict[str, Any]:
+    """From the function that gives the optimiser its learning rate; empty for a schedule without a decay of its own."""
+    scheduler = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)  # Accelerate wraps it with DeepSpeed
+    keywords = getattr(next(iter(getattr(scheduler, "lr_lambdas", ())), None), "keywords", {})
+    if "num_decay_steps" not in keywords:
+        return {}
+    count = keywords["num_decay_steps"]
+    whole = keywords["num_warmup_steps"] + keywords["num_stable_steps"] + count
+    return {"decay": f"{keywords['decay_type']} over {count} of {whole} steps"}
 
 
 def _examples_seen(trainer: SFTTrainer, examples: int) -> int:

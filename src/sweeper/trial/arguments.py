@@ -79,6 +79,38 @@ def optimizer_steps(recipe: Recipe, examples: int, flops_per_row: float = math.n
     return steps
 
 
+def decay_steps(recipe: Recipe, steps: int) -> int | None:
+    """Optimiser steps over which a run of `steps` decays to 0; None for a schedule without `decay_fraction`."""
+    return None if recipe.decay_fraction is None else max(1, round(recipe.decay_fraction * steps))
+
+
+def decay_start(recipe: Recipe, steps: int) -> int:
+    """Optimiser steps before the decay of `warmup_stable_decay` begins: those that a longer run takes just the same.
+
+    Raises UsageError where the warm-up has not ended by then.
+    """
+    start = steps - (decay_steps(recipe, steps) or 0)
+    if start < max(recipe.warmup_steps, 1):
+        raise UsageError(
+            "recipe",
+            asked=f"warmup_steps {recipe.warmup_steps}, decay_fraction {recipe.decay_fraction}",
+            found=f"a run of {steps} optimiser steps, whose decay begins after {start}",
+            do="fewer warmup_steps, a smaller decay_fraction, a smaller batch, or more data",
+        )
+    return start
+
+
+def logging_steps(recipe: Recipe, steps: int) -> int:
+    """Optimiser steps from one row of the history to the next: twenty rows or more where there are as many steps.
+
+    Runs with `decay_fraction` that differ in their whole epochs alone log at the same steps, whatever their length:
+    they are to have the same history, and to be called diverged by the same rows, until the shorter one decays.
+    """
+    if recipe.decay_fraction is not None and recipe.ends_by_epochs:
+        steps = min(steps, round(steps / recipe.num_train_epochs))
+    return max(1, min(10, steps // 20))
+
+
 def examples_seen(recipe: Recipe, examples: int, steps: int) -> int:
     """Rows, repetitions counted, that `steps` optimiser steps train on."""
     epochs, rest = divmod(steps, steps_per_epoch(recipe, examples))
@@ -94,8 +126,10 @@ def sft_config(
     cuda: bool,
     share: BatchShare | None = None,
     engine: EngineSpec | None = None,
+    begin: int = 0,
 ) -> SFTConfig:
-    """The trainer's configuration of one worker for a run of `steps` optimiser steps.
+    """The trainer's configuration of one worker for a run of `steps` optimiser steps, of which it trains those after
+    `begin`.
 
     Raises UsageError for fp16 without a GPU: PyTorch has no fp16 gradient scaling for CPU training here.
     """
@@ -110,6 +144,7 @@ def sft_config(
         max_steps=-1 if recipe.ends_by_epochs else steps,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.lr_scheduler_type,
+        lr_scheduler_kwargs=_decay(recipe, steps),
         warmup_steps=recipe.warmup_steps,
         per_device_train_batch_size=share.micro_batch,
         gradient_accumulation_steps=share.accumulation,
@@ -132,14 +167,20 @@ def sft_config(
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        logging_steps=max(1, min(10, steps // 20)),
+        logging_steps=logging_steps(recipe, steps),
         logging_first_step=True,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=max(1, math.ceil(steps / CHECKPOINTS_PER_TRIAL)),
+        save_steps=max(1, math.ceil((steps - begin) / CHECKPOINTS_PER_TRIAL)),
         eval_strategy="no",
         include_num_input_tokens_seen="non_padding",  # kept in checkpoints: a resumed run knows all it saw
         report_to="none",
         disable_tqdm=True,
         log_level="error",
     )
+
+
+def _decay(recipe: Recipe, steps: int) -> dict[str, Any] | None:
+    """What transformers asks of `warmup_stable_decay`; its own decay would be a cosine."""
+    count = decay_steps(recipe, steps)
+    return None if count is None else {"num_decay_steps": count, "decay_type": "linear", "min_lr_ratio": 0.0}

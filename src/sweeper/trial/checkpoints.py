@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sweeper.errors import PreemptedError, StoreError
 from sweeper.spec import TrialSpec
-from sweeper.store import Store, Uploads, read_json, write_json
+from sweeper.store import Store, Uploads, link_or_copy, read_json, write_json
 from sweeper.store.away import require_store
 from sweeper.trial import preemption
 from sweeper.trial.retention import to_remove
@@ -38,6 +38,8 @@ class Checkpoints:
     store: Store
     uploads: Uploads
     rank: int
+    branch_steps: frozenset[int] = frozenset()
+    """Optimiser steps at which the trial keeps a checkpoint for others to go on from."""
 
     @property
     def first_of_its_node(self) -> bool:
@@ -46,7 +48,8 @@ class Checkpoints:
 
     def callbacks(self, trainer: LeanSFTTrainer, applied: AppliedWatch) -> list[TrainerCallback]:
         """What the trainer calls to mark them, and to save one when it has to go."""
-        return [_Mark(self, trainer, applied), _SaveAndGo(self)]
+        points = [_SaveAt(self.branch_steps)] if self.branch_steps else []
+        return [_Mark(self, trainer, applied), *points, _SaveAndGo(self)]
 
     def newest(self, before: int | None = None) -> Path | None:
         """The whole checkpoint of the highest step (below `before`); damaged ones and later ones are deleted.
@@ -60,7 +63,7 @@ class Checkpoints:
         _together()
         if self.rank == 0:
             for path in sorted(self.directory.glob("checkpoint-*"), key=step_of, reverse=True):
-                if (before is None or step_of(path) < before) and not self._damage(path):
+                if (before is None or step_of(path) < before) and not damage_of(path, self.identity()):
                     found = [str(path)]
                     break
                 self.store.remove(path)
@@ -86,20 +89,24 @@ class Checkpoints:
         engine = self.spec.engine.name if self.spec.engine else "single"
         return {"fingerprint": self.fingerprint, "engine": engine, "workers": self.spec.runtime.workers}
 
-    def _damage(self, path: Path) -> str:
-        if not (path / MARK).exists():
-            return "cut off while it was written"
-        try:
-            mark = read_json(path / MARK)
-        except StoreError as error:
-            return error.found
-        if any(mark.get(key) != value for key, value in self.identity().items()):
-            return "another trial's, or written by another engine or number of workers"
-        for name, (size, checksum) in mark["files"].items():
-            file = path / name
-            if not file.is_file() or file.stat().st_size != size or _checksum(file) != checksum:
-                return f"{name} is not as it was written"
-        return ""
+
+def damage_of(path: Path, identity: dict[str, Any]) -> str:
+    """Why a checkpoint cannot be gone on from by who has this identity; empty where it can."""
+    if not path.is_dir():
+        return "not there"
+    if not (path / MARK).exists():
+        return "cut off while it was written"
+    try:
+        mark = read_json(path / MARK)
+    except StoreError as error:
+        return error.found
+    if any(mark.get(key) != value for key, value in identity.items()):
+        return "another trial's, or written by another engine or number of workers"
+    for name, (size, checksum) in mark["files"].items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != size or _checksum(file) != checksum:
+            return f"{name} is not as it was written"
+    return ""
 
 
 def step_of(checkpoint: Path) -> int:
@@ -113,6 +120,8 @@ def restore(trainer: LeanSFTTrainer, applied: AppliedWatch, checkpoint: Path) ->
     for name in READ_BACK:
         setattr(applied, name, mark[name])
     applied.train_seconds_before = mark["train_seconds"]
+    applied.shared_steps = mark.get("shared_steps", 0)
+    applied.shared_train_seconds = mark.get("shared_train_seconds", 0.0)
     trainer.unlogged = mark["unlogged_loss"], mark["logged_at_step"]
 
 
@@ -142,22 +151,37 @@ class _Mark(TrainerCallback):
             torch.distributed.all_reduce(unlogged)
             unlogged /= torch.distributed.get_world_size()
         if checkpoints.rank == 0:
-            self._mark(path, unlogged)
+            mark = self._mark(path, unlogged)
+            if state.global_step in checkpoints.branch_steps:
+                # Before the checkpoint counts as whole: a run that goes on from it does not come by here again.
+                _keep(path, mark, checkpoints)
+            write_json(path / MARK, mark)
             checkpoints.uploads.push(path)
         checkpoints.prune(state.log_history, finished=False)
 
-    def _mark(self, path: Path, unlogged: torch.Tensor) -> None:
-        files = {
-            str(file.relative_to(path)): [file.stat().st_size, _checksum(file)]
-            for file in sorted(path.rglob("*"))
-            if file.is_file()
-        }
+    def _mark(self, path: Path, unlogged: torch.Tensor) -> dict[str, Any]:
         seen = {name: getattr(self.applied, name) for name in READ_BACK} | {
             "train_seconds": self.applied.train_seconds,
             "unlogged_loss": float(unlogged),
             "logged_at_step": self.trainer._globalstep_last_logged,
+            "shared_steps": self.applied.shared_steps,
+            "shared_train_seconds": self.applied.shared_train_seconds,
         }
-        write_json(path / MARK, self.checkpoints.identity() | seen | {"files": files})
+        return self.checkpoints.identity() | seen | {"files": files_of(path)}
+
+
+class _SaveAt(TrainerCallback):
+    """Asks for a checkpoint at the end of these optimiser steps."""
+
+    def __init__(self, steps: frozenset[int]) -> None:
+        self.steps = steps
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """It changes nothing that is trained: saving draws no random numbers."""
+        control.should_save = control.should_save or state.global_step in self.steps
+        return control
 
 
 class _SaveAndGo(TrainerCallback):
@@ -193,6 +217,27 @@ class _SaveAndGo(TrainerCallback):
                 found=f"SIGTERM; a checkpoint of step {state.global_step} was saved",
                 do="run again to go on from it",
             )
+
+
+def _keep(path: Path, mark: dict[str, Any], checkpoints: Checkpoints) -> None:
+    """A checkpoint once more as a branch point, marked, under its name only once it is whole; and behind the URL."""
+    target = checkpoints.store.branch_point(checkpoints.fingerprint, step_of(path))
+    temporary = target.with_name(f".{target.name}")
+    for old in (temporary, target):
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(path, temporary, copy_function=link_or_copy)
+    write_json(temporary / MARK, mark)
+    temporary.rename(target)
+    checkpoints.store.push(target)
+
+
+def files_of(path: Path) -> dict[str, list[int]]:
+    """Size in bytes and checksum of every file of a checkpoint, but its mark."""
+    return {
+        str(file.relative_to(path)): [file.stat().st_size, _checksum(file)]
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name != MARK
+    }
 
 
 def _checksum(path: Path) -> int:

@@ -1,0 +1,99 @@
+"""Arms of a sweep over epochs as branches of the longest: who goes on from whom, in which order, and what it saves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweeper.spec import Branch, TrialSpec
+from sweeper.store import Store
+from sweeper.trial import FAILED, read_record
+
+if TYPE_CHECKING:
+    from sweeper.study.plan import PlannedTrial
+
+
+def branched(specs: Sequence[TrialSpec], identity: Callable[[TrialSpec], str]) -> list[TrialSpec]:
+    """The specs, in their order, those that differ in `num_train_epochs` alone as one trunk and its branches.
+
+    The longest is the trunk. `identity`: a spec's fingerprint, empty where it cannot be known yet; then nothing can
+    branch off, and the plan has a problem anyway.
+    """
+    cells: dict[str, list[TrialSpec]] = {}
+    for spec in specs:
+        cells.setdefault(_cell(spec), []).append(spec)
+    trunks = {cell: _trunk(members) for cell, members in cells.items()}
+    identities = {cell: identity(trunk) for cell, trunk in trunks.items()}
+    found = []
+    for spec in specs:
+        trunk, name = trunks[_cell(spec)], identities[_cell(spec)]
+        if spec.recipe.num_train_epochs == trunk.recipe.num_train_epochs:
+            found.append(trunk)
+        else:
+            found.append(spec.model_copy(update={"branch": Branch(trunk=name)}) if name else spec)
+    return found
+
+
+def _cell(spec: TrialSpec) -> str:
+    return spec.model_copy(update={"recipe": spec.with_epochs(1)}).model_dump_json()
+
+
+def _trunk(members: Sequence[TrialSpec]) -> TrialSpec:
+    *shorter, longest = sorted(members, key=lambda spec: spec.recipe.num_train_epochs)
+    return longest.model_copy(update={"branch_points": tuple(spec.recipe.num_train_epochs for spec in shorter)})
+
+
+def waves(trials: Iterable[PlannedTrial]) -> list[list[PlannedTrial]]:
+    """The trials in groups that can be run one after the other: whose trunk is among them comes after it."""
+    trials = list(trials)
+    there = {trial.fingerprint for trial in trials}
+    late = [trial for trial in trials if trial.spec.branch is not None and trial.spec.branch.trunk in there]
+    names = {trial.fingerprint for trial in late}
+    first = [trial for trial in trials if trial.fingerprint not in names]
+    return [wave for wave in (first, late) if wave]
+
+
+def remove_served(trials: Iterable[PlannedTrial], store: Store) -> None:
+    """Delete the branch points of trunks whose branches have all ended well: nobody else can go on from them."""
+    waiting: dict[str, bool] = {}
+    for trial in trials:
+        if trial.spec.branch is not None:
+            record = read_record(store.record(trial.fingerprint))
+            unfinished = record is None or record.status == FAILED
+            waiting[trial.spec.branch.trunk] = waiting.get(trial.spec.branch.trunk, False) or unfinished
+    for trunk, some_wait in waiting.items():
+        if not some_wait and store.names(store.branch_points(trunk)):
+            store.remove(store.branch_points(trunk))
+
+
+def saving(trials: Iterable[PlannedTrial]) -> dict[str, Any] | None:
+    """What branching saves of the same arms run alone: `saved_steps` of the optimiser, `saved_flops` (forward and
+    backward), and `saved_share` of the steps; NaN where the data are not prepared. None where nothing is branched."""
+    trials = list(trials)
+    arms = [trial for trial in trials if trial.spec.branch is not None]
+    if not arms:
+        return None
+    saved = sum(_known(trial.shared_steps) for trial in arms)
+    planned = sum(_known(trial.planned_steps) for trial in trials)
+    return {
+        "trunks": len({arm.spec.branch.trunk for arm in arms if arm.spec.branch}),
+        "branches": len(arms),
+        "saved_steps": saved,
+        "saved_flops": sum(_known(trial.shared_train_flops) for trial in arms),
+        "steps": planned,
+        "saved_share": saved / (saved + planned),
+    }
+
+
+def saving_line(found: dict[str, Any]) -> str:
+    """The saving for people."""
+    arms = f"branched epochs: {found['branches']} of the arms go on from {found['trunks']} longest ones"
+    if math.isnan(found["saved_share"]):
+        return f"{arms}; how much that saves is known once the data are prepared: `sweeper data prepare …`"
+    whole = found["saved_steps"] + found["steps"]
+    return f"{arms}: {found['saved_share']:.0%} of the steps saved ({found['saved_steps']:,} of {whole:,})"
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,67 @@
+"""A trial that goes on from another one, its trunk: their steps are the same until its own decay begins."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from sweeper.errors import BranchError
+from sweeper.spec import TrialSpec
+from sweeper.store import link_or_copy, read_json, write_bytes, write_json
+from sweeper.trial.arguments import decay_start, optimizer_steps
+from sweeper.trial.checkpoints import MARK, Checkpoints, damage_of, files_of
+from sweeper.trial.record import DIVERGED, TrialRecord, read_record
+
+
+def branch_steps(spec: TrialSpec, examples: int) -> frozenset[int]:
+    """Optimiser steps at which a trunk on `examples` rows keeps a checkpoint: where the decay of each arm begins."""
+    recipes = [spec.with_epochs(epochs) for epochs in spec.branch_points]
+    return frozenset(decay_start(recipe, optimizer_steps(recipe, examples)) for recipe in recipes)
+
+
+def branch_off(spec: TrialSpec, step: int, save_steps: int, checkpoints: Checkpoints) -> Path | None:
+    """The trunk's checkpoint of `step`, checked, copied and marked as the first of this trial's own.
+
+    `save_steps`: optimiser steps from one of its further checkpoints to the next. None where the trunk diverged by
+    then: trained from the start, this trial takes the same steps to the same divergence. Raises BranchError where there
+    is no whole checkpoint to go on from.
+    """
+    if spec.branch is None:
+        return None
+    trunk, store = spec.branch.trunk, checkpoints.store
+    source = store.branch_point(trunk, step)
+    store.pull(source)
+    store.pull(store.trial(trunk), only=["record.json"])
+    record = read_record(store.record(trunk))
+    if record is not None and record.status == DIVERGED and (record.metrics.get("steps") or 0) <= step:
+        return None
+    if damage := damage_of(source, checkpoints.identity() | {"fingerprint": trunk}):
+        raise BranchError(
+            f"trial {checkpoints.fingerprint}",
+            asked=f"to go on from step {step} of trial {trunk}, its trunk",
+            found=f"{source}: {damage}; the trunk: {_state(record)}",
+            do=_what_helps(trunk, record),
+        )
+    target = checkpoints.directory / source.name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, copy_function=link_or_copy)  # the trunk's mark makes no checkpoint of ours of it
+    state = target / "trainer_state.json"
+    text = json.dumps(read_json(state) | {"save_steps": save_steps}, indent=2, sort_keys=True)
+    write_bytes(state, f"{text}\n".encode())
+    mark = read_json(target / MARK)
+    shared = {"shared_steps": step, "shared_train_seconds": mark["train_seconds"]}
+    write_json(target / MARK, mark | checkpoints.identity() | shared | {"files": files_of(target)})
+    return target
+
+
+def _state(record: TrialRecord | None) -> str:
+    if record is None:
+        return "not finished"
+    return record.status + (f" ({record.failure.message})" if record.failure else "")
+
+
+def _what_helps(trunk: str, record: TrialRecord | None) -> str:
+    if record is None or record.failure:
+        return "run again: the trunk is trained before its branches"
+    return f"delete trials/{trunk} and run again, or `branch_epochs: false` for a run of its own"
