@@ -70,7 +70,7 @@ class ClusterSpec:
         """Its kind of GPU with least memory; None where one is not known."""
         names = set(self.hardware.values())
         found = [known[name] for name in names if name is not None and name in known]
-        return min(found, key=lambda kind: kind.memory_gib) if found and len(found) == len(names) else None
+        return min(found, key=lambda kind: kind.memory_gib or 0.0) if found and len(found) == len(names) else None
 
     @property
     def prices(self) -> dict[str, float | None]:

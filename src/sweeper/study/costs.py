@@ -119,6 +119,52 @@ class Cost:
     kwh: Amount
 
 
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that a trial writes to the store."""
+
+    checkpoint: float
+    """One checkpoint: weights and AdamW's two moments, float32."""
+    while_training: float
+    """At most, at a time: those that stay, the one that is being written, and with policy `best` the best one."""
+    kept: float
+    """At the end."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What is expected of a planned trial before it starts."""
+
+    work: Work
+    """All of it, also what is reused."""
+    left: Left
+    cost: Cost
+    """Of what is left; ZERO for a trial that the store has."""
+    disk: Disk
+    hardware: str | None
+    """Kind of hardware it is reckoned on; None where that is not known."""
+    basis: str
+    """What the seconds of its training rest on."""
+
+    def row(self) -> dict[str, Any]:
+        """As `plan --json` prints it beside the trial."""
+        cost = self.cost
+        return {
+            "planned_tokens": self.work.tokens,
+            "predicted_seconds": cost.seconds.expected,
+            "predicted_seconds_low": cost.seconds.low,
+            "predicted_seconds_high": cost.seconds.high,
+            "predicted_gpu_hours": cost.gpu_hours.expected,
+            "predicted_cpu_hours": cost.cpu_hours.expected,
+            "predicted_usd": cost.usd.expected,
+            "predicted_on": self.hardware,
+            "predicted_by": self.basis,
+            "checkpoint_bytes": self.disk.checkpoint,
+            "kept_bytes": self.disk.kept,
+            "reused": "whole" if self.left.nothing else "training" if not self.left.training else "",
+        }
+
+
 FREE = Cost(ZERO, ZERO, ZERO, ZERO, ZERO)
 NOT_KNOWN = Cost(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
 
@@ -219,18 +265,6 @@ def sum_of(costs: Iterable[Cost]) -> Cost:
     return Cost(
         *(total(getattr(cost, name) for cost in found) for name in ("seconds", "gpu_hours", "cpu_hours", "usd", "kwh"))
     )
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Bytes that a trial writes to the store."""
-
-    checkpoint: float
-    """One checkpoint: weights and AdamW's two moments, float32."""
-    while_training: float
-    """At most, at a time: those that stay, the one that is being written, and with policy `best` the best one."""
-    kept: float
-    """At the end."""
 
 
 def disk_of(parameters: float, policy: str, *, evaluated: bool) -> Disk:

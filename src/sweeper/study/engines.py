@@ -34,7 +34,7 @@ def with_engine(
     """
     runtime = spec.runtime
     gpu = sweep.hardware.get(runtime.hardware or "") or hardware
-    there = gpu.memory_gib * runtime.gpus if gpu and runtime.gpus else None
+    there = gpu.memory_gib * runtime.gpus if gpu and gpu.memory_gib and runtime.gpus else None
     if spec.engine is None:
         spec = _chosen(spec, sweep, vocab_size, there)
     engine, workers = spec.engine, spec.runtime.workers
