@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from sweeper.store import Store
+    from sweeper.study import StudyTables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +33,14 @@ app.add_typer(cluster_app, name="cluster")
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 StudyArgument = Annotated[str, typer.Argument(help="A sweep file or name, or the name of a study in the store.")]
+RehearseOption = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="The same sweep with toy models on a generated world (configs/rehearsal.yaml), two seeds: minutes on two "
+        "CPU cores, without data, GPU or server. Its study is NAME-rehearsal. `run` also writes its report.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key, e.g. --set axes.seed=[0].")
 ]
@@ -93,6 +105,7 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
 def plan(
     sweep: SweepArgument,
     set_: SetOption = None,
+    rehearse: RehearseOption = False,
     storage: StorageOption = "storage",
     accept_underpowered: Annotated[
         bool, typer.Option("--accept-underpowered", help="Accept a design that cannot find the margin of its claims.")
@@ -111,7 +124,7 @@ def plan(
 
     gpus = spec.load_hardware()
     machines = study.read_cluster(cluster) if cluster else None
-    given = spec.load_sweep(spec.find_sweep(sweep), set_ or [])
+    given = spec.load_sweep(spec.find_sweep(sweep), set_ or [], rehearsed=rehearse)
     planned = study.plan_sweep(given, Store.at(storage), machines.smallest_gpu(gpus) if machines else None)
     claims = claims_document(planned)
     weak = [claim for claim in claims if claim["underpowered"]]
@@ -181,6 +194,7 @@ def simulate(
 def run(
     sweep: SweepArgument,
     set_: SetOption = None,
+    rehearse: RehearseOption = False,
     storage: StorageOption = "storage",
     backend: Annotated[str, typer.Option(help="`ray` schedules over workers; `inline` runs one by one here.")] = "ray",
     address: Annotated[
@@ -204,10 +218,10 @@ def run(
     _one_of("--backend", backend, ("ray", "inline"))
     _one_of("--tracking", tracking, ("wandb", "none"))
     if address is not None and address.startswith(("http://", "https://")):
-        more = ["--tracking", tracking]
+        more = ["--tracking", tracking, *(["--rehearse"] if rehearse else [])]
         raise typer.Exit(cluster.submit(sweep, address, storage=storage, overrides=set_ or [], options=more))
     store = Store.at(storage)
-    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []), store)
+    planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or [], rehearsed=rehearse), store)
     display = ProgressDisplay(_console(stderr=True))
     if address is not None:
         os.environ.update(cluster.client_environment(address))  # before Ray is imported
@@ -217,7 +231,10 @@ def run(
             study.run_study(planned, store, backend=backend, address=address, tracking=tracking, display=display)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         _fail(f"stopped; run `sweeper {shlex.join(sys.argv[1:])}` again to go on from the checkpoints", 130)
-    typer.echo(f"done; next: sweeper report {planned.sweep.name} --storage {storage}")
+    if rehearse:
+        _told(*_reported(study.collect(planned, store), store))
+    else:
+        typer.echo(f"done; next: sweeper report {planned.sweep.name} --storage {storage}")
 
 
 @app.command()
@@ -227,7 +244,7 @@ def status(
     """Show every planned trial of a study: status and metrics, read from the store."""
     from sweeper import study as studies
     from sweeper.store import Store
-    from sweeper.tables import status_table
+    from sweeper.tables import part_lines, status_table
 
     store = Store.at(storage)
     tables = studies.collect(studies.load_study(study, store, set_), store)
@@ -235,6 +252,8 @@ def status(
         _print_json({"study": tables.plan.sweep.name, "trials": tables.trials})
     else:
         _console().print(status_table(tables.plan.sweep.name, tables.trials, tables.plan.varied))
+        for line in part_lines(tables.plan, tables.trials):
+            _console().print(line)
 
 
 @app.command()
@@ -258,29 +277,52 @@ def report(
     from sweeper import study as studies
     from sweeper.errors import UsageError
     from sweeper.store import Store
-    from sweeper.tables import verdict_lines
 
     store = Store.at(storage)
     tables = studies.collect(studies.load_study(study, store, set_), store)
     if not tables.manifest and all(row["status"] == "PENDING" for row in tables.trials):
         raise UsageError(f"study {study}", found=f"it has not run in {store.location}", do=f"sweeper run {study}")
-    document = reports.report_study(tables)
-    folder = store.study(tables.plan.sweep.name)
-    path = out or folder / "report.html"
-    reports.write(document, html=path, json=folder / "report.json" if out is None else path.with_suffix(".json"))
+    if tables.plan.parts and (wandb or push):
+        raise UsageError(
+            "report --wandb", asked=study, found="a union of sweeps", do="sweeper report --wandb of each of them"
+        )
+    document, path = _reported(tables, store, out)
     described = reports.write_spec(document, path.parent) if wandb or push else None
-    store.push(folder, only=["report.*"])
     if json_:
         _print_json(document)
     else:
-        for line in verdict_lines(document):
-            _console().print(line)
-        typer.echo(f"report: {path}")
+        _told(document, path)
         if described:
             typer.echo(f"W&B report: {described}")
     if push:
         sent = reports.push(document, os.environ.get("WANDB_ENTITY"), os.environ.get("WANDB_PROJECT", "sweeper"))
         typer.echo(f"sent: {sent}", err=json_)
+
+
+def _reported(tables: StudyTables, store: Store, out: Path | None = None) -> tuple[dict[str, Any], Path]:
+    """Decide the claims and write the report, of a union with its parts' beside it. The document and the page."""
+    from sweeper import report as reports
+    from sweeper import study as studies
+
+    folder = store.study(tables.plan.sweep.name)
+    path = out or folder / "report.html"
+    beside = path.with_suffix(".json")
+    if tables.plan.parts:
+        document, parts = reports.report_union(tables, studies.collect_parts(tables, store))
+        reports.write_union(document, parts, html=path, json=beside)
+    else:
+        document = reports.report_study(tables)
+        reports.write(document, html=path, json=beside)
+    store.push(folder, only=["report*"])
+    return document, path
+
+
+def _told(document: dict[str, Any], path: Path) -> None:
+    from sweeper.tables import verdict_lines
+
+    for line in verdict_lines(document):
+        _console().print(line)
+    typer.echo(f"report: {path}")
 
 
 @app.command("evaluate")

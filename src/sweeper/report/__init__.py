@@ -8,11 +8,14 @@ if TYPE_CHECKING:
     from sweeper.report.html import render_html
     from sweeper.report.model import build_report, to_json
     from sweeper.report.study import report_study, write
+    from sweeper.report.union import report_union, write_union
     from sweeper.report.wandb_report import push, write_spec
 
-__all__ = ["build_report", "push", "render_html", "report_study", "to_json", "write", "write_spec"]
+__all__ = ["build_report", "push", "render_html", "report_study", "report_union", "to_json"]
+__all__ += ["write", "write_spec", "write_union"]
 
 _HOME = {"build_report": "model", "to_json": "model", "render_html": "html", "report_study": "study", "write": "study"}
+_HOME |= {"report_union": "union", "write_union": "union"}
 _HOME |= {"push": "wandb_report", "write_spec": "wandb_report"}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from sweeper.errors import SweeperError
 from sweeper.evaluate import suite
 from sweeper.statistics import detectable_divergence, detectable_margin, minimum_detectable_effect, seeds_needed
 
@@ -33,12 +34,29 @@ def claims_document(plan: Plan) -> list[dict[str, Any]]:
     """Each claim with its arms, seeds and queries, and the smallest difference in pass rate that the design shows in
     four of five studies, were the claim's assumptions true. `underpowered`: that is more than the margin; None where
     no such figure exists for its kind, and `reason` says why."""
+    if plan.parts:
+        return [
+            document | {"id": f"{part.sweep.name}/{document['id']}"}
+            for part in plan.parts
+            for document in claims_document(part)
+        ]
+    counts = _counts(plan)
+    return [_claim(claim, plan, counts) for claim in plan.sweep.claims]
+
+
+def _counts(plan: Plan) -> dict[str, int] | None:
+    """Queries per subset; None where they are not there, which the plan names as a problem."""
     sweep = plan.sweep
-    counts = {} if sweep.evaluation is None else suite(sweep.evaluation, sweep.data).counts
-    return [_claim(claim, plan, counts) for claim in sweep.claims]
+    if sweep.evaluation is None:
+        return {}
+    try:
+        return suite(sweep.evaluation, sweep.data).counts
+    except SweeperError:
+        return None
 
 
-def _claim(claim: Claim, plan: Plan, counts: dict[str, int]) -> dict[str, Any]:
+def _claim(claim: Claim, plan: Plan, found: dict[str, int] | None) -> dict[str, Any]:
+    counts = found or {}
     queries = sum(counts.values())
     seeds = [seed for seed in plan.sweep.claim_axes["seed"] if seed not in claim.selection_seeds]
     document = {
@@ -56,6 +74,8 @@ def _claim(claim: Claim, plan: Plan, counts: dict[str, int]) -> dict[str, Any]:
         "underpowered": None,
         "reason": "",
     }
+    if found is None and claim.kind not in NO_FIGURE and claim.kind != "stabilises":
+        return document | {"reason": "no figure: the test queries are not there"}
     rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
     if claim.kind in ("reaches", "generalises"):
         if not queries:

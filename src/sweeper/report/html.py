@@ -24,28 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render_html(document: Mapping[str, Any]) -> str:
     """Render `build_report`'s document. All text in it is untrusted and escaped; only Plotly's own code is not."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "percent": percent,
-        "points": lambda rate: MISSING if rate is None else points(rate),
-        "number": number,
-        "count": lambda value: MISSING if value is None else f"{value:,.0f}",
-        "short": plots.short_count,
-        "size": lambda value, kind: plots.short_count(value) if kind == "parameters" else f"{value:.3g}",
-        "duration": duration,
-        "words": lambda name: AXIS_WORDS.get(str(name), str(name).replace("_", " ")),
-        "plain": plain,
-        "listed": listed,
-        "amount": amount,
-        "p_value": p_value,
-    }
-    environment.filters |= filters
+    environment = _environment()
     drawn = {
         name: json.loads(figure.to_json(), parse_float=lambda text: float(f"{float(text):.{DIGITS}g}"))
         for name, figure in plots.figures(dict(document)).items()
@@ -67,10 +46,47 @@ def render_html(document: Mapping[str, Any]) -> str:
         many_lines=_many_lines(document),
         deciding=_deciding,
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - our dependency's code, not data
-        styles=Markup((TEMPLATES / "report.css").read_text()),  # noqa: S704
+        styles=_styles(),
         script=Markup((TEMPLATES / "report.js").read_text()),  # noqa: S704
     )
     return page + "\n"
+
+
+def render_union(document: Mapping[str, Any]) -> str:
+    """Render `report_union`'s document, its parts' pages named: without scripts. All text in it is escaped."""
+    pages = {part["sweep"]: part["page"] for part in document["parts"]}
+    return _environment().get_template("union.html.j2").render(**document, pages=pages, styles=_styles()) + "\n"
+
+
+def _styles() -> Markup:
+    return Markup((TEMPLATES / "report.css").read_text())  # noqa: S704 - our own
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "percent": percent,
+        "points": lambda rate: MISSING if rate is None else points(rate),
+        "number": number,
+        "count": lambda value: MISSING if value is None else f"{value:,.0f}",
+        "short": plots.short_count,
+        "size": lambda value, kind: plots.short_count(value) if kind == "parameters" else f"{value:.3g}",
+        "duration": duration,
+        "words": lambda name: AXIS_WORDS.get(str(name), str(name).replace("_", " ")),
+        "plain": plain,
+        "listed": listed,
+        "counted": lambda counts: ", ".join(f"{count:,} {name}" for name, count in counts.items()),
+        "amount": amount,
+        "p_value": p_value,
+    }
+    environment.filters |= filters
+    return environment
 
 
 def script_json(value: Any) -> Markup:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.report.html import render_html
-from sweeper.report.model import build_report, to_json
+from sweeper.report.model import CAVEAT, build_report, to_json
 from sweeper.spec import load_references
 from sweeper.store import write_bytes
 
 if TYPE_CHECKING:
+    from sweeper.spec import Sweep
     from sweeper.study import StudyTables
 
 
@@ -27,7 +28,7 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         "miniature": sweep.miniature,
         "axes": list(sweep.axes),
         "manifest": tables.manifest,
-        "data": "a generated world of tools" if sweep.data.source == "toolworld" else "ToolBench data",
+        "data": _data(sweep),
         "evaluated": sweep.evaluation is not None,
         # Each evaluation's first judge leads.
         "judge": None if tables.outcomes.empty else str(tables.outcomes["judge"].iloc[0]),
@@ -42,6 +43,15 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         references=references,
         leakage=tables.leakage,
     )
+
+
+def caveat_of(sweep: Sweep) -> str:
+    """What a miniature's report says of itself; empty for others."""
+    return CAVEAT.format(data=_data(sweep)) if sweep.miniature else ""
+
+
+def _data(sweep: Sweep) -> str:
+    return "a generated world of tools" if sweep.data.source == "toolworld" else "ToolBench data"
 
 
 def write(document: dict[str, Any], *, html: Path, json: Path) -> None:

@@ -33,7 +33,16 @@ from sweeper.statistics.paired import Estimate, Excluded, Pairing, match_runs, p
 from sweeper.statistics.paired_tests import mcnemar, permutation
 from sweeper.statistics.power import approximate_power, minimum_detectable_effect, power, seeds_needed
 from sweeper.statistics.summary import Rate, pass_rate, subset_mean, subset_rates
-from sweeper.statistics.verdicts import Reading, Sensitivity, Verdict, adjust, decide, decide_all, outcomes_of
+from sweeper.statistics.verdicts import (
+    Reading,
+    Sensitivity,
+    Verdict,
+    adjust,
+    decide,
+    decide_all,
+    one_family,
+    outcomes_of,
+)
 from sweeper.statistics.win_rate import win_rate
 
 __all__ = [
@@ -74,6 +83,7 @@ __all__ = [
     "mcnemar",
     "minimum_detectable_effect",
     "mixed_logistic",
+    "one_family",
     "outcomes_of",
     "paired_difference",
     "pass_matrix",

@@ -202,17 +202,21 @@ def outcomes_of(outcomes: pd.DataFrame, judge: str | None) -> pd.DataFrame:
     return own
 
 
+def one_family(p_values: Sequence[float], alpha: float) -> list[float]:
+    """Holm's adjusted p of claims. One that could not be decided (NaN) was registered all the same: it counts as 1."""
+    adjusted = holm([1.0 if math.isnan(p) else p for p in p_values], alpha)["adjusted"]
+    return [math.nan if math.isnan(p) else float(q) for p, q in zip(p_values, adjusted, strict=True)]
+
+
 def adjust(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts with Holm's adjusted p (Holm 1979) and what they come to as one family."""
     if not verdicts:
         return []
-    # A claim that could not be decided was registered all the same.
-    values = [1.0 if math.isnan(verdict.p) else verdict.p for verdict in verdicts]
-    adjusted = holm(values, min(verdict.alpha for verdict in verdicts))["adjusted"]
+    adjusted = one_family([verdict.p for verdict in verdicts], min(verdict.alpha for verdict in verdicts))
     return [
         replace(
             verdict,
-            p_adjusted=math.nan if math.isnan(verdict.p) else float(p),
+            p_adjusted=p,
             family=bool(verdict.verdict == "supported" and p <= verdict.alpha),
         )
         for verdict, p in zip(verdicts, adjusted, strict=True)

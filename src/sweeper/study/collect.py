@@ -97,6 +97,11 @@ def collect(plan: Plan, store: Store) -> StudyTables:
     )
 
 
+def collect_parts(tables: StudyTables, store: Store) -> list[StudyTables]:
+    """Of a union: the tables of each of its sweeps, as if it had been run by itself."""
+    return [collect(part, store) for part in tables.plan.parts]
+
+
 def _row(trial: PlannedTrial, record: TrialRecord | None, store: Store, now: Snapshot) -> dict[str, Any]:
     metrics: dict[str, Any] = {"pass_rate": NAN, "val_loss": NAN}
     if record is not None:

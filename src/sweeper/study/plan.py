@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from sweeper import data, evaluate, models
 from sweeper.errors import StoreError, SweeperError
-from sweeper.spec import DATA_AXES, HardwareSpec, Sweep, TrialSpec, expand, fingerprint
+from sweeper.spec import DATA_AXES, EvaluationSpec, HardwareSpec, Sweep, TrialSpec, cell, expand, fingerprint
 from sweeper.store import Store
-from sweeper.study import branches, engines
+from sweeper.study import branches, engines, search
 from sweeper.study.engines import Fit
+from sweeper.study.search import Entry, Proposal
 from sweeper.trial import arguments
+
+Role = Literal["", "explore", "anchor", "confirm"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,18 @@ class PlannedTrial:
     planned_train_flops: float | None = field(default=None, compare=False)
     shared_steps: int | None = field(default=None, compare=False)
     shared_train_flops: float | None = field(default=None, compare=False)
+    predicted: Predicted | None = field(default=None, compare=False)
+    role: Role = field(default="", compare=False)
+    """In a search: `explore`, `anchor` or `confirm`; else empty."""
+    proposal: Proposal | None = field(default=None, compare=False)
+    """In a search: what it tries, or what it confirms."""
+    evaluation: EvaluationSpec | None = field(default=None, compare=False)
+    """What it is tried on as an agent; explored trials at most on validation queries."""
+
+    @property
+    def may_be_pruned(self) -> bool:
+        """Whether an early stop is an end for it."""
+        return self.role == "explore"
 
     @property
     def key(self) -> str:
@@ -50,7 +67,9 @@ class PlannedTrial:
             "planned_train_flops": self.planned_train_flops,
             **({"trunk": self.spec.branch.trunk, "shared_steps": self.shared_steps} if self.spec.branch else {}),
             "seed": self.spec.seed,
+            **({"role": self.role, "proposal": self.proposal.key} if self.proposal else {}),
             **engines.row(self.spec, self.fit),
+            **(self.predicted.row() if self.predicted else {}),
             **self.spec.recipe.model_dump(),
             **{axis: getattr(self.spec.data, axis) for axis in DATA_AXES},
         }
@@ -65,6 +84,8 @@ class Plan:
     problems: tuple[str, ...]
     parts: tuple[Plan, ...] = ()
     """Of a union: the plans of its sweeps, whose trials these are, equal ones once."""
+    estimate: dict[str, Any] | None = field(default=None, compare=False)
+    """What it will cost (`preflight.price`); None where nobody asked."""
 
     @property
     def asked(self) -> int:
@@ -74,7 +95,8 @@ class Plan:
     @property
     def varied(self) -> list[str]:
         """Axes with several values, besides model and seed."""
-        return [a for a, values in self.sweep.axes.items() if len(values) > 1 and a not in ("model", "seed")]
+        listed = [a for a, values in self.sweep.axes.items() if len(values) > 1 and a not in ("model", "seed")]
+        return [*listed, *self.sweep.searched]
 
     def json(self) -> dict[str, Any]:
         """The document of `plan --json`."""
@@ -84,6 +106,7 @@ class Plan:
             "claims": [claim.model_dump(mode="json") for claim in self.sweep.claims],
             **({"branching": saved} if (saved := branches.saving(self.trials)) else {}),
             **({"parts": [part.part_row(self) for part in self.parts], "asked": self.asked} if self.parts else {}),
+            **(self.estimate or {}),
             "trials": [trial.row() for trial in self.trials],
             "problems": list(self.problems),
         }
@@ -109,6 +132,9 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
     if sweep.sweeps:
         return _union(sweep, tuple(plan_sweep(part, store, hardware) for part in sweep.sweeps))
     planner = Planner(sweep, store, hardware)
+    if sweep.search is not None:
+        trials = planner.searched()
+        return Plan(sweep, tuple(trials), tuple(dict.fromkeys([*planner.problems, *_queries_missing(sweep)])))
     specs = expand(sweep)
     if sweep.branch_epochs:
         specs = branches.branched(specs, planner.identity)
@@ -151,8 +177,63 @@ class Planner:
             steps = None if steps is None or shared is None else steps - shared
             flops = None if flops is None or shared_flops is None else flops - shared_flops
         chosen, fit = _with_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
-        identity, data_identity = self.identity(spec), found.data or ""
-        return PlannedTrial(identity, chosen, found.parameters, data_identity, fit, steps, flops, shared, shared_flops)
+        return PlannedTrial(
+            self.identity(spec),
+            chosen,
+            found.parameters,
+            found.data or "",
+            fit,
+            steps,
+            flops,
+            shared,
+            shared_flops,
+            evaluation=self.sweep.evaluation,
+        )
+
+    def proposed(self, proposal: Proposal) -> PlannedTrial:
+        """The trial that a search proposes. Raises pydantic's error where its values together are none."""
+        trial = self.planned(cell(self.sweep, self._values(proposal)))
+        asked = self.sweep.evaluation
+        if asked is not None:
+            tried = self.sweep.search is not None and "val_pass_rate" in self.sweep.search.metrics
+            asked = asked.model_copy(update={"split": "validation"}) if tried else None
+        role: Role = "anchor" if proposal.anchor else "explore"
+        return replace(trial, role=role, proposal=proposal, evaluation=asked)
+
+    def searched(self) -> list[PlannedTrial]:
+        """The trials of a search so far: the anchors before it starts, then what was proposed, and once all of that has
+        ended, the best of it on fresh seeds."""
+        entries = self._history()
+        proposals = [e.proposal for e in entries if e.state != "DUPLICATE" and e.retry_of is None]
+        known = {proposal.key for proposal in proposals}
+        proposals = [p for p in search.anchors(self.sweep) if p.key not in known] + proposals
+        trials = [trial for proposal in proposals if (trial := self._possible(proposal))]
+        if self.sweep.confirm and search.exhausted(self.sweep, entries):
+            trials += self.confirmed(entries)
+        return trials
+
+    def confirmed(self, entries: list[Entry]) -> list[PlannedTrial]:
+        """The best proposals, on each of the seeds that confirm."""
+        found = []
+        seeds = self.sweep.confirm.seeds if self.sweep.confirm else []
+        for proposal in (entry.proposal for best in search.finalists(self.sweep, entries).values() for entry in best):
+            for seed in seeds:
+                trial = self.planned(cell(self.sweep, self._values(proposal) | {"seed": seed}))
+                found.append(replace(trial, role="confirm", proposal=proposal))
+        return found
+
+    def _history(self) -> list[Entry]:
+        return search.history(self.sweep, self.store.study(self.sweep.name)) if self.store else []
+
+    def _possible(self, proposal: Proposal) -> PlannedTrial | None:
+        try:
+            return self.proposed(proposal)
+        except ValidationError:  # told as failed when it was proposed
+            return None
+
+    def _values(self, proposal: Proposal) -> dict[str, Any]:
+        fixed = {axis: values[0] for axis, values in self.sweep.axes.items()}
+        return fixed | ({"model": proposal.group} if proposal.group else {}) | proposal.values
 
     def identity(self, spec: TrialSpec) -> str:
         """The fingerprint; empty where data or weights are missing."""
