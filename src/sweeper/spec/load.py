@@ -195,7 +195,7 @@ def _union(node: CommentedMap, path: Path, overrides: Sequence[str], *, rehearse
     names, place = plain(node["sweeps"]), _place(path, node, ["sweeps"])
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(place, asked="sweeps", found=f"{names!r}, not a list of sweeps")
-    parts = [load_sweep(_part(name, path), of_parts, rehearsed=rehearsed) for name in names]
+    parts = [load_sweep(_part(name, path, place), of_parts, rehearsed=rehearsed) for name in names]
     own = {key: plain(value) for key, value in node.items() if key != "sweeps"}
     try:
         return union_of(parts, own, place)
@@ -203,9 +203,16 @@ def _union(node: CommentedMap, path: Path, overrides: Sequence[str], *, rehearse
         raise config_error(error, str(path), node, UNION_KEYS) from error
 
 
-def _part(name: str, union: Path) -> Path:
+def _part(name: str, union: Path, place: str) -> Path:
+    """The file of a union's sweep: beside the union's, or as any sweep is found."""
     beside = union.parent / f"{name}.yaml"
-    return beside if beside.is_file() else find_sweep(name)
+    try:
+        path = beside if beside.is_file() else find_sweep(name)
+    except UsageError as error:
+        raise ConfigError(place, asked=f"sweeps: {name}", found=error.found, do=error.do) from error
+    if "sweeps" in read_yaml(path):
+        raise ConfigError(place, asked=f"sweeps: {name}", found="a union itself", do="name its sweeps")
+    return path
 
 
 class _Library:
