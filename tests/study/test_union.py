@@ -1,0 +1,120 @@
+"""Several sweeps as one study: equal trials once, each part's claims by its own trials, one page over all."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeper import report, study
+from sweeper.report.design import claims_document
+from sweeper.spec import load_sweep
+from sweeper.statistics import one_family
+from sweeper.store import Store
+from sweeper.study.progress import ProgressDisplay
+from sweeper.tables import part_lines, plan_table, verdict_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+PART = """
+name: {name}
+question: Does it hold?
+recipe: {{extends: miniature, warmup_steps: 2}}
+data:
+  extends: toolworld
+  toolworld: {{train_queries: 40, validation_queries: 6, test_queries_per_subset: 1}}
+evaluation: toolworld
+axes: {{model: [opt-tiny-32], num_train_epochs: {epochs}, seed: [0, 1]}}
+claims: [single-epoch]
+"""
+
+
+@pytest.fixture
+def union(tmp_path: Path) -> Path:
+    for name, epochs in (("short", [1, 2]), ("long", [1, 3])):
+        (tmp_path / f"{name}.yaml").write_text(PART.format(name=name, epochs=epochs))
+    path = tmp_path / "both.yaml"
+    path.write_text("name: both\nquestion: Do they?\naccept_underpowered: true\nsweeps: [short, long]\n")
+    return path
+
+
+def test_equal_trials_are_planned_once_and_stand_in_every_part(union: Path) -> None:
+    plan = study.plan_sweep(load_sweep(union))
+    alone = [study.plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))) for name in ("short", "long")]
+    assert list(plan.parts) == alone, "a part is planned as the sweep that it is"
+    assert (plan.asked, len(plan.trials)) == (8, 6)
+    every = {trial.fingerprint for part in alone for trial in part.trials}
+    assert {trial.fingerprint for trial in plan.trials} == every
+    document = plan.json()
+    assert [(row["sweep"], row["trials"], row["shared"]) for row in document["parts"]] == [
+        ("short", 4, 2),
+        ("long", 4, 2),
+    ]
+    assert document["asked"] == 8
+    assert [claim["id"] for claim in document["claims"]] == [claim["id"] for claim in claims_document(plan)]
+    text = io.StringIO()
+    Console(file=text, width=200).print(plan_table(plan))
+    assert "8 trials asked by 2 sweeps, 6 distinct" in text.getvalue()
+    assert "parts" not in alone[0].json()
+
+
+def test_without_data_the_plan_says_so_and_still_knows_what_is_shared() -> None:
+    plan = study.plan_sweep(load_sweep(ROOT / "sweeps/paper.yaml"))
+    assert all(trial.fingerprint == "" for trial in plan.trials)
+    shared = {row["sweep"]: (row["trials"], row["shared"]) for row in plan.json()["parts"]}
+    assert shared["canonical"] == shared["generalisation"] == (6, 6)
+    assert shared["scaling"] == (18, 18)
+    assert shared["scaling-equal-compute"] == (18, 0)
+    problems = "\n".join(plan.problems)
+    assert "data.path" in problems
+    assert "test queries" in problems
+    assert plan.asked > len(plan.trials)
+
+
+def test_holm_over_all_claims_counts_the_undecided() -> None:
+    adjusted = one_family([0.01, float("nan"), 0.02], 0.05)
+    assert adjusted[0] == pytest.approx(0.03)
+    assert adjusted[1] != adjusted[1]
+    assert adjusted[2] == pytest.approx(0.04)
+
+
+def run(plan: study.Plan, store: Store) -> str:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200)) as display:
+        study.run_study(plan, store, backend="inline", address=None, tracking="none", display=display)
+    return text.getvalue()
+
+
+@pytest.mark.slow
+def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    plan = study.plan_sweep(load_sweep(union), store)
+    assert "6 trials, 0 finished before, 6 to run" in run(plan, store)
+    assert "4 finished before, 0 to run" in run(study.plan_sweep(load_sweep(union.with_name("long.yaml"))), store)
+    tables = study.collect(study.load_study("both", store), store)
+    assert [row["status"] for row in tables.trials] == ["COMPLETE"] * 6
+    assert [line.plain for line in part_lines(tables.plan, tables.trials)] == [
+        "short: 4 COMPLETE of 4",
+        "long: 4 COMPLETE of 4",
+    ]
+    document, parts = report.report_union(tables, study.collect_parts(tables, store))
+    assert [(claim["part"], claim["id"]) for claim in document["claims"]] == [
+        ("short", "short/single-epoch"),
+        ("long", "long/single-epoch"),
+    ]
+    for name, own in parts.items():
+        alone = study.collect(study.plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))), store)
+        assert own["claims"] == report.report_study(alone)["claims"], "decided by the part's own trials"
+        assert own["arms"] == report.report_study(alone)["arms"]
+    page = tmp_path / "report.html"
+    report.write_union(document, parts, html=page, json=page.with_suffix(".json"))
+    assert json.loads(page.with_suffix(".json").read_text()) == document
+    text = page.read_text()
+    for part in document["parts"]:
+        assert f'href="{part["page"]}#claim-single-epoch"' in text
+        assert 'id="claim-single-epoch"' in (tmp_path / part["page"]).read_text()
+    assert "no evidence about OPT" in text
+    assert "8 trials asked, 6 distinct" in text
+    assert len(verdict_lines(document)) == 3, "two claims and the caveat"
