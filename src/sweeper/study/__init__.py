@@ -4,7 +4,7 @@ from sweeper.study.clusters import read_cluster
 from sweeper.study.collect import StudyTables, collect, collect_parts, load_study
 from sweeper.study.forecast import cluster_document, cluster_lines
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
-from sweeper.study.preflight import first_predictions, price
+from sweeper.study.preflight import first_predictions, on_hardware, price
 from sweeper.study.run import run_study
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "collect_parts",
     "first_predictions",
     "load_study",
+    "on_hardware",
     "plan_sweep",
     "price",
     "read_cluster",

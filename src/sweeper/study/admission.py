@@ -312,11 +312,16 @@ class Queue:
         self._claim: tuple[Need, frozenset[str]] | None = None
         self._retries = 0
         self._running: dict[str, tuple[str, ...]] = {}
-        for i, job in enumerate(order(jobs)):
-            if job.key in self._jobs:
-                raise ValueError(f"{job.key} is in the list twice")
-            self._jobs[job.key] = job
-            self._wait(job, (1, i))
+        for job in order(jobs):
+            self.add(job)
+
+    def add(self, job: Job) -> None:
+        """It waits behind those that are there. ValueError for a key that there was before."""
+        if job.key in self._jobs:
+            raise ValueError(f"{job.key} is in the list twice")
+        self._jobs[job.key] = job
+        self._wait(job, (1, len(self._jobs)))
+        self._blocked.discard(job.need)
 
     @property
     def waiting(self) -> list[str]:

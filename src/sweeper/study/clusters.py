@@ -66,11 +66,15 @@ class ClusterSpec:
         """Kind of machine -> its kind of GPU, where it has GPUs."""
         return {kind.name: kind.hardware for kind in self.kinds if kind.gpus}
 
+    def kinds_of_gpu(self, known: Mapping[str, HardwareSpec]) -> list[HardwareSpec]:
+        """Its kinds of GPU; none where one of them is not known."""
+        names = set(self.hardware.values())
+        found = [kind for name, kind in known.items() if name in names]
+        return found if len(found) == len(names) else []
+
     def smallest_gpu(self, known: Mapping[str, HardwareSpec]) -> HardwareSpec | None:
         """Its kind of GPU with least memory; None where one is not known."""
-        names = set(self.hardware.values())
-        found = [known[name] for name in names if name is not None and name in known]
-        return min(found, key=lambda kind: kind.memory_gib or 0.0) if found and len(found) == len(names) else None
+        return min(self.kinds_of_gpu(known), key=lambda kind: kind.memory_gib or 0.0, default=None)
 
     @property
     def prices(self) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from sweeper.errors import UsageError
 from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
 from sweeper.store import Snapshot, Store, read_json
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
-from sweeper.trial import FAILED, TrialRecord, read_record
+from sweeper.trial import FAILED, PRUNED, TrialRecord, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,17 +48,30 @@ def load_study(name: str, store: Store, overrides: list[str] | None = None) -> P
 
 def suites_of(plan: Plan) -> list[str | None]:
     """Of each trial: the fingerprint of the suite that it is evaluated on; None where the sweep evaluates nothing."""
-    evaluation = plan.sweep.evaluation
-    if evaluation is None:
-        return [None] * len(plan.trials)
-    known: dict[str, str] = {}
+    known: dict[tuple[str, str], str] = {}
     found: list[str | None] = []
     for trial in plan.trials:
-        key = trial.spec.data.model_dump_json()
+        if trial.evaluation is None:
+            found.append(None)
+            continue
+        key = trial.evaluation.model_dump_json(), trial.spec.data.model_dump_json()
         if key not in known:
-            known[key] = evaluate.suite_fingerprint(evaluation, trial.spec.data)
+            known[key] = evaluate.suite_fingerprint(trial.evaluation, trial.spec.data)
         found.append(known[key])
     return found
+
+
+def row_of(trial: PlannedTrial, store: Store) -> dict[str, Any]:
+    """The row of a trial that the store has finished, as a backend tells it."""
+    record = read_record(store.record(trial.fingerprint))
+    if record is None:
+        return {"fingerprint": trial.fingerprint, "status": "PENDING", "metrics": {}}
+    metrics = dict(record.metrics) | {"parameters": record.parameters}
+    if trial.evaluation is not None and record.status not in (FAILED, PRUNED):
+        suite = evaluate.suite_fingerprint(trial.evaluation, trial.spec.data)
+        if summary := evaluate.read_summary(store, trial.fingerprint, suite):
+            metrics |= evaluate.metrics_of(summary, trial.evaluation)
+    return {"fingerprint": trial.fingerprint, "status": record.status, "metrics": metrics}
 
 
 def refresh(plan: Plan, store: Store) -> Snapshot:
@@ -73,13 +86,16 @@ def collect(plan: Plan, store: Store) -> StudyTables:
     now = refresh(plan, store)
     for trial, suite in zip(plan.trials, suites_of(plan), strict=True):
         record = read_record(store.record(trial.fingerprint)) if trial.fingerprint else None
+        if record and record.status == PRUNED and not trial.may_be_pruned:
+            record = None  # a search stopped it; this study wants its end
         row = _row(trial, record, store, now)
         summary = evaluate.read_summary(store, trial.fingerprint, suite) if suite and record else None
         if suite and summary is not None:
-            row["metrics"] |= {key: value for key, value in summary.items() if isinstance(value, int | float)}
-            row["subsets"] = summary["subsets"]
-            files.append(store.evaluation(trial.fingerprint, suite) / "outcomes.parquet")
-        elif suite and record and record.status != FAILED:
+            row["metrics"] |= evaluate.metrics_of(summary, trial.evaluation) if trial.evaluation else {}
+            if trial.evaluation and trial.evaluation.split == "test":
+                row["subsets"] = summary["subsets"]
+                files.append(store.evaluation(trial.fingerprint, suite) / "outcomes.parquet")
+        elif suite and record and record.status not in (FAILED, PRUNED):
             row |= _unevaluated(store, trial.fingerprint, suite, now)
         rows.append(row)
         history = store.trial(trial.fingerprint) / "history.parquet"

@@ -179,9 +179,7 @@ def hardware_flops(work: Work, *, gradient_checkpointing: bool) -> float:
     return work.train_flops * (RECOMPUTATION if gradient_checkpointing else 1)
 
 
-def training_seconds(
-    flops: float, steps: float, hardware: HardwareSpec, *, precision: str, devices: float
-) -> Amount:
+def training_seconds(flops: float, steps: float, hardware: HardwareSpec, *, precision: str, devices: float) -> Amount:
     """Seconds of training: `steps` x what a step takes besides arithmetic + `flops` / (devices x peak x utilisation).
 
     The second term is model FLOPs utilisation (Chowdhery et al. 2022, PaLM, section 4.1) with recomputation counted as

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweeper.errors import SweeperError
-from sweeper.spec import EvaluationSpec, HardwareSpec
+from sweeper.errors import SweeperError, UsageError
+from sweeper.spec import EvaluationSpec, HardwareSpec, Sweep
 from sweeper.store import Store
 from sweeper.study.admission import Node
 from sweeper.study.budget import over_budget
 from sweeper.study.calibration import Measured, Rates, Ratio, factor_of, fit_rates, ratios_of
-from sweeper.study.collect import refresh, suites_of
+from sweeper.study.collect import suites_of
 from sweeper.study.costs import (
     FREE,
     NOT_KNOWN,
@@ -147,6 +147,19 @@ class Pricer:
         return self._rates[place]
 
 
+def on_hardware(sweep: Sweep, kind: HardwareSpec) -> Sweep:
+    """The sweep planned for another GPU than its runtimes name. Raises UsageError for a CPU in place of one."""
+    if kind.kind != "gpu" and any(runtime.gpus for runtime in sweep.runtime.values()):
+        raise UsageError("--hardware", asked=kind.name, found="a sweep whose trials ask for GPUs", do="name a GPU")
+    runtime = {
+        name: given.model_copy(update={"hardware": kind.name}) if given.gpus else given
+        for name, given in sweep.runtime.items()
+    }
+    parts = tuple(on_hardware(part, kind) for part in sweep.sweeps)
+    hardware = {**sweep.hardware, kind.name: kind}
+    return sweep.model_copy(update={"runtime": runtime, "hardware": hardware, "sweeps": parts})
+
+
 def price(
     plan: Plan,
     store: Store,
@@ -157,8 +170,9 @@ def price(
 ) -> tuple[Plan, Wall]:
     """The plan with `predicted` of each trial and `estimate` of all, and its wall time on `nodes` (else on
     `machines_for`). A plan that exceeds its sweep's budget has a problem more."""
-    refresh(plan, store)
     suites, trials = _suites(plan), plan.trials
+    asked = zip(trials, suites, strict=True)
+    store.refresh({trial.fingerprint: suite or None for trial, suite in asked if trial.fingerprint}, plan.sweep.name)
     left = [_left(trial, suite, store) for trial, suite in zip(trials, suites, strict=True)]
     pricer = Pricer(
         hardware={**hardware, **plan.sweep.hardware},
@@ -263,7 +277,8 @@ def _rests_on(trials: Sequence[PlannedTrial], pricer: Pricer) -> list[str]:
             said[f"{trial.spec.model.name} on {kind.name}: {of}"] += 1
     lines = list(said)
     pending = [trial for trial in trials if trial.predicted and not trial.predicted.left.nothing]
-    for name, spec in {t.spec.data.name: t.spec.data for t in pending if t.predicted and t.predicted.work.assumed}.items():
+    assumed = {t.spec.data.name: t.spec.data for t in pending if t.predicted and t.predicted.work.assumed}
+    for name, spec in assumed.items():
         size = f"{spec.assumed.examples:,} examples" if spec.assumed and spec.assumed.examples else "its own queries"
         length = spec.assumed.mean_tokens if spec.assumed else None
         mean = f"{length:g} tokens each" if length else f"{spec.max_length:,} tokens each (the longest there can be)"

@@ -57,6 +57,17 @@ class ProgressDisplay:
         counts = f"{self._planned} trials, {self._reused} finished before, {len(todo)} to run"
         self.say(f"{plan.sweep.name}: {counts}, in {store.location}")
 
+    def proposed(self, trial: PlannedTrial, row: dict[str, Any] | None) -> None:
+        """A trial that nobody knew of when the study started; with its row where it has ended before."""
+        if trial.fingerprint not in self._trials:
+            self._trials[trial.fingerprint] = trial
+            self._planned += 1
+            if row is not None:
+                self._reused += 1
+        if row is None:
+            self._work_left[trial.fingerprint] = _work(trial)
+        self.metrics.proposed(trial, row["status"] if row else None)
+
     def preparing(self, share: float) -> None:
         """How much of the data is read, 0 to 1."""
         self._read = share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -12,7 +13,8 @@ from ray.tune.search import Searcher
 
 from sweeper.errors import LostWorkerError
 from sweeper.store import Store
-from sweeper.study.admission import Need, Node, Queue
+from sweeper.study.admission import Job, Need, Node, Queue
+from sweeper.study.agenda import Agenda
 from sweeper.study.forecast import need_of
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.progress import ProgressDisplay
@@ -31,9 +33,12 @@ _NODES_SECONDS = 2.0
 class Admission(Searcher):  # type: ignore[misc]
     """Hands a trial to Tune once it has its place; takes back one whose worker was lost."""
 
-    def __init__(self, queue: Queue, trials: dict[str, PlannedTrial], store: Store, display: ProgressDisplay) -> None:
+    def __init__(self, agenda: Agenda, nodes: list[Node], store: Store, display: ProgressDisplay) -> None:
         super().__init__()
-        self.queue, self.trials, self.store, self.display = queue, trials, store, display
+        self.agenda, self.store, self.display = agenda, store, display
+        self.trials = {trial.fingerprint: trial for trial in agenda.known}
+        self.queue = Queue(nodes, [_job(trial) for trial in agenda.known])
+        self._over = not agenda.proposes
         self._of: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
         self.stranded: set[str] = set()
@@ -46,12 +51,20 @@ class Admission(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> Any:
         """The next trial that has a place, and the node of each worker; None where none has now."""
         self.look()
-        if self._stopped() or self.queue.empty:
+        if self._stopped():
             return Searcher.FINISHED
-        found = self.queue.next()
-        if found is None:
-            return Searcher.FINISHED if self._no_node() else None
-        fingerprint, nodes = found
+        self._propose()
+        while True:
+            if self.queue.empty:
+                return Searcher.FINISHED
+            found = self.queue.next()
+            if found is None:
+                return Searcher.FINISHED if self._no_node() else None
+            fingerprint, nodes = found
+            if self.agenda.may_start(self.trials[fingerprint]):
+                break
+            self.queue.done(fingerprint)  # it is left for another run, with more to spend
+            self._over = True
         self._of[trial_id] = fingerprint
         self._moved = time.monotonic()
         trial, gang = self.trials[fingerprint], is_gang(self.trials[fingerprint])
@@ -61,7 +74,18 @@ class Admission(Searcher):  # type: ignore[misc]
             "nodes": nodes,
             "pinned": not gang,
             "bundle": {HEAD: 0.001} if gang else bundle(trial.spec.runtime),
+            "proposed": (trial, self.agenda.pruner(trial)) if self.agenda.proposes else None,
         }
+
+    def _propose(self) -> None:
+        """Ask the agenda for one more trial where none waits: the later it is proposed, the more is known."""
+        most = self.agenda.max_concurrent
+        if self._over or self.queue.waiting or (most is not None and len(self.queue.running) >= most):
+            return
+        trial = self.agenda.next()
+        if trial is not None:
+            self.trials[trial.fingerprint] = trial
+            self.queue.add(_job(trial))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial's row frees its place: with its end, which follows, its actor would be gone before the next trial."""
@@ -69,7 +93,9 @@ class Admission(Searcher):  # type: ignore[misc]
         if fingerprint is None:
             return
         if "row/status" in result:  # Tune hands results to search algorithms flattened
-            self._ended(trial_id, {"status": result["row/status"], "failure": result.get("row/failure")})
+            metrics = {k.removeprefix("row/metrics/"): v for k, v in result.items() if k.startswith("row/metrics/")}
+            row = {"fingerprint": fingerprint, "status": result["row/status"], "metrics": metrics}
+            self._ended(trial_id, row | {"failure": result.get("row/failure")})
         elif result.get("progress/stage") == "evaluating" and is_gang(self.trials[fingerprint]):
             runtime = self.trials[fingerprint].spec.runtime
             self.queue.shrink(fingerprint, Need(1, runtime.cpus, runtime.gpus))
@@ -96,6 +122,7 @@ class Admission(Searcher):  # type: ignore[misc]
         self._count()
         self._moved = time.monotonic()
         self.queue.done(self._of.pop(trial_id))
+        self.agenda.ended(row)
         self._last = [*self._last, str(row.get("failure")) if row["status"] == FAILED else ""][-SAME_FAILURES:]
         if self._stopped():
             self.display.say(f"stopped: the last {SAME_FAILURES} trials all failed with {self._last[0]}")
@@ -155,6 +182,12 @@ class Admission(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
+
+
+def _job(trial: PlannedTrial) -> Job:
+    """With its relative length, for the order: the work over what shares it. Half a GPU is taken to be half as fast."""
+    flops = math.nan if trial.planned_train_flops is None else trial.planned_train_flops
+    return Job(trial.fingerprint, need_of(trial), flops / (trial.spec.runtime.workers * (trial.spec.runtime.gpus or 1)))
 
 
 def name_of(trial: PlannedTrial) -> str:

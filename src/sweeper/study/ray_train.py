@@ -18,7 +18,7 @@ from sweeper.store import Store
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.stage import Tell, run_trial
 from sweeper.tracking import Tracker
-from sweeper.trial import Launch, WorkerFailedError, failure_of, raised_by, train_worker
+from sweeper.trial import Launch, Pruner, WorkerFailedError, failure_of, raised_by, train_worker
 
 HEAD = "node:__internal_head__"
 """Resource of the head node: there runs what drives several-worker trials, which needs nothing but a place."""
@@ -26,7 +26,9 @@ CONTROLLER_RETRIES = 0
 """Ray Train would try for ever by default. A trial that lost a worker is placed anew instead, where there is room."""
 
 
-def launch_on_ray(planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[str, ...]) -> Launch:
+def launch_on_ray(
+    planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[str, ...], pruner: Pruner | None = None
+) -> Launch:
     """Runs the trial's workers on these nodes (one name each) as a Ray Train run, and waits for it."""
     runtime, fingerprint = planned.spec.runtime, planned.fingerprint
 
@@ -43,7 +45,7 @@ def launch_on_ray(planned: PlannedTrial, store: Store, tell: Tell, nodes: tuple[
         told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # where no worker's death reaches it
         with tempfile.TemporaryDirectory(prefix="sweeper-train-") as scratch:
             trainer = TorchTrainer(
-                _worker(planned, store, told, at_most),
+                _worker(planned, store, told, at_most, pruner),
                 torch_config=_torch_config(),
                 scaling_config=ScalingConfig(
                     num_workers=runtime.workers,
@@ -98,7 +100,9 @@ def _nobody(progress: dict[str, Any]) -> None:
     pass
 
 
-def _worker(planned: PlannedTrial, store: Store, told: Any, at_most: int | None) -> Callable[[], None]:
+def _worker(
+    planned: PlannedTrial, store: Store, told: Any, at_most: int | None, pruner: Pruner | None
+) -> Callable[[], None]:
     """What every worker runs."""
 
     def train() -> None:
@@ -111,7 +115,7 @@ def _worker(planned: PlannedTrial, store: Store, told: Any, at_most: int | None)
 
         try:
             prepared = data.open_prepared(store, planned.data)
-            train_worker(planned.spec, planned.fingerprint, prepared, store, tell, at_most)
+            train_worker(planned.spec, planned.fingerprint, prepared, store, tell, at_most, pruner=pruner)
         except Exception as error:  # as words: what raised it may not be known to the other side
             raise WorkerFailedError(failure_of(error)) from None
 

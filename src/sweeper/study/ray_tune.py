@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import tempfile
 import time
@@ -13,25 +12,25 @@ from typing import Any
 
 from sweeper.errors import LostWorkerError, PreemptedError, SweeperError
 from sweeper.store import Store
-from sweeper.study.admission import Job, Queue
-from sweeper.study.backend import RunTrials
-from sweeper.study.forecast import need_of
+from sweeper.study.agenda import Agenda
+from sweeper.study.backend import Started
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.ray_admission import Admission, is_gang, nodes_now
+from sweeper.study.ray_search import search_on_ray
 from sweeper.study.ray_train import evaluate_on_ray, launch_on_ray
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
-from sweeper.trial import FAILED, failure_of, publish_failure
+from sweeper.trial import FAILED, PRUNED, Launch, Pruner, failure_of, publish_failure
 
-Work = Callable[[PlannedTrial, Any, Store, Tracker, Any, tuple[str, ...]], dict[str, Any]]
-"""Planned trial, evaluation, store, tracker, whom to tell, the node of each worker -> the trial's row."""
+Work = Callable[[PlannedTrial, Store, Tracker, Any, tuple[str, ...], Pruner | None], dict[str, Any]]
+"""Planned trial, store, tracker, whom to tell, the node of each worker, who may stop it -> the trial's row."""
 REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
 
 
 @contextmanager
-def ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[RunTrials]:
+def ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[Started]:
     """A backend on the Ray cluster at `address`, or on one started here."""
     import ray
 
@@ -39,7 +38,7 @@ def ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[RunTr
     context = _connect(address)
     display.say(f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off")
     try:
-        yield tune_trials
+        yield Started(tune_trials, search_on_ray)
     finally:
         ray.shutdown()
 
@@ -71,23 +70,22 @@ def _connect(address: str | None) -> Any:
 
 
 def tune_trials(
-    trials: list[PlannedTrial],
+    agenda: Agenda,
     plan: Plan,
     store: Store,
     tracking: Tracking,
     display: ProgressDisplay,
     work: Work | None = None,
 ) -> None:
-    """Run these trials on the cluster that Ray is connected to. `work` is what a worker does (else: `run_on_ray`)."""
+    """Run an agenda on the cluster that Ray is connected to. `work` is what a worker does (else: `run_on_ray`)."""
     import ray
     from ray import tune
 
-    by_fingerprint = {trial.fingerprint: trial for trial in trials}
-    queue = Queue(nodes_now(), [Job(trial.fingerprint, need_of(trial), _length(trial)) for trial in trials])
-    shared = ray.put((by_fingerprint, plan.sweep.evaluation, store, Tracker(tracking, plan.sweep.name, store)))
+    # Those known before travel to a worker once; what is proposed later, with its own trial.
+    shared = ray.put(({t.fingerprint: t for t in agenda.known}, store, Tracker(tracking, plan.sweep.name, store)))
 
     def trainable(config: dict[str, Any]) -> None:
-        planned, evaluation, where, tracker = ray.get(shared)
+        known, where, tracker = ray.get(shared)
         last = 0.0
 
         def tell(progress: dict[str, Any]) -> None:
@@ -96,10 +94,10 @@ def tune_trials(
                 last = time.monotonic()
                 tune.report({"progress": progress})
 
-        trial = planned[config["fingerprint"]]
-        tune.report({"row": (work or run_on_ray)(trial, evaluation, where, tracker, tell, config["nodes"])})
+        trial, pruner = config["proposed"] or (known[config["fingerprint"]], None)
+        tune.report({"row": (work or run_on_ray)(trial, where, tracker, tell, config["nodes"], pruner)})
 
-    admitted = Admission(queue, by_fingerprint, store, display)
+    admitted = Admission(agenda, nodes_now(), store, display)
     tune_config = tune.TuneConfig(
         reuse_actors=True,
         trial_name_creator=_name,
@@ -128,17 +126,21 @@ def tune_trials(
 
 
 def run_on_ray(
-    planned: PlannedTrial, evaluation: Any, store: Store, tracker: Tracker, tell: Any, nodes: tuple[str, ...]
+    planned: PlannedTrial, store: Store, tracker: Tracker, tell: Any, nodes: tuple[str, ...], pruner: Pruner | None
 ) -> dict[str, Any]:
     """One trial's row. Raises what another worker or node could do better; a bug is a FAILED row."""
     try:
         if not is_gang(planned):
-            return run_trial(planned, evaluation, store, tracker, tell)
-        row = run_trial(planned, None, store, tracker, tell, lambda told: launch_on_ray(planned, store, told, nodes))
-        if row["status"] == FAILED or evaluation is None:
+            return run_trial(planned, planned.evaluation, store, tracker, tell, pruner=pruner)
+
+        def launch(told: Any) -> Launch:
+            return launch_on_ray(planned, store, told, nodes, pruner)
+
+        row = run_trial(planned, None, store, tracker, tell, launch, pruner)
+        if row["status"] in (FAILED, PRUNED) or planned.evaluation is None:
             return row
         tell({"stage": "evaluating"})
-        return evaluate_on_ray(planned, evaluation, store, tracker.evaluation(), nodes[0])
+        return evaluate_on_ray(planned, planned.evaluation, store, tracker.evaluation(), nodes[0])
     except (LostWorkerError, PreemptedError):
         raise
     except Exception as error:
@@ -151,12 +153,6 @@ def run_on_ray(
             "failure": failure.message,
             "failure_kind": failure.kind,
         }
-
-
-def _length(trial: PlannedTrial) -> float:
-    """Relative length, for the order: the work over what shares it. Half a GPU is taken to be half as fast."""
-    flops = math.nan if trial.planned_train_flops is None else trial.planned_train_flops
-    return flops / (trial.spec.runtime.workers * (trial.spec.runtime.gpus or 1))
 
 
 def _name(trial: Any) -> str:

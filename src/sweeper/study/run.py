@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -10,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import __version__, data, evaluate
-from sweeper.errors import SweeperError, TrialsFailedError, UsageError
-from sweeper.spec import EvaluationSpec, write_yaml
+from sweeper.errors import BudgetReachedError, SweeperError, TrialsFailedError, UsageError
+from sweeper.spec import DATA_AXES, EvaluationSpec, Sweep, cell, write_yaml
 from sweeper.store import HeldError, Store, read_json, write_json
 from sweeper.store.away import mark_store
-from sweeper.study.backend import Backend, Workers
+from sweeper.study.agenda import Exploration, Listed
+from sweeper.study.backend import Backend, Started, Workers
 from sweeper.study.branches import remove_served, waves
-from sweeper.study.collect import LEAKAGE, refresh
-from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.study.collect import LEAKAGE, refresh, row_of
+from sweeper.study.plan import Plan, PlannedTrial, Planner, plan_sweep
 from sweeper.study.progress import ProgressDisplay
+from sweeper.study.purse import Purse
+from sweeper.study.search import JOURNAL, exhausted, history, trials_planned
 from sweeper.tracking import Tracking
-from sweeper.trial import FAILED, failure_of, publish_failure, read_record
+from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_record
 
 
 def run_study(
@@ -54,36 +58,121 @@ def _run(
 ) -> None:
     _write_study(plan, store, backend)
     refresh(plan, store)
-    todo = [trial for trial in plan.trials if not finished(trial, plan, store)]
+    todo = [trial for trial in plan.trials if not finished(trial, store)]
+    searches = [part.sweep for part in (plan, *plan.parts) if part.sweep.search]
+    looking = [sweep for sweep in searches if not explored(sweep, store)]
     display.start(plan, todo, store)
-    if todo:
+    purse = Purse(plan.sweep, store)
+    if todo or looking:
         # Data is prepared while the workers start: both take seconds, and neither needs the other.
         with ThreadPoolExecutor(1) as pool:
-            preparing = pool.submit(_prepare_data, plan, todo, store, display)
-            with _workers(backend, address, display) as run_trials:
-                if ready := preparing.result():
-                    for wave in waves(ready):
-                        run_trials(wave, plan, store, tracking, display)
+            preparing = pool.submit(_prepare_data, plan, [*todo, *data_of(looking, store)], store, display)
+            with _workers(backend, address, display) as started:
+                ready = {trial.key for trial in preparing.result()}
+                listed = [trial for trial in todo if trial.key in ready and trial.role in ("", "confirm")]
+                for wave in waves(listed):
+                    started.run(Listed(wave, purse), plan, store, tracking, display)
+                for sweep in searches:
+                    _search(sweep, plan, store, started, purse, tracking, display)
+        purse.close()
         refresh(plan, store)
+        if searches:
+            plan = plan_sweep(plan.sweep, store)
+            _write_study(plan, store, backend)
         remove_served(plan.trials, store)
-    failed = [trial.fingerprint for trial in plan.trials if not finished(trial, plan, store)]
-    if failed:
+    _complete_or_raise(plan, store, purse, [sweep for sweep in searches if not explored(sweep, store)])
+
+
+def _search(
+    sweep: Sweep,
+    plan: Plan,
+    store: Store,
+    started: Started,
+    purse: Purse,
+    tracking: Tracking,
+    display: ProgressDisplay,
+) -> None:
+    """Explore, then confirm what was found."""
+    if not explored(sweep, store):
+        planner = Planner(sweep, store)
+        folder = store.study(sweep.name)
+        entries = history(sweep, folder)
+        proposed = [trial for trial in planner.searched() if trial.role != "confirm"]
+        under_way = {entry.proposal.key for entry in entries if entry.state == "RUNNING"}
+        known = {entry.proposal.key for entry in entries}
+        ended = [t for t in proposed if t.proposal and t.proposal.key in known - under_way]
+        found = started.search(sweep, folder)
+        agenda = Exploration(
+            found,
+            planner,
+            store,
+            purse,
+            before={t.fingerprint: t.proposal.key for t in proposed if t.proposal and t.proposal.key in known},
+            retried=[trial for trial in ended if not finished(trial, store)],
+            finished=lambda trial: row_of(trial, store) if finished(trial, store) else None,
+            tell=display.proposed,
+        )
+        display.say(f"{sweep.name}: searching, {len(known)} of {trials_planned(sweep)} trials proposed before")
+        started.run(agenda, plan, store, tracking, display)
+        store.push(folder, only=[JOURNAL])
+    if explored(sweep, store):
+        confirming = [trial for trial in Planner(sweep, store).searched() if trial.role == "confirm"]
+        todo = [trial for trial in confirming if not finished(trial, store)]
+        for trial in confirming:
+            display.proposed(trial, None if trial in todo else row_of(trial, store))
+        if todo:
+            started.run(Listed(todo, purse), plan, store, tracking, display)
+
+
+def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[Sweep]) -> None:
+    left = [trial for trial in plan.trials if not finished(trial, store)]
+    if purse.budget.exhausted:
+        raise BudgetReachedError(
+            f"study {plan.sweep.name}",
+            asked=f"{len(plan.trials)} trials",
+            found=f"{purse.budget.exhausted}; {len(left)} trials are left",
+            do="what is finished is kept; --set budget.…=N and run again to go on",
+        )
+    if left or unexplored:
+        failed = ", ".join(trial.fingerprint for trial in left)
         raise TrialsFailedError(
             f"study {plan.sweep.name}",
             asked=f"{len(plan.trials)} trials",
-            found=f"{len(failed)} failed: {', '.join(failed)}",
+            found=f"{len(left)} failed: {failed}" if left else "the search stopped before its end",
             do="`sweeper status` shows why; run again to retry them",
         )
 
 
-def finished(trial: PlannedTrial, plan: Plan, store: Store) -> bool:
+def explored(sweep: Sweep, store: Store) -> bool:
+    """Whether a search has ended."""
+    return exhausted(sweep, history(sweep, store.study(sweep.name)))
+
+
+def data_of(sweeps: list[Sweep], store: Store) -> list[PlannedTrial]:
+    """One trial for each data set that these searches may train on."""
+    found: dict[str, PlannedTrial] = {}
+    for sweep in sweeps:
+        planner = Planner(sweep, store)
+        listed = {axis: sweep.searched[axis].choice or [] for axis in DATA_AXES if axis in sweep.searched}
+        fixed = {axis: values[0] for axis, values in sweep.axes.items()}
+        for model in sweep.axes["model"]:
+            for values in itertools.product(*listed.values()):
+                cut = dict(zip(listed, values, strict=True))
+                trial = planner.planned(cell(sweep, fixed | {"model": model} | cut))
+                found.setdefault(trial.data, trial)
+    return list(found.values())
+
+
+def finished(trial: PlannedTrial, store: Store) -> bool:
     """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
     record = read_record(store.record(trial.fingerprint))
     if record is None or record.status == FAILED:
         return False
-    if plan.sweep.evaluation is None:
+    if record.status == PRUNED:
+        return trial.may_be_pruned
+    if trial.evaluation is None:
         return True
-    suite = evaluate.suite_fingerprint(plan.sweep.evaluation, trial.spec.data)
+    suite = evaluate.suite_fingerprint(trial.evaluation, trial.spec.data)
     return (store.evaluation(trial.fingerprint, suite) / "summary.json").exists()
 
 
@@ -105,14 +194,14 @@ def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: P
         display.say(data.describe(prepared))
         ready += trials
     if plan.sweep.evaluation is not None and ready:
-        _audit(plan, plan.sweep.evaluation, store, display)
+        _audit(plan, ready[0].data, plan.sweep.evaluation, store, display)
     return ready
 
 
-def _audit(plan: Plan, evaluation: EvaluationSpec, store: Store, display: ProgressDisplay) -> None:
+def _audit(plan: Plan, trained: str, evaluation: EvaluationSpec, store: Store, display: ProgressDisplay) -> None:
     """Which test queries the training data give away, for the report; once for the same data and queries."""
     path = store.study(plan.sweep.name) / LEAKAGE
-    of = {"data": plan.trials[0].data, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
+    of = {"data": trained, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
     if path.exists() and read_json(path).get("of") == of:
         return
     found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=display.preparing)

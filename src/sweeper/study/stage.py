@@ -13,7 +13,7 @@ from sweeper.store import Store
 from sweeper.store.away import is_full, require_store, storage_fault, wait_until_back
 from sweeper.study.plan import PlannedTrial
 from sweeper.tracking import Tracker
-from sweeper.trial import FAILED, Launch, TrialRecord, failure_of, train_trial
+from sweeper.trial import FAILED, PRUNED, Launch, Pruner, TrialRecord, failure_of, train_trial
 from sweeper.trial.launch import launch_here
 from sweeper.trial.retention import model_can_go
 
@@ -29,17 +29,19 @@ def run_trial(
     tracker: Tracker,
     tell: Tell,
     launch: Callable[[Tell], Launch] | None = None,
+    pruner: Pruner | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate one planned trial, reusing what the store has. Returns its row; a failure is in the row.
 
-    `launch` starts the workers of a several-worker trial; without it they are processes of this machine. A failed
-    evaluation never costs the training run: its own record, `evaluation/<suite>/failure.json`, says why. Storage that
-    goes away is waited for. Raises PreemptedError and LostWorkerError: the trial can go on elsewhere.
+    `launch` starts the workers of a several-worker trial; without it they are processes of this machine. `pruner` may
+    stop it early. A failed evaluation never costs the training run: its own record, `evaluation/<suite>/failure.json`,
+    says why. Storage that goes away is waited for. Raises PreemptedError and LostWorkerError: the trial can go on
+    elsewhere.
     """
     for attempt in range(STORAGE_RETRIES + 1):
         try:
             require_store(store)
-            return _stages(planned, evaluation, store, tracker, tell, launch)
+            return _stages(planned, evaluation, store, tracker, tell, launch, pruner)
         except (StorageAwayError, OSError) as error:
             away = storage_fault(error, store)
             if not away or attempt == STORAGE_RETRIES:
@@ -59,6 +61,7 @@ def _stages(
     tracker: Tracker,
     tell: Tell,
     launch: Callable[[Tell], Launch] | None,
+    pruner: Pruner | None,
 ) -> dict[str, Any]:
     spec, fingerprint = planned.spec, planned.fingerprint
     with tracker.trial(planned) as track:
@@ -67,9 +70,10 @@ def _stages(
             track.log(progress)
             tell({"stage": "training", **progress})
 
-        record = _trained(planned, store, told, launch)
-        row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": dict(record.metrics)}
-        if record.status == FAILED or evaluation is None:
+        record = _trained(planned, store, told, launch, pruner)
+        metrics = dict(record.metrics) | {"parameters": record.parameters}
+        row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": metrics}
+        if record.status in (FAILED, PRUNED) or evaluation is None:
             row["failure"] = record.failure.message if record.failure else None
             row["failure_kind"] = record.failure.kind if record.failure else None
         else:
@@ -79,12 +83,18 @@ def _stages(
     return row
 
 
-def _trained(planned: PlannedTrial, store: Store, told: Tell, launch: Callable[[Tell], Launch] | None) -> TrialRecord:
+def _trained(
+    planned: PlannedTrial,
+    store: Store,
+    told: Tell,
+    launch: Callable[[Tell], Launch] | None,
+    pruner: Pruner | None,
+) -> TrialRecord:
     spec, fingerprint = planned.spec, planned.fingerprint
     start = None
     if spec.engine is not None and spec.engine.distributed:
-        start = launch(told) if launch else launch_here(spec, fingerprint, planned.data, store, told)
-    return train_trial(spec, fingerprint, lambda: data.open_prepared(store, planned.data), store, told, start)
+        start = launch(told) if launch else launch_here(spec, fingerprint, planned.data, store, told, pruner)
+    return train_trial(spec, fingerprint, lambda: data.open_prepared(store, planned.data), store, told, start, pruner)
 
 
 def _evaluated(
@@ -111,4 +121,4 @@ def _evaluated(
         store.remove(failure_path)
     if model_can_go(spec.runtime.checkpoints, finished=True, evaluated=True):
         store.remove(store.trial(fingerprint) / "model")
-    return {"metrics": row["metrics"] | {k: v for k, v in summary.items() if isinstance(v, int | float)}}
+    return {"metrics": row["metrics"] | evaluate.metrics_of(summary, evaluation)}
