@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.spec import load_sweep
 from sweeper.toolworld import WorldConfig, build_world, export
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]  # every one starts processes, most of them Ray
@@ -80,13 +81,23 @@ def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
     overrides = []
     if "toolbench" in path.read_text():
         export(build_world(WorldConfig(train_queries=6, validation_queries=3, test_queries_per_subset=1)), tmp_path)
-        overrides = ["--set", f"data.path={tmp_path / 'answer'}"]
+        overrides = ["--set", f"data.path={tmp_path / 'answer'}", "--accept-underpowered"]
+        if load_sweep(path).evaluation is not None:
+            overrides += ["--set", f"evaluation.queries={tmp_path}"]
     planned = document("plan", str(path), *overrides)
     assert planned["problems"] == []
     for trial in planned["trials"]:
         assert len(trial["fingerprint"]) == 16
         assert trial["parameters"] > 10_000
         assert {"model", "seed", "engine", "learning_rate", "max_grad_norm", "num_train_epochs"} <= set(trial)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_sweep_can_be_rehearsed_with_nothing_but_this_machine(path: Path, tmp_path: Path) -> None:
+    planned = document("plan", str(path), "--rehearse", "--storage", str(tmp_path))
+    assert planned["sweep"] == f"{path.stem}-rehearsal"
+    assert planned["problems"] == []
+    assert all(len(trial["fingerprint"]) == 16 and trial["gpus"] == 0 for trial in planned["trials"])
 
 
 def test_usage_errors_are_code_2_and_start_nothing(tmp_path: Path, tiny: Path) -> None:

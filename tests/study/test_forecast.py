@@ -21,7 +21,7 @@ FLOPS = 9e16
 
 
 def plan(root: Path, flops: float | None, *overrides: str) -> Plan:
-    sweep = load_sweep(root / "sweeps/scaling.yaml", overrides)
+    sweep = load_sweep(root / "sweeps/scaling.yaml", ["axes.seed=[0,1,2,3,4]", *overrides])
     trials = [PlannedTrial(f"{i:x}", spec, 1, "d") for i, spec in enumerate(expand(sweep))]
     return Plan(sweep, tuple(dataclasses.replace(trial, planned_train_flops=flops) for trial in trials), ())
 

@@ -1,0 +1,50 @@
+"""Every shipped sweep is planned as a rehearsal with nothing in the way; one is rehearsed to its report by commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeper import study
+from sweeper.spec import load_sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_nothing_stands_in_the_way_of_a_rehearsal(path: Path) -> None:
+    plan = study.plan_sweep(load_sweep(path, rehearsed=True))
+    assert plan.problems == ()
+    assert plan.trials
+    for trial in plan.trials:
+        assert len(trial.fingerprint) == 16
+        assert trial.spec.runtime.gpus == 0
+        assert (trial.parameters or 0) < 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
+    """On Ray, with the sizes, seeds and claims of the real one; the data are cut to what shows that it works."""
+    small = "data.toolworld={seed: 1, train_queries: 80, validation_queries: 6, test_queries_per_subset: 1}"
+    command = [sys.executable, "-m", "sweeper.cli", "run", "scaling", "--rehearse", "--tracking", "none"]
+    command += ["--storage", str(tmp_path), "--set", small]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "studies" / "scaling-rehearsal"
+    document = json.loads((folder / "report.json").read_text())
+    assert "no evidence about OPT" in document["study"]["caveat"]
+    assert document["study"]["statuses"] == {"COMPLETE": 6}
+    assert {trial["model"] for trial in document["trials"]} == {"opt-tiny-32", "opt-tiny-64", "opt-tiny-96"}
+    assert [claim["id"] for claim in document["claims"]] == ["sweet-spot", "small-is-cheaper"]
+    page = (folder / "report.html").read_text()
+    assert document["study"]["caveat"] in page
+    assert "a rehearsal with toy models" in page
+    assert str(folder / "report.html") in done.stdout
+    command = [sys.executable, "-m", "sweeper.cli", "report", "scaling-rehearsal", "--storage", str(tmp_path), "--json"]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=True)
+    assert json.loads(again.stdout)["claims"] == document["claims"]
