@@ -114,21 +114,31 @@ def plan(
         Path | None,
         typer.Option(help="A cluster's file (Ray's launcher or KubeRay): what fits, how many at once, how long."),
     ] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Plan for this GPU of configs/hardware/, whatever the sweep names.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show every trial of a sweep, what its claims could show, and what stands in its way. Starts nothing."""
+    """Show every trial of a sweep, what it will cost, what its claims could show, and what stands in its way. Starts
+    nothing."""
     from sweeper import spec, study
     from sweeper.report.design import claims_document
     from sweeper.store import Store
     from sweeper.tables import claims_table, plan_table
 
-    gpus = spec.load_hardware()
+    known = spec.load_hardware()
+    kind = spec.hardware_named(hardware, known) if hardware else None
     machines = study.read_cluster(cluster) if cluster else None
+    there = machines.kinds_of_gpu(known) if machines else []
     given = spec.load_sweep(spec.find_sweep(sweep), set_ or [], rehearsed=rehearse)
-    planned = study.plan_sweep(given, Store.at(storage), machines.smallest_gpu(gpus) if machines else None)
+    given = study.on_hardware(given, kind) if kind else given
+    store = Store.at(storage)
+    planned = study.plan_sweep(given, store, kind or (machines.smallest_gpu(known) if machines else None))
+    nodes = machines.nodes if machines else None
+    planned, wall = study.price(planned, store, known, gpus=there or ([kind] if kind else []), nodes=nodes)
     claims = claims_document(planned)
     weak = [claim for claim in claims if claim["underpowered"]]
-    forecast = study.forecast_document(planned, machines, gpus) if machines else None
+    forecast = study.cluster_document(planned, machines, wall) if machines else None
     if json_:
         registered = planned.json() | ({"cluster": forecast} if forecast else {})
         _print_json(registered | {"claims": [a | b for a, b in zip(registered["claims"], claims, strict=True)]})
@@ -138,7 +148,7 @@ def plan(
             _console().print(line, highlight=False, markup=False)
         if claims:
             _console().print(claims_table(claims))
-    if problems := [*planned.problems, *(forecast["problems"] if forecast else ())]:
+    if problems := [*planned.problems, *(wall.problems if machines else ())]:
         _fail("\n".join(f"problem: {problem}" for problem in problems), 2)
     if weak and not (accept_underpowered or planned.sweep.accept_underpowered):
         lines = [f"underpowered: claim {claim['id']}: {claim['reason']}" for claim in weak]
@@ -177,10 +187,13 @@ def simulate(
 ) -> None:
     """Draw studies from a stated truth and measure how often this sweep's verdicts are right, wrong and silent."""
     from sweeper import spec, study
+    from sweeper.errors import UsageError
     from sweeper.report import simulated
     from sweeper.tables import simulated_table
 
     planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or []))
+    if planned.parts:
+        raise UsageError("simulate", asked=sweep, found="a union of sweeps", do="simulate each of its sweeps")
     stated = simulated.truth_from(spec.read_plain(truth), planned)
     with _progress("simulating") as tell:
         found = simulated.simulate(planned, stated, studies, seed, tell)
@@ -222,6 +235,7 @@ def run(
         raise typer.Exit(cluster.submit(sweep, address, storage=storage, overrides=set_ or [], options=more))
     store = Store.at(storage)
     planned = study.plan_sweep(spec.load_sweep(spec.find_sweep(sweep), set_ or [], rehearsed=rehearse), store)
+    planned, _ = study.price(planned, store, spec.load_hardware())
     display = ProgressDisplay(_console(stderr=True))
     if address is not None:
         os.environ.update(cluster.client_environment(address))  # before Ray is imported

@@ -378,8 +378,11 @@ def submit(
 
 def pack(sweep: Path, bundle: Path) -> None:
     """Lay out what a sweep is made of as `sweeps/` and `configs/`, the way it is found from its working directory."""
+    from sweeper import spec
+
     (bundle / "sweeps").mkdir()
-    shutil.copy(sweep, bundle / "sweeps")
+    for file in spec.sweep_files(sweep):
+        shutil.copy(file, bundle / "sweeps")
     # The last copy wins, as the first one found does when a sweep is read here.
     for root in reversed([sweep.resolve().parent, sweep.resolve().parent.parent, Path.cwd()]):
         if (root / "configs").is_dir():

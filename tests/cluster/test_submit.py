@@ -163,6 +163,13 @@ def test_what_a_sweep_is_made_of_travels_with_it(sweep: Path, tmp_path: Path, ro
     assert {"sweeps/one-trial.yaml", "configs/recipes/tiny.yaml"} <= packed
 
 
+def test_the_sweeps_of_a_union_travel_with_it(tmp_path: Path, root: Path) -> None:
+    cluster.pack(root / "sweeps" / "paper.yaml", tmp_path)
+    packed = {path.name for path in (tmp_path / "sweeps").iterdir()}
+    assert {"paper.yaml", "scaling.yaml", "epochs.yaml"} <= packed
+    assert (tmp_path / "configs" / "rehearsal.yaml").is_file()
+
+
 def test_of_two_pieces_of_one_name_the_sweeps_own_is_packed(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

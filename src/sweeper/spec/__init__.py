@@ -5,12 +5,14 @@ from sweeper.spec.hardware import HardwareSpec, Range
 from sweeper.spec.identity import TRAINING_SEMANTICS, fingerprint
 from sweeper.spec.load import (
     find_sweep,
+    hardware_named,
     load_data,
     load_evaluation,
     load_hardware,
     load_model,
     load_references,
     load_sweep,
+    sweep_files,
 )
 from sweeper.spec.parts import (
     ENGINES,
@@ -61,6 +63,7 @@ __all__ = [
     "expand",
     "find_sweep",
     "fingerprint",
+    "hardware_named",
     "load_data",
     "load_evaluation",
     "load_hardware",
@@ -68,5 +71,6 @@ __all__ = [
     "load_references",
     "load_sweep",
     "read_plain",
+    "sweep_files",
     "write_yaml",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +86,14 @@ def load_hardware() -> dict[str, HardwareSpec]:
     return {name: library.part(HardwareSpec, name, Path("configs"), CommentedMap(), ["hardware"]) for name in names}
 
 
+def hardware_named(name: str, known: Mapping[str, HardwareSpec]) -> HardwareSpec:
+    """One kind of them. Raises UsageError naming the nearest."""
+    if name not in known:
+        found = "nothing of that name in configs/hardware/"
+        raise UsageError("--hardware", asked=name, found=found, do=nearest(name, known))
+    return known[name]
+
+
 def load_references() -> list[Reference]:
     """Every published table of `configs/references/`, in the order of file names. Raises ConfigError."""
     library = _Library(Path("sweeps") / "none")
@@ -101,6 +109,13 @@ def find_sweep(name: str) -> Path:
             return path
     known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
     raise UsageError("sweep", asked=name, found="no such file, nor a sweep of that name", do=nearest(name, known))
+
+
+def sweep_files(path: Path) -> list[Path]:
+    """The file of a sweep, and those of the sweeps that it is a union of. Raises ConfigError."""
+    node = read_yaml(path)
+    names, place = node.get("sweeps"), _place(path, node, ["sweeps"])
+    return [path, *(_part(str(name), path, place) for name in (names if isinstance(names, list) else ()))]
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), *, rehearsed: bool = False) -> Sweep:
