@@ -31,29 +31,13 @@ _COLOUR = {
 
 
 def plan_table(plan: Plan) -> RenderableType:
-    """All trials of a plan, with the axes as columns."""
+    """All trials of a plan, with the axes as columns; of a large one its arms. Then what they will cost."""
     from sweeper.study.branches import saving, saving_line
 
-    axes = list(plan.sweep.axes)
-    table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", *_RUNTIME], left=2)
-    for trial in plan.trials:
-        row = trial.row()
-        size = "unknown" if row["parameters"] is None else f"{row['parameters']:,}"
-        values = [_axis_value(row[axis]) for axis in axes]
-        table.add_row(
-            row["fingerprint"] or "unknown",
-            *values,
-            size,
-            row["engine"],
-            str(row["workers"]),
-            f"{row['cpus']:g}",
-            f"{row['gpus']:g}",
-            _memory(row),
-        )
     lines: list[RenderableType] = [
         Text(plan.sweep.question, style="bold"),
-        table,
-        Text(f"{len(plan.trials)} trial{'s' if len(plan.trials) != 1 else ''}"),
+        _trials_table(plan) if len(plan.trials) <= _TRIALS_SHOWN else _arms_table(plan),
+        Text(f"{len(plan.trials):,} trial{'s' if len(plan.trials) != 1 else ''}"),
     ]
     if plan.parts:
         lines[2] = Text(f"{plan.asked:,} trials asked by {len(plan.parts)} sweeps, {len(plan.trials):,} distinct")
@@ -63,11 +47,132 @@ def plan_table(plan: Plan) -> RenderableType:
         ]
     if saved := saving(plan.trials):
         lines.append(Text(saving_line(saved)))
+    if plan.estimate is not None:
+        lines += [Text(line) for line in cost_lines(plan.estimate)]
     lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
     return Group(*lines)
 
 
-_RUNTIME = ("workers", "cpus", "gpus", "GiB a GPU")
+def _trials_table(plan: Plan) -> RenderableType:
+    axes = list(plan.sweep.axes)
+    table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", *_RUNTIME], left=2)
+    for trial in plan.trials:
+        row = trial.row()
+        values = [_axis_value(row[axis]) for axis in axes]
+        table.add_row(row["fingerprint"] or "unknown", *values, *_given(row), _time(row))
+    return table
+
+
+def _arms_table(plan: Plan) -> RenderableType:
+    """One line for the trials that differ in their seed alone."""
+    axes = [axis for axis in plan.sweep.axes if axis != "seed"]
+    arms: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for trial in plan.trials:
+        row = trial.row()
+        arms.setdefault(tuple(row[axis] for axis in axes), []).append(row)
+    table = _table(plan.sweep.name, [*axes, "seeds", "reused", "parameters", "engine", *_RUNTIME], left=1)
+    for values, rows in list(arms.items())[:_ARMS_SHOWN]:
+        reused = sum(row.get("reused") == "whole" for row in rows)
+        longest = max(rows, key=lambda row: row.get("predicted_seconds") or 0.0)
+        cells = (*map(_axis_value, values), f"{len(rows):,}", f"{reused:,}" if reused else "", *_given(rows[0]))
+        table.add_row(*cells, _time({**longest, "reused": "whole" if reused == len(rows) else ""}))
+    left = len(arms) - _ARMS_SHOWN
+    return Group(table, Text(f"and {left:,} more arms: --json has every trial")) if left > 0 else table
+
+
+def _given(row: dict[str, Any]) -> tuple[str | Text, ...]:
+    """What a trial is and gets."""
+    size = "unknown" if row["parameters"] is None else f"{row['parameters']:,}"
+    return (size, row["engine"], str(row["workers"]), f"{row['cpus']:g}", f"{row['gpus']:g}", _memory(row))
+
+
+def _time(row: dict[str, Any]) -> Text:
+    """Predicted of one trial, from its start to its end."""
+    if row.get("reused") == "whole":
+        return Text("reused", style="dim")
+    seconds = row.get("predicted_seconds")
+    if seconds is None or math.isnan(seconds):
+        return Text("")
+    return Text(_duration(seconds) + (" (evaluation)" if row.get("reused") else ""))
+
+
+def cost_lines(estimate: dict[str, Any]) -> list[str]:
+    """What a plan will cost, for people; each figure with the range it may well lie in."""
+    cost, kwh = estimate["cost"], estimate["energy_kwh_range"]
+    names = ("gpu_hours", "cpu_hours", "usd")
+    spans = {name: _span(cost["low"][name], cost[name], cost["high"][name]) for name in names}
+    reused = [f"{estimate['reused']:,} trials reused, at no cost"] if estimate["reused"] else []
+    reused += [f"{estimate['reused_training']:,} only evaluated"] if estimate["reused_training"] else []
+    steps, tokens = _si(estimate["steps"]), _si(estimate["tokens"])
+    flops = "unknown" if math.isnan(estimate["flops"]) else f"{estimate['flops']:.3g}"
+    size = f"{steps} optimiser steps, {tokens} tokens, {flops} training FLOPs"
+    lines = [f"to do: {'; '.join([size, *reused])}"]
+    money = "" if math.isnan(cost["usd"]) else f", {spans['usd']} US dollars on demand"
+    spent = [f"{spans['gpu_hours']} GPU-hours{money}"] if cost["gpu_hours"] != 0 else []
+    spent += [f"{spans['cpu_hours']} core-hours"] if cost["cpu_hours"] != 0 else []
+    low, high = (hours * 3600 for hours in estimate["wall_hours_range"])
+    wall = estimate["wall_hours"] * 3600
+    span = "unknown" if math.isnan(wall) else f"{_duration(wall)} ({_duration(low)} to {_duration(high)})"
+    energy = _span(kwh[0], estimate["energy_kwh"], kwh[1])
+    lines.append(f"cost: {', '.join(spent) or 'nothing'}; {energy} kWh; wall time {span}")
+    disk = [_bytes(estimate[f"disk_bytes_{when}"]) for when in ("while_training", "kept")]
+    memory = estimate["memory_gib_peak"]
+    most = "" if math.isnan(memory) else f"; memory at most {memory:.1f} GiB a GPU"
+    lines.append(
+        f"disk: checkpoints of at most {_bytes(estimate['checkpoint_bytes'])} each, {disk[0]} while training, "
+        f"{disk[1]} kept{most}"
+    )
+    lines += [f"  {line}" for line in _cut(estimate["rests_on"])]
+    return lines + [f"not known: {reason}" for reason in _cut(estimate["unknown"])]
+
+
+def _cut(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"and {len(lines) - _SHOWN:,} more"]
+
+
+def _span(low: float, expected: float, high: float) -> str:
+    """`87 (58 to 180)`; one number where the ends are the same."""
+    if math.isnan(expected):
+        return "unknown"
+    return f"{_three(expected)} ({_three(low)} to {_three(high)})" if low < high else _three(expected)
+
+
+def _three(number: float) -> str:
+    """Three significant digits, never as a power of ten."""
+    return f"{float(f'{number:.3g}'):,.10g}"
+
+
+def _si(number: float) -> str:
+    """`5.76 G`."""
+    if math.isnan(number):
+        return "unknown"
+    for size, name in ((1e12, " T"), (1e9, " G"), (1e6, " M")):
+        if number >= size:
+            return f"{number / size:.3g}{name}"
+    return f"{number:,.0f}"
+
+
+def _bytes(count: float) -> str:
+    """In units of 10^3, as disks are sold."""
+    if math.isnan(count):
+        return "unknown"
+    for size, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if count >= size:
+            return f"{count / size:.3g} {name}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def _duration(seconds: float) -> str:
+    """`47 s`, `12 min` or `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+_RUNTIME = ("workers", "cpus", "gpus", "GiB a GPU", "time")
+_TRIALS_SHOWN = 60
+"""A larger plan is shown by its arms."""
+_ARMS_SHOWN = 40
 
 
 def _memory(row: dict[str, Any]) -> Text:

@@ -204,8 +204,8 @@ def measured_training_seconds(flops: float, steps: float, rates: Rates, factor: 
 def evaluation_seconds(work: Work, asked: Asked, hardware: HardwareSpec, devices: float) -> Amount:
     """Seconds of asking a suite, in float32 on one worker.
 
-    Pope et al. 2022 (Efficiently Scaling Transformer Inference), section 2: a step that writes a token for each row of a
-    batch takes the longer of reading all weights and the batch's keys and values from memory once, and of 2 FLOPs per
+    Pope et al. 2022 (Efficiently Scaling Transformer Inference), section 2: a step that writes a token for each row of
+    a batch takes the longer of reading all weights and the batch's keys and values from memory once, and of 2 FLOPs per
     weight and row; here the launches of a forward pass are added. Prompts are read once (keys and values are kept),
     bound by FLOPs. Servers and judges that answer over the network are not in it. NaN where something is not known.
     """

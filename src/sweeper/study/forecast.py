@@ -35,8 +35,8 @@ def need_of(trial: PlannedTrial) -> Need:
 
 
 def machines_for(trials: Sequence[PlannedTrial], cores: float) -> tuple[Node, ...]:
-    """Where no cluster is given: this machine, of so many `cores`, for trials without a GPU, and one machine with as many
-    GPUs as the largest trial needs (and the cores to fill them) for the others."""
+    """Where no cluster is given: this machine, of so many `cores`, for trials without a GPU, and for the others one
+    with as many GPUs as the largest of them needs, and the cores to fill them."""
     needs = {need_of(trial) for trial in trials}
     on_gpus = [need for need in needs if need.gpus]
     nodes = [Node("this machine", cores, 0)] if len(on_gpus) < len(needs) else []

@@ -13,6 +13,7 @@ from sweeper.errors import StoreError, SweeperError
 from sweeper.spec import DATA_AXES, EvaluationSpec, HardwareSpec, Sweep, TrialSpec, cell, expand, fingerprint
 from sweeper.store import Store
 from sweeper.study import branches, engines, search
+from sweeper.study.costs import Predicted
 from sweeper.study.engines import Fit
 from sweeper.study.search import Entry, Proposal
 from sweeper.trial import arguments

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeper.errors import SweeperError, UsageError
-from sweeper.spec import EvaluationSpec, HardwareSpec, Sweep
+from sweeper.spec import HardwareSpec, Sweep
 from sweeper.store import Store
 from sweeper.study.admission import Node
 from sweeper.study.budget import over_budget
@@ -51,17 +51,16 @@ class Pricer:
 
     hardware: Mapping[str, HardwareSpec]
     """Every kind, by name."""
-    evaluation: EvaluationSpec | None
     rows: Sequence[Measured] = ()
     """Of finished trials."""
     gpus: Sequence[HardwareSpec] = ()
     """The GPUs there are, of which a trial is reckoned on the slowest; without any, those that its runtime names."""
     suites: frozenset[str] = frozenset()
-    """Fingerprints of the evaluation's suites: times of asking others say nothing of it."""
+    """Fingerprints of the suites that are asked: times of others say nothing of them."""
     _known: dict[tuple[Any, ...], Predicted] = field(default_factory=dict)
     _rates: dict[tuple[str, str], tuple[Rates, list[Ratio]]] = field(default_factory=dict)
     _works: dict[str, Work] = field(default_factory=dict)
-    _asked: dict[int, tuple[Asked, bool]] = field(default_factory=dict)
+    _asked: dict[tuple[int, int], tuple[Asked, bool]] = field(default_factory=dict)
 
     def predict(self, trials: Sequence[PlannedTrial], works: Sequence[Work], left: Sequence[Left]) -> list[Predicted]:
         """What each trial will cost, of which so much is left to do."""
@@ -71,12 +70,12 @@ class Pricer:
 
     def asked(self, trial: PlannedTrial) -> tuple[Asked, bool] | None:
         """How its suite is asked, and whether the number of queries is taken."""
-        if self.evaluation is None:
+        if trial.evaluation is None:
             return None
-        data = trial.spec.data
-        if id(data) not in self._asked:
-            self._asked[id(data)] = asked_of(self.evaluation, data)
-        return self._asked[id(data)]
+        place = (id(trial.evaluation), id(trial.spec.data))
+        if place not in self._asked:
+            self._asked[place] = asked_of(trial.evaluation, trial.spec.data)
+        return self._asked[place]
 
     def kinds(self, trial: PlannedTrial) -> list[HardwareSpec]:
         """What it may run on; empty where that is not known."""
@@ -90,11 +89,12 @@ class Pricer:
 
     def _predicted(self, trial: PlannedTrial, work: Work, left: Left) -> Predicted:
         spec = trial.spec
-        key = (spec.model.name, work, left, spec.runtime, spec.recipe.precision, spec.recipe.gradient_checkpointing)
+        recipe = spec.recipe.precision, spec.recipe.gradient_checkpointing
+        key = (spec.model.name, work, left, spec.runtime, *recipe, id(trial.evaluation), id(spec.data))
         if key not in self._known:
             priced = [self._on(kind, trial, work, left) for kind in self.kinds(trial)]
             found = max(priced, key=_slowness) if priced else (FREE if left.nothing else NOT_KNOWN, None, "")
-            disk = disk_of(work.parameters, spec.runtime.checkpoints, evaluated=self.evaluation is not None)
+            disk = disk_of(work.parameters, spec.runtime.checkpoints, evaluated=trial.evaluation is not None)
             self._known[key] = Predicted(work, left, found[0], disk, found[1], found[2])
         return self._known[key]
 
@@ -176,7 +176,6 @@ def price(
     left = [_left(trial, suite, store) for trial, suite in zip(trials, suites, strict=True)]
     pricer = Pricer(
         hardware={**hardware, **plan.sweep.hardware},
-        evaluation=plan.sweep.evaluation,
         rows=read_measured(store, hardware.values()),
         gpus=gpus,
         suites=frozenset(suite for suite in suites if suite),
@@ -229,21 +228,25 @@ def first_predictions(now: dict[str, Any], before: dict[str, Any] | None) -> dic
     if before is None:
         return now
     said = {row["fingerprint"]: row for row in before.get("trials", ()) if row.get("fingerprint")}
-    keys = ("predicted_seconds", "predicted_seconds_low", "predicted_seconds_high", "predicted_gpu_hours")
-    keys += ("predicted_cpu_hours", "predicted_usd", "predicted_on", "predicted_by", "reused")
+    keys: tuple[str, ...] = ("predicted_seconds", "predicted_seconds_low", "predicted_seconds_high")
+    keys += ("predicted_gpu_hours", "predicted_cpu_hours", "predicted_usd", "predicted_on", "predicted_by", "reused")
     rows = []
     for row in now["trials"]:
         old = said.get(row["fingerprint"], {})
         rows.append(row | {key: old[key] for key in keys if key in old})
-    kept = {key: before[key] for key in ("cost", "wall_hours", "wall_hours_range", "reused") if key in before}
-    return now | kept | {"trials": rows}
+    same = {row["fingerprint"] for row in now["trials"]} == said.keys()
+    whole = ("cost", "wall_hours", "wall_hours_range", "reused") if same else ()
+    return now | {key: before[key] for key in whole if key in before} | {"trials": rows}
 
 
 def _left(trial: PlannedTrial, suite: str | None, store: Store) -> Left:
     if not trial.fingerprint:
         return Left()
     record = read_record(store.record(trial.fingerprint))
-    trained = record is not None and record.status not in (FAILED, PRUNED)
+    pruned = record is not None and record.status == PRUNED
+    if pruned and trial.may_be_pruned:
+        return Left(training=False, evaluation=False)
+    trained = record is not None and record.status != FAILED and not pruned
     if suite is None:
         return Left(training=not trained, evaluation=False)
     summary = store.evaluation(trial.fingerprint, suite) / "summary.json"

@@ -60,7 +60,7 @@ def work_of(trial: PlannedTrial, manifest: Manifest | None, assumed: bool) -> Wo
 
 
 def stand_in(spec: DataSpec) -> Manifest | None:
-    """What of a manifest costs need, of data that are not prepared (`DataSpec.assumed`); None where nothing is taken."""
+    """What costs need of a manifest, of data that are not prepared (`DataSpec.assumed`); None: nothing is taken."""
     if spec.assumed is None:
         return None
     examples = spec.assumed.examples
@@ -77,7 +77,8 @@ def asked_of(evaluation: EvaluationSpec, spec: DataSpec) -> tuple[Asked, bool]:
     taken = False
     if evaluation.queries is None:
         world = toolworld.WorldConfig.from_mapping(spec.toolworld)
-        queries = len(toolworld.SUBSETS) * world.test_queries_per_subset
+        test = len(toolworld.SUBSETS) * world.test_queries_per_subset
+        queries = world.validation_queries if evaluation.split == "validation" else test
     else:
         try:
             queries = sum(evaluate.suite(evaluation, spec).counts.values())
