@@ -90,5 +90,9 @@ class StoreError(SweeperError):
     """The store on disk holds something it should not, or cannot be used."""
 
 
+class BudgetReachedError(SweeperError):
+    """A study has spent what it may; what is finished is kept."""
+
+
 class TrialsFailedError(SweeperError):
     """A study ended with failed trials."""

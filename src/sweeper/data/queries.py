@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sweeper.data.api_names import api_name, function_name, standardize
 from sweeper.data.shapes import WrongShapeError, field, items
@@ -106,13 +106,15 @@ def read_suite(location: Path) -> Suite:
     return Suite({s: subsets[s] for s in order}, {s: m for s, m in missing.items() if m})
 
 
-def open_suite(data: DataSpec) -> Suite:
-    """The test queries of the generated world, or those at the data's path. Raises DataError, or UsageError."""
+def open_suite(data: DataSpec, split: Literal["test", "validation"] = "test") -> Suite:
+    """The generated world's queries of a split, or the test queries at the data's path. Raises DataError, or
+    UsageError."""
     if data.source == "toolworld":
         from sweeper import toolworld
 
         world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
-        return Suite({subset: queries_of(subset, rows) for subset, rows in toolworld.test_queries(world).items()}, {})
+        asked = toolworld.test_queries(world, split)
+        return Suite({subset: queries_of(subset, rows) for subset, rows in asked.items()}, {})
     return read_suite(Path(str(data.path)).expanduser())
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +45,26 @@ def suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
         "files": [_content(path) for path in (evaluation.queries, evaluation.recorded) if path is not None],
         "api_format": data.api_format,
         "fit": data.fit,
-        "evaluation": evaluation.model_dump(exclude=_NOT_IDENTITY | {"queries": True, "recorded": True}),  # type: ignore[arg-type]
+        "evaluation": _asked(evaluation),
         "judge": llm_judge(evaluation.llm, None).identity if evaluation.llm and "llm" in evaluation.judges else "",
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _asked(evaluation: EvaluationSpec) -> dict[str, Any]:
+    asked = evaluation.model_dump(exclude=_NOT_IDENTITY | {"queries": True, "recorded": True})  # type: ignore[arg-type]
+    if asked["split"] == "test":
+        del asked["split"]  # what it always was, before there was another
+    return asked
+
+
+def metrics_of(summary: Mapping[str, Any], evaluation: EvaluationSpec) -> dict[str, float]:
+    """A summary's numbers as metrics of the trial. On validation queries the pass rate is `val_pass_rate`, and nothing
+    has the name of what is measured on test queries."""
+    numbers = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    if evaluation.split == "test":
+        return numbers
+    return {"val_pass_rate": numbers["pass_rate"], "val_eval_seconds": numbers["eval_seconds"]}
 
 
 def evaluate_trial(

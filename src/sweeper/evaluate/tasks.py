@@ -86,7 +86,7 @@ def suite(evaluation: EvaluationSpec, data: DataSpec) -> Suite:
     """The queries that an evaluation asks. Raises DataError, or UsageError for a wrong setting."""
     if evaluation.queries is not None:
         return read_suite(Path(evaluation.queries).expanduser())
-    return open_suite(data.model_copy(update={"source": "toolworld"}))
+    return open_suite(data.model_copy(update={"source": "toolworld"}), evaluation.split)
 
 
 def tasks(evaluation: EvaluationSpec, data: DataSpec) -> list[Task]:

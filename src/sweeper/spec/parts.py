@@ -188,6 +188,8 @@ class EvaluationSpec(Part):
     queries: str | None = None
     """Folder of ToolBench's or StableToolBench's test queries (`test_instruction/`, `test_query_ids/`); `null` asks the
     generated world's."""
+    split: Literal["test", "validation"] = "test"
+    """Of the generated world's queries: a search goes by those of `validation`, a report by those of `test`."""
     environment: Literal["toolworld", "replay", "http"]
     """Where calls are executed: in the generated world, from recorded responses, or by StableToolBench's server."""
     recorded: str | None = None
@@ -225,6 +227,8 @@ class EvaluationSpec(Part):
             raise ValueError("`judge: llm` needs `llm`")
         if ("oracle" in self.judges or self.environment == "toolworld") and self.queries is not None:
             raise ValueError("toolworld's environment and oracle know its own queries alone: leave out `queries`")
+        if self.split == "validation" and self.environment != "toolworld":
+            raise ValueError("only the generated world has validation queries: `split: test`")
         if "oracle" in self.judges and self.environment != "toolworld":
             raise ValueError("the oracle judges toolworld's episodes alone: `judge: rules` or `judge: llm`")
         return self

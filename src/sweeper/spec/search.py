@@ -97,7 +97,7 @@ class Rungs(Part):
 
     unit: Literal["steps", "tokens", "epochs"] = "steps"
     """Of what: optimiser steps, tokens trained on, or epochs."""
-    first: FiniteFloat = Field(gt=0)
+    first: int = Field(gt=0)
     """The first rung, and least training of a trial that is stopped."""
     reduction_factor: int = Field(default=3, ge=2)
     """`asha`, `hyperband`: about one of so many goes on to the next rung, so many times further. `median`: without

@@ -20,6 +20,7 @@ from sweeper.study.backend import Backend, Started, Workers
 from sweeper.study.branches import remove_served, waves
 from sweeper.study.collect import LEAKAGE, refresh, row_of
 from sweeper.study.plan import Plan, PlannedTrial, Planner, plan_sweep
+from sweeper.study.preflight import first_predictions
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.purse import Purse
 from sweeper.study.search import JOURNAL, exhausted, history, trials_planned
@@ -226,7 +227,8 @@ def _write_study(plan: Plan, store: Store, backend: Backend) -> None:
     """The sweep as run, its plan, and where it ran: written before the first trial starts."""
     directory = store.study(plan.sweep.name)
     write_yaml(directory / "sweep.yaml", plan.sweep.model_dump(mode="json"))
-    write_json(directory / "plan.json", plan.json())
+    before = read_json(directory / "plan.json") if (directory / "plan.json").exists() else None
+    write_json(directory / "plan.json", first_predictions(plan.json(), before))
     write_json(directory / "manifest.json", manifest(backend))
     store.push(directory, only=["*.yaml", "*.json"])
 

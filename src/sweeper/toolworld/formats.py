@@ -58,12 +58,12 @@ def answer_document(query: WorldQuery) -> dict[str, Any]:
     }
 
 
-def test_queries(world: World) -> dict[str, list[dict[str, Any]]]:
-    """Subset -> ToolBench test-query objects, for the six subsets."""
+def test_queries(world: World, split: Literal["test", "validation"] = "test") -> dict[str, list[dict[str, Any]]]:
+    """Subset -> ToolBench test-query objects, for those of the six subsets that the split has."""
     found: dict[str, list[dict[str, Any]]] = {subset: [] for subset in SUBSETS}
-    for query in world.splits["test"]:
+    for query in world.splits[split]:
         found[query.subset].append(query_document(query))
-    return found
+    return {subset: queries for subset, queries in found.items() if queries or split == "test"}
 
 
 def query_document(query: WorldQuery) -> dict[str, Any]:

@@ -173,6 +173,11 @@ class StudyMetrics:
         self._labels = {fingerprint: trial_labels(study, planned) for fingerprint, planned in trials.items()}
         self._status = dict.fromkeys(trials, "WAITING") | dict(ended)
 
+    def proposed(self, planned: Any, status: str | None) -> None:
+        """A trial that a search has just thought of; with its status where it has ended before."""
+        self._labels[planned.fingerprint] = trial_labels(self._study, planned)
+        self._status.setdefault(planned.fingerprint, status or "WAITING")
+
     def told(self, fingerprint: str, progress: Mapping[str, Any]) -> None:
         """What a trial that runs is doing."""
         if (stage := str(progress.get("stage")).upper()) in STATUSES:

@@ -4,6 +4,7 @@ from sweeper.trial.record import (
     COMPLETE,
     DIVERGED,
     FAILED,
+    PRUNED,
     TrialRecord,
     WorkerFailedError,
     failure_of,
@@ -12,14 +13,17 @@ from sweeper.trial.record import (
     read_record,
 )
 from sweeper.trial.run import Launch, train_trial
+from sweeper.trial.rungs import Pruner
 from sweeper.trial.train import Progress, train_worker
 
 __all__ = [
     "COMPLETE",
     "DIVERGED",
     "FAILED",
+    "PRUNED",
     "Launch",
     "Progress",
+    "Pruner",
     "TrialRecord",
     "WorkerFailedError",
     "failure_of",

@@ -14,13 +14,26 @@ from sweeper.spec import TrialSpec
 from sweeper.store import Store, read_json, write_json
 from sweeper.trial.record import Failure, raised_by
 from sweeper.trial.run import Launch
+from sweeper.trial.rungs import Pruner
 
 PROGRESS = "sweeper-progress "
 """Begins the lines by which the first worker tells its progress."""
+RUNG = "sweeper-rung "
+"""Begins the lines by which it asks whether to go on; the answer is a file beside the job."""
+
+
+def answer_path(job: Path, resource: int) -> Path:
+    """Where the answer for a rung is written."""
+    return job.with_name(f"rung-{resource}.json")
 
 
 def launch_here(
-    spec: TrialSpec, fingerprint: str, data: str, store: Store, tell: Callable[[dict[str, float]], None]
+    spec: TrialSpec,
+    fingerprint: str,
+    data: str,
+    store: Store,
+    tell: Callable[[dict[str, float]], None],
+    pruner: Pruner | None = None,
 ) -> Launch:
     """Starts the trial's workers with `torch.distributed.run` and waits for them. `data`: fingerprint of the tokens."""
 
@@ -28,6 +41,8 @@ def launch_here(
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder) / "job.json"
             asked = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data}
+            if pruner:
+                asked |= {"rungs": pruner.rungs.model_dump(), "scheduler": pruner.scheduler}
             write_json(job, asked | {"storage": store.location, "marked": store.marked, "at_most": at_most})
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             command += [f"--nproc-per-node={spec.runtime.workers}", "-m", "sweeper.trial.worker", str(job)]
@@ -41,6 +56,10 @@ def launch_here(
                     for line in workers.stdout or ():
                         if line.startswith(PROGRESS):
                             tell(json.loads(line.removeprefix(PROGRESS)))
+                        elif line.startswith(RUNG) and pruner:
+                            rung = json.loads(line.removeprefix(RUNG))
+                            stop = pruner.decide(rung["resource"], rung["loss"])
+                            write_json(answer_path(job, rung["resource"]), {"stop": stop})
                     code = workers.wait()
                 except BaseException:
                     workers.terminate()

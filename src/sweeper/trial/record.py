@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.errors import (
+    BranchError,
     DataError,
     LostWorkerError,
     ModelError,
@@ -24,6 +25,7 @@ from sweeper.store import Store, read_json
 COMPLETE: Literal["COMPLETE"] = "COMPLETE"
 DIVERGED: Literal["DIVERGED"] = "DIVERGED"
 FAILED: Literal["FAILED"] = "FAILED"
+PRUNED: Literal["PRUNED"] = "PRUNED"
 
 
 _PEER_LOST = re.compile(
@@ -52,14 +54,16 @@ class TrialRecord(BaseModel):
 
     fingerprint: str
     """The trial's identity."""
-    status: Literal["COMPLETE", "DIVERGED", "FAILED"]
-    """How it ended; a divergence is a result, a failure is not."""
+    status: Literal["COMPLETE", "DIVERGED", "FAILED", "PRUNED"]
+    """How it ended; a divergence is a result, a failure is not; a search pruned it at a rung."""
     model: str
     """Name of the model."""
     parameters: int | None = None
     """Trainable parameters."""
     metrics: dict[str, float | None] = {}
-    """val_loss and train_loss (nats per target token), steps, tokens, train_seconds, best_val_loss."""
+    """val_loss and train_loss (nats per target token), steps, tokens, train_seconds, best_val_loss. All of them, time
+    and FLOPs too, are those of the whole schedule. Of a trial that went on from another one's branch point also
+    `branched_from_step`, and `own_train_seconds`: what it took itself, after that step."""
     asked: dict[str, Any] = {}
     """What the specification asked for."""
     applied: dict[str, Any] = {}
@@ -136,7 +140,7 @@ def failure_of(error: BaseException) -> Failure:
         kind = "out-of-memory"
     elif isinstance(error, LostWorkerError | PreemptedError) or _PEER_LOST.search(f"{name}: {error}"):
         kind = "lost-worker"
-    elif isinstance(error, DataError | ModelError | UsageError):
+    elif isinstance(error, BranchError | DataError | ModelError | UsageError):
         kind = "bad-input"
     text = "".join(traceback.format_exception(error))
     return Failure(kind=kind, message=f"{name}: {error}", traceback=text)

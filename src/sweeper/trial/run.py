@@ -11,11 +11,12 @@ from sweeper.spec import TrialSpec
 from sweeper.store import Store, write_json
 from sweeper.store.away import storage_fault
 from sweeper.trial.engine import share_of
-from sweeper.trial.record import FAILED, TrialRecord, failure_of, publish_failure, read_record
+from sweeper.trial.record import FAILED, PRUNED, TrialRecord, failure_of, publish_failure, read_record
 from sweeper.trial.train import Progress, train_worker
 
 if TYPE_CHECKING:
     from sweeper.data import Prepared
+    from sweeper.trial.rungs import Pruner
 
 Launch = Callable[[int | None], None]
 """Runs `train_worker` on all workers of a trial, with this bound on the micro-batch; raises what one of them raised."""
@@ -28,23 +29,25 @@ def train_trial(
     store: Store,
     tell: Progress,
     launch: Launch | None = None,
+    pruner: Pruner | None = None,
 ) -> TrialRecord:
     """Train one model, unless a finished record exists. Never raises for a failed trial: the record says so.
 
     It trains in this process, or, with `launch`, in processes of its own. Two processes asked for the same trial take
     turns on a lock; the second finds the first's record. A FAILED record is tried again. Out of memory: again with half
-    the micro-batch. KeyboardInterrupt, PreemptedError and LostWorkerError pass through, and leave the checkpoints.
+    the micro-batch. `pruner` may stop it early; a PRUNED record is no result for who asks without one: it is trained to
+    the end. KeyboardInterrupt, PreemptedError and LostWorkerError pass through, and leave the checkpoints.
     """
 
     path = store.record(fingerprint)
     with store.lock(path.parent) as hold:
         store.pull(path.parent, only=["record.json"])
         record = read_record(path)
-        if record is not None and record.status != FAILED:
+        if record is not None and record.status != FAILED and (record.status != PRUNED or pruner):
             return record
 
         def here(at_most: int | None) -> None:
-            train_worker(spec, fingerprint, prepare(), store, tell, at_most, hold.check)
+            train_worker(spec, fingerprint, prepare(), store, tell, at_most, hold.check, pruner)
 
         write_json(path.parent / "spec.json", spec.model_dump(mode="json"))
         store.push(path.parent / "spec.json")

@@ -13,15 +13,17 @@ from sweeper.errors import UsageError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, write_bytes
 from sweeper.store.away import require_store
+from sweeper.trial.arguments import decay_start
 from sweeper.trial.engine import BatchShare, share_of
-from sweeper.trial.record import COMPLETE, DIVERGED, TrialRecord
+from sweeper.trial.record import COMPLETE, DIVERGED, PRUNED, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
     from trl import SFTTrainer
 
     from sweeper.data import Prepared
-    from sweeper.trial.watch import AppliedWatch, DivergenceWatch
+    from sweeper.trial.rungs import Pruner
+    from sweeper.trial.watch import AppliedWatch, DivergenceWatch, RungWatch
 
 Progress = Callable[[dict[str, float]], None]
 """Called with `step`, `steps` and what was just measured (`loss`, `val_loss`, …)."""
@@ -35,11 +37,13 @@ def train_worker(
     tell: Progress,
     at_most: int | None = None,
     may: Callable[[], None] = lambda: None,
+    pruner: Pruner | None = None,
 ) -> None:
     """Train together with the other workers of this process group, going on from the newest whole checkpoint.
 
     The first worker writes model, history and, last, the record. `at_most` bounds the micro-batch; `may` is asked
-    before anything is published. Raises what goes wrong; PreemptedError after a SIGTERM, once a checkpoint is on disk.
+    before anything is published, `pruner` whether to go on. Raises what goes wrong; PreemptedError after a SIGTERM,
+    once a checkpoint is on disk.
     """
     import torch
     from transformers import set_seed
@@ -47,6 +51,7 @@ def train_worker(
     from sweeper.quiet import quiet_libraries
     from sweeper.trial import arguments
     from sweeper.trial.applied import applied_by, asked_of, check_applied
+    from sweeper.trial.branches import branch_off, branch_steps
     from sweeper.trial.checkpoints import Checkpoints, restore, step_of
     from sweeper.trial.engine import parameter_count
     from sweeper.trial.preemption import preemptible
@@ -66,7 +71,10 @@ def train_worker(
         steps = arguments.optimizer_steps(spec.recipe, len(rows), flops.per_row)
         _warms_up_within(spec, steps, len(rows))
         share = share_of(spec, at_most)
-        checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, uploads, rank)
+        begin = decay_start(spec.recipe, steps) if spec.branch else 0
+        checkpoints = Checkpoints(
+            directory / "checkpoints", fingerprint, spec, store, uploads, rank, branch_steps(spec, len(rows))
+        )
         config = arguments.sft_config(
             spec.recipe,
             spec.seed,
@@ -75,13 +83,16 @@ def train_worker(
             cuda=torch.cuda.is_available(),
             share=share,
             engine=spec.engine,
+            begin=begin,
         )
+        rungs = _rungs(pruner, spec, steps, len(rows), flops.mean_length)
         trainer, applied_watch, divergence = _trainer(
-            spec, model, tokenizer, config, rows, validation, tell, checkpoints, share
+            spec, model, tokenizer, config, rows, validation, tell, checkpoints, share, rungs
         )
         whole_epochs = steps % arguments.steps_per_epoch(spec.recipe, len(rows)) == 0
         # A run that ends within an epoch: from the checkpoint of its last step the Trainer would take one step more.
-        checkpoint = checkpoints.newest(before=None if whole_epochs else steps)
+        own = checkpoints.newest(before=None if whole_epochs else steps)
+        checkpoint = own or branch_off(spec, begin, config.save_steps, checkpoints)
         if checkpoint:
             restore(trainer, applied_watch, checkpoint)
         applied_watch.started = time.monotonic()
@@ -91,24 +102,27 @@ def train_worker(
         history = history_of(trainer.state.log_history)
         asked = asked_of(spec, steps=steps, examples=len(rows), positions=positions)
         applied = applied_by(trainer, applied_watch, examples=len(rows))
-        if not divergence.diverged:
+        if not divergence.diverged and not rungs.pruned:
             check_applied(asked, applied)
         parameters = parameter_count(trainer.model)
         require_store(store)
-        _save(trainer, tokenizer, history, directory, first=rank == 0)
+        if not rungs.pruned:
+            _save(trainer, tokenizer, directory, first=rank == 0)
         if rank:
             return
+        write_bytes(directory / "history.parquet", history.to_parquet())
         tokens = trainer.state.num_input_tokens_seen - trainer.stand_ins_seen
         record = TrialRecord(
             fingerprint=fingerprint,
-            status=DIVERGED if divergence.diverged else COMPLETE,
+            status=PRUNED if rungs.pruned else DIVERGED if divergence.diverged else COMPLETE,
             model=spec.model.name,
             parameters=parameters,
-            metrics=_metrics(history, tokens, trainer.state.global_step, flops.per_token, seconds),
+            metrics=_metrics(history, tokens, trainer.state.global_step, flops.per_token, seconds)
+            | (_branched(applied_watch, seconds) if spec.branch else {}),
             asked=asked,
             applied=applied,
             data=prepared.manifest,
-            resumed_from_step=step_of(checkpoint) if checkpoint else None,
+            resumed_from_step=step_of(own) if own else None,
             environment=_environment(trainer, share),
         )
         uploads.discard()
@@ -132,6 +146,8 @@ def _warms_up_within(spec: TrialSpec, steps: int, examples: int) -> None:
             f"{spec.recipe.effective_batch_size})",
             do="fewer warmup_steps, a smaller batch, or more data",
         )
+    if spec.recipe.decay_fraction is not None:
+        decay_start(spec.recipe, steps)
 
 
 def _model(spec: TrialSpec, tokenizer: Any) -> tuple[Any, int | None]:
@@ -155,6 +171,7 @@ def _trainer(
     tell: Progress,
     checkpoints: Any,
     share: BatchShare,
+    rungs: RungWatch,
 ) -> tuple[SFTTrainer, AppliedWatch, DivergenceWatch]:
     from transformers import PrinterCallback
 
@@ -180,8 +197,23 @@ def _trainer(
         tokens = share.micro_batch * spec.data.max_length
         return float(validation_loss(trainer.model, held_out, trainer.data_collator, tokens))
 
-    trainer.add_callback(watch.ValidationAtEpochEnd(measure, trainer.log))
+    trainer.add_callback(watch.ValidationAtEpochEnd(measure, trainer.log, rungs))
+    rungs.measure, rungs.log = measure, trainer.log
+    trainer.add_callback(rungs)
     return trainer, applied, divergence
+
+
+def _rungs(pruner: Pruner | None, spec: TrialSpec, steps: int, examples: int, mean_length: float) -> RungWatch:
+    from sweeper.trial import arguments
+    from sweeper.trial.rungs import rung_steps
+    from sweeper.trial.watch import RungWatch
+
+    if pruner is None:
+        return RungWatch({}, lambda resource, loss: False)
+    tokens = arguments.examples_seen(spec.recipe, examples, steps) * mean_length
+    per_epoch = arguments.steps_per_epoch(spec.recipe, examples)
+    at = rung_steps(pruner.rungs, pruner.scheduler, steps, tokens=tokens, steps_per_epoch=per_epoch)
+    return RungWatch(at, pruner.decide)
 
 
 HISTORY_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_loss")
@@ -189,19 +221,20 @@ HISTORY_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_l
 
 def history_of(log_history: list[dict[str, Any]]) -> pd.DataFrame:
     """One row per logged step: step, epoch, loss (nats per target token), learning_rate, grad_norm (before clipping),
-    val_loss. NaN where a row does not have it. The same trial gives the same table: no times in here."""
+    val_loss, and rung_loss where a search looked. NaN where a row does not have it. The same trial gives the same
+    table: no times in here."""
     import pandas as pd
 
-    rows = [row for row in log_history if "loss" in row or "val_loss" in row]
-    return pd.DataFrame(
-        [{key: row.get(key, float("nan")) for key in HISTORY_COLUMNS} for row in rows], columns=list(HISTORY_COLUMNS)
-    )
+    rows = [row for row in log_history if {"loss", "val_loss", "rung_loss"} & set(row)]
+    columns = [*HISTORY_COLUMNS, *(["rung_loss"] if any("rung_loss" in row for row in rows) else [])]
+    return pd.DataFrame([{key: row.get(key, float("nan")) for key in columns} for row in rows], columns=columns)
 
 
 def _metrics(history: pd.DataFrame, tokens: int, steps: int, flops_per_token: float, seconds: float) -> dict[str, Any]:
     """`tokens`: really trained on, padding not counted; `train_flops`: theirs (NaN for an unknown architecture)."""
     validation, losses = history["val_loss"].dropna(), history["loss"].dropna()
-    return {
+    rungs = {"rung_loss": float(history["rung_loss"].dropna().iloc[-1])} if "rung_loss" in history else {}
+    return rungs | {
         "val_loss": float(validation.iloc[-1]) if len(validation) else float("nan"),
         "best_val_loss": float(validation.min()) if len(validation) else float("nan"),
         "train_loss": float(losses.iloc[-1]) if len(losses) else float("nan"),
@@ -212,8 +245,14 @@ def _metrics(history: pd.DataFrame, tokens: int, steps: int, flops_per_token: fl
     }
 
 
-def _save(trainer: SFTTrainer, tokenizer: Any, history: pd.DataFrame, directory: Path, *, first: bool) -> None:
-    """Model (safetensors, gathered from all workers) and history, by the first worker."""
+def _branched(applied: AppliedWatch, seconds: float) -> dict[str, float]:
+    """What of the whole schedule's `seconds` was this trial's own; all, from step 0, where the trunk had diverged."""
+    own = seconds - applied.shared_train_seconds
+    return {"branched_from_step": float(applied.shared_steps), "own_train_seconds": own}
+
+
+def _save(trainer: SFTTrainer, tokenizer: Any, directory: Path, *, first: bool) -> None:
+    """The model (safetensors, gathered from all workers), by the first worker."""
     temporary = directory / ".model"
     if first:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -225,7 +264,6 @@ def _save(trainer: SFTTrainer, tokenizer: Any, history: pd.DataFrame, directory:
     (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; all it says is in spec.json
     shutil.rmtree(directory / "model", ignore_errors=True)
     temporary.rename(directory / "model")
-    write_bytes(directory / "history.parquet", history.to_parquet())
 
 
 def _environment(trainer: SFTTrainer, share: BatchShare) -> dict[str, Any]:

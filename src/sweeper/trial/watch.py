@@ -11,6 +11,9 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.spec import TrialSpec
+from sweeper.trial.rungs import Decide
+
+Log = Callable[[dict[str, float]], None]
 
 WINDOW = 10
 """Logged steps over which the loss is averaged before a trial is called diverged."""
@@ -53,6 +56,8 @@ class AppliedWatch(TrainerCallback):
         self.norms_read = 0
         self.train_seconds_before = 0.0
         """Of the runs that this one goes on from."""
+        self.shared_steps, self.shared_train_seconds = 0, 0.0
+        """Of these, the trunk's up to the branch point."""
         self.started = time.monotonic()
 
     @property
@@ -117,8 +122,8 @@ class LiveReport(TrainerCallback):
 class ValidationAtEpochEnd(TrainerCallback):
     """Puts the validation loss into the history at the end of every epoch."""
 
-    def __init__(self, measure: Callable[[], float], log: Callable[[dict[str, float]], None]) -> None:
-        self.measure, self.log = measure, log
+    def __init__(self, measure: Callable[[], float], log: Log, rungs: RungWatch) -> None:
+        self.measure, self.log, self.rungs = measure, log, rungs
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -132,5 +137,50 @@ class ValidationAtEpochEnd(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure once an epoch is through."""
-        self.log({"val_loss": self.measure()})
+        """Measure once an epoch is through. Also called where a run is stopped within one."""
+        if not self.rungs.pruned:
+            self.log({"val_loss": self.measure()})
+
+
+class RungWatch(TrainerCallback):
+    """Measures the validation loss at each rung and asks whether to go on. Its own column of the history: what a trial
+    is does not hang on whether a search looked at it."""
+
+    measure: Callable[[], float]
+    log: Log
+
+    def __init__(self, steps: dict[int, int], decide: Decide) -> None:
+        self.steps, self.decide = steps, decide
+        self.pruned = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """An interrupted run may have got its answer and died before it could act on it: it asks again."""
+        losses = {int(row["step"]): float(row["rung_loss"]) for row in state.log_history if "rung_loss" in row}
+        for step, resource in self.steps.items():
+            if step in losses and not self.pruned:
+                self.pruned = _agreed(self.decide, resource, losses[step], args.device)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """All workers measure; the first one asks."""
+        if state.global_step in self.steps and not self.pruned:
+            loss = self.measure()
+            self.log({"rung_loss": loss})
+            self.pruned = _agreed(self.decide, self.steps[state.global_step], loss, args.device)
+        if self.pruned:
+            control.should_training_stop = True
+        return control
+
+
+def _agreed(decide: Decide, resource: int, loss: float, device: Any) -> bool:
+    """The first worker's answer, known to all."""
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    stop = decide(resource, loss) if not group or torch.distributed.get_rank() == 0 else False
+    if not group:
+        return stop
+    flag = torch.tensor(float(stop), device=device)
+    torch.distributed.broadcast(flag, 0)
+    return bool(flag.item())

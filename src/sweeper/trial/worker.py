@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sweeper import data
-from sweeper.spec import TrialSpec
+from sweeper.spec import Rungs, TrialSpec
 from sweeper.store import Store, read_json, write_json
-from sweeper.trial.launch import PROGRESS
+from sweeper.trial.launch import PROGRESS, RUNG, answer_path
 from sweeper.trial.record import failure_of
+from sweeper.trial.rungs import Pruner
 from sweeper.trial.train import train_worker
 
 
@@ -28,11 +31,23 @@ def main(job: Path) -> int:
     try:
         prepared = data.open_prepared(store, asked["data"])
         spec = TrialSpec.model_validate(asked["spec"])
-        train_worker(spec, asked["fingerprint"], prepared, store, tell, asked["at_most"])
+        pruner = None
+        if "rungs" in asked:
+            pruner = Pruner(Rungs.model_validate(asked["rungs"]), asked["scheduler"], partial(_ask, job))
+        train_worker(spec, asked["fingerprint"], prepared, store, tell, asked["at_most"], pruner=pruner)
     except Exception as error:
         write_json(job.with_name(f"failure-{rank}.json"), failure_of(error).model_dump())
         return 1
     return 0
+
+
+def _ask(job: Path, resource: int, loss: float) -> bool:
+    """The launcher's answer: it reads our lines, and writes a file whole."""
+    print(RUNG + json.dumps({"resource": resource, "loss": loss}), flush=True)
+    path = answer_path(job, resource)
+    while not path.exists():
+        time.sleep(0.05)
+    return bool(read_json(path)["stop"])
 
 
 if __name__ == "__main__":
