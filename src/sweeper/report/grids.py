@@ -95,6 +95,8 @@ def grids(document: Mapping[str, Any]) -> dict[str, Grid]:
         made += [subsets_grid(document), signatures_grid(document)]
     if document["leakage"]:
         made.append(leakage_grid(document))
+    if document.get("predicted"):
+        made.append(predicted_grid(document))
     return {grid.id: grid for grid in made}
 
 
@@ -203,6 +205,22 @@ def cost_grid(document: Mapping[str, Any]) -> Grid:
         cells += [Cell(f"{arm['runs_done']:,} of {arm['runs']:,}", arm["runs_done"]), count(arm["runs_diverged"])]
         rows.append(tuple(cells))
     return Grid("cost-table", "Cost and time", tuple(heads), tuple(rows))
+
+
+def predicted_grid(document: Mapping[str, Any]) -> Grid:
+    """Time of each arm's trials as predicted and as it was."""
+    heads = [Column("arm", "nowrap"), *(Column(n, "n") for n in ("ran", "predicted", "actual", "actual / predicted"))]
+    rows = [
+        (
+            Cell(arm["label"]),
+            Cell(f"{arm['ran']:,} of {arm['planned']:,}", arm["ran"]),
+            seconds(arm["predicted"]),
+            seconds(arm["actual"]),
+            number_(arm["ratio"], 2),
+        )
+        for arm in [*document["predicted"]["arms"], document["predicted"]["all"]]
+    ]
+    return Grid("predicted-table", "Predicted against actual", tuple(heads), tuple(rows))
 
 
 def claim_arms(claim: Mapping[str, Any], document: Mapping[str, Any]) -> list[Mapping[str, Any]]:

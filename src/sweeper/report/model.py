@@ -13,7 +13,9 @@ import numpy as np
 from sweeper.report.arms import arms_of, map_of, margins_of
 from sweeper.report.confounds import confounds
 from sweeper.report.curves import bands, downsample
+from sweeper.report.exploration import exploration_of, winners
 from sweeper.report.fits import size_fits
+from sweeper.report.predicted import predicted_of
 from sweeper.report.search import search_of
 from sweeper.report.sentences import amount, comparison_sentence, verdict_sentence, wanted
 from sweeper.report.tally import runs_of
@@ -53,12 +55,17 @@ def build_report(
     histories: Mapping[str, pd.DataFrame],
     references: Sequence[Mapping[str, Any]] | None = None,
     leakage: Mapping[str, Any] | None = None,
+    predicted: Mapping[str, Any] | None = None,
+    searched: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decide the claims and gather everything a report shows. JSON-able; what is undefined is None.
 
     `sweep_info`: name, question, miniature, and optionally axes (names) and manifest. `references`: published rates,
     each with name, source and rates (subset -> rate); a miniature shows none. `leakage`: the audit of training data
-    against test queries; every arm then also has its rate over the queries that it does not exclude. With outcomes of
+    against test queries; every arm then also has its rate over the queries that it does not exclude. `predicted`: the
+    study's plan.json, of which the last section is made (with `wall_hours` of `sweep_info`). `searched`: the history of
+    a search; then only trials confirmed on fresh seeds are arms and enter claims, each model's as found best. With
+    outcomes of
     several judges, `sweep_info` names the `judge` whose outcomes the report shows and decides by. Random draws are
     seeded by the claim's id: the same tables give the same report. Raises DataError for tables that break their
     contract.
@@ -67,15 +74,23 @@ def build_report(
     axes = [axis for axis in axes if axis in trials.columns]
     judge = sweep_info.get("judge")
     every_judge, outcomes = outcomes, outcomes_of(outcomes, judge)
+    planned, claimed, claim_axes = trials, trials, axes
+    if searched is not None:
+        rows = trials.to_dict("records")
+        claimed = trials[trials["fingerprint"].isin(winners(rows))]
+        claim_axes = ["model"]
+        confirmed = trials["role"] == "confirm" if "role" in trials.columns else pd.Series(dtype=bool)
+        if confirmed.any():
+            trials = trials[confirmed]
     matrix, runs = runs_of(outcomes, trials)
     miniature = bool(sweep_info.get("miniature", False))
     leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]
     verdicts = decide_all(
         claims,
-        trials,
+        claimed,
         every_judge,
         judge=judge,
-        axes=axes,
+        axes=claim_axes,
         matrix=matrix,
         histories=histories,
         leaked=None if leakage is None else leaked,
@@ -84,8 +99,10 @@ def build_report(
     arms, subsets = arms_of(trials, matrix, axes, clean, runs, ALPHA)
     varied = [axis for axis in axes if trials[axis].nunique(dropna=False) > 1]
     evaluated = bool(sweep_info.get("evaluated", True))
-    curves, rows = _histories(histories), [_trial(row) for row in trials.to_dict("records")]
-    unfinished = int((~trials["status"].isin([*COUNTED, "FAILED", "PRUNED"])).sum())
+    curves, rows = _histories(histories), [_trial(row) for row in planned.to_dict("records")]
+    explored = [row for row in rows if row.get("role") in ("explore", "anchor")] if searched else rows
+    looked_for = str(searched["metrics"][0]) if searched else "pass_rate" if evaluated else "val_loss"
+    unfinished = int((~planned["status"].isin([*COUNTED, "FAILED", "PRUNED"])).sum())
     document = {
         "study": {
             "name": sweep_info["name"],
@@ -96,8 +113,8 @@ def build_report(
             "axes": axes,
             "varied": varied,
             "alpha": ALPHA,
-            "planned": len(trials),
-            "statuses": {str(name): int(count) for name, count in trials["status"].value_counts().items()},
+            "planned": len(planned),
+            "statuses": {str(name): int(count) for name, count in planned["status"].value_counts().items()},
             "partial": unfinished > 0,
         },
         "claims": [_claim(verdict) for verdict in verdicts],
@@ -108,21 +125,28 @@ def build_report(
         "fits": size_fits(arms, varied),
         "map": map_of(arms, varied, evaluated=evaluated),
         "confounds": confounds(trials["model"].astype(str)) if "model" in trials.columns else [],
-        "search": search_of(rows, varied, "pass_rate" if evaluated else "val_loss"),
+        "search": search_of(explored, _searched_axes(searched) or varied, looked_for),
+        "exploration": exploration_of(searched, rows),
         "trials": rows,
         "leakage": None
         if leakage is None
         else {key: leakage[key] for key in LEAKAGE_SHOWN} | {"excluded": len(leaked)},
         "histories": curves,
-        "learning": bands(curves, dict(zip(trials["fingerprint"], trials["model"], strict=True))),
+        "learning": bands(curves, dict(zip(planned["fingerprint"], planned["model"], strict=True))),
         "references": [] if miniature or not references else [dict(reference) for reference in references],
-        "data": _data(trials),
+        "data": _data(planned),
         "manifest": dict(sweep_info.get("manifest") or {}),
-        "hardware": _hardware(trials),
+        "hardware": _hardware(planned),
+        "predicted": predicted_of(rows, predicted, varied, sweep_info.get("wall_hours")),
         "commands": [command.format(name=sweep_info["name"]) for command in COMMANDS],
     }
     plain: dict[str, Any] = jsonable(document)
     return plain
+
+
+def _searched_axes(searched: Mapping[str, Any] | None) -> list[str]:
+    """The axes that proposals have values of."""
+    return list(dict.fromkeys(axis for entry in (searched or {}).get("trials", ()) for axis in entry["axes"]))
 
 
 def to_json(document: Mapping[str, Any]) -> str:

@@ -26,9 +26,10 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         "name": sweep.name,
         "question": sweep.question,
         "miniature": sweep.miniature,
-        "axes": list(sweep.axes),
+        "axes": [*sweep.axes, *sweep.searched],
         "manifest": tables.manifest,
         "data": _data(sweep),
+        "wall_hours": (tables.spent or {}).get("wall_hours"),
         "evaluated": sweep.evaluation is not None,
         # Each evaluation's first judge leads.
         "judge": None if tables.outcomes.empty else str(tables.outcomes["judge"].iloc[0]),
@@ -42,6 +43,8 @@ def report_study(tables: StudyTables) -> dict[str, Any]:
         tables.histories,
         references=references,
         leakage=tables.leakage,
+        predicted=tables.predicted,
+        searched=tables.searched,
     )
 
 

@@ -28,10 +28,7 @@ def report_union(tables: StudyTables, parts: Sequence[StudyTables]) -> tuple[Doc
     family; the union's adjusts p-values over the claims of all parts together.
     """
     plan = tables.plan
-    reports = {
-        part.plan.sweep.name: report_study(replace(part, manifest=tables.manifest, leakage=tables.leakage))
-        for part in parts
-    }
+    reports = {part.plan.sweep.name: report_study(_of_union(part, tables)) for part in parts}
     command = f"sweeper report {plan.sweep.name}"
     for report in reports.values():
         report["commands"] = [*report["commands"][:-1], command]
@@ -73,6 +70,15 @@ def write_union(document: Document, reports: dict[str, Document], *, html: Path,
         write(reports[part["sweep"]], html=page, json=json.with_stem(f"{json.stem}-{part['sweep']}"))
     write_bytes(json, (to_json(document) + "\n").encode())
     write_bytes(html, render_union(document).encode())
+
+
+def _of_union(part: StudyTables, tables: StudyTables) -> StudyTables:
+    """With what only the union's folder has. Its wall time is that of all parts, and no part's."""
+    return replace(part, manifest=tables.manifest, leakage=tables.leakage, predicted=_without_wall(tables.predicted))
+
+
+def _without_wall(plan: Document | None) -> Document | None:
+    return None if plan is None else {key: value for key, value in plan.items() if not key.startswith("wall_hours")}
 
 
 def _as_one_family(claims: Sequence[Document]) -> list[Document]:

@@ -11,6 +11,8 @@ from sweeper.errors import UsageError
 from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
 from sweeper.store import Snapshot, Store, read_json
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.study.purse import SPENT
+from sweeper.study.search import search_document
 from sweeper.trial import FAILED, PRUNED, TrialRecord, read_record
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ LEAKAGE = "leakage.json"
 @dataclass(frozen=True)
 class StudyTables:
     """A study as read from the store. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge,
-    vote); `histories`: fingerprint -> logged steps; `leakage`: the audit's document, None where there was none."""
+    vote); `histories`: fingerprint -> logged steps; `leakage`: the audit's document, None where there was none;
+    `predicted`: the plan as the first run wrote it; `spent`: what all runs spent (`purse`)."""
 
     plan: Plan
     trials: list[dict[str, Any]]
@@ -32,6 +35,10 @@ class StudyTables:
     histories: dict[str, pd.DataFrame]
     manifest: dict[str, Any]
     leakage: dict[str, Any] | None
+    searched: dict[str, Any] | None = None
+    """The search's history (`search_document`)."""
+    predicted: dict[str, Any] | None = None
+    spent: dict[str, Any] | None = None
 
 
 def load_study(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
@@ -103,13 +110,17 @@ def collect(plan: Plan, store: Store) -> StudyTables:
             histories[trial.fingerprint] = _history(history)
     folder = store.study(plan.sweep.name)
     manifest_path, leakage_path = folder / "manifest.json", folder / LEAKAGE
+    plan_path, spent_path = folder / "plan.json", folder / SPENT
     return StudyTables(
         plan=plan,
         trials=rows,
         outcomes=evaluate.read_outcomes(files),
         histories=histories,
         manifest=read_json(manifest_path) if manifest_path.exists() else {},
+        searched=search_document(plan.sweep, folder),
         leakage=read_json(leakage_path) if leakage_path.exists() else None,
+        predicted=read_json(plan_path) if plan_path.exists() else None,
+        spent=read_json(spent_path) if spent_path.exists() else None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sweeper.spec import HardwareSpec, Range, Runtime
@@ -110,9 +110,12 @@ class Left:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one trial, or of many together. `seconds` are one trial's from its start to its end."""
+    """Of one trial, or of many together. `seconds` are one trial's from its start to its end, `training` and
+    `evaluation` those that its record will hold: without starting and saving."""
 
     seconds: Amount
+    training: Amount
+    evaluation: Amount
     gpu_hours: Amount
     cpu_hours: Amount
     usd: Amount
@@ -154,6 +157,8 @@ class Predicted:
             "predicted_seconds": cost.seconds.expected,
             "predicted_seconds_low": cost.seconds.low,
             "predicted_seconds_high": cost.seconds.high,
+            "predicted_train_seconds": cost.training.expected,
+            "predicted_eval_seconds": cost.evaluation.expected,
             "predicted_gpu_hours": cost.gpu_hours.expected,
             "predicted_cpu_hours": cost.cpu_hours.expected,
             "predicted_usd": cost.usd.expected,
@@ -165,8 +170,8 @@ class Predicted:
         }
 
 
-FREE = Cost(ZERO, ZERO, ZERO, ZERO, ZERO)
-NOT_KNOWN = Cost(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+FREE = Cost(*[ZERO] * 7)
+NOT_KNOWN = Cost(*[UNKNOWN] * 7)
 
 
 def devices(runtime: Runtime) -> float:
@@ -241,10 +246,10 @@ def cost_of(runtime: Runtime, hardware: HardwareSpec, training: Amount, evaluati
     start = hardware.startup_seconds * (1 if stages else 0) + gang
     # Loading is the least certain: half to twice of it.
     starting = Amount(start / 2, start, 2 * start)
-    training = training + starting if training != ZERO else training
-    evaluation = evaluation + starting if training == ZERO and evaluation != ZERO else evaluation
+    whole = training + starting if training != ZERO else ZERO
+    after = evaluation + starting if training == ZERO and evaluation != ZERO else evaluation
     each = runtime.gpus or runtime.cpus
-    hours = training.times(runtime.workers * each / _HOUR) + evaluation.times(each / _HOUR)
+    hours = whole.times(runtime.workers * each / _HOUR) + after.times(each / _HOUR)
     gpus, cpus = (hours, ZERO) if runtime.gpus else (ZERO, hours)
     price = hardware.usd_per_hour
     watts = hardware.power_watts / 1000
@@ -254,15 +259,13 @@ def cost_of(runtime: Runtime, hardware: HardwareSpec, training: Amount, evaluati
         hours.high * watts * POWER_DRAWN.high,
     )
     usd = UNKNOWN if price is None and stages else hours.times(price or 0.0)
-    return Cost(training + evaluation, gpus, cpus, usd, energy)
+    return Cost(whole + after, training, evaluation, gpus, cpus, usd, energy)
 
 
 def sum_of(costs: Iterable[Cost]) -> Cost:
     """Of a plan; `seconds` are those of its trials one after the other."""
     found = list(costs)
-    return Cost(
-        *(total(getattr(cost, name) for cost in found) for name in ("seconds", "gpu_hours", "cpu_hours", "usd", "kwh"))
-    )
+    return Cost(*(total(getattr(cost, part.name) for cost in found) for part in fields(Cost)))
 
 
 def disk_of(parameters: float, policy: str, *, evaluated: bool) -> Disk:

@@ -228,14 +228,12 @@ def first_predictions(now: dict[str, Any], before: dict[str, Any] | None) -> dic
     if before is None:
         return now
     said = {row["fingerprint"]: row for row in before.get("trials", ()) if row.get("fingerprint")}
-    keys: tuple[str, ...] = ("predicted_seconds", "predicted_seconds_low", "predicted_seconds_high")
-    keys += ("predicted_gpu_hours", "predicted_cpu_hours", "predicted_usd", "predicted_on", "predicted_by", "reused")
     rows = []
     for row in now["trials"]:
         old = said.get(row["fingerprint"], {})
-        rows.append(row | {key: old[key] for key in keys if key in old})
+        rows.append(row | {key: old[key] for key in old if key.startswith("predicted_") or key == "reused"})
     same = {row["fingerprint"] for row in now["trials"]} == said.keys()
-    whole = ("cost", "wall_hours", "wall_hours_range", "reused") if same else ()
+    whole = ("cost", "wall_hours", "wall_hours_range", "reused", "rests_on") if same else ()
     return now | {key: before[key] for key in whole if key in before} | {"trials": rows}
 
 
