@@ -30,6 +30,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at training data before 
 app.add_typer(data_app, name="data")
 cluster_app = typer.Typer(no_args_is_help=True, help="Start a small Ray cluster here, or send sweeps to one.")
 app.add_typer(cluster_app, name="cluster")
+search_app = typer.Typer(no_args_is_help=True, help="Look at what a search has proposed.")
+app.add_typer(search_app, name="search")
 
 SweepArgument = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 StudyArgument = Annotated[str, typer.Argument(help="A sweep file or name, or the name of a study in the store.")]
@@ -268,6 +270,29 @@ def status(
         _console().print(status_table(tables.plan.sweep.name, tables.trials, tables.plan.varied))
         for line in part_lines(tables.plan, tables.trials):
             _console().print(line)
+
+
+@search_app.command("history")
+def search_history(
+    study: StudyArgument, storage: StorageOption = "storage", set_: SetOption = None, json_: JsonOption = False
+) -> None:
+    """Show the proposals of a search in order: their values, how they ended, and which are anchors."""
+    from sweeper import study as studies
+    from sweeper.errors import UsageError
+    from sweeper.store import Store
+    from sweeper.tables import search_table
+
+    store = Store.at(storage)
+    sweep = studies.load_study(study, store, set_).sweep
+    folder = store.study(sweep.name)
+    store.pull(folder, only=["optuna.journal"])
+    found = studies.search_document(sweep, folder)
+    if found is None:
+        raise UsageError(f"study {study}", found="a sweep without a search", do="`sweeper status` shows its trials")
+    if json_:
+        _print_json(found)
+    else:
+        _console().print(search_table(found))
 
 
 @app.command()

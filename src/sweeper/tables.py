@@ -263,6 +263,32 @@ def status_table(name: str, trials: list[dict[str, Any]], varied: list[str]) -> 
     return Group(*lines)
 
 
+def search_table(document: dict[str, Any]) -> RenderableType:
+    """The proposals of a search in order, and how many there are of each state."""
+    axes = list(dict.fromkeys(axis for entry in document["trials"] for axis in entry["axes"] if axis != "model"))
+    table = _table(document["study"], ["", "model", *axes, "state", *document["metrics"], "last rung"], left=2)
+    for entry in document["trials"]:
+        number = entry["proposal"].rpartition("#")[2] + (" anchor" if entry["anchor"] else "")
+        if entry["retry_of"] is not None:
+            number += f" retry of {entry['retry_of']}"
+        values = entry["values"] if entry["state"] == "COMPLETE" and entry["values"] else []
+        rungs = {int(step): loss for step, loss in entry["rungs"].items()}
+        last = f"{rungs[max(rungs)]:.3f} at {max(rungs):,}" if rungs else ""
+        table.add_row(
+            number,
+            entry["model"],
+            *(_axis_value(entry["axes"][axis]) if axis in entry["axes"] else "" for axis in axes),
+            Text(entry["state"], style=_COLOUR.get(entry["state"], "")),
+            *(_number(values[i] if values else None, ".4g") for i in range(len(document["metrics"]))),
+            last,
+        )
+    counts = Counter(entry["state"] for entry in document["trials"])
+    said = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing proposed yet"
+    return Group(
+        table, Text(f"{said}; {document['planned']} planned; {document['algorithm']}, {document['scheduler']}")
+    )
+
+
 def verdict_lines(document: dict[str, Any]) -> list[RenderableType]:
     """One line a claim: verdict and sentence."""
     lines: list[RenderableType] = []

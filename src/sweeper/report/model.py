@@ -79,9 +79,8 @@ def build_report(
         rows = trials.to_dict("records")
         claimed = trials[trials["fingerprint"].isin(winners(rows))]
         claim_axes = ["model"]
-        confirmed = trials["role"] == "confirm" if "role" in trials.columns else pd.Series(dtype=bool)
-        if confirmed.any():
-            trials = trials[confirmed]
+        if "role" in trials.columns and (trials["role"] == "confirm").any():
+            trials = trials[trials["role"] == "confirm"]
     matrix, runs = runs_of(outcomes, trials)
     miniature = bool(sweep_info.get("miniature", False))
     leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]

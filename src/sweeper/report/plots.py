@@ -45,9 +45,31 @@ def figures(document: dict[str, Any]) -> dict[str, go.Figure]:
             made[f"fit_{what}_{where}"] = fit_figure(document, what, where)
     made |= {f"map-{k}": map_figure(document, model) for k, model in enumerate(map_models(document))}
     made |= {f"claim-{k}": claim_figure(claim) for k, claim in enumerate(document["claims"])}
+    if document.get("exploration"):
+        made["exploration"] = exploration_figure(document["exploration"])
     if document["search"]:
         made |= search_figures(document["search"])
     return {name: figure for name, figure in made.items() if figure.data}
+
+
+def exploration_figure(exploration: dict[str, Any]) -> go.Figure:
+    """Each proposal's score in order, the best so far as a line, and which of them were stopped early."""
+    figure = go.Figure()
+    best = [row for row in exploration["best"] if row["best"] is not None]
+    for name, symbol, rows in (
+        ("the recipe", "star", [row for row in best if row["value"] is not None and row["anchor"]]),
+        ("proposal", "circle", [row for row in best if row["value"] is not None and not row["anchor"]]),
+    ):
+        if rows:
+            marker = {"symbol": symbol, "size": 9, "color": COLOURS[0]}
+            x, y = [row["trial"] + 1 for row in rows], [row["value"] for row in rows]
+            figure.add_scatter(x=x, y=y, mode="markers", marker=marker, name=name)
+    if best:
+        x, y = [row["trial"] + 1 for row in best], [row["best"] for row in best]
+        figure.add_scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": COLOURS[1]}, name="best so far")
+    figure.update_layout(_layout(exploration["metrics"][0].replace("_", " ")))
+    figure.update_xaxes(title="proposal")
+    return figure
 
 
 def size_figure(document: dict[str, Any], metric: str) -> go.Figure:

@@ -49,7 +49,7 @@ def search_of(trials: Sequence[Mapping[str, Any]], varied: Sequence[str], metric
 def _value(trial: Mapping[str, Any], metric: str) -> Any:
     """A diverged run passes nothing; it has no validation loss."""
     if trial["status"] == "DIVERGED":
-        return 0.0 if metric == "pass_rate" else None
+        return 0.0 if metric.endswith("pass_rate") else None
     return trial["metrics"].get(metric)
 
 
@@ -65,7 +65,7 @@ def optuna_study(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], metric:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize" if metric == "pass_rate" else "minimize")
+    study = optuna.create_study(direction="maximize" if metric.endswith("pass_rate") else "minimize")
     kinds = {axis: _distribution([row[axis] for row in rows]) for axis in axes}
     for row in rows:
         # A categorical holds text as well as numbers and nothing: None of clipping is `off`.

@@ -6,6 +6,7 @@ from sweeper.study.forecast import cluster_document, cluster_lines
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.study.preflight import first_predictions, on_hardware, price
 from sweeper.study.run import run_study
+from sweeper.study.search import search_document
 
 __all__ = [
     "Plan",
@@ -22,4 +23,5 @@ __all__ = [
     "price",
     "read_cluster",
     "run_study",
+    "search_document",
 ]

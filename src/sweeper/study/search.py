@@ -225,6 +225,35 @@ def history(sweep: Sweep, folder: Path) -> list[Entry]:
     return [entry for _, entry in sorted(entries, key=lambda pair: (pair[0], pair[1].proposal.key))]
 
 
+def search_document(sweep: Sweep, folder: Path) -> dict[str, Any] | None:
+    """What `search history --json` prints: the search, and its proposals in order; None for a sweep without one."""
+    if sweep.search is None:
+        return None
+    search = sweep.search
+    return {
+        "study": sweep.name,
+        "algorithm": search.algorithm,
+        "scheduler": search.scheduler,
+        "metrics": search.metrics,
+        "directions": list(search.directions),
+        "planned": trials_planned(sweep),
+        "trials": [
+            {
+                "proposal": entry.proposal.key,
+                "model": entry.proposal.group or entry.proposal.values.get("model") or sweep.axes["model"][0],
+                "anchor": entry.proposal.anchor,
+                "state": entry.state,
+                "values": entry.values,
+                "rungs": entry.rungs,
+                "fingerprint": entry.fingerprint,
+                "retry_of": entry.retry_of,
+                "axes": entry.proposal.values,
+            }
+            for entry in history(sweep, folder)
+        ],
+    }
+
+
 def finalists(sweep: Sweep, entries: list[Entry]) -> dict[str, list[Entry]]:
     """Group -> the best of its COMPLETE entries, the best first; of two metrics, those no other is better than in
     both, by the first metric. The anchor comes last where it is not among them."""

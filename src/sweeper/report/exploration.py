@@ -1,0 +1,94 @@
+"""What a search explored, and how much of it was left once it was confirmed on fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+_SEEN_AGAIN = {"val_loss": "val_loss", "best_val_loss": "best_val_loss", "val_pass_rate": "pass_rate"}
+"""Metric explored by -> the metric of the confirming runs that is held against it. The pass rate is then of test
+queries, which no choice has seen: other queries, besides other seeds."""
+
+
+def exploration_of(searched: Row | None, trials: Sequence[Row]) -> dict[str, Any] | None:
+    """The document's part about a search; None without one.
+
+    `searched`: the study's `search history`; `trials`: the report's rows. `finalists` have the explored score, the
+    mean and 95 % t-interval (over seeds) of the confirmed one, and `shrinkage`: how much worse the confirmed mean is
+    than the explored score, in the metric's unit; the best of many noisy scores is expected to shrink.
+    """
+    if searched is None:
+        return None
+    metric = searched["metrics"][0]
+    again = _SEEN_AGAIN[metric]
+    entries = {entry["proposal"]: entry for entry in searched["trials"]}
+    finalists = []
+    for proposal in dict.fromkeys(row["proposal"] for row in trials if row.get("role") == "confirm"):
+        rows = [row for row in trials if row.get("role") == "confirm" and row["proposal"] == proposal]
+        entry = entries[proposal]
+        found = [row["metrics"].get(again) for row in rows if row["status"] == "COMPLETE"]
+        mean, interval = _mean(value for value in found if value is not None and not math.isnan(value))
+        explored = entry["values"][0]
+        worse = 1.0 if searched["directions"][0] == "minimize" else -1.0
+        finalists.append(
+            {
+                "proposal": proposal,
+                "model": rows[0]["model"],
+                "anchor": entry["anchor"],
+                "axes": {axis: value for axis, value in entry["axes"].items() if axis != "model"},
+                "explored": explored,
+                "confirmed": mean,
+                "interval": interval,
+                "seeds": len(found),
+                "seeds_planned": len(rows),
+                "diverged": sum(row["status"] == "DIVERGED" for row in rows),
+                "shrinkage": worse * (mean - explored),
+            }
+        )
+    states: dict[str, int] = {}
+    for entry in searched["trials"]:
+        states[entry["state"]] = states.get(entry["state"], 0) + 1
+    return {
+        **{key: searched[key] for key in ("algorithm", "scheduler", "metrics", "directions", "planned")},
+        "confirmed_by": again,
+        "states": states,
+        "best": _best_so_far(searched),
+        "finalists": finalists,
+    }
+
+
+def winners(trials: Sequence[Row]) -> set[str]:
+    """Fingerprints of the confirming runs that stand for their model: those of its best explored proposal. The anchor
+    stands for itself only where nothing was better."""
+    first: dict[str, str] = {}
+    for row in trials:
+        if row.get("role") == "confirm":
+            first.setdefault(row["model"], row["proposal"])
+    return {str(r["fingerprint"]) for r in trials if r.get("role") == "confirm" and first[r["model"]] == r["proposal"]}
+
+
+def _best_so_far(searched: Row) -> list[dict[str, Any]]:
+    """Each proposal in order with its score, and the best one up to it."""
+    better = min if searched["directions"][0] == "minimize" else max
+    best, found = None, []
+    for i, entry in enumerate(searched["trials"]):
+        value = entry["values"][0] if entry["state"] == "COMPLETE" and entry["values"] else None
+        best = value if best is None else best if value is None else better(best, value)
+        found.append({"trial": i, "state": entry["state"], "anchor": entry["anchor"], "value": value, "best": best})
+    return found
+
+
+def _mean(values: Any) -> tuple[float, list[float]]:
+    """Mean and 95 % t-interval; NaN where there is none to have."""
+    import numpy as np
+    from scipy import stats
+
+    found = np.array(list(values), dtype=float)
+    if not len(found):
+        return math.nan, [math.nan, math.nan]
+    if len(found) < 2:
+        return float(found.mean()), [math.nan, math.nan]
+    half = float(stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
+    return float(found.mean()), [float(found.mean()) - half, float(found.mean()) + half]
