@@ -24,7 +24,7 @@ from typing import Any
 from sweeper import models
 from sweeper.spec import find_sweep, load_hardware, load_sweep
 from sweeper.study.admission import Job, Need, Node, Schedule, simulate
-from sweeper.study.forecast import training_seconds
+from sweeper.study.costs import RECOMPUTATION, training_seconds
 
 EXAMPLES, LENGTH = 187_542, 2_048
 CLUSTERS = (1, 2, 4, 8, 16, 32, 64)
@@ -35,15 +35,16 @@ AIM = 0.9
 def epoch_seconds() -> dict[str, float]:
     """Model -> seconds of one epoch with what it is given."""
     sweep, gpu = load_sweep(find_sweep("scaling")), load_hardware()["a10g"]
+    again = RECOMPUTATION if sweep.recipe.gradient_checkpointing else 1
+    steps = math.ceil(EXAMPLES / sweep.recipe.effective_batch_size)
     return {
         name: training_seconds(
-            models.train_flops(models.config_of(sweep.models[name], 0), EXAMPLES * LENGTH, LENGTH),
+            again * models.train_flops(models.config_of(sweep.models[name], 0), EXAMPLES * LENGTH, LENGTH),
+            steps,
             gpu,
             precision=sweep.recipe.precision,
-            gradient_checkpointing=sweep.recipe.gradient_checkpointing,
-            workers=need.workers,
-            gpus=need.gpus,
-        )
+            devices=need.all_gpus,
+        ).expected
         for name, need in NEEDS.items()
     }
 

@@ -1,117 +1,135 @@
-"""Seconds from FLOPs, a makespan from the queue, and NaN with its reason where something is not known."""
+"""A makespan from the queue over predicted seconds, and NaN with its reason where something is not known."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sweeper.spec import HardwareSpec, expand, load_hardware, load_sweep
-from sweeper.study.admission import Need
+from sweeper.spec import HardwareSpec, Range, expand, load_hardware, load_sweep
+from sweeper.store import Store
+from sweeper.study.admission import Need, Node
 from sweeper.study.clusters import ClusterSpec, NodeKind, read_cluster
-from sweeper.study.forecast import cluster_lines, forecast_document, need_of, training_seconds
+from sweeper.study.costs import UNKNOWN, Amount
+from sweeper.study.forecast import RUN_START_SECONDS, cluster_document, cluster_lines, machines_for, need_of, wall_of
 from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.study.preflight import price
 
-GPU = HardwareSpec(name="g", memory_gib=10, tflops={"fp16": 100, "fp32": 50}, utilisation=0.25, source="a test")
+ONE = Range(low=0.25, expected=0.25, high=0.25)
+GPU = HardwareSpec(
+    name="g",
+    memory_gib=10,
+    tflops={"fp16": 100, "fp32": 50},
+    bandwidth_gb_s=1000,
+    power_watts=100,
+    utilisation=ONE,
+    step_seconds=Range(low=0, expected=0, high=0),
+    startup_seconds=0,
+    source="a test",
+)
 ONE_FOUR = ClusterSpec("c", (NodeKind("m", 64, 4, 2, "x.1", "g", None),))
-FLOPS = 9e16
+HOUR = Amount(3000, 3600, 7200)
 
 
-def plan(root: Path, flops: float | None, *overrides: str) -> Plan:
-    sweep = load_sweep(root / "sweeps/scaling.yaml", ["axes.seed=[0,1,2,3,4]", *overrides])
-    trials = [PlannedTrial(f"{i:x}", spec, 1, "d") for i, spec in enumerate(expand(sweep))]
-    return Plan(sweep, tuple(dataclasses.replace(trial, planned_train_flops=flops) for trial in trials), ())
+def plan(root: Path, *overrides: str) -> Plan:
+    alone = () if overrides and overrides[0].startswith("runtime={") else ALONE
+    asked = ["axes.seed=[0,1,2,3,4]", "evaluation=null", "claims=[]", *alone, *overrides]
+    sweep = load_sweep(root / "sweeps/scaling.yaml", asked)
+    trials = [PlannedTrial(f"{i:x}", spec, 10**8, "") for i, spec in enumerate(expand(sweep))]
+    return Plan(sweep, tuple(trials), ())
 
 
 ALONE = ("runtime.opt-1.3b.engine=single", "runtime.opt-1.3b.workers=1")
 
 
-def seconds(**changes: Any) -> float:
-    asked: dict[str, Any] = {"precision": "fp16", "gradient_checkpointing": False, "workers": 1, "gpus": 1}
-    return training_seconds(changes.pop("flops", FLOPS), GPU, **(asked | changes))
-
-
-def test_seconds_are_work_over_speed() -> None:
-    assert seconds() == pytest.approx(FLOPS / (100e12 * 0.25)) == pytest.approx(3600)
-    assert seconds(gradient_checkpointing=True) == pytest.approx(3600 * 4 / 3)
-    assert seconds(precision="fp32") == pytest.approx(7200)
-    assert seconds(workers=4) == pytest.approx(900)
-    assert seconds(gpus=0.5) == pytest.approx(7200)  # halves together do no more than one
-
-
-@pytest.mark.parametrize("unknown", [{"flops": None}, {"flops": math.nan}, {"precision": "bf16"}, {"gpus": 0}])
-def test_unknown_is_nan(unknown: dict[str, Any]) -> None:
-    assert math.isnan(seconds(**unknown))
-
-
 def test_a_plan_on_a_cluster(root: Path) -> None:
-    asked = plan(root, FLOPS, "recipe.gradient_checkpointing=false", *ALONE)
-    document = forecast_document(asked, ONE_FOUR, {"g": GPU})
+    asked = plan(root)
+    # Five trials of half a GPU and two hours, ten of one GPU and one hour.
+    seconds = [HOUR.times(2)] * 5 + [HOUR] * 10
+    wall = wall_of(asked.trials, seconds, ONE_FOUR.nodes)
+    document = cluster_document(asked, ONE_FOUR, wall)
     assert (document["nodes"], document["gpus"], document["hardware"]) == (2, 8, ["g"])
     assert document["problems"] == document["reasons"] == []
-    # Five trials of half a GPU and two hours, ten of one GPU and one hour.
-    assert [trial["seconds"] for trial in document["trials"]] == pytest.approx([7200] * 5 + [3600] * 10)
     assert document["lower_bound_hours"] == pytest.approx(2)
-    assert document["makespan_hours"] >= document["lower_bound_hours"]
-    assert document["utilisation"] == pytest.approx(15 / (8 * document["makespan_hours"]))
-    assert document["efficiency"] == pytest.approx(document["lower_bound_hours"] / document["makespan_hours"])
+    makespan = document["makespan_hours"] - RUN_START_SECONDS / 3600
+    assert makespan >= document["lower_bound_hours"]
+    assert document["utilisation"] == pytest.approx(15 / (8 * makespan))
     assert document["concurrency"] == 5 + 5
+    assert wall.seconds.low < wall.seconds.expected < wall.seconds.high
     text = "\n".join(cluster_lines(document))
     assert "2 machines, 128 CPUs, 8 GPUs (g); at most 10 trials at once" in text
     assert f"makespan {document['makespan_hours']:.1f} h" in text
-    assert "25% of g (taken, not measured)" in text
 
 
-def test_with_the_shipped_cluster_and_gpu(root: Path) -> None:
-    document = forecast_document(plan(root, 1e17), read_cluster(root / "cluster/aws/g5.yaml"), load_hardware())
+def test_with_the_shipped_cluster_and_gpu(root: Path, tmp_path: Path) -> None:
+    cluster, known = read_cluster(root / "cluster/aws/g5.yaml"), load_hardware()
+    priced, wall = price(plan(root), Store(tmp_path), known, gpus=cluster.kinds_of_gpu(known), nodes=cluster.nodes)
+    document = cluster_document(priced, cluster, wall)
     assert document["hardware"] == ["a10g"]
     assert 0 < document["lower_bound_hours"] <= document["makespan_hours"] < math.inf
 
 
-def test_data_that_are_not_prepared_leave_the_time_open_and_say_so(root: Path) -> None:
-    document = forecast_document(plan(root, None), ONE_FOUR, {"g": GPU})
+def test_seconds_that_are_not_known_leave_the_time_open(root: Path) -> None:
+    asked = plan(root)
+    wall = wall_of(asked.trials, [HOUR] * 14 + [UNKNOWN], ONE_FOUR.nodes)
+    document = cluster_document(asked, ONE_FOUR, wall)
     assert math.isnan(document["makespan_hours"])
     assert math.isnan(document["utilisation"])
-    assert all(math.isnan(trial["seconds"]) for trial in document["trials"])
     assert document["concurrency"] == 10
-    assert "makespan unknown: data not prepared" in "\n".join(cluster_lines(document))
+    assert "makespan unknown: " in "\n".join(cluster_lines(document))
 
 
-def test_a_gpu_nobody_described_leaves_it_open_too(root: Path) -> None:
-    asked = plan(root, FLOPS)
-    for kinds, hardware in (("g", {}), (None, {"g": GPU})):
-        cluster = ClusterSpec("c", (NodeKind("m", 64, 4, 2, None, kinds, None),))
-        document = forecast_document(asked, cluster, hardware)
-        assert math.isnan(document["makespan_hours"])
-        assert "names the machines of m" in document["reasons"][0]
+def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed_are_the_reasons(
+    root: Path, tmp_path: Path
+) -> None:
+    unsized = plan(root, "data.assumed=null")
+    for asked, gpus, why in (
+        (unsized, [GPU], "data not prepared"),
+        (plan(root, "recipe.precision=bf16"), [GPU], "g has no `tflops` of bf16"),
+        (plan(root, "runtime={default: {gpus: 1}}"), [], "what GPU it is"),
+    ):
+        priced, wall = price(asked, Store(tmp_path), load_hardware(), gpus=gpus)
+        assert not wall.seconds.known
+        assert any(reason.startswith(why) for reason in wall.reasons), wall.reasons
+        assert priced.estimate is not None
+        assert math.isnan(priced.estimate["cost"]["gpu_hours"])
 
 
-def test_a_precision_without_a_speed_is_named(root: Path) -> None:
-    document = forecast_document(plan(root, FLOPS, "recipe.precision=bf16"), ONE_FOUR, {"g": GPU})
-    assert document["reasons"] == ["g has no `tflops` of bf16"]
-
-
-def test_of_two_kinds_of_gpu_the_slower_is_taken(root: Path) -> None:
-    fast = GPU.model_copy(update={"name": "f", "utilisation": 0.5})
-    both = ClusterSpec("c", (*ONE_FOUR.kinds, NodeKind("n", 64, 4, 1, "y.1", "f", None)))
-    asked = plan(root, FLOPS)
-    slow, mixed = (forecast_document(asked, cluster, {"g": GPU, "f": fast}) for cluster in (ONE_FOUR, both))
-    assert [t["seconds"] for t in mixed["trials"]] == [t["seconds"] for t in slow["trials"]]
-
-
-def test_trials_on_cpus_have_no_forecast(root: Path) -> None:
-    document = forecast_document(plan(root, FLOPS, "runtime={default: {cpus: 2}}"), ONE_FOUR, {"g": GPU})
-    assert document["reasons"] == ["trials without a GPU: nothing is known of the speed of CPUs"]
-    assert document["concurrency"] == 15
+def test_of_two_kinds_of_gpu_the_slower_is_taken(root: Path, tmp_path: Path) -> None:
+    fast = GPU.model_copy(update={"name": "f", "utilisation": Range(low=0.5, expected=0.5, high=0.5)})
+    asked = plan(root)
+    slow, mixed = (price(asked, Store(tmp_path), {}, gpus=gpus)[0] for gpus in ([GPU], [fast, GPU]))
+    assert [t.predicted for t in mixed.trials] == [t.predicted for t in slow.trials]
 
 
 def test_what_fits_no_node_is_a_problem_named_once(root: Path) -> None:
-    asked = plan(root, FLOPS, "runtime.opt-1.3b.cpus=65", *ALONE)
+    asked = plan(root, "runtime.opt-1.3b.cpus=65")
     assert need_of(asked.trials[-1]) == Need(1, 65, 1)
-    document = forecast_document(asked, ONE_FOUR, {"g": GPU})
-    (problem,) = document["problems"]
+    (problem,) = wall_of(asked.trials, [HOUR] * 15, ONE_FOUR.nodes).problems
     assert problem.startswith("opt-1.3b (5 trials) asks for 65 CPUs and 1 GPU: ")
-    assert math.isnan(document["makespan_hours"])
+
+
+def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(root: Path) -> None:
+    asked = plan(root, "runtime.opt-1.3b.engine=ddp", "runtime.opt-1.3b.workers=4")
+    assert machines_for(asked.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
+    on_cpus = plan(root, "runtime={default: {cpus: 2}}")
+    assert machines_for(on_cpus.trials, 2) == (Node("this machine", 2, 0),)
+    wall = wall_of(on_cpus.trials, [HOUR] * 15, machines_for(on_cpus.trials, 4))
+    assert wall.seconds.expected == pytest.approx(RUN_START_SECONDS + 8 * 3600)  # two at once
+    assert machines_for((), 2) == ()
+    assert wall_of((), [], ()).seconds.expected == 0
+
+
+@given(durations=st.lists(st.floats(1, 1e5), min_size=1, max_size=30), cores=st.integers(1, 8))
+def test_more_machines_never_take_longer_than_all_in_a_row(durations: list[float], cores: int) -> None:
+    root = Path(__file__).resolve().parents[2]
+    sweep = load_sweep(root / "sweeps/quickstart.yaml")
+    trial = PlannedTrial("x", expand(sweep)[0], 1, "d")
+    trials = [dataclasses.replace(trial, fingerprint=str(i)) for i in range(len(durations))]
+    seconds = [Amount(each, each, each) for each in durations]
+    found = wall_of(trials, seconds, [Node("n", cores, 0)]).seconds.expected - RUN_START_SECONDS
+    assert max(durations) - 1e-6 <= found <= sum(durations) + 1e-6
