@@ -280,6 +280,7 @@ def _environment(trainer: SFTTrainer, share: BatchShare) -> dict[str, Any]:
         "trl": trl.__version__,
         "host": platform.node(),
         "device": str(trainer.args.device),
+        "device_name": torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "workers": share.workers,
         "micro_batch": share.micro_batch,
