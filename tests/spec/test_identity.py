@@ -51,3 +51,19 @@ def test_every_hyperparameter_is_part_of_it(fields: dict[str, Any]) -> None:
 
 def test_seed_weights_and_data_are_part_of_it() -> None:
     assert len({identity(), identity(seed=1), identity(weights="x"), identity(data="x")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("sweep", "fields", "seed", "known"),
+    [
+        ("quickstart", {}, 0, "2e0b6ddead5f4200"),
+        ("canonical", {}, 0, "6382bfef83b83698"),
+        ("canonical", {"max_steps": 7, "lr_scheduler_type": "cosine"}, 3, "c257138a64364543"),
+    ],
+)
+def test_a_new_field_leaves_yesterdays_trials_as_they_are(
+    sweep: str, fields: dict[str, Any], seed: int, known: str
+) -> None:
+    """These were computed before recipes had `decay_fraction`: what is in a store stays in use."""
+    recipe = load_sweep(find_sweep(sweep)).recipe.model_copy(update=fields)
+    assert identity(recipe, seed=seed) == known

@@ -230,7 +230,8 @@ class Store:
         """Delete a file or folder behind the URL, and keep what is here."""
         if self.url is not None:
             remote, key = Remote(self.url), self._key(path)
-            remote.delete(remote.listing(key) or [key])
+            # A folder of which nothing is left there is no file: stores that have folders would not delete it as one.
+            remote.delete(remote.listing(key) or ([] if path.is_dir() else [key]))
 
     def refresh(self, evaluations: Mapping[str, str | None], study: str | None = None) -> Snapshot:
         """Bring all that a status or report reads, in few requests, of trials (fingerprint: suite) and of a study.
