@@ -820,11 +820,16 @@ def _console(stderr: bool = False) -> Any:
     return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
+_INDENTED_TRIALS = 1_000
+
+
 def _print_json(document: Any) -> None:
     from sweeper.store import without_nan
 
+    # Indented JSON is written by Python itself: ten thousand trials would take seconds.
+    indent = 2 if len(document.get("trials", ())) <= _INDENTED_TRIALS else None
     sys.stdout.write(
-        json.dumps(without_nan(document), indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+        json.dumps(without_nan(document), indent=indent, ensure_ascii=False, allow_nan=False, default=str) + "\n"
     )
 
 

@@ -40,7 +40,7 @@ def claims_document(plan: Plan) -> list[dict[str, Any]]:
             for part in plan.parts
             for document in claims_document(part)
         ]
-    counts = _counts(plan)
+    counts = _counts(plan) if plan.sweep.claims else {}
     return [_claim(claim, plan, counts) for claim in plan.sweep.claims]
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from sweeper.study.admission import Job, Ledger, Need, Node, Schedule, max_concurrent, simulate
 from sweeper.study.clusters import ClusterSpec
-from sweeper.study.costs import UNKNOWN, Amount
+from sweeper.study.costs import UNKNOWN, Amount, total
 from sweeper.study.plan import Plan, PlannedTrial
 
+SIMULATED = 3_000
+"""Of more trials only the expected time is simulated, and the ends of its range are in proportion to their work."""
 RUN_START_SECONDS = 15
 """Until the first worker takes its first trial: imports, mostly. Taken; they took 10 s on two CPU cores."""
 _HOUR = 3600
@@ -54,12 +56,19 @@ def wall_of(trials: Sequence[PlannedTrial], seconds: Sequence[Amount], nodes: Se
         return Wall(UNKNOWN, None, problems=problems)
     if not all(amount.known for amount in seconds):
         return Wall(UNKNOWN, None, reasons=("what a trial takes is not known",))
-    found = {
-        end: simulate(nodes, [_job(i, trial, getattr(amount, end)) for i, (trial, amount) in enumerate(pairs)])
-        for end in ("low", "expected", "high")
-        if (pairs := list(zip(trials, seconds, strict=True)))
-    }
-    return Wall(Amount(*(RUN_START_SECONDS + found[end].makespan for end in found)), found["expected"])
+    expected = _simulated(trials, seconds, nodes, "expected")
+    if len(trials) > SIMULATED:
+        whole = total(seconds)
+        low, high = (expected.makespan / whole.expected * end for end in (whole.low, whole.high))
+    else:
+        low, high = (_simulated(trials, seconds, nodes, end).makespan for end in ("low", "high"))
+    start = RUN_START_SECONDS
+    return Wall(Amount(start + low, start + expected.makespan, start + high), expected)
+
+
+def _simulated(trials: Sequence[PlannedTrial], seconds: Sequence[Amount], nodes: Sequence[Node], end: str) -> Schedule:
+    jobs = [_job(i, *row) for i, row in enumerate(zip(trials, (getattr(each, end) for each in seconds), strict=True))]
+    return simulate(nodes, jobs)
 
 
 def cluster_document(plan: Plan, cluster: ClusterSpec, wall: Wall) -> dict[str, Any]:

@@ -173,7 +173,11 @@ def price(
     suites, trials = _suites(plan), plan.trials
     asked = zip(trials, suites, strict=True)
     store.refresh({trial.fingerprint: suite or None for trial, suite in asked if trial.fingerprint}, plan.sweep.name)
-    left = [_left(trial, suite, store) for trial, suite in zip(trials, suites, strict=True)]
+    begun = {entry.name for entry in os.scandir(folder)} if (folder := store.root / "trials").is_dir() else set()
+    left = [
+        _left(trial, suite, store) if trial.fingerprint in begun else Left(evaluation=suite is not None)
+        for trial, suite in zip(trials, suites, strict=True)
+    ]
     pricer = Pricer(
         hardware={**hardware, **plan.sweep.hardware},
         rows=read_measured(store, hardware.values()),
@@ -238,8 +242,6 @@ def first_predictions(now: dict[str, Any], before: dict[str, Any] | None) -> dic
 
 
 def _left(trial: PlannedTrial, suite: str | None, store: Store) -> Left:
-    if not trial.fingerprint:
-        return Left()
     record = read_record(store.record(trial.fingerprint))
     pruned = record is not None and record.status == PRUNED
     if pruned and trial.may_be_pruned:
