@@ -60,6 +60,15 @@ def test_a_factor_is_the_geometric_mean_and_shrinks_with_trials() -> None:
     assert exact.high / exact.expected == pytest.approx(LEAST), "three that agree are not taken for certainty"
 
 
+def test_trials_of_the_same_work_count_before_the_others_of_their_model() -> None:
+    ratios = [Ratio("m", 1000, 4.0, work=1e9), Ratio("m", 1000, 1.0, work=1e12), Ratio("m", 1000, 1.0, work=1e12)]
+    alike, between = factor_of("m", 1000, ratios, work=1.05e9), factor_of("m", 1000, ratios, work=1e10)
+    assert alike is not None
+    assert between is not None
+    assert (alike.expected, alike.trials) == (pytest.approx(4), 1)
+    assert (between.expected, between.trials) == (pytest.approx(4 ** (1 / 3)), 3)
+
+
 def test_another_model_is_the_nearest_in_size_and_less_sure() -> None:
     ratios = [Ratio("small", 1_000, 3.0), Ratio("large", 100_000, 2.0)]
     found = factor_of("middle", 50_000, ratios)

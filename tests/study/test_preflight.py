@@ -97,7 +97,7 @@ def test_what_was_measured_replaces_what_is_taken_and_the_range_shrinks(root: Pa
     for old, new in zip(before.trials, after.trials, strict=True):
         assert old.predicted is not None
         assert new.predicted is not None
-        assert new.predicted.basis == "measured on 6 trials"
+        assert new.predicted.basis == "measured on 3 trials"
         cost = new.predicted.cost
         assert cost.training.expected == pytest.approx(new.predicted.work.train_flops * 1e-10, rel=1e-6)
         assert cost.evaluation.expected == pytest.approx(4.0, rel=1e-6)

@@ -10,6 +10,8 @@ SPREAD_FROM = 3
 """Trials of one model from which their spread says how sure a prediction is."""
 FEW, OTHER_MODEL, LEAST = 1.3, 1.5, 1.1
 """Factor to either side of a prediction: from one or two trials, from another model's, and at the least. Taken."""
+ALIKE = 1.1
+"""Factor within which two trials of a model did the same work."""
 DISTINCT = 1.2
 """FLOPs per step have to differ by this factor for a fit to tell arithmetic from what a step takes besides."""
 
@@ -65,6 +67,8 @@ class Ratio:
     model: str
     parameters: int
     ratio: float
+    work: float = math.nan
+    """What it computed: a trial of the same work says more than one of another."""
 
 
 def fit_rates(rows: Sequence[Measured], prior: Rates) -> Rates:
@@ -91,12 +95,13 @@ def fit_rates(rows: Sequence[Measured], prior: Rates) -> Rates:
 
 def ratios_of(rows: Iterable[Measured], rates: Rates) -> list[Ratio]:
     """How trials did against the rates fitted over all of them: what is a model's own."""
-    return [Ratio(row.model, row.parameters, row.train_seconds / rates.seconds(row)) for row in rows]
+    return [Ratio(row.model, row.parameters, row.train_seconds / rates.seconds(row), row.flops) for row in rows]
 
 
-def factor_of(model: str, parameters: int | None, ratios: Iterable[Ratio]) -> Factor | None:
+def factor_of(model: str, parameters: int | None, ratios: Iterable[Ratio], work: float = math.nan) -> Factor | None:
     """The factor of a model: the geometric mean of its trials' ratios, else of those of the nearest in size (by the
-    logarithm of parameters); None without any.
+    logarithm of parameters); None without any. Where some of the model's own did as much `work` (within ALIKE), those
+    alone count: what is the same for every trial of it (loading, validation) weighs more on short ones.
 
     From three trials on the range is two standard deviations of a further trial's logarithm, sd x sqrt(1 + 1/n).
     """
@@ -111,7 +116,8 @@ def factor_of(model: str, parameters: int | None, ratios: Iterable[Ratio]) -> Fa
             return None
         width = max(OTHER_MODEL, other.high / other.expected)
         return Factor(other.expected / width, other.expected, other.expected * width, other.trials, nearest)
-    logs = [math.log(ratio.ratio) for ratio in own]
+    alike = [ratio for ratio in own if work / ALIKE <= ratio.work <= work * ALIKE]
+    logs = [math.log(ratio.ratio) for ratio in alike or own]
     n, mean = len(logs), math.fsum(logs) / len(logs)
     width = math.log(FEW)
     if n >= SPREAD_FROM:

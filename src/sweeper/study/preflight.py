@@ -112,7 +112,7 @@ class Pricer:
         recipe, count = trial.spec.recipe, devices(trial.spec.runtime)
         flops = hardware_flops(work, gradient_checkpointing=recipe.gradient_checkpointing)
         rates, ratios = self._fitted(kind, recipe.precision)
-        factor = factor_of(trial.spec.model.name, trial.parameters, ratios)
+        factor = factor_of(trial.spec.model.name, trial.parameters, ratios, flops)
         if factor is None:
             return training_seconds(flops, work.steps, kind, precision=recipe.precision, devices=count), TAKEN
         of = "" if factor.model == trial.spec.model.name else f" of {factor.model}"
@@ -129,8 +129,9 @@ class Pricer:
             known = self._works.get(row.model)
             if row.hardware == kind.name and row.suite in self.suites and known is not None and row.eval_seconds > 0:
                 each = evaluation_seconds(known, asked, kind, count).expected + kind.startup_seconds
-                ratios.append(Ratio(row.model, row.parameters, row.eval_seconds / each))
-        factor = factor_of(trial.spec.model.name, trial.parameters, ratios)
+                ratios.append(Ratio(row.model, row.parameters, row.eval_seconds / each, row.flops))
+        flops = hardware_flops(work, gradient_checkpointing=trial.spec.recipe.gradient_checkpointing)
+        factor = factor_of(trial.spec.model.name, trial.parameters, ratios, flops)
         if factor is None:
             return taken
         expected = taken.expected + kind.startup_seconds
