@@ -72,6 +72,16 @@ def test_a_plan_says_everything_before_anything_starts(root: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
 
+def test_trials_that_are_not_known_yet_count_by_their_stand_ins(root: Path, tmp_path: Path) -> None:
+    plan = study.plan_sweep(sweep(root, "axes.seed=[0]"), Store(tmp_path))
+    others = study.plan_sweep(sweep(root, "axes.seed=[1]"), Store(tmp_path)).trials
+    whole, wall = price(plan, Store(tmp_path), load_hardware(), stand_ins=others)
+    both = numbers(priced(sweep(root), tmp_path))
+    assert whole.trials == plan.trials
+    assert numbers(whole)["cost"]["cpu_hours"] == pytest.approx(both["cost"]["cpu_hours"])
+    assert wall.seconds.expected / 3600 == numbers(whole)["wall_hours"] > 0
+
+
 def test_finished_trials_cost_nothing_and_evaluation_can_be_all_that_is_left(root: Path, tmp_path: Path) -> None:
     asked = sweep(root, "axes.seed=[0]")
     finish(tmp_path, priced(asked, tmp_path))

@@ -168,10 +168,16 @@ def price(
     *,
     gpus: Sequence[HardwareSpec] = (),
     nodes: Sequence[Node] | None = None,
+    stand_ins: Sequence[PlannedTrial] = (),
 ) -> tuple[Plan, Wall]:
     """The plan with `predicted` of each trial and `estimate` of all, and its wall time on `nodes` (else on
-    `machines_for`). A plan that exceeds its sweep's budget has a problem more."""
-    suites, trials = _suites(plan), plan.trials
+    `machines_for`). A plan that exceeds its sweep's budget has a problem more.
+
+    `stand_ins`: trials that will come and are not known yet, those of a search. They count in the estimate, and the
+    plan's own trials stay what they are.
+    """
+    trials = (*plan.trials, *stand_ins)
+    suites = _suites(replace(plan, trials=trials))
     asked = zip(trials, suites, strict=True)
     store.refresh({trial.fingerprint: suite or None for trial, suite in asked if trial.fingerprint}, plan.sweep.name)
     begun = {entry.name for entry in os.scandir(folder)} if (folder := store.root / "trials").is_dir() else set()
@@ -194,7 +200,8 @@ def price(
     estimate = estimate_of(priced, wall, pricer)
     limits = {**estimate["cost"], "wall_hours": estimate["wall_hours"]}
     problems = dict.fromkeys([*plan.problems, *over_budget(plan.sweep.budget, limits)])
-    return replace(plan, trials=priced, problems=tuple(problems), estimate=estimate), wall
+    own = priced[: len(plan.trials)]
+    return replace(plan, trials=own, problems=tuple(problems), estimate=estimate), wall
 
 
 def estimate_of(trials: Sequence[PlannedTrial], wall: Wall, pricer: Pricer) -> dict[str, Any]:
