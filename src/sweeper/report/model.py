@@ -76,8 +76,11 @@ def build_report(
     every_judge, outcomes = outcomes, outcomes_of(outcomes, judge)
     planned, claimed, claim_axes = trials, trials, axes
     if searched is not None:
-        rows = trials.to_dict("records")
-        claimed = trials[trials["fingerprint"].isin(winners(rows))]
+        claimed = trials[
+            trials["fingerprint"].isin(
+                winners([{str(k): v for k, v in row.items()} for row in trials.to_dict("records")])
+            )
+        ]
         claim_axes = ["model"]
         if "role" in trials.columns and (trials["role"] == "confirm").any():
             trials = trials[trials["role"] == "confirm"]

@@ -124,5 +124,6 @@ def config_error(
     if unknown:
         return ConfigError(place, asked=dotted, found=f"unknown key `{keys[-1]}`", do=nearest(str(keys[-1]), known))
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if missing or not keys else f" (given: {first['input']!r})"
+    # Neither on the screen nor in a log.
+    given = "" if missing or not keys or "password" in message else f" (given: {first['input']!r})"
     return ConfigError(place, asked=dotted, found=message + given)

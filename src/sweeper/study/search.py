@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ class Search:
         self._again: list[tuple[str, Any]] = []
         for group in groups_of(sweep):
             found = OptunaSearch(
-                space=lambda trial, group=group: suggest(trial, sweep, group),
+                space=lambda trial, group=group: suggest(trial, sweep, group, self._reseed(group)),
                 metric=self.search.metric,
                 mode=_modes(self.search),
                 sampler=optuna.samplers.RandomSampler(),  # each proposal gets one of its own
@@ -171,8 +172,19 @@ class Search:
         found._ot_trials[key] = trial
         # A driver may have died between two axes: those it had drawn are there, the others are drawn as they would be.
         found._ot_study.sampler = sampler_of(self.search, self.sweep, group, trial.number)
-        values = found.suggest(key)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Define-by-run function")  # a Gaussian process takes seconds
+            values = found.suggest(key)
         return Proposal(group, trial.number, bool(trial.user_attrs.get("anchor")), _axes(values, self.sweep, group))
+
+    def _reseed(self, group: str) -> Callable[[Any, str], None]:
+        """What is drawn by itself has a stream of its own: it does not hang on which axes a dead driver had drawn."""
+
+        def before(trial: Any, axis: str) -> None:
+            study = self._of[group]._ot_study
+            study.sampler = sampler_of(self.search, self.sweep, f"{group} {axis}", trial.number)
+
+        return before
 
     def _trial(self, proposal: Proposal) -> tuple[optuna.Study, optuna.trial.FrozenTrial]:
         study = self._of[proposal.group]._ot_study
@@ -292,16 +304,21 @@ def outcome_of(row: Mapping[str, Any], search: SearchSpec) -> tuple[Any, list[fl
     return TrialState.FAIL, None
 
 
-def suggest(trial: Any, sweep: Sweep, group: str) -> dict[str, Any]:
-    """Draw (or, of a trial that has them, read) the values of all searched axes that are active."""
+def suggest(trial: Any, sweep: Sweep, group: str, before: Callable[[Any, str], None] | None = None) -> dict[str, Any]:
+    """Draw (or, of a trial that has them, read) the values of all searched axes that are active. `before` is called
+    with the trial and each axis."""
     models = sweep.axes["model"]
     values: dict[str, Any] = {}
     if not group and len(models) > 1:
+        if before:
+            before(trial, "model")
         values["model"] = trial.suggest_categorical("model", models)
     for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
         how = sweep.searched[axis]
         if not how.active(values):
             continue
+        if before:
+            before(trial, axis)
         if how.or_null and trial.suggest_categorical(f"{axis}_off", [False, True]):
             values[axis] = None
         elif how.choice is not None:
@@ -489,8 +506,6 @@ def _worst(search: SearchSpec) -> float:
 
 def _quietly(sampler: Any, **options: Any) -> Any:
     """Without the warning that a part of it is experimental, at every proposal."""
-    import warnings
-
     import optuna
 
     with warnings.catch_warnings():
