@@ -68,6 +68,8 @@ def test_few_files_import_ray() -> None:
         "study/ray_tune.py",
         "study/ray_train.py",
         "study/ray_admission.py",
+        "study/ray_search.py",
+        "study/search.py",
         "tracking/metrics.py",
         "cluster.py",
     }

@@ -37,7 +37,7 @@ def plan_table(plan: Plan) -> RenderableType:
     lines: list[RenderableType] = [
         Text(plan.sweep.question, style="bold"),
         _trials_table(plan) if len(plan.trials) <= _TRIALS_SHOWN else _arms_table(plan),
-        Text(f"{len(plan.trials):,} trial{'s' if len(plan.trials) != 1 else ''}"),
+        Text(f"{len(plan.trials):,} trial{'s' if len(plan.trials) != 1 else ''}{_to_come(plan)}"),
     ]
     if plan.parts:
         lines[2] = Text(f"{plan.asked:,} trials asked by {len(plan.parts)} sweeps, {len(plan.trials):,} distinct")
@@ -53,8 +53,16 @@ def plan_table(plan: Plan) -> RenderableType:
     return Group(*lines)
 
 
+def _to_come(plan: Plan) -> str:
+    """What a search will add."""
+    counts = Counter("confirm" if trial.role == "confirm" else "explore" for trial in plan.stand_ins)
+    said = [f"{counts['explore']:,} that the search will propose" if counts["explore"] else ""]
+    said.append(f"{counts['confirm']:,} that confirm its best" if counts["confirm"] else "")
+    return "".join(f", and {what}" for what in said if what) + (" (costs: drawn at random)" if plan.stand_ins else "")
+
+
 def _trials_table(plan: Plan) -> RenderableType:
-    axes = list(plan.sweep.axes)
+    axes = [*plan.sweep.axes, *plan.sweep.searched]
     table = _table(plan.sweep.name, ["fingerprint", *axes, "parameters", "engine", *_RUNTIME], left=2)
     for trial in plan.trials:
         row = trial.row()
@@ -65,7 +73,7 @@ def _trials_table(plan: Plan) -> RenderableType:
 
 def _arms_table(plan: Plan) -> RenderableType:
     """One line for the trials that differ in their seed alone."""
-    axes = [axis for axis in plan.sweep.axes if axis != "seed"]
+    axes = [axis for axis in (*plan.sweep.axes, *plan.sweep.searched) if axis != "seed"]
     arms: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for trial in plan.trials:
         row = trial.row()

@@ -347,6 +347,21 @@ def _check_claims(sweep: Sweep, node: CommentedMap, path: Path) -> None:
         place = _place(path, node, ["claims", i])
         if claim.id in [other.id for other in claims[:i]]:
             raise ConfigError(place, asked=f"claim {claim.id}", found="a second claim of that id")
+        if (claim.protocol == "searched") != (sweep.search is not None and claim.axis == "model"):
+            has = "a search" if sweep.search else "no search"
+            raise ConfigError(
+                place,
+                asked=f"claim {claim.id}: protocol {claim.protocol}",
+                found=f"a sweep with {has}" + ("" if claim.axis == "model" else f", and the axis {claim.axis}"),
+                do="protocol: searched compares the models of a search, and nothing else",
+            )
+        if claim.protocol == "searched" and sweep.search and sweep.search.equal_per != "model":
+            raise ConfigError(
+                place,
+                asked=f"claim {claim.id}: protocol searched",
+                found="one search over all models, which looks longer where it finds more",
+                do="search: {equal_per: model}",
+            )
         for asked, found in _undecidable(claim, axes, evaluated=node.get("evaluation") is not None):
             raise ConfigError(
                 place,

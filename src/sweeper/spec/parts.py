@@ -311,6 +311,7 @@ PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "identical": (set(), set()),
     "tuned": ({"tuned_axis", "selection_seeds"}, {"confirmation_seeds"}),
     "equal-compute": (set(), {"compute_axis", "train_flops"}),
+    "searched": (set(), set()),
 }
 """Protocol of a claim -> the fields it needs, and those it may have."""
 _METRIC = {"stabilises": "divergence_rate", "judge-independent": "agreement", "cheaper": "cost_per_solved"}
@@ -383,10 +384,13 @@ class Claim(Part):
     which compares arms on the same hardware alone."""
     amortised_over: int | None = Field(default=None, gt=0, validate_default=True)
     """`cheaper`: queries over which a training run's cost is spread; `null`: those of the suite."""
-    protocol: Literal["identical", "tuned", "equal-compute"] = Field(default="identical", validate_default=True)
+    protocol: Literal["identical", "tuned", "equal-compute", "searched"] = Field(
+        default="identical", validate_default=True
+    )
     """How arms of `best-of` and `cheaper` are made comparable. `identical`: the same hyperparameters. `tuned`: each arm
     at its own value of `tuned_axis`, of equally many tried, chosen by validation loss on `selection_seeds` and compared
-    on other seeds alone. `equal-compute`: each arm's run at a common number of training FLOPs, within 5 %."""
+    on other seeds alone. `equal-compute`: each arm's run at a common number of training FLOPs, within 5 %. `searched`:
+    each model as a search with `equal_per: model` found it, on the seeds that confirm."""
     tuned_axis: str | None = Field(default=None, validate_default=True)
     """`tuned`: the axis from which each arm gets its own value."""
     selection_seeds: list[int] = Field(default_factory=list, validate_default=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sweeper.spec import BudgetSpec, HardwareSpec, Runtime
 from sweeper.study.costs import Cost
 
+SPENT = "spent.json"
+"""What a study has spent, in its folder. Trials that another study had trained cost this one nothing."""
 UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "core-hours", "usd": "US dollars", "wall_hours": "hours"}
 
 

@@ -88,6 +88,9 @@ class Plan:
     estimate: dict[str, Any] | None = field(default=None, compare=False)
     """What it will cost (`preflight.price`); None where nobody asked."""
 
+    stand_ins: tuple[PlannedTrial, ...] = ()
+    """For the trials that a search will still propose: drawn at random, so that their cost can be told."""
+
     @property
     def asked(self) -> int:
         """Trials of all parts together; what is more than `trials` is shared."""
@@ -134,8 +137,9 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
         return _union(sweep, tuple(plan_sweep(part, store, hardware) for part in sweep.sweeps))
     planner = Planner(sweep, store, hardware)
     if sweep.search is not None:
-        trials = planner.searched()
-        return Plan(sweep, tuple(trials), tuple(dict.fromkeys([*planner.problems, *_queries_missing(sweep)])))
+        trials, stand_ins = planner.searched(), planner.stand_ins()
+        found = dict.fromkeys([*planner.problems, *_queries_missing(sweep)])
+        return Plan(sweep, tuple(trials), tuple(found), stand_ins=tuple(stand_ins))
     specs = expand(sweep)
     if sweep.branch_epochs:
         specs = branches.branched(specs, planner.identity)
@@ -150,7 +154,8 @@ def _union(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:
     for trial in (trial for part in parts for trial in part.trials):
         trials.setdefault(trial.key, trial)
     problems = dict.fromkeys(problem for part in parts for problem in part.problems)
-    return Plan(sweep, tuple(trials.values()), tuple(problems), parts)
+    stand_ins = tuple(trial for part in parts for trial in part.stand_ins)
+    return Plan(sweep, tuple(trials.values()), tuple(problems), parts, stand_ins=stand_ins)
 
 
 def _queries_missing(sweep: Sweep) -> list[str]:
@@ -221,6 +226,25 @@ class Planner:
             for seed in seeds:
                 trial = self.planned(cell(self.sweep, self._values(proposal) | {"seed": seed}))
                 found.append(replace(trial, role="confirm", proposal=proposal))
+        return found
+
+    def stand_ins(self) -> list[PlannedTrial]:
+        """For what a search has still to propose and to confirm: as many trials drawn at random, so that a plan can say
+        what it will cost. They are trained to the end: who is stopped early is not known before."""
+        entries = self._history()
+        drawn = search.drawn(self.sweep, entries)
+        found = [trial for proposal in drawn if (trial := self._possible(proposal))]
+        if self.sweep.confirm and not search.exhausted(self.sweep, entries):
+            confirm, count = self.sweep.confirm, self.sweep.confirm.top
+            asked = search.asked_by(self.sweep)
+            models = self.sweep.axes["model"] if asked.equal_per else self.sweep.axes["model"][:1]
+            for model in models:
+                own = [t for t in found if t.spec.model.name == model or not asked.equal_per][:count]
+                anchored = [p for p in search.anchors(self.sweep) if p.group in ("", model)]
+                for proposal in [*(t.proposal for t in own if t.proposal), *anchored]:
+                    for seed in confirm.seeds:
+                        trial = self.planned(cell(self.sweep, self._values(proposal) | {"seed": seed}))
+                        found.append(replace(trial, role="confirm", proposal=proposal))
         return found
 
     def _history(self) -> list[Entry]:

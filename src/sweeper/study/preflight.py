@@ -168,15 +168,13 @@ def price(
     *,
     gpus: Sequence[HardwareSpec] = (),
     nodes: Sequence[Node] | None = None,
-    stand_ins: Sequence[PlannedTrial] = (),
 ) -> tuple[Plan, Wall]:
     """The plan with `predicted` of each trial and `estimate` of all, and its wall time on `nodes` (else on
     `machines_for`). A plan that exceeds its sweep's budget has a problem more.
 
-    `stand_ins`: trials that will come and are not known yet, those of a search. They count in the estimate, and the
-    plan's own trials stay what they are.
+    The plan's stand-ins count in the estimate.
     """
-    trials = (*plan.trials, *stand_ins)
+    trials = (*plan.trials, *plan.stand_ins)
     suites = _suites(replace(plan, trials=trials))
     asked = zip(trials, suites, strict=True)
     store.refresh({trial.fingerprint: suite or None for trial, suite in asked if trial.fingerprint}, plan.sweep.name)

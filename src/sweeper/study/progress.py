@@ -46,7 +46,7 @@ class ProgressDisplay:
         """The study and what of it is left to do."""
         self._planned, self._reused = len(plan.trials), len(plan.trials) - len(todo)
         self._trials = {trial.fingerprint: trial for trial in plan.trials}
-        varied = (axis for axis, values in plan.sweep.axes.items() if len(values) > 1)
+        varied = plan.varied
         self._shown += [axis for axis in varied if axis not in (*self._shown, "model", "seed")]
         self._work_left = {t.fingerprint: _work(t) for t in todo}
         self._started = time.monotonic()

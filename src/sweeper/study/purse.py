@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sweeper.spec import Sweep, load_hardware
 from sweeper.store import Store, read_json, write_json
-from sweeper.study.budget import Budget, Spent, spent_on
-
-if TYPE_CHECKING:
-    from sweeper.spec import Sweep
-    from sweeper.study.plan import PlannedTrial
-
-SPENT = "spent.json"
-"""In the study's folder. Trials that another study had trained cost this one nothing, and are not in it."""
+from sweeper.study.budget import SPENT, Budget, Spent, spent_on
+from sweeper.study.costs import Cost
+from sweeper.study.plan import Plan, PlannedTrial
+from sweeper.study.preflight import price
 
 
 class Purse:
@@ -33,12 +30,19 @@ class Purse:
 
     def start(self, trial: PlannedTrial) -> bool:
         """Whether there is room for it; then it counts as running."""
-        predicted = trial.predicted.cost if trial.predicted else None
+        predicted = self._predicted(trial)
         if not self.budget.may_start(predicted, self._hours):
             return False
         self.budget.started(trial.fingerprint, predicted)
         self._running[trial.fingerprint] = trial, time.monotonic()
         return True
+
+    def _predicted(self, trial: PlannedTrial) -> Cost | None:
+        """What a search proposes has no price yet; it gets one where there is a limit to keep."""
+        if trial.predicted is None and self.sweep.budget is not None:
+            plan, _ = price(Plan(self.sweep, (trial,), ()), self.store, load_hardware())
+            trial = plan.trials[0]
+        return trial.predicted.cost if trial.predicted else None
 
     def end(self, row: dict[str, Any]) -> None:
         """It ended. One without a measure of its own, a failed one, has spent the time since it started."""

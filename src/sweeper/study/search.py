@@ -386,6 +386,25 @@ def anchors(sweep: Sweep) -> list[Proposal]:
     return found
 
 
+def drawn(sweep: Sweep, entries: list[Entry]) -> list[Proposal]:
+    """Stand-ins for the proposals still to be made: drawn at random, the same at every call."""
+    if exhausted(sweep, entries):
+        return []
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    groups, found = groups_of(sweep), []
+    for group in groups:
+        own = [entry for entry in entries if entry.proposal.group == group]
+        made = len([e for e in own if e.state != "DUPLICATE" and e.retry_of is None])
+        waiting = 0 if made else sum(anchor for _, anchor in _first(sweep, group))  # the plan has them already
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=asked_by(sweep).seed))
+        for _ in range(trials_planned(sweep) // len(groups) - made - waiting):
+            trial = study.ask()
+            found.append(Proposal(group, trial.number, False, suggest(trial, sweep, group)))
+    return found
+
+
 def asked_by(sweep: Sweep) -> SearchSpec:
     """The search of a sweep that has one."""
     if sweep.search is None:

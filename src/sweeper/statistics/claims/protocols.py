@@ -59,7 +59,7 @@ def metric_of(rows: pd.DataFrame, name: str) -> pd.Series[float]:
 
 def select(claim: Claim, rows: pd.DataFrame, axes: Sequence[str]) -> Selected:
     """The runs that the claim's protocol compares."""
-    if claim.protocol == "identical" or claim.axis is None:
+    if claim.protocol in ("identical", "searched") or claim.axis is None:
         return Selected(rows, tuple(axes), rows)
     return _tuned(claim, rows, axes) if claim.protocol == "tuned" else _equal_compute(claim, rows, axes)
 
