@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.errors import ConfigError
-from sweeper.spec import Sweep, load_sweep
+from sweeper.errors import ConfigError, UsageError
+from sweeper.spec import load_sweep, write_yaml
 
 PART = """
 name: {name}
@@ -43,7 +43,10 @@ def test_axes_are_all_that_any_part_varies_and_claims_are_named_by_part(union: P
     }
     assert [claim.id for claim in both.claims] == ["one/single-epoch", "two/single-epoch"]
     assert set(both.models) == {"opt-tiny-32", "opt-tiny-64"}
-    assert Sweep.model_validate(both.model_dump(mode="json")) == both, "as a study's folder keeps it"
+    write_yaml(union.parent / "sweep.yaml", both.model_dump(mode="json"))
+    assert load_sweep(union.parent / "sweep.yaml") == both, "as a study's folder keeps it"
+    with pytest.raises(UsageError, match="as it was run"):
+        load_sweep(union.parent / "sweep.yaml", ["axes.seed=[1]"])
 
 
 def test_overrides_reach_every_part_and_the_unions_own_keys(union: Path) -> None:

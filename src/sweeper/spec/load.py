@@ -125,6 +125,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, rehearsed: bool = F
     Raises ConfigError (file, line, nearest known name) or UsageError for an override that cannot be applied.
     """
     node = read_yaml(path)
+    if "models" in node and "engines" in node:
+        return _as_run(node, path, changed=rehearsed or bool(overrides))
     _refuse_unknown_keys(node, path)
     pairs = [_split_override(text) for text in overrides]
     library = _Library(path)
@@ -170,6 +172,17 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, rehearsed: bool = F
     check_branches(sweep, node, path)
     _check_claims(sweep, node, path)
     return sweep
+
+
+def _as_run(node: CommentedMap, path: Path, *, changed: bool) -> Sweep:
+    """A sweep as a study's folder keeps it, every piece in it."""
+    if changed:
+        found = "a sweep as it was run, with every piece in it"
+        raise UsageError(str(path), asked="--set or --rehearse", found=found, do="change the sweep's own file")
+    try:
+        return Sweep.model_validate(plain(node))
+    except ValidationError as error:
+        raise config_error(error, str(path), node, list(Sweep.model_fields)) from error
 
 
 def _rehearsed(node: CommentedMap, path: Path, library: _Library) -> CommentedMap:
