@@ -60,6 +60,8 @@ def _run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
     os.environ.update(up.environment)
     from ray import cloudpickle
 
+    from sweeper.study.agenda import Listed
+    from sweeper.study.purse import Purse
     from sweeper.study.ray_tune import ray_backend, tune_trials
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -67,11 +69,12 @@ def _run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
     store = Store(root)
     with ProgressDisplay(Console(file=text, width=200)) as display, ray_backend(up.address, display):
         display.start(plan, list(plan.trials), store)
-        tune_trials(list(plan.trials), plan, store, "none", display, work)
+        store.study(plan.sweep.name).mkdir(parents=True)
+        tune_trials(Listed(plan.trials, Purse(plan.sweep, store)), plan, store, "none", display, work)
     return text.getvalue()
 
 
-def hold(trial: PlannedTrial, evaluation: Any, store: Store, tracker: Any, tell: Any, nodes: tuple[str, ...]) -> Any:
+def hold(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: tuple[str, ...], pruner: Any) -> Any:
     """Take what a real trial takes, a gang as Ray Train takes it, for a moment; note when and where."""
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group

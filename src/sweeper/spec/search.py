@@ -161,6 +161,16 @@ class SearchSpec(Part):
             raise ValueError(f"`{value}` alone is a cost: the cheapest trial would be one that learns nothing")
         return value
 
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _no_schedule_for_a_recipe(cls, value: Any) -> Any:
+        if value == "pbt":
+            raise ValueError(
+                "population based training changes hyperparameters within a run: what it finds is the schedule of one "
+                "run, not a recipe that other seeds could confirm; take asha, hyperband or median"
+            )
+        return value
+
     @field_validator("sampler")
     @classmethod
     def _known_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:

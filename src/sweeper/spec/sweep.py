@@ -106,7 +106,7 @@ class TrialSpec(Part):
     branch: Branch | None = None
     """The trial that it goes on from; None trains it from the start."""
     branch_points: tuple[FiniteFloat, ...] = ()
-    """`num_train_epochs` of the arms that go on from this trial: it keeps a checkpoint where each one's decay begins."""
+    """`num_train_epochs` of the arms that go on from it: it keeps a checkpoint where the decay of each begins."""
 
     def with_epochs(self, epochs: float) -> Recipe:
         """The recipe of an arm that ends after so many epochs."""
