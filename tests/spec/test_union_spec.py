@@ -8,6 +8,7 @@ import pytest
 
 from sweeper.errors import ConfigError, UsageError
 from sweeper.spec import load_sweep, write_yaml
+from sweeper.study import plan_sweep
 
 PART = """
 name: {name}
@@ -65,18 +66,27 @@ def test_overrides_reach_every_part_and_the_unions_own_keys(union: Path) -> None
         ("[one, two]", "one", 3, "not a list of sweeps"),
         ("[one, two]", "[one, both]", 3, "a union itself"),
         ("[one, two]", "[one, other]", 3, "`data` differs"),
-        ("[one, two]", "[one, search]", 3, "a search"),
     ],
 )
 def test_what_cannot_be_one_study_is_named(union: Path, old: str, new: str, line: int, says: str) -> None:
     other = (union.parent / "one.yaml").read_text().replace("name: one", "name: other")
     other = other.replace("data: toolworld", "data: {extends: toolworld, fit: truncate}")
     (union.parent / "other.yaml").write_text(other)
-    other = "name: search\nquestion: Which?\nrecipe: miniature\ndata: toolworld\nevaluation: toolworld\n"
-    other += "axes: {model: [opt-tiny-32], learning_rate: {loguniform: [0.001, 0.1]}, seed: [0]}\n"
-    (union.parent / "search.yaml").write_text(other + "search: {algorithm: random, trials: 3}\n")
     union.write_text(UNION.replace(old, new))
     with pytest.raises(ConfigError) as caught:
         load_sweep(union)
     assert says in str(caught.value)
     assert caught.value.who == f"{union}:{line}"
+
+
+def test_a_search_is_a_part_whose_anchor_is_an_arm_of_another(union: Path) -> None:
+    other = "name: search\nquestion: Which?\nrecipe: miniature\ndata: toolworld\nevaluation: toolworld\n"
+    other += "axes: {model: [opt-tiny-32], learning_rate: {loguniform: [0.001, 0.1]}, seed: [0]}\n"
+    (union.parent / "search.yaml").write_text(other + "search: {algorithm: random, trials: 3}\n")
+    union.write_text(UNION.replace("[one, two]", "[search, one]"))
+    plan = plan_sweep(load_sweep(union))
+    anchors = [trial for trial in plan.parts[0].trials if trial.role == "anchor"]
+    assert len(anchors) == 1 and anchors[0].evaluation is None
+    [same] = [trial for trial in plan.trials if trial.fingerprint == anchors[0].fingerprint]
+    assert same.role == "" and same.evaluation is not None, "the arm of a claim is evaluated"
+    assert len(plan.stand_ins) == 2

@@ -45,8 +45,6 @@ def _against(parts: Sequence[Sweep]) -> Iterable[tuple[str, str, str]]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "sweeps", f"{name} twice", "name each once"
     for part in parts:
-        if part.search is not None:
-            yield f"sweeps: {part.name}", "a search, whose trials are not known before it runs", "run it by itself"
         for key in ("data", "evaluation"):
             if getattr(part, key) != getattr(parts[0], key):
                 yield (

@@ -149,9 +149,10 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
 
 
 def _union(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:
-    """Of equal trials the first, with what its part gives it to run on."""
+    """Of equal trials the first, with what its part gives it to run on; an arm of a claim, which is evaluated and never
+    stopped early, before what a search explores."""
     trials: dict[str, PlannedTrial] = {}
-    for trial in (trial for part in parts for trial in part.trials):
+    for trial in sorted((t for part in parts for t in part.trials), key=lambda t: t.role in ("explore", "anchor")):
         trials.setdefault(trial.key, trial)
     problems = dict.fromkeys(problem for part in parts for problem in part.problems)
     stand_ins = tuple(trial for part in parts for trial in part.stand_ins)
