@@ -32,7 +32,7 @@ def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
     """On Ray, with the sizes, seeds and claims of the real one; the data are cut to what shows that it works."""
     small = "data.toolworld={seed: 1, train_queries: 80, validation_queries: 6, test_queries_per_subset: 1}"
     command = [sys.executable, "-m", "sweeper.cli", "run", "scaling", "--rehearse", "--tracking", "none"]
-    command += ["--storage", str(tmp_path), "--set", small]
+    command += ["--storage", str(tmp_path), "--set", small, "--set", "recipe.warmup_steps=2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "studies" / "scaling-rehearsal"
