@@ -28,6 +28,8 @@ class ProgressDisplay:
         self._running: dict[str, dict[str, Any]] = {}
         self._planned = self._reused = self._done = self._failed = 0
         self._work_left: dict[str, float] = {}
+        self._to_come: list[float] = []
+        """Work of trials that a search has still to propose."""
         self._work_done = 0.0
         self._started = time.monotonic()
         self._live: Live | None = None
@@ -44,7 +46,8 @@ class ProgressDisplay:
 
     def start(self, plan: Plan, todo: list[PlannedTrial], store: Store) -> None:
         """The study and what of it is left to do."""
-        self._planned, self._reused = len(plan.trials), len(plan.trials) - len(todo)
+        self._planned, self._reused = len(plan.trials) + len(plan.stand_ins), len(plan.trials) - len(todo)
+        self._to_come = [_work(trial) for trial in plan.stand_ins]
         self._trials = {trial.fingerprint: trial for trial in plan.trials}
         varied = plan.varied
         self._shown += [axis for axis in varied if axis not in (*self._shown, "model", "seed")]
@@ -54,14 +57,17 @@ class ProgressDisplay:
         records = {fingerprint: read_record(store.record(fingerprint)) for fingerprint in before}
         ended = {fingerprint: record.status for fingerprint, record in records.items() if record}
         self.metrics.start(plan.sweep.name, self._trials, ended, store.root)
-        counts = f"{self._planned} trials, {self._reused} finished before, {len(todo)} to run"
+        counts = f"{self._planned} trials, {self._reused} finished before, {self._planned - self._reused} to run"
         self.say(f"{plan.sweep.name}: {counts}, in {store.location}")
 
     def proposed(self, trial: PlannedTrial, row: dict[str, Any] | None) -> None:
         """A trial that nobody knew of when the study started; with its row where it has ended before."""
         if trial.fingerprint not in self._trials:
             self._trials[trial.fingerprint] = trial
-            self._planned += 1
+            if self._to_come:
+                self._to_come.pop()
+            else:
+                self._planned += 1
             if row is not None:
                 self._reused += 1
         if row is None:
@@ -124,7 +130,8 @@ class ProgressDisplay:
         partly = sum(_work(self._trials[f]) * n.get("step", 0) / n.get("steps", 1) for f, n in self._running.items())
         done = self._work_done + partly
         if done > 0 and left:
-            seconds = elapsed * max(sum(self._work_left.values()) - partly, 0.0) / done
+            left_to_do = sum(self._work_left.values()) + sum(self._to_come)
+            seconds = elapsed * max(left_to_do - partly, 0.0) / done
             text += f", about {seconds / 60:.1f} min left"
         return f"{text}, {elapsed / 60:.1f} min so far"
 
