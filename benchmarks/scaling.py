@@ -23,8 +23,8 @@ from typing import Any
 
 from sweeper import models
 from sweeper.spec import find_sweep, load_hardware, load_sweep
-from sweeper.study.admission import Job, Need, Node, Schedule, simulate
-from sweeper.study.costs import RECOMPUTATION, training_seconds
+from sweeper.study.costs.trial import RECOMPUTATION, training_seconds
+from sweeper.study.placing.queue import Job, Need, Node, Schedule, simulate
 
 EXAMPLES, LENGTH = 187_542, 2_048
 CLUSTERS = (1, 2, 4, 8, 16, 32, 64)

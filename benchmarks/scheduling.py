@@ -39,9 +39,9 @@ def ours(trials: int) -> float:
     from sweeper.spec import find_sweep, load_sweep
     from sweeper.store import Store
     from sweeper.study.agenda import Listed
+    from sweeper.study.costs.purse import Purse
+    from sweeper.study.on_ray.tune import ray_backend, tune_trials
     from sweeper.study.progress import ProgressDisplay
-    from sweeper.study.purse import Purse
-    from sweeper.study.ray_tune import ray_backend, tune_trials
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     asked = ["claims=[]", "axes.model=[opt-tiny-32]", "axes.num_train_epochs=[1]", f"axes.seed={list(range(trials))}"]

@@ -65,10 +65,10 @@ def test_every_room_has_a_level() -> None:
 def test_few_files_import_ray() -> None:
     users = {str(p.relative_to(SOURCE)) for p in FILES if any(m.split(".")[0] == "ray" for m in imports(p))}
     assert users == {
-        "study/ray_tune.py",
-        "study/ray_train.py",
-        "study/ray_admission.py",
-        "study/ray_search.py",
+        "study/on_ray/tune.py",
+        "study/on_ray/train.py",
+        "study/on_ray/admission.py",
+        "study/on_ray/search.py",
         "study/search.py",
         "tracking/metrics.py",
         "cluster.py",

@@ -1,10 +1,10 @@
 """Plan, run, collect. The only room that imports Ray (and it does so only when a study runs on it)."""
 
-from sweeper.study.clusters import read_cluster
 from sweeper.study.collect import StudyTables, collect, collect_parts, load_study
-from sweeper.study.forecast import cluster_document, cluster_lines
+from sweeper.study.costs.preflight import first_predictions, on_hardware, price
+from sweeper.study.placing.clusters import read_cluster
+from sweeper.study.placing.forecast import cluster_document, cluster_lines
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
-from sweeper.study.preflight import first_predictions, on_hardware, price
 from sweeper.study.run import run_study
 from sweeper.study.search import search_document
 

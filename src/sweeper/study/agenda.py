@@ -14,8 +14,8 @@ from sweeper.trial import FAILED, Pruner, failure_of, publish_failure
 
 if TYPE_CHECKING:
     from sweeper.store import Store
+    from sweeper.study.costs.purse import Purse
     from sweeper.study.plan import PlannedTrial, Planner
-    from sweeper.study.purse import Purse
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from sweeper import evaluate
 from sweeper.errors import UsageError
 from sweeper.spec import Sweep, find_sweep, load_sweep, read_plain
 from sweeper.store import Snapshot, Store, read_json
-from sweeper.study.budget import SPENT
+from sweeper.study.costs.budget import SPENT
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.study.search import search_document
 from sweeper.trial import FAILED, PRUNED, TrialRecord, read_record

@@ -12,9 +12,10 @@ from sweeper import data, evaluate, models
 from sweeper.errors import StoreError, SweeperError
 from sweeper.spec import DATA_AXES, EvaluationSpec, HardwareSpec, Sweep, TrialSpec, cell, expand, fingerprint
 from sweeper.store import Store
-from sweeper.study import branches, engines, search
-from sweeper.study.costs import Predicted
-from sweeper.study.engines import Fit
+from sweeper.study import branches, search
+from sweeper.study.costs.trial import Predicted
+from sweeper.study.placing import engines
+from sweeper.study.placing.engines import Fit
 from sweeper.study.search import Entry, Proposal
 from sweeper.trial import arguments
 

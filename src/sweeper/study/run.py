@@ -19,10 +19,10 @@ from sweeper.study.agenda import Exploration, Listed
 from sweeper.study.backend import Backend, Started, Workers
 from sweeper.study.branches import remove_served, waves
 from sweeper.study.collect import LEAKAGE, refresh, row_of
+from sweeper.study.costs.preflight import first_predictions
+from sweeper.study.costs.purse import Purse
 from sweeper.study.plan import Plan, PlannedTrial, Planner, plan_sweep
-from sweeper.study.preflight import first_predictions
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.purse import Purse
 from sweeper.study.search import JOURNAL, exhausted, history, trials_planned
 from sweeper.tracking import Tracking
 from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_record
@@ -218,7 +218,7 @@ def _workers(name: Backend, address: str | None, display: ProgressDisplay) -> Wo
         from sweeper.study.inline import inline_backend
 
         return inline_backend()
-    from sweeper.study.ray_tune import ray_backend
+    from sweeper.study.on_ray.tune import ray_backend
 
     return ray_backend(address, display)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -14,8 +15,8 @@ from sweeper import data, evaluate, study
 from sweeper.errors import UsageError
 from sweeper.spec import DataSpec, Sweep, load_data, load_hardware, load_model, load_sweep
 from sweeper.store import Store
-from sweeper.study.preflight import first_predictions, on_hardware, price
-from sweeper.study.work import stand_in
+from sweeper.study.costs.preflight import first_predictions, on_hardware, price
+from sweeper.study.costs.work import stand_in
 
 
 def sweep(root: Path, *overrides: str) -> Sweep:
@@ -75,7 +76,7 @@ def test_a_plan_says_everything_before_anything_starts(root: Path, tmp_path: Pat
 def test_trials_that_are_not_known_yet_count_by_their_stand_ins(root: Path, tmp_path: Path) -> None:
     plan = study.plan_sweep(sweep(root, "axes.seed=[0]"), Store(tmp_path))
     others = study.plan_sweep(sweep(root, "axes.seed=[1]"), Store(tmp_path)).trials
-    whole, wall = price(plan, Store(tmp_path), load_hardware(), stand_ins=others)
+    whole, wall = price(dataclasses.replace(plan, stand_ins=others), Store(tmp_path), load_hardware())
     both = numbers(priced(sweep(root), tmp_path))
     assert whole.trials == plan.trials
     assert numbers(whole)["cost"]["cpu_hours"] == pytest.approx(both["cost"]["cpu_hours"])

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sweeper.errors import UsageError
-from sweeper.study.clusters import read_cluster
+from sweeper.study.placing.clusters import read_cluster
 
 
 def test_the_shipped_launcher_for_aws(root: Path) -> None:

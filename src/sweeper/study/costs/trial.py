@@ -1,7 +1,7 @@
 """What one trial costs: seconds, GPU-hours, money, energy and bytes, from its work and its hardware. Pure.
 
 Every figure is a range. What is taken and not measured is a constant here or a field of `HardwareSpec`; where finished
-trials have measured it, `sweeper.study.calibration` puts that in its place.
+trials have measured it, `sweeper.study.costs.calibration` puts that in its place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sweeper.spec import HardwareSpec, Range, Runtime
-from sweeper.study.calibration import Factor, Rates
+from sweeper.study.costs.calibration import Factor, Rates
 from sweeper.trial.retention import WHILE_TRAINING
 
 RECOMPUTATION = 4 / 3

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.errors import UsageError
-from sweeper.study.admission import Job, Ledger, Need, Node, Queue, Schedule, max_concurrent, order, simulate
+from sweeper.study.placing.queue import Job, Ledger, Need, Node, Queue, Schedule, max_concurrent, order, simulate
 
 HALF, ONE, GANG = Need(1, 1, 0.5), Need(1, 1, 1), Need(4, 1, 1)
 FOUR = Node("a", 16, 4)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.study.admission import Job, Ledger, Need, Node, Schedule, max_concurrent, simulate
-from sweeper.study.clusters import ClusterSpec
-from sweeper.study.costs import UNKNOWN, Amount, total
+from sweeper.study.costs.trial import UNKNOWN, Amount, total
+from sweeper.study.placing.clusters import ClusterSpec
+from sweeper.study.placing.queue import Job, Ledger, Need, Node, Schedule, max_concurrent, simulate
 from sweeper.study.plan import Plan, PlannedTrial
 
 SIMULATED = 3_000

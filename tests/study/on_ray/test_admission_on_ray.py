@@ -61,8 +61,8 @@ def _run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
     from ray import cloudpickle
 
     from sweeper.study.agenda import Listed
-    from sweeper.study.purse import Purse
-    from sweeper.study.ray_tune import ray_backend, tune_trials
+    from sweeper.study.costs.purse import Purse
+    from sweeper.study.on_ray.tune import ray_backend, tune_trials
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     text = io.StringIO()

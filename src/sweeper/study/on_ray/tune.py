@@ -14,11 +14,11 @@ from sweeper.errors import LostWorkerError, PreemptedError, SweeperError
 from sweeper.store import Store
 from sweeper.study.agenda import Agenda
 from sweeper.study.backend import Started
+from sweeper.study.on_ray.admission import Admission, is_gang, nodes_now
+from sweeper.study.on_ray.search import search_on_ray
+from sweeper.study.on_ray.train import evaluate_on_ray, launch_on_ray
 from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.ray_admission import Admission, is_gang, nodes_now
-from sweeper.study.ray_search import search_on_ray
-from sweeper.study.ray_train import evaluate_on_ray, launch_on_ray
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker, Tracking
 from sweeper.trial import FAILED, PRUNED, Launch, Pruner, failure_of, publish_failure

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.spec import BudgetSpec, HardwareSpec, Runtime
-from sweeper.study.costs import Cost
+from sweeper.study.costs.trial import Cost
 
 SPENT = "spent.json"
 """What a study has spent, in its folder. Trials that another study had trained cost this one nothing."""

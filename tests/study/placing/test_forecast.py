@@ -12,12 +12,19 @@ from hypothesis import strategies as st
 
 from sweeper.spec import HardwareSpec, Range, expand, load_hardware, load_sweep
 from sweeper.store import Store
-from sweeper.study.admission import Need, Node
-from sweeper.study.clusters import ClusterSpec, NodeKind, read_cluster
-from sweeper.study.costs import UNKNOWN, Amount
-from sweeper.study.forecast import RUN_START_SECONDS, cluster_document, cluster_lines, machines_for, need_of, wall_of
+from sweeper.study.costs.preflight import price
+from sweeper.study.costs.trial import UNKNOWN, Amount
+from sweeper.study.placing.clusters import ClusterSpec, NodeKind, read_cluster
+from sweeper.study.placing.forecast import (
+    RUN_START_SECONDS,
+    cluster_document,
+    cluster_lines,
+    machines_for,
+    need_of,
+    wall_of,
+)
+from sweeper.study.placing.queue import Need, Node
 from sweeper.study.plan import Plan, PlannedTrial
-from sweeper.study.preflight import price
 
 ONE = Range(low=0.25, expected=0.25, high=0.25)
 GPU = HardwareSpec(
@@ -126,7 +133,7 @@ def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(ro
 
 @given(durations=st.lists(st.floats(1, 1e5), min_size=1, max_size=30), cores=st.integers(1, 8))
 def test_more_machines_never_take_longer_than_all_in_a_row(durations: list[float], cores: int) -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     sweep = load_sweep(root / "sweeps/quickstart.yaml")
     trial = PlannedTrial("x", expand(sweep)[0], 1, "d")
     trials = [dataclasses.replace(trial, fingerprint=str(i)) for i in range(len(durations))]

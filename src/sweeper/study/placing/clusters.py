@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from sweeper.errors import UsageError
 from sweeper.spec import HardwareSpec, load_hardware
-from sweeper.study.admission import Node
+from sweeper.study.placing.queue import Node
 
 MOST_NODES = 10_000
 """More is taken for a missing limit: KubeRay's own default for `maxReplicas` is two thousand million."""

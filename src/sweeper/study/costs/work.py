@@ -11,7 +11,7 @@ from sweeper.data.queries import COMPLETE
 from sweeper.errors import ModelError, StoreError, SweeperError
 from sweeper.spec import DataSpec, EvaluationSpec, TrialSpec
 from sweeper.store import Store
-from sweeper.study.costs import FLOAT32, Asked, Work
+from sweeper.study.costs.trial import FLOAT32, Asked, Work
 from sweeper.study.plan import PlannedTrial
 from sweeper.trial import arguments
 

@@ -13,8 +13,18 @@ import pytest
 
 from sweeper.spec import Runtime, load_hardware
 from sweeper.store import Store
-from sweeper.study.calibration import FEW, LEAST, OTHER_MODEL, Measured, Rates, Ratio, factor_of, fit_rates, ratios_of
-from sweeper.study.measured import NEWEST, hardware_of, read_measured
+from sweeper.study.costs.calibration import (
+    FEW,
+    LEAST,
+    OTHER_MODEL,
+    Measured,
+    Rates,
+    Ratio,
+    factor_of,
+    fit_rates,
+    ratios_of,
+)
+from sweeper.study.costs.measured import NEWEST, hardware_of, read_measured
 
 TRUTH = Rates(step_seconds=0.02, flop_seconds=4e-11)
 PRIOR = Rates(1.0, 1.0)

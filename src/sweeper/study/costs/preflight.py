@@ -12,11 +12,11 @@ from typing import Any
 from sweeper.errors import SweeperError, UsageError
 from sweeper.spec import HardwareSpec, Sweep
 from sweeper.store import Store
-from sweeper.study.admission import Node
-from sweeper.study.budget import over_budget
-from sweeper.study.calibration import Measured, Rates, Ratio, factor_of, fit_rates, ratios_of
 from sweeper.study.collect import suites_of
-from sweeper.study.costs import (
+from sweeper.study.costs.budget import over_budget
+from sweeper.study.costs.calibration import Measured, Rates, Ratio, factor_of, fit_rates, ratios_of
+from sweeper.study.costs.measured import read_measured
+from sweeper.study.costs.trial import (
     FREE,
     NOT_KNOWN,
     ZERO,
@@ -36,10 +36,10 @@ from sweeper.study.costs import (
     sum_of,
     training_seconds,
 )
-from sweeper.study.forecast import Wall, machines_for, wall_of
-from sweeper.study.measured import read_measured
+from sweeper.study.costs.work import asked_of, works_of
+from sweeper.study.placing.forecast import Wall, machines_for, wall_of
+from sweeper.study.placing.queue import Node
 from sweeper.study.plan import Plan, PlannedTrial
-from sweeper.study.work import asked_of, works_of
 from sweeper.trial import FAILED, PRUNED, read_record
 
 TAKEN = "taken, not measured"

@@ -13,12 +13,12 @@ from ray.tune.search import Searcher
 
 from sweeper.errors import LostWorkerError
 from sweeper.store import Store
-from sweeper.study.admission import Job, Need, Node, Queue
 from sweeper.study.agenda import Agenda
-from sweeper.study.forecast import need_of
+from sweeper.study.on_ray.train import HEAD, bundle
+from sweeper.study.placing.forecast import need_of
+from sweeper.study.placing.queue import Job, Need, Node, Queue
 from sweeper.study.plan import PlannedTrial
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.ray_train import HEAD, bundle
 from sweeper.trial import FAILED, failure_of, publish_failure
 
 LOST_WORKER_RETRIES = 3

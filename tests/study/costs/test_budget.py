@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sweeper.spec import BudgetSpec, Runtime, load_hardware
-from sweeper.study.budget import Budget, Spent, over_budget, spent_on
-from sweeper.study.costs import NOT_KNOWN, ZERO, Amount, Cost
+from sweeper.study.costs.budget import Budget, Spent, over_budget, spent_on
+from sweeper.study.costs.trial import NOT_KNOWN, ZERO, Amount, Cost
 
 
 def cost(gpu_hours: float = 0.0, cpu_hours: float = 0.0, usd: float = 0.0) -> Cost:

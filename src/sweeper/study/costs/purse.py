@@ -9,10 +9,10 @@ from typing import Any
 
 from sweeper.spec import Sweep, load_hardware
 from sweeper.store import Store, read_json, write_json
-from sweeper.study.budget import SPENT, Budget, Spent, spent_on
-from sweeper.study.costs import Cost
+from sweeper.study.costs.budget import SPENT, Budget, Spent, spent_on
+from sweeper.study.costs.preflight import price
+from sweeper.study.costs.trial import Cost
 from sweeper.study.plan import Plan, PlannedTrial
-from sweeper.study.preflight import price
 
 
 class Purse:

@@ -10,11 +10,14 @@ import pytest
 from sweeper import study
 from sweeper.spec import find_sweep, load_hardware, load_sweep
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def rows(model: str, *overrides: str, hardware: str | None = None) -> tuple[list[dict[str, Any]], str]:
-    sweep = load_sweep(find_sweep("scaling"), [f"axes.model=[{model}]", "axes.seed=[0]", "runtime={}", *overrides])
+    sweep = load_sweep(
+        find_sweep("scaling"),
+        [f"axes.model=[{model}]", "axes.seed=[0]", "claims=[]", "evaluation=null", "runtime={}", *overrides],
+    )
     plan = study.plan_sweep(sweep, hardware=load_hardware()[hardware] if hardware else None)
     return plan.json()["trials"], "\n".join(problem for problem in plan.problems if "toolbench" not in problem)
 

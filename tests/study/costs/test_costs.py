@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sweeper.spec import HardwareSpec, Range, Runtime, load_hardware
-from sweeper.study.costs import (
+from sweeper.study.costs.trial import (
     UNKNOWN,
     ZERO,
     Amount,

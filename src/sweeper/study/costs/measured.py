@@ -12,8 +12,8 @@ from typing import Any
 from sweeper.errors import StoreError
 from sweeper.spec import HardwareSpec, Runtime
 from sweeper.store import Store, read_json
-from sweeper.study.calibration import Measured
-from sweeper.study.costs import RECOMPUTATION, devices
+from sweeper.study.costs.calibration import Measured
+from sweeper.study.costs.trial import RECOMPUTATION, devices
 
 NEWEST = 300
 """Records that are read: a store of ten thousand must not hold a plan up."""

@@ -1,0 +1,1 @@
+"""What trials cost: predicted, measured, and held to a budget."""
