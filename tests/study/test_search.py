@@ -403,3 +403,46 @@ def test_a_search_that_contradicts_itself_is_refused_with_the_reason(
 def test_models_that_cannot_have_equally_many_trials_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot have equally many"):
         sweep_of(tmp_path, search="algorithm: random, trials: 9, equal_per: model", models="opt-tiny-32, opt-tiny-64")
+
+
+def curves(sweep: Sweep, folder: Path) -> list[str]:
+    """Run a search of trials whose rungs are at 10, 20 and 40 of 80 steps; what the history says of their ends."""
+    search = Search(sweep, folder)
+    rungs = (10, 20, 40)
+    while (proposal := search.next()) is not None:
+        loss = surface(proposal.values)
+        stopped = next((step for step in rungs if search.decide(proposal, step, loss + 1 / step)), None)
+        search.told(proposal, ended(loss, "PRUNED" if stopped else "COMPLETE"))
+    return [entry.state for entry in history(sweep, folder)]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_every_scheduler_stops_some_and_lets_the_best_go_on(tmp_path: Path, scheduler: str) -> None:
+    asked = f"algorithm: random, trials: 40, scheduler: {scheduler}, rungs: {{first: 10, reduction_factor: 2}}"
+    sweep = sweep_of(tmp_path, search=asked)
+    states = curves(sweep, tmp_path)
+    assert states[0] == "COMPLETE"
+    assert 5 <= states.count("PRUNED") <= 38
+    best = min(history(sweep, tmp_path), key=lambda entry: surface(entry.proposal.values))
+    assert best.state == "COMPLETE"
+
+
+def test_a_search_for_a_rate_is_stopped_by_loss_and_ranked_by_the_rate(tmp_path: Path) -> None:
+    asked = (
+        "algorithm: random, trials: 3, metric: val_pass_rate, scheduler: asha, rungs: {first: 10, reduction_factor: 2}"
+    )
+    path = tmp_path / "looking.yaml"
+    path.write_text((BASE % ("learning_rate: 0.01", "opt-tiny-32", TWO, asked, "")).replace("null", "toolworld"))
+    sweep = load_sweep(path)
+    search = Search(sweep, tmp_path)
+    first, second, third = search.next(), search.next(), search.next()
+    assert first and second and third
+    assert not search.decide(first, 10, 1.0)
+    assert search.decide(second, 10, 3.0)  # the higher loss, although Optuna maximises
+    assert not search.decide(third, 10, 0.5)
+    for proposal, rate in ((first, 0.2), (third, 0.7)):
+        search.told(proposal, {"status": "COMPLETE", "metrics": {"val_pass_rate": rate}})
+    search.told(second, {"status": "PRUNED", "metrics": {}})
+    entries = history(sweep, tmp_path)
+    assert entries[1].rungs == {10: 3.0}
+    assert [entry.proposal.number for entry in finalists(sweep, entries)[""]] == [2, 0]
