@@ -48,3 +48,28 @@ def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sweeper.cli", "report", "scaling-rehearsal", "--storage", str(tmp_path), "--json"]
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=True)
     assert json.loads(again.stdout)["claims"] == document["claims"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_search_is_rehearsed_to_its_report(tmp_path: Path) -> None:
+    """On Ray: an equal search for each size, the best and the recipe again on fresh seeds, a verdict on these alone."""
+    small = "data.toolworld={seed: 1, train_queries: 80, validation_queries: 6, test_queries_per_subset: 1}"
+    command = [sys.executable, "-m", "sweeper.cli", "run", "search", "--rehearse", "--tracking", "none"]
+    command += ["--storage", str(tmp_path), "--set", small, "--set", "axes.warmup_steps={int_uniform: [1, 4]}"]
+    command += ["--set", "recipe.warmup_steps=2", "--set", "search.trials=9", "--set", "confirm.seeds=[1]"]
+    command += ["--set", "search.rungs={unit: tokens, first: 3000, reduction_factor: 2}"]
+    command += ["--set", "search.sampler={n_startup_trials: 2}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "studies" / "search-rehearsal" / "report.json").read_text())
+    assert "no evidence about OPT" in document["study"]["caveat"]
+    explored = [trial for trial in document["trials"] if trial["role"] in ("explore", "anchor")]
+    assert sorted(trial["model"] for trial in explored) == sorted(["opt-tiny-32", "opt-tiny-64", "opt-tiny-96"] * 3)
+    assert [trial["status"] for trial in explored if trial["role"] == "anchor"] == ["COMPLETE"] * 3
+    finalists = document["exploration"]["finalists"]
+    assert {found["model"] for found in finalists} == {"opt-tiny-32", "opt-tiny-64", "opt-tiny-96"}
+    [claim] = document["claims"]
+    assert claim["protocol"] == "searched"
+    assert claim["n_seeds"] == 1
+    assert len(document["arms"]) == len(finalists), "arms are what was confirmed"

@@ -97,7 +97,12 @@ class ProgressDisplay:
         self._failed += row["status"] == "FAILED"
         numbers = [
             f"{label} {metrics[key]:{form}}"
-            for key, label, form in (("val_loss", "val loss", ".3f"), ("pass_rate", "pass rate", ".1%"))
+            for key, label, form in (
+                ("val_loss", "val loss", ".3f"),
+                ("rung_loss", "loss at its rung", ".3f") if row["status"] == "PRUNED" else ("", "", ""),
+                ("val_pass_rate", "val pass rate", ".1%"),
+                ("pass_rate", "pass rate", ".1%"),
+            )
             if metrics.get(key) is not None
         ]
         why = f": {row['failure']}" if row.get("failure") else ""
