@@ -244,7 +244,14 @@ def run(
         address = cluster.resolve_address(address)
     try:
         with display:
-            study.run_study(planned, store, backend=backend, address=address, tracking=tracking, display=display)  # type: ignore[arg-type]
+            planned = study.run_study(
+                planned,
+                store,
+                backend=backend,  # type: ignore[arg-type]
+                address=address,
+                tracking=tracking,  # type: ignore[arg-type]
+                display=display,
+            )
     except KeyboardInterrupt:
         _fail(f"stopped; run `sweeper {shlex.join(sys.argv[1:])}` again to go on from the checkpoints", 130)
     if rehearse:

@@ -30,8 +30,9 @@ from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_reco
 
 def run_study(
     plan: Plan, store: Store, *, backend: Backend, address: str | None, tracking: Tracking, display: ProgressDisplay
-) -> None:
-    """Run all trials of a plan that are not finished. Running again is how one resumes.
+) -> Plan:
+    """Run all trials of a plan that are not finished. Running again is how one resumes. Returns the plan as it is in the
+    end: with the trials that a search proposed.
 
     Raises UsageError for a plan with problems, TrialsFailedError when a trial failed; KeyboardInterrupt passes
     through after workers were stopped, and the study can go on from disk.
@@ -45,7 +46,7 @@ def run_study(
     store = mark_store(store)
     try:
         with store.lock(folder, timeout=0):
-            _run(plan, store, backend, address, tracking, display)
+            return _run(plan, store, backend, address, tracking, display)
     except HeldError as error:
         raise UsageError(
             f"study {plan.sweep.name}",
@@ -56,7 +57,7 @@ def run_study(
 
 def _run(
     plan: Plan, store: Store, backend: Backend, address: str | None, tracking: Tracking, display: ProgressDisplay
-) -> None:
+) -> Plan:
     _write_study(plan, store, backend)
     refresh(plan, store)
     todo = [trial for trial in plan.trials if not finished(trial, store)]
@@ -82,6 +83,7 @@ def _run(
             _write_study(plan, store, backend)
         remove_served(plan.trials, store)
     _complete_or_raise(plan, store, purse, [sweep for sweep in searches if not explored(sweep, store)])
+    return plan
 
 
 def _search(
