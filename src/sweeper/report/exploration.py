@@ -70,13 +70,19 @@ def winners(trials: Sequence[Row]) -> set[str]:
 
 
 def _best_so_far(searched: Row) -> list[dict[str, Any]]:
-    """Each proposal in order with its score, and the best one up to it."""
+    """Each proposal in order with its score, and the best one of its model up to it; `rung`: the last loss of one that
+    was stopped early."""
     better = min if searched["directions"][0] == "minimize" else max
-    best, found = None, []
+    best: dict[str, float] = {}
+    found = []
     for i, entry in enumerate(searched["trials"]):
         value = entry["values"][0] if entry["state"] == "COMPLETE" and entry["values"] else None
-        best = value if best is None else best if value is None else better(best, value)
-        found.append({"trial": i, "state": entry["state"], "anchor": entry["anchor"], "value": value, "best": best})
+        model, rungs = entry["model"], {int(step): loss for step, loss in entry["rungs"].items()}
+        if value is not None:
+            best[model] = better(best.get(model, value), value)
+        last = rungs[max(rungs)] if entry["state"] == "PRUNED" and rungs else None
+        row = {"trial": i, "model": model, "anchor": entry["anchor"], "value": value, "rung": last}
+        found.append(row | {"state": entry["state"], "best": best.get(model)})
     return found
 
 

@@ -53,20 +53,26 @@ def figures(document: dict[str, Any]) -> dict[str, go.Figure]:
 
 
 def exploration_figure(exploration: dict[str, Any]) -> go.Figure:
-    """Each proposal's score in order, the best so far as a line, and which of them were stopped early."""
+    """Each proposal's score in order, the best so far of each model as a line; of those stopped early, where a loss is
+    looked for, the loss at their last rung."""
     figure = go.Figure()
-    best = [row for row in exploration["best"] if row["best"] is not None]
-    for name, symbol, rows in (
-        ("the recipe", "star", [row for row in best if row["value"] is not None and row["anchor"]]),
-        ("proposal", "circle", [row for row in best if row["value"] is not None and not row["anchor"]]),
-    ):
-        if rows:
-            marker = {"symbol": symbol, "size": 9, "color": COLOURS[0]}
-            x, y = [row["trial"] + 1 for row in rows], [row["value"] for row in rows]
-            figure.add_scatter(x=x, y=y, mode="markers", marker=marker, name=name)
-    if best:
-        x, y = [row["trial"] + 1 for row in best], [row["best"] for row in best]
-        figure.add_scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": COLOURS[1]}, name="best so far")
+    by_loss = exploration["metrics"][0].endswith("loss")
+    for i, model in enumerate(dict.fromkeys(row["model"] for row in exploration["best"])):
+        rows, colour = [row for row in exploration["best"] if row["model"] == model], COLOURS[i % len(COLOURS)]
+        line = [row for row in rows if row["best"] is not None]
+        x, y = [row["trial"] + 1 for row in line], [row["best"] for row in line]
+        figure.add_scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": colour}, name=f"{model}: best so far")
+        for name, symbol, shown, opacity in (
+            ("the recipe", "star", [(r["trial"], r["value"]) for r in rows if r["anchor"]], 1.0),
+            ("a proposal", "circle", [(r["trial"], r["value"]) for r in rows if not r["anchor"]], 1.0),
+            ("stopped early, at its last rung", "x-thin-open", [(r["trial"], r["rung"]) for r in rows if by_loss], 0.6),
+        ):
+            there = [(trial + 1, value) for trial, value in shown if value is not None]
+            if there:
+                marker = {"symbol": symbol, "size": 9, "color": colour}
+                legend = {"name": name, "legendgroup": name, "showlegend": not i}
+                x, y = [trial for trial, _ in there], [value for _, value in there]
+                figure.add_scatter(x=x, y=y, mode="markers", marker=marker, opacity=opacity, **legend)
     figure.update_layout(_layout(exploration["metrics"][0].replace("_", " ")))
     figure.update_xaxes(title="proposal")
     return figure

@@ -31,8 +31,8 @@ from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_reco
 def run_study(
     plan: Plan, store: Store, *, backend: Backend, address: str | None, tracking: Tracking, display: ProgressDisplay
 ) -> Plan:
-    """Run all trials of a plan that are not finished. Running again is how one resumes. Returns the plan as it is in the
-    end: with the trials that a search proposed.
+    """Run all trials of a plan that are not finished. Running again is how one resumes. Returns the plan as it is in
+    the end, with the trials that a search proposed.
 
     Raises UsageError for a plan with problems, TrialsFailedError when a trial failed; KeyboardInterrupt passes
     through after workers were stopped, and the study can go on from disk.
