@@ -25,7 +25,7 @@ from sweeper.study.plan import Plan, PlannedTrial, Planner, plan_sweep
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.search import JOURNAL, exhausted, history, trials_planned
 from sweeper.tracking import Tracking
-from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_record
+from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_status
 
 
 def run_study(
@@ -168,10 +168,10 @@ def data_of(sweeps: list[Sweep], store: Store) -> list[PlannedTrial]:
 
 def finished(trial: PlannedTrial, store: Store) -> bool:
     """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
-    record = read_record(store.record(trial.fingerprint))
-    if record is None or record.status == FAILED:
+    status = read_status(store.record(trial.fingerprint))
+    if status is None or status == FAILED:
         return False
-    if record.status == PRUNED:
+    if status == PRUNED:
         return trial.may_be_pruned
     if trial.evaluation is None:
         return True

@@ -11,6 +11,7 @@ from sweeper.trial.record import (
     publish_failure,
     raised_by,
     read_record,
+    read_status,
 )
 from sweeper.trial.run import Launch, train_trial
 from sweeper.trial.rungs import Pruner
@@ -30,6 +31,7 @@ __all__ = [
     "publish_failure",
     "raised_by",
     "read_record",
+    "read_status",
     "train_trial",
     "train_worker",
 ]

@@ -89,6 +89,20 @@ def read_record(path: Path) -> TrialRecord | None:
         raise StoreError(str(path), found=f"not a trial record: {error}", do="delete it and run again") from error
 
 
+def read_status(path: Path) -> str | None:
+    """The status alone, None where there is no record. Raises StoreError for what is no record at all.
+
+    Of ten thousand records, validating the rest of each would be most of a plan's time.
+    """
+    if not path.exists():
+        return None
+    found = read_json(path)
+    status = found.get("status") if isinstance(found, dict) else None
+    if status not in (COMPLETE, DIVERGED, FAILED, PRUNED):
+        raise StoreError(str(path), found="not a trial record", do="delete it and run again")
+    return str(status)
+
+
 class WorkerFailedError(Exception):
     """One of several workers failed, in another process: what it said of it."""
 

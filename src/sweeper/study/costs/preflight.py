@@ -40,7 +40,7 @@ from sweeper.study.costs.work import asked_of, works_of
 from sweeper.study.placing.forecast import Wall, machines_for, wall_of
 from sweeper.study.placing.queue import Node
 from sweeper.study.plan import Plan, PlannedTrial
-from sweeper.trial import FAILED, PRUNED, read_record
+from sweeper.trial import FAILED, PRUNED, read_status
 
 TAKEN = "taken, not measured"
 
@@ -248,11 +248,11 @@ def first_predictions(now: dict[str, Any], before: dict[str, Any] | None) -> dic
 
 
 def _left(trial: PlannedTrial, suite: str | None, store: Store) -> Left:
-    record = read_record(store.record(trial.fingerprint))
-    pruned = record is not None and record.status == PRUNED
+    status = read_status(store.record(trial.fingerprint))
+    pruned = status == PRUNED
     if pruned and trial.may_be_pruned:
         return Left(training=False, evaluation=False)
-    trained = record is not None and record.status != FAILED and not pruned
+    trained = status is not None and status != FAILED and not pruned
     if suite is None:
         return Left(training=not trained, evaluation=False)
     summary = store.evaluation(trial.fingerprint, suite) / "summary.json"
