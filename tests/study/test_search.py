@@ -380,6 +380,7 @@ def test_proposals_are_told_apart_by_group_and_number() -> None:
             "`num_train_epochs` is searched",
         ),
         ("max_grad_norm: [0.1, 0.3]", "algorithm: cma-es, trials: 9", "", "not a number on a scale"),
+        ("fit: [strict, truncate]", "algorithm: random, trials: 2", "", "do not rank them"),
         ("learning_rate: {loguniform: [0.5, 1]}", "algorithm: random, trials: 9", "", "not among what is searched"),
         ("learning_rate: {loguniform: [1, 0.5]}", "algorithm: random, trials: 9", "", "should be below the second"),
         ("learning_rate: {lognormal: [1, 0.5]}", "algorithm: random, trials: 9", "", "unknown key `lognormal`"),

@@ -137,6 +137,14 @@ def _contradictions(
                     "name what it hangs on",
                 )
     yield from _of_the_algorithm(search, fixed, searched)
+    by_loss = [metric for metric in search.metrics if metric.endswith("val_loss")] or search.scheduler != "none"
+    if by_loss and (cut := [axis for axis in DATA_AXES if axis in searched]):
+        yield (
+            ["axes", cut[0]],
+            f"{cut[0]} searched by validation loss" + ("" if search.metrics == ["val_loss"] else " (or at rungs)"),
+            "each value has other validation rows: losses over different rows do not rank them",
+            "metric: val_pass_rate with scheduler: none, where there are validation queries; else a list without a search",
+        )
     if search.rungs and search.rungs.unit == "epochs" and ("num_train_epochs" in searched):
         yield (
             ["search", "rungs"],
