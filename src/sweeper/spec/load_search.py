@@ -143,7 +143,7 @@ def _contradictions(
             ["axes", cut[0]],
             f"{cut[0]} searched by validation loss" + ("" if search.metrics == ["val_loss"] else " (or at rungs)"),
             "each value has other validation rows: losses over different rows do not rank them",
-            "metric: val_pass_rate with scheduler: none, where there are validation queries; else a list without a search",
+            "metric: val_pass_rate with scheduler: none, where it has queries; else a list without a search",
         )
     if search.rungs and search.rungs.unit == "epochs" and ("num_train_epochs" in searched):
         yield (
