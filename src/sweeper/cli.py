@@ -292,7 +292,6 @@ def search_history(
     store = Store.at(storage)
     sweep = studies.load_study(study, store, set_).sweep
     folder = store.study(sweep.name)
-    store.pull(folder, only=["optuna.journal"])
     found = studies.search_document(sweep, folder)
     if found is None:
         raise UsageError(f"study {study}", found="a sweep without a search", do="`sweeper status` shows its trials")

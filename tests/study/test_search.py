@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution
 from scipy import stats
 
-from sweeper.errors import ConfigError
+from sweeper.errors import ConfigError, UsageError
 from sweeper.spec import Sweep, load_sweep
 from sweeper.study.search import Proposal, Search, exhausted, finalists, history, outcome_of, search_document
 
@@ -200,17 +201,24 @@ def test_a_search_that_was_broken_off_has_the_history_of_one_that_was_not(tmp_pa
     assert len({tuple(e.proposal.values.items()) for e in broken}) == 16
 
 
-def test_a_driver_that_died_between_two_axes_draws_the_rest_as_it_would_have(tmp_path: Path) -> None:
-    sweep = sweep_of(tmp_path, search="algorithm: random, trials: 4, anchor: false")
-    whole = Search(sweep, tmp_path / "whole").next()
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "gp", "cma-es"])
+def test_a_driver_that_died_between_two_axes_draws_the_rest_as_it_would_have(tmp_path: Path, algorithm: str) -> None:
+    options = "" if algorithm == "random" else ", sampler: {n_startup_trials: 3}"
+    sweep = sweep_of(tmp_path, search=f"algorithm: {algorithm}, trials: 7{options}")
+    look(sweep, tmp_path / "whole", surface)
     broken = Search(sweep, tmp_path / "broken")
+    for _ in range(5):
+        proposal = broken.next()
+        assert proposal
+        broken.told(proposal, ended(surface(proposal.values)))
+    drawn = history(sweep, tmp_path / "whole")[5].proposal.values
     study = broken._of[""]._ot_study
-    from sweeper.study.search import sampler_of
-
-    study.sampler = sampler_of(broken.search, sweep, " learning_rate", 0)
-    study.ask().suggest_float("learning_rate", 1e-4, 1.0, log=True)
+    trial = study.ask()
+    distribution = FloatDistribution(1e-4, 1.0, log=True)
+    internal = distribution.to_internal_repr(drawn["learning_rate"])
+    study._storage.set_trial_param(trial._trial_id, "learning_rate", internal, distribution)
     again = Search(sweep, tmp_path / "broken").next()
-    assert whole and again and again.values == whole.values
+    assert again and again.number == 5 and again.values == drawn
 
 
 def test_a_draw_made_before_is_taken_back_and_does_not_count(tmp_path: Path) -> None:
@@ -380,6 +388,14 @@ def test_proposals_are_told_apart_by_group_and_number() -> None:
             "`num_train_epochs` is searched",
         ),
         ("max_grad_norm: [0.1, 0.3]", "algorithm: cma-es, trials: 9", "", "not a number on a scale"),
+        ("max_length: {int_uniform: [128, 256]}", "algorithm: random, trials: 2", "", "max_length as a range"),
+        (TWO, "algorithm: tpe, trials: 40, sampler: {n_startup_trials: many}", "", "should be a whole number"),
+        (
+            "adam_beta1: [0.9, 0.8]\n  warmup_steps: {choice: [5], when: {adam_beta1: [0.9]}}",
+            "algorithm: random, trials: 4",
+            "",
+            "its warmup_steps 20 is not among",
+        ),
         ("fit: [strict, truncate]", "algorithm: random, trials: 2", "", "do not rank them"),
         ("learning_rate: {loguniform: [0.5, 1]}", "algorithm: random, trials: 9", "", "not among what is searched"),
         ("learning_rate: {loguniform: [1, 0.5]}", "algorithm: random, trials: 9", "", "should be below the second"),
@@ -399,6 +415,61 @@ def test_a_search_that_contradicts_itself_is_refused_with_the_reason(
     assert found in str(error.value)
     assert "looking.yaml" in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_every_model_begins_with_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="begins with the recipe"):
+        sweep_of(tmp_path, search="algorithm: random, trials: 1", models="opt-tiny-32, opt-tiny-64")
+
+
+@pytest.mark.parametrize("change", ["recipe", "searched", "metric", "rungs"])
+def test_a_changed_question_does_not_get_the_answers_to_the_old_one(tmp_path: Path, change: str) -> None:
+    look(sweep_of(tmp_path, search="algorithm: random, trials: 3"), tmp_path, surface)
+    more = sweep_of(tmp_path, search="algorithm: random, trials: 5")
+    look(more, tmp_path, surface)  # more trials are the same question
+    assert len(history(more, tmp_path)) == 5
+    changed = {
+        "recipe": {"recipe": "learning_rate: 1.0e-2, num_train_epochs: 5"},
+        "searched": {"axes": TWO + "\n  weight_decay: [0.01, 0.1]"},
+        "metric": {"search": "algorithm: random, trials: 5, metric: best_val_loss"},
+        "rungs": {"search": ASHA},
+    }[change]
+    other = sweep_of(tmp_path, **changed)
+    for ask in (lambda: history(other, tmp_path), lambda: Search(other, tmp_path)):
+        with pytest.raises(UsageError, match=f"another {change}"):
+            ask()
+
+
+def test_two_metrics_live_with_a_divergence(tmp_path: Path) -> None:
+    asked = "algorithm: tpe, trials: 12, metric: [val_loss, train_flops], sampler: {n_startup_trials: 3}"
+    sweep = sweep_of(tmp_path, search=asked)
+    search, count = Search(sweep, tmp_path), 0
+    while (proposal := search.next()) is not None:
+        count += 1
+        metrics = {"val_loss": surface(proposal.values), "train_flops": 1.0}
+        search.told(proposal, {"status": "DIVERGED" if count % 3 == 0 else "COMPLETE", "metrics": metrics})
+    assert [entry.state for entry in history(sweep, tmp_path)].count("PRUNED") == 4
+
+
+def test_a_failed_trial_that_diverges_when_it_is_tried_again_is_known_to_be_bad(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, search=ASHA)
+    search = Search(sweep, tmp_path)
+    proposal = search.next()
+    assert proposal
+    search.decide(proposal, 10, 0.1)
+    search.told(proposal, {"status": "FAILED", "metrics": {}})
+    search.told(proposal, {"status": "DIVERGED", "metrics": {}})
+    assert history(sweep, tmp_path)[1].values == [math.inf]
+
+
+def test_who_was_stopped_is_known_after_a_restart(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, search=ASHA)
+    search = Search(sweep, tmp_path)
+    proposals = [search.next() for _ in range(3)]
+    answers = [search.decide(p, 10, loss) for p, loss in zip(proposals, (1.0, 2.0, 0.5), strict=True) if p]
+    again = [Search(sweep, tmp_path).next() for _ in range(1)] + [entry.proposal for entry in history(sweep, tmp_path)]
+    assert answers == [False, True, False]
+    assert [p.stopped for p in again if p] == [False, False, True, False]
 
 
 def test_models_that_cannot_have_equally_many_trials_are_refused(tmp_path: Path) -> None:

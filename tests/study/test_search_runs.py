@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,26 @@ def test_a_study_that_has_spent_its_budget_stops_cleanly_and_goes_on_with_more(t
     run(sweep, store, "--set", "budget={cpu_hours: 9}")
     assert [entry[1] for entry in entries(sweep, store)][: len(before)] == [entry[1] for entry in before]
     assert len(entries(sweep, store)) == 6
+
+
+@pytest.mark.slow
+def test_what_cannot_be_trained_costs_the_search_nothing_and_what_is_lost_is_trained_again(
+    tmp_path: Path, sweep: Path
+) -> None:
+    """Runs have 20 steps: a longer warm-up is no trial."""
+    store = tmp_path / "store"
+    wide = ["--set", "axes.warmup_steps={int_uniform: [1, 60]}", "--set", "search.seed=1"]
+    wide += ["--set", "search.algorithm=random", "--set", "search.sampler={}"]
+    run(sweep, store, *wide)
+    found = json.loads(sweeper("search", "history", "looking", "--storage", store, "--json"))["trials"]
+    failed = [row for row in found if row["state"] == "FAIL"]
+    assert failed and all(row["axes"]["warmup_steps"] >= 20 for row in failed)
+    assert {row["state"] for row in found if row["axes"]["warmup_steps"] < 20} <= {"COMPLETE", "PRUNED"}
+    record = store / "trials" / found[0]["fingerprint"] / "record.json"
+    shutil.rmtree(record.parent)
+    run(sweep, store, *wide)
+    assert json.loads(record.read_text())["status"] == "COMPLETE"
+    assert json.loads(sweeper("search", "history", "looking", "--storage", store, "--json"))["trials"] == found
 
 
 @pytest.mark.ray

@@ -26,6 +26,8 @@ def search_of(trials: Sequence[Mapping[str, Any]], varied: Sequence[str], metric
         return None
     rows: list[dict[str, Any]] = []
     for trial in trials:
+        if trial["status"] == "PRUNED":  # its loss is of an epoch, or of a rung, and not of its end
+            continue
         value = _value(trial, metric)
         if isinstance(value, int | float) and math.isfinite(value):
             # A table holds what is off as NaN, which differs from itself.

@@ -75,10 +75,14 @@ def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
             do="metric: val_loss, or evaluation: toolworld",
         )
     if search.anchor:
-        spec = cell(sweep, base)
-        for axis, how in sweep.searched.items():
+        spec, own = cell(sweep, base), dict[str, Any]()
+        for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
+            how = sweep.searched[axis]
             value = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
-            if not how.holds(value) and not how.when:
+            if not how.active(own):
+                continue
+            own[axis] = value
+            if not how.holds(value):
                 raise ConfigError(
                     place(path, node, ["axes", axis]),
                     asked="search.anchor: the recipe itself as the first trial",
@@ -137,6 +141,17 @@ def _contradictions(
                     "name what it hangs on",
                 )
     yield from _of_the_algorithm(search, fixed, searched)
+    for axis in DATA_AXES:
+        if axis in searched and searched[axis].choice is None:
+            yield ["axes", axis], f"{axis} as a range", "each value needs data of its own, prepared before", "list them"
+    groups = len(fixed["model"])
+    if search.anchor and search.trials is not None and search.trials < groups:
+        yield (
+            ["search", "trials"],
+            f"trials: {search.trials}",
+            f"{groups} models, each of which begins with the recipe itself",
+            "more trials, or anchor: false",
+        )
     by_loss = [metric for metric in search.metrics if metric.endswith("val_loss")] or search.scheduler != "none"
     if by_loss and (cut := [axis for axis in DATA_AXES if axis in searched]):
         yield (

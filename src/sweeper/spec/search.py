@@ -26,6 +26,11 @@ SAMPLER_OPTIONS: dict[Algorithm, tuple[str, ...]] = {
     "nsga2": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob"),
 }
 """Algorithm -> the arguments of Optuna's sampler that a sweep can set."""
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("n_startup_trials", "n_ei_candidates", "popsize", "population_size"), int),
+    **dict.fromkeys(("multivariate", "group", "constant_liar", "deterministic_objective"), bool),
+    **dict.fromkeys(("with_margin", "consider_pruned_trials"), bool),
+}
 STARTUP: dict[Algorithm, tuple[str, int]] = {
     "tpe": ("n_startup_trials", 10),
     "gp": ("n_startup_trials", 10),
@@ -178,6 +183,14 @@ class SearchSpec(Part):
         if algorithm is not None and (unknown := sorted(set(value) - set(SAMPLER_OPTIONS[algorithm]))):
             takes = ", ".join(SAMPLER_OPTIONS[algorithm]) or "no options"
             raise ValueError(f"`algorithm: {algorithm}` does not know {', '.join(unknown)}; it takes {takes}")
+        for option, given in value.items():
+            kind = _KINDS.get(option, float)
+            fits = isinstance(given, bool) if kind is bool else not isinstance(given, bool) and isinstance(given, kind)
+            if not fits and not (kind is float and isinstance(given, int) and not isinstance(given, bool)):
+                words = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+                raise ValueError(f"`{option}` should be {words}")
+            if kind is int and given < 1:
+                raise ValueError(f"`{option}` should be above 0")
         return value
 
     @field_validator("storage")

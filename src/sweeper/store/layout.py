@@ -171,6 +171,15 @@ class Store:
             ):
                 path.unlink(missing_ok=True)
 
+    def pull_log(self, path: Path) -> None:
+        """Bring a file that only ever grows, where the one behind the URL is longer than the one here."""
+        if self.url is None:
+            return
+        key = self._key(path)
+        entry = Remote(self.url).listing(self._key(path.parent)).get(key)
+        if entry is not None and (not path.exists() or path.stat().st_size < entry.size):
+            self._bring({key: entry})
+
     def push(self, path: Path, *, to: Path | None = None, only: Sequence[str] = ()) -> None:
         """Upload what is new in a folder of the working copy, or a file; files of LAST go up after all others.
 

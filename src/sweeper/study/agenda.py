@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import ValidationError
 
 from sweeper.errors import SweeperError
-from sweeper.study.search import REDRAWS, Proposal, asked_by
+from sweeper.study.search import JOURNAL, Proposal, asked_by
 from sweeper.trial import FAILED, Pruner, failure_of, publish_failure
 
 if TYPE_CHECKING:
@@ -104,26 +104,26 @@ class Exploration(Agenda):
         self._proposals, self._retried = dict(before), deque(retried)
         self._finished, self._tell = finished, tell
         self._running: dict[str, Proposal] = {}
+        self._over = False
 
     def next(self) -> PlannedTrial | None:
         """A proposal that has to be trained."""
         if self._retried:
             return self._start(self._retried.popleft())
-        drawn = 0
-        while drawn <= REDRAWS and (proposal := self.search.next()) is not None:
+        while (proposal := None if self._over else self.search.next()) is not None:
             trial = self._possible(proposal)
             if trial is None:
                 continue
             first = self._proposals.setdefault(trial.fingerprint, proposal.key)
             self.search.named(proposal, trial.fingerprint, None if first == proposal.key else first)
             if first != proposal.key:
-                drawn += 1
                 continue
             row = self._finished(trial)
             if row is None:
                 return self._start(trial)
             self._tell(trial, row)
             self.search.told(proposal, row)
+        self._over = True
         return None
 
     def ended(self, row: Row) -> None:
@@ -131,12 +131,14 @@ class Exploration(Agenda):
         super().ended(row)
         if (proposal := self._running.pop(row["fingerprint"], None)) is not None:
             self.search.told(proposal, row)
+            self.store.push(self.store.study(self.planner.sweep.name) / JOURNAL)
 
     def pruner(self, trial: PlannedTrial) -> Pruner | None:
         """The search, at its rungs. The anchor passes them too, for the others to be held against, and goes on."""
         if self.spec.rungs is None or trial.proposal is None:
             return None
-        return Pruner(self.spec.rungs, self.spec.scheduler, _Decide(self.search, trial.proposal))
+        stopped = trial.proposal.stopped
+        return Pruner(self.spec.rungs, self.spec.scheduler, _Decide(self.search, trial.proposal), stopped)
 
     def _start(self, trial: PlannedTrial) -> PlannedTrial:
         if trial.proposal is not None:

@@ -49,8 +49,8 @@ class PlannedTrial:
 
     @property
     def may_be_pruned(self) -> bool:
-        """Whether an early stop is an end for it."""
-        return self.role == "explore"
+        """Whether an early stop is an end for it: its own search has stopped it, not another one."""
+        return self.role == "explore" and self.proposal is not None and self.proposal.stopped
 
     @property
     def key(self) -> str:
@@ -138,6 +138,8 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
         return _union(sweep, tuple(plan_sweep(part, store, hardware) for part in sweep.sweeps))
     planner = Planner(sweep, store, hardware)
     if sweep.search is not None:
+        if store is not None:
+            store.pull_log(store.study(sweep.name) / search.JOURNAL)
         trials, stand_ins = planner.searched(), planner.stand_ins()
         found = dict.fromkeys([*planner.problems, *_queries_missing(sweep)])
         return Plan(sweep, tuple(trials), tuple(found), stand_ins=tuple(stand_ins))
@@ -253,10 +255,19 @@ class Planner:
         return search.history(self.sweep, self.store.study(self.sweep.name)) if self.store else []
 
     def _possible(self, proposal: Proposal) -> PlannedTrial | None:
+        """None where its values make no trial: the search is told so when it proposes them, and nothing else hangs on
+        it. Data and weights that are missing are a problem for all."""
         try:
-            return self.proposed(proposal)
-        except ValidationError:  # told as failed when it was proposed
+            spec = cell(self.sweep, self._values(proposal))
+        except ValidationError:
             return None
+        self._of(spec)
+        before = len(self.problems)
+        trial = self.proposed(proposal)
+        impossible = len(self.problems) > before and not proposal.anchor
+        if impossible:
+            del self.problems[before:]
+        return None if impossible else trial
 
     def _values(self, proposal: Proposal) -> dict[str, Any]:
         fixed = {axis: values[0] for axis, values in self.sweep.axes.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import os
@@ -25,7 +26,7 @@ from sweeper.study.plan import Plan, PlannedTrial, Planner, plan_sweep
 from sweeper.study.progress import ProgressDisplay
 from sweeper.study.search import JOURNAL, exhausted, history, trials_planned
 from sweeper.tracking import Tracking
-from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_status
+from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_record, read_status
 
 
 def run_study(
@@ -96,28 +97,48 @@ def _search(
     display: ProgressDisplay,
 ) -> None:
     """Explore, then confirm what was found."""
-    if not explored(sweep, store):
-        planner = Planner(sweep, store)
-        folder = store.study(sweep.name)
-        entries = history(sweep, folder)
-        proposed = [trial for trial in planner.searched() if trial.role != "confirm"]
-        under_way = {entry.proposal.key for entry in entries if entry.state == "RUNNING"}
-        known = {entry.proposal.key for entry in entries}
-        ended = [t for t in proposed if t.proposal and t.proposal.key in known - under_way]
-        found = started.search(sweep, folder)
-        agenda = Exploration(
-            found,
-            planner,
-            store,
-            purse,
-            before={t.fingerprint: t.proposal.key for t in proposed if t.proposal and t.proposal.key in known},
-            retried=[trial for trial in ended if not finished(trial, store)],
-            finished=lambda trial: row_of(trial, store) if finished(trial, store) else None,
-            tell=display.proposed,
-        )
-        display.say(f"{sweep.name}: searching, {len(known)} of {trials_planned(sweep)} trials proposed before")
-        started.run(agenda, plan, store, tracking, display)
-        store.push(folder, only=[JOURNAL])
+    folder = store.study(sweep.name)
+    planner, entries = Planner(sweep, store), history(sweep, folder)
+    before: dict[str, str] = {}
+    retried = []
+    known = {entry.proposal.key: entry for entry in entries}
+    failed = {entry.proposal.number for entry in entries if entry.state == "FAIL"}
+    told = {entry.retry_of for entry in entries}
+    ended_unseen = []
+    for trial in planner.searched():
+        entry = known.get(trial.proposal.key) if trial.proposal and trial.role != "confirm" else None
+        if entry is None:
+            continue
+        if entry.fingerprint:
+            before.setdefault(trial.fingerprint, entry.proposal.key)
+        if entry.state != "RUNNING" and not finished(trial, store) and not _in_vain(trial, store):
+            retried.append(trial)
+        elif entry.state == "FAIL" and finished(trial, store) and entry.proposal.number in failed - told:
+            ended_unseen.append(trial)  # a driver died between its end and its telling
+    if retried or ended_unseen or not exhausted(sweep, entries):
+        with contextlib.ExitStack() as held:
+            if sweep.name != plan.sweep.name:  # a part of a union, which someone may be running by itself
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(store.lock(folder, timeout=0))
+            found = started.search(sweep, folder)
+            for trial in ended_unseen:
+                if trial.proposal:
+                    found.told(trial.proposal, row_of(trial, store))
+            agenda = Exploration(
+                found,
+                planner,
+                store,
+                purse,
+                before=before,
+                retried=retried,
+                finished=lambda trial: row_of(trial, store) if finished(trial, store) else None,
+                tell=display.proposed,
+            )
+            display.say(f"{sweep.name}: searching, {len(known)} of {trials_planned(sweep)} trials proposed before")
+            try:
+                started.run(agenda, plan, store, tracking, display)
+            finally:
+                store.push(folder / JOURNAL)
     if explored(sweep, store):
         confirming = [trial for trial in Planner(sweep, store).searched() if trial.role == "confirm"]
         todo = [trial for trial in confirming if not finished(trial, store)]
@@ -128,7 +149,7 @@ def _search(
 
 
 def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[Sweep]) -> None:
-    left = [trial for trial in plan.trials if not finished(trial, store)]
+    left = [trial for trial in plan.trials if not finished(trial, store) and not _in_vain(trial, store)]
     if purse.budget.exhausted:
         raise BudgetReachedError(
             f"study {plan.sweep.name}",
@@ -144,6 +165,12 @@ def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[
             found=f"{len(left)} failed: {failed}" if left else "the search stopped before its end",
             do="`sweeper status` shows why; run again to retry them",
         )
+
+
+def _in_vain(trial: PlannedTrial, store: Store) -> bool:
+    """Whether what a search proposed cannot be trained at all: then it is a row, and nothing waits for it."""
+    record = read_record(store.record(trial.fingerprint)) if trial.role == "explore" else None
+    return record is not None and record.failure is not None and record.failure.kind == "bad-input"
 
 
 def explored(sweep: Sweep, store: Store) -> bool:
@@ -188,11 +215,14 @@ def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: P
         try:
             prepared = data.prepare(trials[0].spec.data, trials[0].spec.model, store, display.preparing)
         except SweeperError as error:
-            for trial in trials:
+            planned = [trial for trial in trials if trial in plan.trials]
+            for trial in planned:
                 failure = failure_of(error)
                 publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
                 row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
                 display.ended(row | {"failure_kind": failure.kind})
+            if not planned:  # data that a search may propose: its trials will fail by themselves
+                display.say(str(error))
             continue
         display.say(data.describe(prepared))
         ready += trials

@@ -7,15 +7,18 @@ anchor is stopped by nobody; a proposal whose driver died is handed out again, n
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.errors import UsageError
 from sweeper.spec import SearchSpec, Sweep
 from sweeper.spec.sweep import combinations
 from sweeper.trial import COMPLETE, DIVERGED, PRUNED
@@ -41,6 +44,8 @@ class Proposal:
     anchor: bool
     """The recipe as it stands: no scheduler stops it."""
     values: dict[str, Any] = field(compare=False)
+    stopped: bool = field(default=False, compare=False)
+    """A rung has ended it."""
 
     @property
     def key(self) -> str:
@@ -88,6 +93,7 @@ class Search:
                 storage=storage,
             )
             study = found._ot_study
+            _same_question(study, sweep)
             study.pruner = pruner_of(self.search)
             for values, anchor in _first(sweep, group):
                 study.enqueue_trial(values, user_attrs={"anchor": anchor}, skip_if_exists=True)
@@ -100,7 +106,7 @@ class Search:
         if self._again:
             return self._proposed(*self._again.pop(0))
         counts = {group: self._made(group) for group in self._of}
-        open_groups = [group for group in self._of if counts[group] < self._limit(group)]
+        open_groups = [g for g in self._of if counts[g] < self._limit(g) and not self._drawn_out(g)]
         if not open_groups:
             return None
         group = min(open_groups, key=lambda group: counts[group])
@@ -141,7 +147,7 @@ class Search:
         study, trial = self._trial(proposal)
         state, values = outcome_of(row, self.search)
         if not trial.state.is_finished():
-            if row["status"] == DIVERGED and not values:
+            if row["status"] == DIVERGED and not values and not _two(self.search):
                 # Below every one that was pruned as far on: a loss from before it blew up would say the opposite.
                 step = max([0, *trial.intermediate_values])
                 study._storage.set_trial_intermediate_value(trial._trial_id, step + 1, _worst(self.search))
@@ -151,14 +157,17 @@ class Search:
             retried = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("retry_of") == trial.number]
             if retried:
                 return
-            last = trial.intermediate_values.get(trial.last_step or 0, _worst(self.search))
+            seen = dict(trial.intermediate_values)
+            if row["status"] == DIVERGED:
+                seen[max([0, *seen]) + 1] = _worst(self.search)
+            last = seen[max(seen)] if seen else _worst(self.search)
             study.add_trial(
                 optuna.trial.create_trial(
                     state=state,
                     values=values or (None if _two(self.search) else [last]),
                     params=trial.params,
                     distributions=trial.distributions,
-                    intermediate_values=trial.intermediate_values,
+                    intermediate_values=None if _two(self.search) else seen,
                     user_attrs=trial.user_attrs | {"retry_of": trial.number, "status": row["status"]},
                 )
             )
@@ -172,10 +181,14 @@ class Search:
         found._ot_trials[key] = trial
         # A driver may have died between two axes: those it had drawn are there, the others are drawn as they would be.
         found._ot_study.sampler = sampler_of(self.search, self.sweep, group, trial.number)
+        _ = trial.relative_params  # drawn together, now: not with the stream of the first axis that is lacking
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Define-by-run function")  # a Gaussian process takes seconds
             values = found.suggest(key)
-        return Proposal(group, trial.number, bool(trial.user_attrs.get("anchor")), _axes(values, self.sweep, group))
+        attrs = trial.user_attrs
+        return Proposal(
+            group, trial.number, bool(attrs.get("anchor")), _axes(values, self.sweep, group), _stopped(attrs)
+        )
 
     def _reseed(self, group: str) -> Callable[[Any, str], None]:
         """What is drawn by itself has a stream of its own: it does not hang on which axes a dead driver had drawn."""
@@ -198,6 +211,10 @@ class Search:
         attrs = [t.user_attrs for t in trials if t.state != optuna.trial.TrialState.WAITING]
         return sum("duplicate_of" not in a and "retry_of" not in a for a in attrs)
 
+    def _drawn_out(self, group: str) -> bool:
+        trials = self._of[group]._ot_study.get_trials(deepcopy=False)
+        return _in_a_row("duplicate_of" in t.user_attrs for t in reversed(trials)) >= REDRAWS
+
     def _limit(self, group: str) -> int:
         return trials_planned(self.sweep) // len(self._of)
 
@@ -208,7 +225,7 @@ def history(sweep: Sweep, folder: Path) -> list[Entry]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = sweep.search
-    if search is None or (search.storage is None and not (folder / JOURNAL).exists()):
+    if search is None or not _there(search, folder):
         return []
     storage = storage_of(search, folder)
     entries = []
@@ -217,6 +234,7 @@ def history(sweep: Sweep, folder: Path) -> list[Entry]:
             study = optuna.load_study(study_name=study_name(sweep, group), storage=storage)
         except KeyError:  # none of that name yet
             continue
+        _same_question(study, sweep)
         for trial in study.get_trials(deepcopy=False):
             if trial.state == optuna.trial.TrialState.WAITING:
                 continue
@@ -225,9 +243,11 @@ def history(sweep: Sweep, folder: Path) -> list[Entry]:
             except ValueError:  # its driver died while it was being drawn
                 continue
             attrs = trial.user_attrs
-            proposal = Proposal(group, trial.number, bool(attrs.get("anchor")), values)
+            proposal = Proposal(group, trial.number, bool(attrs.get("anchor")), values, _stopped(attrs))
             state = "DUPLICATE" if "duplicate_of" in attrs else trial.state.name
             ended = list(trial.values) if trial.values else None
+            if ended and state == "PRUNED":
+                ended = [_sign(search) * ended[0]]  # of the loss at its last rung, whatever is searched for
             seen = trial.intermediate_values.items()
             rungs = {step: _sign(search) * loss for step, loss in seen if f"stopped at {step}" in attrs}
             fingerprint = str(attrs.get("fingerprint", ""))
@@ -338,9 +358,61 @@ def storage_of(search: SearchSpec, folder: Path) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend
 
     if search.storage is not None:
-        return RDBStorage(search.storage)
+        return RDBStorage(_database(search.storage, folder))
     folder.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+
+
+def _database(url: str, folder: Path) -> str:
+    """SQLite's file lies in the study's folder unless its path is absolute: not wherever a process was started."""
+    scheme, _, path = url.partition(":///")
+    return f"{scheme}:///{folder / path}" if scheme == "sqlite" and path and not path.startswith("/") else url
+
+
+def _there(search: SearchSpec, folder: Path) -> bool:
+    """Whether a search has begun, as far as files say: looking must not make any."""
+    if search.storage is None:
+        return (folder / JOURNAL).exists()
+    scheme, _, path = _database(search.storage, folder).partition(":///")
+    return scheme != "sqlite" or Path(path).exists()
+
+
+def _same_question(study: optuna.Study, sweep: Sweep) -> None:
+    """A study holds the answers to one question: other axes, recipe, data or metric are another. More trials are not.
+
+    Raises UsageError.
+    """
+    search = asked_by(sweep)
+    asked = {
+        "searched": {axis: how.model_dump(mode="json") for axis, how in sweep.searched.items()},
+        "axes": sweep.axes,
+        "recipe": sweep.recipe.model_dump(mode="json"),
+        "data": sweep.data.model_dump(mode="json", exclude={"name", "path", "assumed"}),
+        "metric": search.metric,
+        "rungs": [search.scheduler, search.rungs.model_dump(mode="json") if search.rungs else None],
+    }
+    text = json.dumps(asked, sort_keys=True)
+    before = study.user_attrs.get("asked")
+    if before is None:
+        study.set_user_attr("asked", text)
+    elif before != text:
+        old = json.loads(before)
+        changed = ", ".join(key for key in asked if json.loads(text)[key] != old.get(key))
+        raise UsageError(
+            f"search {study.study_name}",
+            asked=f"another {changed} than it was begun with",
+            found=f"{len(study.get_trials(deepcopy=False))} proposals that answer the old question",
+            do="--set name=NAME for another study, or the sweep as it was",
+        )
+
+
+def _stopped(attrs: Mapping[str, Any]) -> bool:
+    return any(key.startswith("stopped at ") and stop for key, stop in attrs.items())
+
+
+def _in_a_row(found: Iterable[bool]) -> int:
+    """How many of the first are true."""
+    return sum(1 for _ in itertools.takewhile(bool, found))
 
 
 def study_name(sweep: Sweep, group: str) -> str:
@@ -370,7 +442,8 @@ def exhausted(sweep: Sweep, entries: list[Entry]) -> bool:
         own = [entry for entry in entries if entry.proposal.group == group]
         drawn = [entry for entry in own if entry.state == "DUPLICATE"]
         made = len(own) - len(drawn) - sum(entry.retry_of is not None for entry in own)
-        if made < trials_planned(sweep) // len(groups) and len(drawn) < REDRAWS:
+        again = _in_a_row(entry.state == "DUPLICATE" for entry in sorted(own, key=lambda e: -e.proposal.number))
+        if made < trials_planned(sweep) // len(groups) and again < REDRAWS:
             return False
     return True
 

@@ -139,7 +139,7 @@ def publish_failure(store: Store, fingerprint: str, model: str, failure: Failure
     """A FAILED record, unless the trial has ended before: what is wrong now costs no finished training."""
     path = store.record(fingerprint)
     before = read_record(path)
-    if before is None or before.status == FAILED:
+    if before is None or before.status in (FAILED, PRUNED):  # one that a search stopped is being trained to its end
         record = TrialRecord(fingerprint=fingerprint, status=FAILED, model=model, failure=failure)
         store.publish(path, record.model_dump(mode="json"))
 

@@ -43,7 +43,7 @@ def train_trial(
     with store.lock(path.parent) as hold:
         store.pull(path.parent, only=["record.json"])
         record = read_record(path)
-        if record is not None and record.status != FAILED and (record.status != PRUNED or pruner):
+        if record is not None and record.status != FAILED and (record.status != PRUNED or (pruner and pruner.stopped)):
             return record
 
         def here(at_most: int | None) -> None:
@@ -55,7 +55,7 @@ def train_trial(
             smaller = _with_enough_memory(launch or here, spec)
             store.pull(path.parent, only=["record.json"])  # several workers write it on another machine
             record = read_record(path)
-            if record is None or record.status == FAILED:
+            if record is None or record.status == FAILED or (record.status == PRUNED and pruner is None):
                 raise LostWorkerError(
                     f"trial {fingerprint}", found="its workers ended and left no record", do="run again"
                 )

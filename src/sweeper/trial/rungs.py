@@ -19,6 +19,8 @@ class Pruner:
     rungs: Rungs
     scheduler: Scheduler
     decide: Decide
+    stopped: bool = False
+    """It has been: then a PRUNED record is this trial's end, and not another search's."""
 
 
 def rung_steps(

@@ -30,6 +30,8 @@ class Purse:
 
     def start(self, trial: PlannedTrial) -> bool:
         """Whether there is room for it; then it counts as running."""
+        if trial.fingerprint in self._running:  # its worker was lost: it holds what it held
+            return True
         predicted = self._predicted(trial)
         if not self.budget.may_start(predicted, self._hours):
             return False
@@ -50,7 +52,10 @@ class Purse:
         if trial is None:
             return
         metrics = row.get("metrics") or {}
-        seconds = [metrics.get("train_seconds"), metrics.get("eval_seconds", metrics.get("val_eval_seconds"))]
+        own = metrics.get("own_train_seconds", metrics.get("train_seconds"))  # a branch's, without its trunk's
+        if trial.predicted is not None and not trial.predicted.left.training:
+            own = 0.0  # it had been trained before
+        seconds = [own, metrics.get("eval_seconds", metrics.get("val_eval_seconds"))]
         train, evaluation = (math.nan if value is None else float(value) for value in seconds)
         if math.isnan(train):
             train = time.monotonic() - began
