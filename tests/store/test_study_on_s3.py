@@ -80,3 +80,33 @@ def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Pa
     )
     assert report.returncode == 0, report.stderr
     assert any(key.endswith("studies/quickstart/report.html") for key in listing(s3))
+
+
+def test_a_search_goes_on_on_another_machine(s3: Server, tmp_path: Path) -> None:
+    """Its history lies behind the URL with the records: nothing is proposed twice, and nothing is forgotten."""
+    import s3fs
+
+    s3fs.S3FileSystem().mkdir("study")
+    url, sweep = "s3://study/searching", tmp_path / "looking.yaml"
+    sweep.write_text(
+        "name: looking\nquestion: Which?\nrecipe: {extends: miniature, warmup_steps: 5}\n"
+        "data: {extends: toolworld, toolworld: {seed: 1, train_queries: 100, validation_queries: 20}}\n"
+        "evaluation: null\naxes: {model: [opt-tiny-32], seed: [0], learning_rate: {loguniform: [0.001, 0.1]}}\n"
+        "search: {algorithm: random, trials: 3}\n"
+    )
+
+    def run(cache: str, trials: int) -> list[dict[str, object]]:
+        asked = [str(sweep), "--set", f"search.trials={trials}", "--storage", url]
+        first = [sys.executable, "-m", "sweeper.cli"]
+        environment = machine(s3, tmp_path / cache)
+        inline = ["--backend", "inline", "--tracking", "none"]
+        subprocess.run([*first, "run", *asked, *inline], env=environment, check=True, timeout=300)
+        told = subprocess.run([*first, "search", "history", *asked, "--json"], env=environment, capture_output=True)
+        assert told.returncode == 0, told.stderr
+        found: list[dict[str, object]] = json.loads(told.stdout)["trials"]
+        return found
+
+    three, five = run("first", 3), run("second", 5)
+    assert [row["state"] for row in five] == ["COMPLETE"] * 5
+    assert five[:3] == three
+    assert run("first", 5) == five

@@ -44,8 +44,10 @@ class StudyTables:
 def load_study(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
     """The plan of a study by its name in the store, else of a sweep file or name. Raises UsageError or ConfigError."""
     as_run = store.study(name) / "sweep.yaml"
-    store.pull(as_run.parent, only=["*.yaml"])
-    if as_run.exists() and not overrides:
+    is_name = Path(name).name == name  # a path is a sweep file's
+    if is_name:
+        store.pull(as_run.parent, only=["*.yaml"])
+    if is_name and as_run.exists() and not overrides:
         try:
             return plan_sweep(Sweep.model_validate(read_plain(as_run)), store)
         except ValueError as error:
