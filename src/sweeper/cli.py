@@ -124,6 +124,7 @@ def plan(
     """Show every trial of a sweep, what it will cost, what its claims could show, and what stands in its way. Starts
     nothing."""
     from sweeper import spec, study
+    from sweeper.errors import UsageError
     from sweeper.report.design import claims_document
     from sweeper.store import Store
     from sweeper.tables import claims_table, plan_table
@@ -132,6 +133,13 @@ def plan(
     kind = spec.hardware_named(hardware, known) if hardware else None
     machines = study.read_cluster(cluster) if cluster else None
     there = machines.kinds_of_gpu(known) if machines else []
+    if kind and machines and kind.name not in {gpu.name for gpu in there}:
+        raise UsageError(
+            "--hardware",
+            asked=f"{kind.name} with --cluster {cluster}",
+            found=f"a cluster of {', '.join(gpu.name for gpu in there) or 'GPUs that are not known'}",
+            do="give one of the two",
+        )
     given = spec.load_sweep(spec.find_sweep(sweep), set_ or [], rehearsed=rehearse)
     given = study.on_hardware(given, kind) if kind else given
     store = Store.at(storage)
@@ -819,11 +827,13 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _console(stderr: bool = False) -> Any:
+    import os
+
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    # Into a file or a pipe nothing needs to fit a window.
-    return console if console.is_terminal else Console(stderr=stderr, width=140)
+    # Into a file or a pipe nothing needs to fit a window, unless the user says how wide it is.
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=180)
 
 
 _INDENTED_TRIALS = 1_000

@@ -40,7 +40,8 @@ def plan_table(plan: Plan) -> RenderableType:
         Text(f"{len(plan.trials):,} trial{'s' if len(plan.trials) != 1 else ''}{_to_come(plan)}"),
     ]
     if plan.parts:
-        lines[2] = Text(f"{plan.asked:,} trials asked by {len(plan.parts)} sweeps, {len(plan.trials):,} distinct")
+        said = f"{plan.asked:,} trials asked by {len(plan.parts)} sweeps, {len(plan.trials):,} distinct"
+        lines[2] = Text(said + _to_come(plan))
         lines += [
             Text(f"  {row['sweep']}: {row['trials']:,} trials, {row['shared']:,} of them shared")
             for row in (part.part_row(plan) for part in plan.parts)

@@ -60,21 +60,21 @@ def exploration_figure(exploration: dict[str, Any]) -> go.Figure:
     for i, model in enumerate(dict.fromkeys(row["model"] for row in exploration["best"])):
         rows, colour = [row for row in exploration["best"] if row["model"] == model], COLOURS[i % len(COLOURS)]
         line = [row for row in rows if row["best"] is not None]
-        x, y = [row["trial"] + 1 for row in line], [row["best"] for row in line]
+        x, y = [row["trial"] for row in line], [row["best"] for row in line]
         figure.add_scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": colour}, name=f"{model}: best so far")
         for name, symbol, shown, opacity in (
             ("the recipe", "star", [(r["trial"], r["value"]) for r in rows if r["anchor"]], 1.0),
             ("a proposal", "circle", [(r["trial"], r["value"]) for r in rows if not r["anchor"]], 1.0),
             ("stopped early, at its last rung", "x-thin-open", [(r["trial"], r["rung"]) for r in rows if by_loss], 0.6),
         ):
-            there = [(trial + 1, value) for trial, value in shown if value is not None]
+            there = [(trial, value) for trial, value in shown if value is not None]
             if there:
                 marker = {"symbol": symbol, "size": 9, "color": colour}
                 legend = {"name": name, "legendgroup": name, "showlegend": not i}
                 x, y = [trial for trial, _ in there], [value for _, value in there]
                 figure.add_scatter(x=x, y=y, mode="markers", marker=marker, opacity=opacity, **legend)
     figure.update_layout(_layout(exploration["metrics"][0].replace("_", " ")))
-    figure.update_xaxes(title="proposal")
+    figure.update_xaxes(title="proposals, in order")
     return figure
 
 

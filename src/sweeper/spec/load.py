@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError, UsageError
+from sweeper.spec.budget import BudgetSpec
 from sweeper.spec.hardware import HardwareSpec
 from sweeper.spec.load_branches import check_branches
 from sweeper.spec.load_search import check_search, split_axes
@@ -147,6 +148,11 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, rehearsed: bool = F
     names = plain(node["axes"]["model"])
     content = {key: plain(value) for key, value in node.items()}
     content |= split_axes(node, path)
+    if node.get("budget") is not None:
+        try:
+            content["budget"] = BudgetSpec.model_validate(plain(node["budget"]))
+        except ValidationError as error:
+            raise config_error(error, str(path), node, list(BudgetSpec.model_fields), ["budget"]) from error
     content["claims"] = [
         library.part(Claim, entry, path, node, ["claims", i]) for i, entry in enumerate(node.get("claims") or [])
     ]

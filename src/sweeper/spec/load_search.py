@@ -14,7 +14,7 @@ from sweeper.errors import ConfigError
 from sweeper.spec.parts import Recipe
 from sweeper.spec.search import STARTUP, ConfirmSpec, SearchedAxis, SearchSpec
 from sweeper.spec.sweep import DATA_AXES, Sweep, cell, combinations
-from sweeper.spec.yaml_source import config_error, place, plain
+from sweeper.spec.yaml_source import config_error, nearest, place, plain
 
 Problem = tuple[list[Any], str, str, str]
 """(keys that lead to the line, what was asked, what was found, what to do)."""
@@ -130,9 +130,14 @@ def _contradictions(
     for axis, how in searched.items():
         for other, values in how.when.items():
             if other not in searched or other == axis:
-                yield ["axes", axis], f"when: {{{other}: …}}", "not another searched axis", "name one of them"
+                yield ["axes", axis], f"when: {{{other}: …}}", "not another searched axis", nearest(other, searched)
             elif not all(searched[other].holds(value) for value in values):
-                yield ["axes", axis], f"when: {{{other}: {values}}}", f"a value that {other} never has", "mend it"
+                yield (
+                    ["axes", axis],
+                    f"when: {{{other}: {values}}}",
+                    f"a value that {other} never has",
+                    _said(searched[other]),
+                )
             elif searched[other].when:
                 yield (
                     ["axes", axis],
@@ -185,6 +190,11 @@ def _contradictions(
             "a search without `confirm`: only trials confirmed on fresh seeds enter a claim",
             "confirm: {top: 1, seeds: [1, 2, 3]}",
         )
+
+
+def _said(how: SearchedAxis) -> str:
+    """What an axis can have, in words."""
+    return f"it has {how.choice if how.choice is not None else how.model_dump(exclude_defaults=True)}"
 
 
 def _of_the_algorithm(

@@ -98,6 +98,12 @@ class Plan:
         return sum(len(part.trials) for part in self.parts) if self.parts else len(self.trials)
 
     @property
+    def to_come(self) -> dict[str, int]:
+        """Trials that a search will still propose, and those that will confirm its best. They count in the costs."""
+        confirming = sum(trial.role == "confirm" for trial in self.stand_ins)
+        return {"explore": len(self.stand_ins) - confirming, "confirm": confirming}
+
+    @property
     def varied(self) -> list[str]:
         """Axes with several values, besides model and seed."""
         listed = [a for a, values in self.sweep.axes.items() if len(values) > 1 and a not in ("model", "seed")]
@@ -112,6 +118,7 @@ class Plan:
             **({"branching": saved} if (saved := branches.saving(self.trials)) else {}),
             **({"parts": [part.part_row(self) for part in self.parts], "asked": self.asked} if self.parts else {}),
             **(self.estimate or {}),
+            **({"to_come": self.to_come} if self.stand_ins else {}),
             "trials": [trial.row() for trial in self.trials],
             "problems": list(self.problems),
         }
@@ -141,7 +148,7 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
         if store is not None:
             store.pull_log(store.study(sweep.name) / search.JOURNAL)
         trials, stand_ins = planner.searched(), planner.stand_ins()
-        found = dict.fromkeys([*planner.problems, *_queries_missing(sweep)])
+        found = dict.fromkeys([*planner.problems, *_queries_missing(sweep), *_rungs_out_of_reach(sweep, trials)])
         return Plan(sweep, tuple(trials), tuple(found), stand_ins=tuple(stand_ins))
     specs = expand(sweep)
     if sweep.branch_epochs:
@@ -149,6 +156,18 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
     trials = [planner.planned(spec) for spec in specs]
     problems = [*planner.problems, *_queries_missing(sweep), *_same_twice(trials)]
     return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+
+
+def _rungs_out_of_reach(sweep: Sweep, trials: list[PlannedTrial]) -> list[str]:
+    """A first rung that no trial known so far gets to stops nobody."""
+    rungs, steps = sweep.search.rungs if sweep.search else None, [trial.planned_steps for trial in trials]
+    known = [count for count in steps if count is not None]
+    if rungs is None or rungs.unit != "steps" or not known or len(known) < len(steps) or rungs.first < max(known):
+        return []
+    return [
+        f"search.rungs: the first is at step {rungs.first:,}, and trials have {max(known):,} steps: nobody would be "
+        "stopped; a smaller `first`, or scheduler: none"
+    ]
 
 
 def _union(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:

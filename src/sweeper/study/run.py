@@ -153,8 +153,8 @@ def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[
     if purse.budget.exhausted:
         raise BudgetReachedError(
             f"study {plan.sweep.name}",
-            asked=f"{len(plan.trials)} trials",
-            found=f"{purse.budget.exhausted}; {len(left)} trials are left",
+            asked=f"{len(plan.trials) + len(plan.stand_ins)} trials",
+            found=f"{purse.budget.exhausted}; {len(left) + len(plan.stand_ins)} of them are not finished",
             do="what is finished is kept; --set budget.…=N and run again to go on",
         )
     if left or unexplored:

@@ -358,7 +358,17 @@ def storage_of(search: SearchSpec, folder: Path) -> BaseStorage:
     from optuna.storages.journal import JournalFileBackend
 
     if search.storage is not None:
-        return RDBStorage(_database(search.storage, folder))
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return RDBStorage(_database(search.storage, folder))
+        except (SQLAlchemyError, ImportError) as error:
+            raise UsageError(
+                "search.storage",
+                asked=search.storage,
+                found=str(error).splitlines()[0],
+                do="a database that can be reached, with its driver installed; or leave it out",
+            ) from error
     folder.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
 

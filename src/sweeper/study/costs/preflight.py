@@ -152,6 +152,8 @@ def on_hardware(sweep: Sweep, kind: HardwareSpec) -> Sweep:
     """The sweep planned for another GPU than its runtimes name. Raises UsageError for a CPU in place of one."""
     if kind.kind != "gpu" and any(runtime.gpus for runtime in sweep.runtime.values()):
         raise UsageError("--hardware", asked=kind.name, found="a sweep whose trials ask for GPUs", do="name a GPU")
+    if kind.kind == "gpu" and not sweep.sweeps and not any(runtime.gpus for runtime in sweep.runtime.values()):
+        raise UsageError("--hardware", asked=kind.name, found="a sweep whose trials ask for no GPU", do="leave it out")
     runtime = {
         name: given.model_copy(update={"hardware": kind.name}) if given.gpus else given
         for name, given in sweep.runtime.items()

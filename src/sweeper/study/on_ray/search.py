@@ -9,7 +9,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.spec import Sweep
-from sweeper.study.search import Proposal, Search
+from sweeper.study.search import Proposal, Search, asked_by, storage_of
 
 
 class SearchOnRay:
@@ -38,7 +38,8 @@ class SearchOnRay:
 
 def search_on_ray(sweep: Sweep, folder: Path) -> SearchOnRay:
     """Opens a search on the node of the driver, where its folder is."""
+    storage_of(asked_by(sweep), folder)  # what is wrong with it is said here, in our own words
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(Search).options(num_cpus=0, scheduling_strategy=here).remote(sweep, folder)
-    ray.get(actor.ping.remote())  # what is wrong with its storage is known now
+    ray.get(actor.ping.remote())
     return SearchOnRay(actor)
