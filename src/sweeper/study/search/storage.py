@@ -1,0 +1,88 @@
+"""Where a search lies: Optuna's storage, and the one question that a study in it answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.errors import UsageError
+from sweeper.spec import SearchSpec, Sweep
+from sweeper.study.search.space import asked_by
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+
+
+JOURNAL = "optuna.journal"
+"""Optuna's journal file, in the study's folder."""
+
+
+def storage_of(search: SearchSpec, folder: Path) -> BaseStorage:
+    """Optuna's storage of a study: its database, else a journal in its folder. `optuna-dashboard` opens both."""
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if search.storage is not None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return RDBStorage(_database(search.storage, folder))
+        except (SQLAlchemyError, ImportError) as error:
+            raise UsageError(
+                "search.storage",
+                asked=search.storage,
+                found=str(error).splitlines()[0],
+                do="a database that can be reached, with its driver installed; or leave it out",
+            ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+
+
+def has_begun(search: SearchSpec, folder: Path) -> bool:
+    """Whether a search has begun, as far as files say: looking must not make any."""
+    if search.storage is None:
+        return (folder / JOURNAL).exists()
+    scheme, _, path = _database(search.storage, folder).partition(":///")
+    return scheme != "sqlite" or Path(path).exists()
+
+
+def _database(url: str, folder: Path) -> str:
+    """SQLite's file lies in the study's folder unless its path is absolute: not wherever a process was started."""
+    scheme, _, path = url.partition(":///")
+    return f"{scheme}:///{folder / path}" if scheme == "sqlite" and path and not path.startswith("/") else url
+
+
+def study_name(sweep: Sweep, group: str) -> str:
+    """What Optuna calls it: the sweep, and the model where each has its own."""
+    return f"{sweep.name}/{group}" if group else sweep.name
+
+
+def check_question(study: optuna.Study, sweep: Sweep) -> None:
+    """A study holds the answers to one question: other axes, recipe, data or metric are another. More trials are not.
+
+    Raises UsageError.
+    """
+    search = asked_by(sweep)
+    asked = {
+        "searched": {axis: how.model_dump(mode="json") for axis, how in sweep.searched.items()},
+        "axes": sweep.axes,
+        "recipe": sweep.recipe.model_dump(mode="json"),
+        "data": sweep.data.model_dump(mode="json", exclude={"name", "path", "assumed"}),
+        "metric": search.metric,
+        "rungs": [search.scheduler, search.rungs.model_dump(mode="json") if search.rungs else None],
+    }
+    text = json.dumps(asked, sort_keys=True)
+    before = study.user_attrs.get("asked")
+    if before is None:
+        study.set_user_attr("asked", text)
+    elif before != text:
+        old = json.loads(before)
+        changed = ", ".join(key for key in asked if json.loads(text)[key] != old.get(key))
+        raise UsageError(
+            f"search {study.study_name}",
+            asked=f"another {changed} than it was begun with",
+            found=f"{len(study.get_trials(deepcopy=False))} proposals that answer the old question",
+            do="--set name=NAME for another study, or the sweep as it was",
+        )
