@@ -827,13 +827,11 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _console(stderr: bool = False) -> Any:
-    import os
-
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    # Into a file or a pipe nothing needs to fit a window, unless the user says how wide it is.
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=180)
+    # Into a file or a pipe nothing needs to fit a window.
+    return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
 _INDENTED_TRIALS = 1_000

@@ -86,8 +86,8 @@ def test_a_search_goes_on_on_another_machine(s3: Server, tmp_path: Path) -> None
     """Its history lies behind the URL with the records: nothing is proposed twice, and nothing is forgotten."""
     import s3fs
 
-    s3fs.S3FileSystem().mkdir("study")
-    url, sweep = "s3://study/searching", tmp_path / "looking.yaml"
+    s3fs.S3FileSystem().mkdir("searches")
+    url, sweep = "s3://searches/store", tmp_path / "looking.yaml"
     sweep.write_text(
         "name: looking\nquestion: Which?\nrecipe: {extends: miniature, warmup_steps: 5}\n"
         "data: {extends: toolworld, toolworld: {seed: 1, train_queries: 100, validation_queries: 20}}\n"
