@@ -102,8 +102,7 @@ def _search(
     before: dict[str, str] = {}
     retried = []
     known = {entry.proposal.key: entry for entry in entries}
-    failed = {entry.proposal.number for entry in entries if entry.state == "FAIL"}
-    told = {entry.retry_of for entry in entries}
+    retold = {(entry.proposal.group, entry.retry_of) for entry in entries}
     ended_unseen = []
     for trial in planner.searched():
         entry = known.get(trial.proposal.key) if trial.proposal and trial.role != "confirm" else None
@@ -111,9 +110,11 @@ def _search(
             continue
         if entry.fingerprint:
             before.setdefault(trial.fingerprint, entry.proposal.key)
-        if entry.state != "RUNNING" and not finished(trial, store) and not _in_vain(trial, store):
+        if entry.state == "RUNNING" or _in_vain(trial, store):
+            continue
+        if not finished(trial, store):
             retried.append(trial)
-        elif entry.state == "FAIL" and finished(trial, store) and entry.proposal.number in failed - told:
+        elif entry.state == "FAIL" and (entry.proposal.group, entry.proposal.number) not in retold:
             ended_unseen.append(trial)  # a driver died between its end and its telling
     if retried or ended_unseen or not exhausted(sweep, entries):
         with contextlib.ExitStack() as held:

@@ -48,7 +48,7 @@ class Search:
                 storage=storage,
             )
             study = found._ot_study
-            check_question(study, sweep)
+            check_question(study, sweep, begin=True)
             study.pruner = pruner_of(self.search)
             for values, anchor in first_points(sweep, group):
                 study.enqueue_trial(values, user_attrs={"anchor": anchor}, skip_if_exists=True)

@@ -59,10 +59,10 @@ def study_name(sweep: Sweep, group: str) -> str:
     return f"{sweep.name}/{group}" if group else sweep.name
 
 
-def check_question(study: optuna.Study, sweep: Sweep) -> None:
+def check_question(study: optuna.Study, sweep: Sweep, *, begin: bool = False) -> None:
     """A study holds the answers to one question: other axes, recipe, data or metric are another. More trials are not.
 
-    Raises UsageError.
+    `begin` writes the question down where there is none yet: who only looks writes nothing. Raises UsageError.
     """
     search = asked_by(sweep)
     asked = {
@@ -76,7 +76,8 @@ def check_question(study: optuna.Study, sweep: Sweep) -> None:
     text = json.dumps(asked, sort_keys=True)
     before = study.user_attrs.get("asked")
     if before is None:
-        study.set_user_attr("asked", text)
+        if begin:
+            study.set_user_attr("asked", text)
     elif before != text:
         old = json.loads(before)
         changed = ", ".join(key for key in asked if json.loads(text)[key] != old.get(key))
