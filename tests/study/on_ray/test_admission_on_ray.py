@@ -121,7 +121,7 @@ def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(two_nodes: LocalClu
     print(len({note["pid"] for note in notes}), shown.splitlines()[-1])
 
 
-def lose_twice(trial: PlannedTrial, evaluation: Any, store: Store, tracker: Any, tell: Any, nodes: Any) -> Any:
+def lose_twice(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
     """The first trial's worker dies twice, the second one's always."""
     tries = store.root / f"{trial.fingerprint}.tries"
     with tries.open("a") as file:
@@ -146,7 +146,7 @@ def test_a_lost_worker_is_replaced_three_times_and_no_more(two_nodes: LocalClust
     assert record["failure"]["kind"] == "lost-worker"
 
 
-def fail(trial: PlannedTrial, evaluation: Any, store: Store, tracker: Any, tell: Any, nodes: Any) -> Any:
+def fail(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
     """A bug: always the same."""
     (store.root / f"{trial.fingerprint}.tried").touch(exist_ok=False)
     return {"fingerprint": trial.fingerprint, "status": "FAILED", "metrics": {}, "failure": "KeyError: 'x'"}
