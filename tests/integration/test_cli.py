@@ -1,55 +1,20 @@
-"""The commands as a user types them: real processes, a real Ray, a real store."""
+"""The commands as a user types them, before anything is run: help, plans, data, status, doctor."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import ROOT, TINY, document, sweeper
+from typer.testing import CliRunner
 
+from sweeper.cli import app
 from sweeper.spec import load_sweep
 from sweeper.toolworld import WorldConfig, build_world, export
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]  # every one starts processes, most of them Ray
-ROOT = Path(__file__).resolve().parents[2]
-TINY = """
-name: tiny
-question: Does it run?
-recipe: {extends: miniature, warmup_steps: 2}
-data:
-  extends: toolworld
-  toolworld: {train_queries: 160, validation_queries: 8, test_queries_per_subset: 2}
-evaluation: toolworld
-axes:
-  model: [opt-tiny-32, opt-tiny-64]
-  num_train_epochs: [1, 2]
-  seed: [0]
-claims: [single-epoch]
-"""
-
-
-def sweeper(*arguments: str, code: int = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeper.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
-def document(*arguments: str) -> Any:
-    return json.loads(sweeper(*arguments, "--json").stdout)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
+pytestmark = pytest.mark.slow  # every one starts processes
 
 
 def test_a_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> None:
@@ -61,8 +26,7 @@ def test_a_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> Non
         assert 0 < trial["memory_gib_predicted"] < trial["memory_gib_there"] < 12
     assert planned["cluster"]["gpus"] == 16
     assert planned["cluster"]["concurrency"] == 12
-    assert planned["cluster"]["makespan_hours"] is None, "data are not prepared yet"
-    sweeper("data", "prepare", "toolworld", "--model", "opt-tiny-32", "--storage", str(tmp_path), "--max-length", "256")
+    assert planned["cluster"]["makespan_hours"] > 0
     shown = sweeper("plan", "quickstart", *asked).stdout
     assert "at most 12 trials at once" in shown
     whole = sweeper("plan", "quickstart", *more, "--set", "runtime={default: {cpus: 64, gpus: 1}}", code=2)
@@ -76,6 +40,13 @@ def test_help_teaches() -> None:
     assert "--set" in sweeper("run", "--help").stdout
 
 
+def plan_of(*asked: str) -> Any:
+    """`sweeper plan` in this process: with a dozen of sweeps, starting it is what takes time."""
+    done = CliRunner().invoke(app, ["plan", *asked, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
     overrides = []
@@ -85,7 +56,7 @@ def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
         overrides = ["--set", f"data.path={tmp_path / 'answer'}", "--accept-underpowered"]
         if asked.evaluation is not None:
             overrides += ["--set", f"evaluation.queries={tmp_path}"]
-    planned = document("plan", str(path), *overrides)
+    planned = plan_of(str(path), *overrides)
     assert planned["problems"] == []
     for trial in planned["trials"]:
         assert len(trial["fingerprint"]) == 16
@@ -95,7 +66,7 @@ def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scaling", "paper"])
 def test_a_rehearsal_is_planned_with_nothing_but_this_machine(name: str, tmp_path: Path) -> None:
-    planned = document("plan", name, "--rehearse", "--storage", str(tmp_path))
+    planned = plan_of(name, "--rehearse", "--storage", str(tmp_path))
     assert planned["sweep"] == f"{name}-rehearsal"
     assert planned["problems"] == []
     assert all(len(trial["fingerprint"]) == 16 and trial["gpus"] == 0 for trial in planned["trials"])
@@ -174,111 +145,3 @@ def test_inspect_an_export_and_the_real_sample(tmp_path: Path, request: pytest.F
     sweeper("data", "inspect", "toolworld", "--model", "opt-tiny-33", code=2)
     real = request.getfixturevalue("real_toolbench")
     assert document("data", "inspect", str(real / "answer"), "--model", "opt-tiny-32-long")["valid_queries"] == 6
-
-
-def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
-    store = str(tmp_path / "store")
-    arguments = ("run", str(tiny), "--storage", store, "--backend", "inline", "--tracking", "none")
-    sweeper(*arguments)
-    before = {p: p.stat().st_mtime_ns for p in Path(store, "trials").rglob("*.*") if p.is_file() and p.name != ".lock"}
-    again = sweeper(*arguments)
-    assert "4 finished before, 0 to run" in again.stderr
-    after = {p: p.stat().st_mtime_ns for p in Path(store, "trials").rglob("*.*") if p.is_file() and p.name != ".lock"}
-    assert after == before
-    rows = document("status", "tiny", "--storage", store)["trials"]
-    assert [row["status"] for row in rows] == ["COMPLETE"] * 4
-    assert all(0 <= row["metrics"]["pass_rate"] <= 1 and row["metrics"]["val_loss"] > 0 for row in rows)
-    report = document("report", "tiny", "--storage", store)
-    assert {claim["id"] for claim in report["claims"]} == {"single-epoch"}
-    assert {"verdict", "estimate", "interval", "n"} <= set(report["claims"][0])
-    assert len(report["trials"]) == 4
-    html = Path(store, "studies", "tiny", "report.html").read_text()
-    assert "no evidence about OPT" in html
-
-
-def test_killed_and_run_again_on_ray_ends_as_uninterrupted(tmp_path: Path, tiny: Path) -> None:
-    whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
-    more = ("--set", "axes.num_train_epochs=[1,12]", "--tracking", "none")
-    sweeper("run", str(tiny), "--storage", whole, "--backend", "inline", *more)
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", cut, *more]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
-    deadline = time.monotonic() + 240
-    while not list(Path(cut).glob("trials/*/checkpoints/*/sweeper-complete")):
-        assert time.monotonic() < deadline, "no checkpoint was written"
-        assert process.poll() is None, "ended before it was killed"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    _await_release(Path(cut))
-    sweeper("run", str(tiny), "--storage", cut, *more)
-    rows = {
-        name: document("status", "tiny", "--storage", store)["trials"] for name, store in (("a", whole), ("b", cut))
-    }
-    assert any(row["resumed_from_step"] for row in rows["b"]), "nothing went on from a checkpoint"
-    for a, b in zip(rows["a"], rows["b"], strict=True):
-        assert (a["fingerprint"], b["status"]) == (b["fingerprint"], "COMPLETE")
-        for key in ("val_loss", "train_loss", "pass_rate", "steps"):
-            assert a["metrics"][key] == b["metrics"][key], key
-
-
-def _await_release(store: Path) -> None:
-    """Ray's workers notice their dead driver within seconds; until then they may hold a trial."""
-    from filelock import FileLock
-
-    for lock in store.glob("trials/*/.lock"):
-        with FileLock(lock, timeout=90):
-            pass
-
-
-def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
-    store = str(tmp_path / "store")
-    tiny.write_text(
-        TINY.replace("warmup_steps: 2}", "warmup_steps: 30}")
-    )  # 20 steps an epoch: only 1 epoch is too short
-    done = sweeper("run", str(tiny), "--storage", store, "--backend", "inline", "--tracking", "none", code=1)
-    assert "2 failed" in done.stderr
-    rows = document("status", "tiny", "--storage", store)["trials"]
-    assert [row["status"] for row in rows] == ["FAILED", "COMPLETE"] * 2
-    assert "Traceback" in rows[0]["failure"]["traceback"]
-    claim = document("report", "tiny", "--storage", store)["claims"][0]
-    assert claim["verdict"] == "inconclusive"
-
-
-@pytest.mark.parametrize("backend", ["inline", "ray"])
-def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path, backend: str) -> None:
-    store = tmp_path / "store"
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", str(store), "--backend", backend]
-    command += ["--set", "axes.num_train_epochs=[1,40]", "--tracking", "none"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # A test run that was itself started in the background would hand down "ignore".
-    process = subprocess.Popen(
-        command, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
-    )
-    deadline = time.monotonic() + 200
-    while not list(store.glob("trials/*/checkpoints/*/sweeper-complete")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "go on" in errors
-    assert list(store.glob("trials/*/checkpoints/*/sweeper-complete"))
-
-
-@pytest.mark.parametrize("material", ["export", "real"])
-def test_toolbench_answers_are_trained_on(tmp_path: Path, material: str, request: pytest.FixtureRequest) -> None:
-    if material == "export":
-        export(build_world(WorldConfig(train_queries=24, validation_queries=3, test_queries_per_subset=1)), tmp_path)
-        answers = tmp_path / "answer"
-    else:
-        answers = request.getfixturevalue("real_toolbench") / "answer"
-    store = str(tmp_path / "store")
-    sets = ("--set", f"data.path={answers}", "--set", "axes.model=[opt-tiny-32-long]")
-    sweeper("run", "toolbench-sample", *sets, "--storage", store, "--backend", "inline", "--tracking", "wandb")
-    (row,) = document("status", "toolbench-sample", "--storage", store)["trials"]
-    assert row["status"] == "COMPLETE"
-    assert row["metrics"]["val_loss"] > 0
-    assert row["metrics"]["pass_rate"] is None
-    assert list(Path(store, "studies/toolbench-sample/wandb").rglob("*.wandb")), "an offline W&B run was written"

@@ -102,7 +102,7 @@ def paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha: float) -
     excluded = Excluded(queries=int((asked & ~whole).sum()), outcomes=unscored, runs=alone)
     if not whole.any():
         return _undefined(alpha, excluded)
-    by_seed = _mean_by(passed[0][whole] - passed[1][whole], [p[0] for p in pairs])
+    by_seed = mean_by(passed[0][whole] - passed[1][whole], [p[0] for p in pairs])
     interval, method = two_way_interval(by_seed, alpha=alpha)
     return Estimate(
         estimate=float(by_seed.mean()),
@@ -121,11 +121,14 @@ def _undefined(alpha: float, excluded: Excluded) -> Estimate:
     return Estimate(math.nan, math.nan, math.nan, alpha, 0, 0, 0, excluded, "nothing to pair")
 
 
-def _mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
-    """Mean of the columns that share a key: (queries, runs) -> (queries, seeds)."""
-    distinct = list(dict.fromkeys(keys))
-    groups = [[i for i, key in enumerate(keys) if key == wanted] for wanted in distinct]
-    return np.stack([columns[:, group].mean(axis=1) for group in groups], axis=1)
+def mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
+    """Mean of the columns that share a key: (rows, runs) -> (rows, distinct keys), in the order of appearance."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    if len(groups) == len(keys):
+        return columns
+    return np.stack([columns[:, group].mean(axis=1) for group in groups.values()], axis=1)
 
 
 def two_way_interval(differences: Array, *, alpha: float) -> tuple[Interval, str]:

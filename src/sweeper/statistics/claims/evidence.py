@@ -25,6 +25,7 @@ from sweeper.statistics.paired import (
     Spread,
     crossed,
     margins,
+    mean_by,
     two_way_spread,
 )
 
@@ -451,13 +452,6 @@ def spread_difference(first: Mapping[Hashable, Array], second: Mapping[Hashable,
         method="chi-square limits of each, joined (MOVER)",
         of_runs=True,
     )
-
-
-def mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
-    """Mean of the columns that share a key: (rows, runs) -> (rows, distinct keys), in the order of appearance."""
-    distinct = list(dict.fromkeys(keys))
-    groups = [[i for i, key in enumerate(keys) if key == wanted] for wanted in distinct]
-    return np.stack([columns[:, group].mean(axis=1) for group in groups], axis=1)
 
 
 def _scored(sides: Sequence[Array], alone: int) -> tuple[Any, Excluded]:

@@ -1,0 +1,59 @@
+"""The command line as a user types it, in processes of its own, and a sweep that is quick to run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = """
+name: tiny
+question: Does it run?
+recipe: {extends: miniature, warmup_steps: 2}
+data:
+  extends: toolworld
+  toolworld: {train_queries: 160, validation_queries: 8, test_queries_per_subset: 2}
+evaluation: toolworld
+axes:
+  model: [opt-tiny-32, opt-tiny-64]
+  num_train_epochs: [1, 2]
+  seed: [0]
+claims: [single-epoch]
+"""
+
+
+def sweeper(*arguments: str, code: int = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweeper.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def document(*arguments: str) -> Any:
+    return json.loads(sweeper(*arguments, "--json").stdout)
+
+
+def broken_off(sweep: Path, store: Path, backend: str) -> None:
+    """Ctrl-C while it trains: says how to go on, and has something to go on from."""
+    command = [sys.executable, "-m", "sweeper.cli", "run", str(sweep), "--storage", str(store), "--backend", backend]
+    command += ["--set", "axes.num_train_epochs=[1,40]", "--tracking", "none"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A test run that was itself started in the background would hand down "ignore".
+    process = subprocess.Popen(
+        command, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
+    )
+    deadline = time.monotonic() + 200
+    while not list(store.glob("trials/*/checkpoints/*/sweeper-complete")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "go on" in errors
+    assert list(store.glob("trials/*/checkpoints/*/sweeper-complete"))

@@ -1,0 +1,67 @@
+"""Runs as a user types them, in one process: to the report, to a failure, and broken off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import TINY, broken_off, document, sweeper
+
+from sweeper.toolworld import WorldConfig, build_world, export
+
+pytestmark = pytest.mark.slow
+
+
+def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
+    store = str(tmp_path / "store")
+    arguments = ("run", str(tiny), "--storage", store, "--backend", "inline", "--tracking", "none")
+    sweeper(*arguments)
+    before = {p: p.stat().st_mtime_ns for p in Path(store, "trials").rglob("*.*") if p.is_file() and p.name != ".lock"}
+    again = sweeper(*arguments)
+    assert "4 finished before, 0 to run" in again.stderr
+    after = {p: p.stat().st_mtime_ns for p in Path(store, "trials").rglob("*.*") if p.is_file() and p.name != ".lock"}
+    assert after == before
+    rows = document("status", "tiny", "--storage", store)["trials"]
+    assert [row["status"] for row in rows] == ["COMPLETE"] * 4
+    assert all(0 <= row["metrics"]["pass_rate"] <= 1 and row["metrics"]["val_loss"] > 0 for row in rows)
+    report = document("report", "tiny", "--storage", store)
+    assert {claim["id"] for claim in report["claims"]} == {"single-epoch"}
+    assert {"verdict", "estimate", "interval", "n"} <= set(report["claims"][0])
+    assert len(report["trials"]) == 4
+    html = Path(store, "studies", "tiny", "report.html").read_text()
+    assert "no evidence about OPT" in html
+
+
+def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
+    store = str(tmp_path / "store")
+    tiny.write_text(
+        TINY.replace("warmup_steps: 2}", "warmup_steps: 30}")
+    )  # 20 steps an epoch: only 1 epoch is too short
+    done = sweeper("run", str(tiny), "--storage", store, "--backend", "inline", "--tracking", "none", code=1)
+    assert "2 failed" in done.stderr
+    rows = document("status", "tiny", "--storage", store)["trials"]
+    assert [row["status"] for row in rows] == ["FAILED", "COMPLETE"] * 2
+    assert "Traceback" in rows[0]["failure"]["traceback"]
+    claim = document("report", "tiny", "--storage", store)["claims"][0]
+    assert claim["verdict"] == "inconclusive"
+
+
+def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path) -> None:
+    broken_off(tiny, tmp_path / "store", "inline")
+
+
+@pytest.mark.parametrize("material", ["export", "real"])
+def test_toolbench_answers_are_trained_on(tmp_path: Path, material: str, request: pytest.FixtureRequest) -> None:
+    if material == "export":
+        export(build_world(WorldConfig(train_queries=24, validation_queries=3, test_queries_per_subset=1)), tmp_path)
+        answers = tmp_path / "answer"
+    else:
+        answers = request.getfixturevalue("real_toolbench") / "answer"
+    store = str(tmp_path / "store")
+    sets = ("--set", f"data.path={answers}", "--set", "axes.model=[opt-tiny-32-long]")
+    sweeper("run", "toolbench-sample", *sets, "--storage", store, "--backend", "inline", "--tracking", "wandb")
+    (row,) = document("status", "toolbench-sample", "--storage", store)["trials"]
+    assert row["status"] == "COMPLETE"
+    assert row["metrics"]["val_loss"] > 0
+    assert row["metrics"]["pass_rate"] is None
+    assert list(Path(store, "studies/toolbench-sample/wandb").rglob("*.wandb")), "an offline W&B run was written"
