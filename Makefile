@@ -29,14 +29,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/data.py
-	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/report.py
-	$(BIN)/python benchmarks/scaling.py
-	$(BIN)/python benchmarks/scheduling.py
-	$(BIN)/python benchmarks/recovery.py
+bench: setup  ## all benchmarks, their results and their table; an hour and a half on two quiet cores
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis

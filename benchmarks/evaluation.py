@@ -1,22 +1,23 @@
 """What does batching bring? Episodes that step together against the one-query-at-a-time loop of ToolBench's pipeline.
 
-    python benchmarks/evaluation.py [--model DIR]
+    python benchmarks/evaluation.py [--model DIR] [--pairs 3]
 
 `--model` is a checkpoint trained on the generated world (default: the quickstart's middle size is trained for some
 seconds first). Both loops run the same queries with the same model, greedily; that their answers are the same is
-checked. Then judging by a language model (benchmarks/judging.py). About two minutes on two cores.
+counted. About five minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from row import Row, finish
 
 from sweeper.data import load_tokenizer
 from sweeper.evaluate.environments import environment_of
@@ -31,31 +32,31 @@ from sweeper.spec import ModelSpec, find_sweep, load_sweep
 TRAIN = ("claims=[]", "axes.model=[opt-tiny-64]", "axes.num_train_epochs=[1]", "axes.seed=[0]")
 
 
-def main() -> None:
-    """Measure both loops, then the judge; print lines for people and one JSON line."""
+def main() -> int:
+    """Measure both loops in turn; print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--pairs", type=int, default=3)
     asked = parser.parse_args()
     quiet_libraries()
+    ways: dict[str, list[float]] = {"alone": [], "anew": [], "kept": []}
     with tempfile.TemporaryDirectory() as folder:
         model = asked.model or trained(Path(folder))
-        ways = {
-            "one at a time": measure(model, batch_size=1, reuse=False),
-            "batched, prompts anew": measure(model, batch_size=256, reuse=False),
-            "batched, keys kept": measure(model, batch_size=256, reuse=True),
-        }
-    (alone, base), *others = ways.values()
-    for name, (episodes, seconds) in ways.items():
-        same = sum(a.texts == b.texts for a, b in zip(alone, episodes, strict=True))
-        print(
-            f"{name}: {seconds:.1f} s, {len(episodes) / seconds:.1f} queries/s, {base / seconds:.1f} times; "
-            f"{same} of {len(alone)} queries with the same texts",
-            flush=True,
-        )
-    ratio = base / others[-1][1]
-    print(f"batched loop: {ratio:.1f} times the one-at-a-time loop (aim: at least 5)")
-    print(json.dumps({name: len(e) / s for name, (e, s) in ways.items()} | {"ratio": ratio}), flush=True)
-    subprocess.run([sys.executable, str(Path(__file__).with_name("judging.py"))], check=True)
+        for _ in range(asked.pairs):
+            alone, seconds = measure(model, batch_size=1, reuse=False)
+            ways["alone"].append(len(alone) / seconds)
+            for way in ("anew", "kept"):
+                episodes, seconds = measure(model, batch_size=256, reuse=way == "kept")
+                ways[way].append(len(episodes) / seconds)
+                same = sum(a.texts == b.texts for a, b in zip(alone, episodes, strict=True))
+                print(f"  {way}: {same} of {len(alone)} queries with the same texts", flush=True)
+    one, what = "one query at a time", "the agent loop, batched"
+    return finish(
+        [
+            Row(f"{what}, keys kept", "queries/s", ways["kept"], one, ways["alone"], aim=">= 5"),
+            Row(f"{what}, keys kept", "queries/s", ways["kept"], "batched, prompts anew", ways["anew"]),
+        ]
+    )
 
 
 def trained(folder: Path) -> Path:
@@ -80,4 +81,4 @@ def measure(model: Path, *, batch_size: int, reuse: bool) -> tuple[list[Episode]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

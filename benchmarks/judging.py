@@ -13,10 +13,13 @@ import asyncio
 import json
 import math
 import multiprocessing
+import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from row import Row, finish
 
 from sweeper.evaluate.answers import Answer
 from sweeper.evaluate.endpoint import Endpoint, EndpointSettings
@@ -70,7 +73,7 @@ async def bare(port: int, requests: int, concurrency: int) -> None:
     await asyncio.gather(*(one() for _ in range(concurrency)))
 
 
-def main() -> None:
+def main() -> int:
     """Judge, print the ratio as a line and as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--answers", type=int, default=200)
@@ -103,26 +106,14 @@ def main() -> None:
     finally:
         server.terminate()
     ideal = math.ceil(requests / asked.concurrency) * asked.delay
-    ratio = ideal / wall
-    print(
-        f"{requests} requests, {asked.concurrency} at once, {asked.delay:g} s each: {wall:.2f} s, ideal {ideal:.2f} s, "
-        f"plain sockets {floor:.2f} s; {100 * ratio:.1f} % of the ideal (aim at least 90 %)"
-    )
-    print(
-        json.dumps(
-            {
-                "requests": requests,
-                "concurrency": asked.concurrency,
-                "delay": asked.delay,
-                "wall_seconds": wall,
-                "ideal_seconds": ideal,
-                "plain_socket_seconds": floor,
-                "cpu_seconds": busy,
-                "ratio": ratio,
-            }
-        )
+    what = f"judging {asked.answers} answers, {asked.concurrency} requests at once, {asked.delay:g} s each"
+    least = "each request's own time"
+    return finish(
+        [Row(what, "s", [wall], "plain sockets", [floor], aim="<= 1.1", limit=ideal, limit_is=least)],
+        requests=requests,
+        cpu_seconds=busy,
     )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,66 +1,137 @@
-"""What does orchestration cost? The quickstart through Ray against the same trials in a plain loop.
+"""What does orchestration cost? The quickstart through `sweeper run`, and the same trials as a user would run them.
 
-    python benchmarks/overhead.py [--set KEY=VALUE]...
+    python benchmarks/overhead.py [--pairs 3] [--set KEY=VALUE]...
 
-Prints wall time of `sweeper run` over (sum of training and evaluation time of the same trials, run one after the other
-in one warm process, divided by the number run at once). Needs a quiet machine; about ten minutes on two cores.
+Beside ours: a plain loop in one warm process (its seconds divided by the trials that run at once: the least there is),
+and the pattern that Ray documents for training under Tune, a `TorchTrainer` of its own for every trial. All train and
+evaluate the same trials with the same code, each in an empty store. Ours and Ray's are counted from the start of the
+command to its end. Needs a quiet machine; about a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from row import Row, finish
 
 from sweeper import data
 from sweeper.spec import find_sweep, load_sweep
 from sweeper.store import Store
-from sweeper.study import plan_sweep
+from sweeper.study import Plan, plan_sweep
 from sweeper.study.stage import run_trial
 from sweeper.tracking import Tracker
 
 
-def plain_loop(overrides: list[str], folder: Path) -> float:
-    """Seconds of training and evaluation, one trial after the other here, imports and data paid before."""
+def prepared(overrides: list[str], folder: Path) -> tuple[Plan, Store, Tracker]:
+    """What a trial needs, with its data there."""
     sweep = load_sweep(find_sweep("quickstart"), overrides)
     plan, store = plan_sweep(sweep), Store.at(folder)
     for model in sweep.models.values():
         data.prepare(sweep.data, model, store.root)
+    return plan, store, Tracker("none", sweep.name, store)
+
+
+def plain_loop(overrides: list[str], folder: Path) -> float:
+    """Seconds of training and evaluation, one trial after the other here, imports and data paid before."""
+    plan, store, tracker = prepared(overrides, folder)
     import trl  # noqa: F401  (the loop is bare: its imports are not counted)
 
-    tracker, started = Tracker("none", sweep.name, store), time.monotonic()
-    for trial in plan.trials:
-        row = run_trial(trial, sweep.evaluation, store, tracker, lambda progress: None)
-        print(f"  plain {trial.spec.model.name} {row['status']} {time.monotonic() - started:.0f} s", flush=True)
-    return time.monotonic() - started
-
-
-def through_ray(overrides: list[str], folder: Path) -> float:
-    """Seconds of `sweeper run quickstart`, from start of the process to its end."""
     started = time.monotonic()
-    sets = [part for override in overrides for part in ("--set", override)]
-    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--storage", str(folder), "--tracking", "none"]
-    subprocess.run([*command, *sets], check=True)
+    for trial in plan.trials:
+        done(run_trial(trial, trial.evaluation, store, tracker, lambda progress: None))
     return time.monotonic() - started
 
 
-def main() -> None:
-    """Run both, print the ratio as a table and as JSON."""
-    overrides = [sys.argv[i + 1] for i, word in enumerate(sys.argv) if word == "--set"]
-    concurrency = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as folder:
-        ray = through_ray(overrides, Path(folder) / "ray")
-        bare = plain_loop(overrides, Path(folder) / "plain")
-    ratio = ray / (bare / concurrency)
-    print(
-        f"sweeper run {ray:.0f} s; bare trials {bare:.0f} s, {concurrency} at once; ratio {ratio:.2f} (aim below 1.25)"
+def nested(overrides: list[str], folder: Path) -> None:
+    """Tune over a function that fits a TorchTrainer, as Ray's guide has it."""
+    import ray
+    from ray import tune
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    plan, store, tracker = prepared(overrides, folder)
+    ray.init(include_dashboard=True, log_to_driver=False)
+
+    def train(config: dict[str, Any]) -> None:
+        trial = plan.trials[config["i"]]
+        done(run_trial(trial, trial.evaluation, store, tracker, lambda progress: None))
+
+    def driver(config: dict[str, Any]) -> None:
+        TorchTrainer(
+            train,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+            run_config=RunConfig(name=f"train-{config['i']}", storage_path=str(folder / "train")),
+        ).fit()
+        tune.report({"done": True})
+
+    tuner = tune.Tuner(
+        tune.with_resources(driver, {"CPU": 0.01}),
+        param_space={"i": tune.grid_search(list(range(len(plan.trials))))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=os.cpu_count()),
+        run_config=tune.RunConfig(name="tune", storage_path=str(folder / "tune"), verbose=0),
     )
-    print(json.dumps({"run_seconds": ray, "bare_seconds": bare, "concurrency": concurrency, "ratio": ratio}))
+    results = tuner.fit()
+    assert not results.errors, results.errors
+    ray.shutdown()
+
+
+def done(row: dict[str, Any]) -> None:
+    """A trial that failed would be quick."""
+    assert row["status"] == "COMPLETE", row
+
+
+def in_a_process(command: list[str]) -> float:
+    """Seconds from its start to its end. What it prints is shown only where it fails."""
+    started = time.monotonic()
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+    return time.monotonic() - started
+
+
+def main() -> int:
+    """Measure in turn, print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--way", choices=("plain", "nested"))
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    if asked.way == "plain":
+        print(plain_loop(asked.overrides, asked.folder))
+        return 0
+    if asked.way == "nested":
+        nested(asked.overrides, asked.folder)
+        return 0
+    ways: dict[str, list[float]] = {"ours": [], "plain": [], "nested": []}
+    sets = [part for override in asked.overrides for part in ("--set", override)]
+    for pair in range(asked.pairs):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            here = [sys.executable, __file__, *sets]
+            run = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", *sets, "--tracking", "none", "--storage"]
+            ways["ours"].append(in_a_process([*run, str(folder / "ours")]))
+            loop = [*here, "--way", "plain", "--folder", str(folder / "plain")]
+            text = subprocess.run(loop, stdout=subprocess.PIPE, text=True, check=True).stdout
+            ways["plain"].append(float(text.splitlines()[-1]) / (os.cpu_count() or 1))
+            ways["nested"].append(in_a_process([*here, "--way", "nested", "--folder", str(folder / "nested")]))
+        print(f"  pair {pair + 1}: { ({way: round(seconds[-1]) for way, seconds in ways.items()}) } s", flush=True)
+    what = "the quickstart, from the command to its last trial"
+    alone = f"the bare trials, {os.cpu_count()} at once"
+    return finish(
+        [
+            Row(what, "s", ways["ours"], alone, ways["plain"], aim="<= 1.25", limit_is="the bare trials themselves"),
+            Row(what, "s", ways["ours"], "a TorchTrainer for each trial under Tune", ways["nested"]),
+        ]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,7 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-AIM_SECONDS, AIM_BYTES, AIM_SHARE = 10.0, 1e9, 0.3
+from row import Row, finish
+
 SWEEPER = Path(sys.executable).with_name("sweeper")
 ARMS, SEEDS = 3 * 5, 10
 
@@ -116,7 +117,7 @@ def actual(sweep: str, backend: str, calibrate: str, predict: str) -> dict[str, 
 
 
 def main() -> int:
-    """Print the figures; 1 where an aim is missed."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers(dest="what", required=True)
     planning = what.add_parser("plan")
@@ -129,12 +130,17 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.what == "plan":
         rows = plan(asked.trials)
+        found = []
         for row in rows:
-            print(json.dumps(row))
-        return int(any(row["seconds"] > AIM_SECONDS or row["peak_mb"] * 1e6 > AIM_BYTES for row in rows))
+            what = f"plan of {row['trials']:,} trials, {'each with a record' if row['records'] else 'an empty store'}"
+            what += ", as JSON" if row["json"] else ""
+            found.append(Row(what, "s", [row["seconds"]], aim="<= 10"))
+            found.append(Row(f"{what}: peak memory so far", "MB", [row["peak_mb"]], aim="<= 1000"))
+        return finish(found)
     found = actual(asked.sweep, asked.backend, asked.calibrate, asked.predict)
-    print(json.dumps(found, indent=2))
-    return int(abs(found["error"]) > AIM_SHARE)
+    off = abs(found["error"])
+    what = f"{asked.sweep}, rehearsed: wall time against the predicted {found['predicted_seconds']:.0f} s"
+    return finish([Row(what, "of it off", [off], aim="<= 0.3")], **found)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from row import Row, finish
 
 from sweeper import cluster, study
 from sweeper.spec import find_sweep, load_sweep
@@ -120,11 +120,11 @@ class Study:
         self._saved_before = [int(mark.parent.name.split("-")[1]) for mark in marks]
 
 
-def main() -> None:
+def main() -> int:
     """Measure, print a table and JSON."""
     if sys.argv[1:2] == ["--child"]:
         child(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
-        return
+        return None
     parser = argparse.ArgumentParser()
     parser.add_argument("--faults", type=int, default=2, help="of each kind, but for the node, which is killed once")
     asked = parser.parse_args()
@@ -161,13 +161,13 @@ def main() -> None:
             running.process.kill()
         finally:
             cluster.down_local(state)
+    found = []
     for fault in FAULTS:
         of = [row for row in rows if row["fault"] == fault]
-        steps, seconds = (statistics.median(row[key] for row in of) for key in ("steps_lost", "seconds"))
-        share = statistics.median(row["steps_lost"] / row["reached"] for row in of)
-        print(f"{fault:<14} median of {len(of)}: {steps:.0f} steps, {share:.0%} of all it had; {seconds:.0f} s")
-    print(json.dumps(rows))
+        found.append(Row(f"{fault}: steps trained again", "steps", [row["steps_lost"] for row in of]))
+        found.append(Row(f"{fault}: until it trains again", "s", [row["seconds"] for row in of]))
+    return finish(found, faults=rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import itertools
-import json
 import pstats
 import resource
 import sys
@@ -22,13 +21,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from row import Row, finish
 
 from sweeper.report import build_report, write
 from sweeper.spec import Claim
 
 MODELS = {f"opt-tiny-{width}": width * width * 30 for width in (32, 64, 96, 128, 192)}
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
-AIMS = {"seconds": 60.0, "peak_bytes": 2e9, "html_bytes": 15e6}
 
 
 def cells(trials: int, arms: str) -> list[tuple[str, int, float, float | None, int]]:
@@ -110,7 +109,7 @@ CLAIMS = [
 ]
 
 
-def main() -> None:
+def main() -> int:
     """Build and write the report; print seconds, peak memory and bytes, and end with 1 where an aim is missed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=10_000)
@@ -142,26 +141,18 @@ def main() -> None:
         profile.disable()
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found = {
-        "trials": len(trials),
-        "arms": len(document["arms"]),
-        "outcomes": len(outcomes),
-        "seconds": seconds,
-        "build_seconds": built,
-        "tables_bytes": before,
-        "peak_bytes": peak,
-        "html_bytes": sizes["html"],
-        "json_bytes": sizes["json"],
-    }
-    print(
-        f"{len(trials):,} trials in {len(document['arms']):,} arms, {len(outcomes):,} outcomes: {seconds:.1f} s "
-        f"(document {built:.1f} s), peak {peak / 1e9:.2f} GB of which tables {before / 1e9:.2f} GB, "
-        f"HTML {sizes['html'] / 1e6:.1f} MB, JSON {sizes['json'] / 1e6:.1f} MB "
-        "(aims: 60 s, 2 GB, 15 MB of HTML)"
+    study = f"the report of {len(trials):,} trials x {asked.queries:,} queries"
+    return finish(
+        [
+            Row(study, "s", [seconds], aim="<= 60"),
+            Row(f"{study}: peak memory", "GB", [peak / 1e9], aim="<= 2", limit=before / 1e9, limit_is="its tables"),
+            Row(f"{study}: HTML", "MB", [sizes["html"] / 1e6], aim="<= 15"),
+        ],
+        arms=len(document["arms"]),
+        build_seconds=built,
+        json_bytes=sizes["json"],
     )
-    print(json.dumps(found))
-    sys.exit(int(any(found[name] > aim for name, aim in AIMS.items())))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

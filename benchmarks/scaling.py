@@ -15,11 +15,12 @@ configs/hardware/a10g.yaml at the utilisation taken there; an epoch is at most 1
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
 from typing import Any
+
+from row import Row, finish
 
 from sweeper import models
 from sweeper.spec import find_sweep, load_hardware, load_sweep
@@ -29,7 +30,7 @@ from sweeper.study.placing.queue import Job, Need, Node, Schedule, simulate
 EXAMPLES, LENGTH = 187_542, 2_048
 CLUSTERS = (1, 2, 4, 8, 16, 32, 64)
 NEEDS = {"opt-125m": Need(1, 4, 0.5), "opt-350m": Need(1, 4, 1), "opt-1.3b": Need(4, 4, 1)}
-AIM = 0.9
+AIM = ">= 0.9"
 
 
 def epoch_seconds() -> dict[str, float]:
@@ -99,8 +100,8 @@ def in_use(found: Schedule, needs: dict[str, Need], gpus: int, since: float, unt
     return used / (gpus * (until - since)) if until > since else math.nan
 
 
-def main() -> None:
-    """Simulate all, print a table and one JSON line, end with 1 where the study misses the aim."""
+def main() -> int:
+    """Simulate all, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--arms", type=int, default=24)
@@ -122,13 +123,26 @@ def main() -> None:
             f"{row['lower_bound_hours']:>10.1f} h {row['longest_hours']:>6.1f} h {row['efficiency']:>11.1%} "
             f"{row['utilisation']:>12.1%} {row['peak']:>8} {row['seconds']:>11.2f} s"
         )
-    short = [row for row in rows if row["efficiency"] < AIM]
+    short = [row for row in rows if row["efficiency"] < float(AIM.split()[1])]
     for row in short:
         print(why(row))
     plain = [{k: None if v != v else v for k, v in row.items()} for row in rows]
-    print(json.dumps({"aim": AIM, "epoch_seconds": epoch_seconds(), "rows": plain}, allow_nan=False))
-    sys.exit(int(any(row["sweep"] == "study" for row in short)))
+    return finish(
+        [
+            Row(
+                f"filling a cluster with a {name} of {len(jobs)} trials, 1 to 64 nodes",
+                "of the lower bound",
+                [row["efficiency"] for row in rows if row["sweep"] == name],
+                aim=AIM if name == "study" else "",
+                limit=1.0,
+                limit_is="all work spread evenly, or the longest trial",
+            )
+            for name, jobs in sweeps.items()
+        ],
+        epoch_seconds=epoch_seconds(),
+        clusters=plain,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -73,6 +73,8 @@ def _stages(
         record = _trained(planned, store, told, launch, pruner)
         metrics = dict(record.metrics) | {"parameters": record.parameters}
         row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": metrics}
+        if too_much := record.environment.get("out_of_memory_at"):
+            row["out_of_memory_at"] = too_much
         if record.status in (FAILED, PRUNED) or evaluation is None:
             row["failure"] = record.failure.message if record.failure else None
             row["failure_kind"] = record.failure.kind if record.failure else None

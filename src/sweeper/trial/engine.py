@@ -49,6 +49,14 @@ def share_of(spec: TrialSpec, at_most: int | None = None) -> BatchShare:
     return share_batch(spec.recipe, spec.runtime.workers, min(bounds, default=None))
 
 
+def compile_nothing() -> None:
+    """Without a GPU, DeepSpeed would compile a kernel for a minute, in every new home folder, that only its inference
+    uses; where there is no compiler, it goes without. So do we."""
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def deepspeed_config(engine: EngineSpec) -> dict[str, Any] | None:
     """DeepSpeed's JSON for an engine; None where it does not use DeepSpeed.
 

@@ -14,7 +14,7 @@ from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, write_bytes
 from sweeper.store.away import require_store
 from sweeper.trial.arguments import decay_start
-from sweeper.trial.engine import BatchShare, share_of
+from sweeper.trial.engine import BatchShare, compile_nothing, share_of
 from sweeper.trial.record import COMPLETE, DIVERGED, PRUNED, TrialRecord
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def train_worker(
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed's own word for it, read when it is imported
         os.environ.pop("ACCELERATE_TORCH_DEVICE", None)  # Ray believes in GPUs that are only said to be there
+        if spec.engine and spec.engine.zero_stage:
+            compile_nothing()
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
     set_seed(spec.seed)
     rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0

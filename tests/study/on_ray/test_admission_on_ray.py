@@ -157,3 +157,28 @@ def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(two_nodes: LocalC
     shown = run(plan, tmp_path, fail, two_nodes)
     assert "all failed with KeyError: 'x'" in shown
     assert 5 <= len(list(tmp_path.glob("*.tried"))) < 24
+
+
+def run_out_of_memory(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
+    """One in three only just: with a smaller micro-batch. One in three not at all."""
+    (store.root / f"{trial.fingerprint}.pid").write_text(str(os.getpid()))
+    row = {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+    if trial.spec.seed % 3 == 1:
+        return row | {"out_of_memory_at": [8, 4]}
+    if trial.spec.seed % 3 == 2:
+        return row | {"status": "FAILED", "failure": "out of memory", "failure_kind": "out-of-memory"}
+    return row
+
+
+def test_a_worker_that_ran_out_of_memory_is_replaced(two_nodes: LocalCluster, tmp_path: Path) -> None:
+    whole = mixed(12)
+    plan = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
+    shown = run(plan, tmp_path, run_out_of_memory, two_nodes)
+    pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
+    assert len(pids) == 12
+    assert (shown.count("COMPLETE"), shown.count("FAILED")) == (8, 4)
+    assert "lost" not in shown, "its trial had ended"
+    spent = {
+        int((tmp_path / f"{trial.fingerprint}.pid").read_text()) for trial in plan.trials if trial.spec.seed % 3 != 0
+    }
+    assert len(spent) == 8, "none of them was used again"

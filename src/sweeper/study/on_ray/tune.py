@@ -29,6 +29,10 @@ REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
 
 
+class _MemorySpentError(Exception):
+    """What an allocator keeps after it ran out would be lacking in the next trial."""
+
+
 @contextmanager
 def ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[Started]:
     """A backend on the Ray cluster at `address`, or on one started here."""
@@ -95,7 +99,10 @@ def tune_trials(
                 tune.report({"progress": progress})
 
         trial, pruner = config["proposed"] or (known[config["fingerprint"]], None)
-        tune.report({"row": (work or run_on_ray)(trial, where, tracker, tell, config["nodes"], pruner)})
+        row = (work or run_on_ray)(trial, where, tracker, tell, config["nodes"], pruner)
+        tune.report({"row": row})
+        if row.get("failure_kind") == "out-of-memory" or row.get("out_of_memory_at"):
+            raise _MemorySpentError  # the trial has ended; this ends the actor, so that the next one gets a fresh one
 
     admitted = Admission(agenda, nodes_now(), store, display)
     tune_config = tune.TuneConfig(
