@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from commands import TINY, broken_off, document, sweeper
+from commands import ROOT, TINY, broken_off, document, sweeper
 
 from sweeper.toolworld import WorldConfig, build_world, export
 
@@ -30,6 +34,31 @@ def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
     assert len(report["trials"]) == 4
     html = Path(store, "studies", "tiny", "report.html").read_text()
     assert "no evidence about OPT" in html
+
+
+def test_killed_and_run_again_ends_as_uninterrupted(tmp_path: Path, tiny: Path) -> None:
+    whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
+    more = ("--backend", "inline", "--set", "axes.num_train_epochs=[1,12]", "--tracking", "none")
+    sweeper("run", str(tiny), "--storage", whole, *more)
+    command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", cut, *more]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, **quiet)
+    deadline = time.monotonic() + 240
+    while not list(Path(cut).glob("trials/*/checkpoints/*/sweeper-complete")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert process.poll() is None, "ended before it was killed"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    sweeper("run", str(tiny), "--storage", cut, *more)
+    rows = {
+        name: document("status", "tiny", "--storage", store)["trials"] for name, store in (("a", whole), ("b", cut))
+    }
+    assert any(row["resumed_from_step"] for row in rows["b"]), "nothing went on from a checkpoint"
+    for a, b in zip(rows["a"], rows["b"], strict=True):
+        assert (a["fingerprint"], b["status"]) == (b["fingerprint"], "COMPLETE")
+        for key in ("val_loss", "train_loss", "pass_rate", "steps"):
+            assert a["metrics"][key] == b["metrics"][key], key
 
 
 def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.spec import HardwareSpec, Range, expand, load_hardware, load_sweep
+from sweeper.spec import Branch, HardwareSpec, Range, expand, load_hardware, load_sweep
 from sweeper.store import Store
 from sweeper.study.costs.preflight import price
 from sweeper.study.costs.trial import UNKNOWN, Amount
@@ -140,3 +140,14 @@ def test_more_machines_never_take_longer_than_all_in_a_row(durations: list[float
     seconds = [Amount(each, each, each) for each in durations]
     found = wall_of(trials, seconds, [Node("n", cores, 0)]).seconds.expected - RUN_START_SECONDS
     assert max(durations) - 1e-6 <= found <= sum(durations) + 1e-6
+
+
+def test_branches_wait_for_their_trunks_and_what_is_confirmed_for_the_search(root: Path) -> None:
+    trial = PlannedTrial("x", expand(load_sweep(root / "sweeps/quickstart.yaml"))[0], 1, "d")
+    branch = dataclasses.replace(trial, spec=trial.spec.model_copy(update={"branch": Branch(trunk="x")}))
+    explored, confirmed = (dataclasses.replace(trial, role=role) for role in ("explore", "confirm"))
+    trials = [confirmed, branch, explored, trial]
+    found = wall_of(trials, [HOUR] * 4, [Node("n", 8, 0)]).schedule
+    assert found is not None
+    assert {run.key: run.start / 3600 for run in found.runs} == {"3": 0, "1": 1, "2": 2, "0": 3}
+    assert found.makespan == 4 * 3600

@@ -391,3 +391,12 @@ class TestMostAtOnce:
     )
     def test_the_smallest_first_until_full(self, jobs: list[Need], most: int) -> None:
         assert max_concurrent([FOUR], [Job(str(i), need) for i, need in enumerate(jobs)]) == most
+
+
+def test_a_phase_begins_when_the_one_before_has_ended() -> None:
+    nodes = [Node("n", 2, 0)]
+    jobs = [Job("trunk", Need(1, 1, 0), 10.0), Job("long", Need(1, 1, 0), 30.0), Job("branch", Need(1, 1, 0), 5.0, 1)]
+    found = simulate(nodes, jobs)
+    assert {run.key: run.start for run in found.runs} == {"trunk": 0.0, "long": 0.0, "branch": 30.0}
+    assert (found.makespan, found.longest, found.peak) == (35.0, 30.0, 2)
+    assert simulate(nodes, []).makespan == 0.0

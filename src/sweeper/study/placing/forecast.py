@@ -118,7 +118,13 @@ def cluster_lines(document: dict[str, Any]) -> list[str]:
 
 
 def _job(number: int, trial: PlannedTrial, seconds: float) -> Job:
-    return Job(str(number), need_of(trial), seconds)
+    return Job(
+        str(number), need_of(trial), seconds, _PHASES[trial.role] if trial.role else trial.spec.branch is not None
+    )
+
+
+_PHASES = {"anchor": 2, "explore": 2, "confirm": 3}
+"""What a search proposes comes after the listed trials (0) and the branches of these (1), and then what it confirms."""
 
 
 def _unplaceable(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> tuple[str, ...]:

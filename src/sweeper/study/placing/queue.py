@@ -63,6 +63,8 @@ class Job:
     key: str
     need: Need
     seconds: float = math.nan
+    phase: int = 0
+    """A run hands out the trials of one phase once those of the one before have all ended."""
 
 
 class _Machine:
@@ -453,33 +455,25 @@ def simulate(nodes: Iterable[Node], jobs: Sequence[Job], patience: int | None = 
 
     Raises UsageError naming a trial that does not fit even when nothing else runs, ValueError for unknown seconds.
     """
-    queue = Queue(nodes, jobs, patience)
-    for job in jobs:
-        if not 0 <= job.seconds < math.inf:
-            raise ValueError(f"{job.key}: {job.seconds} seconds cannot be simulated")
-        if not queue.ledger.could_ever(job.need):
-            raise UsageError(
-                f"trial {job.key}",
-                asked=str(job.need),
-                found="more than the whole cluster has for one trial",
-                do="a larger cluster, or fewer workers, CPUs or GPUs under `runtime` of the sweep",
-            )
+    nodes = list(nodes)
     seconds = {job.key: job.seconds for job in jobs}
     runs: list[Run] = []
-    ends: list[tuple[float, int, str]] = []
     now, peak = 0.0, 0
-    while True:
-        while (placed := queue.next()) is not None:
-            key, names = placed
-            heapq.heappush(ends, (now + seconds[key], len(runs), key))
-            runs.append(Run(key, names, now, now + seconds[key]))
-        peak = max(peak, len(ends))
-        if not ends:
-            break
-        now = ends[0][0]
-        while ends and ends[0][0] == now:
-            queue.done(heapq.heappop(ends)[2])
-    gpus, cpus = sum(node.gpus for node in queue.ledger.nodes), sum(node.cpus for node in queue.ledger.nodes)
+    for phase in sorted({job.phase for job in jobs}):
+        queue = Queue(nodes, _sound([job for job in jobs if job.phase == phase], Ledger(nodes)), patience)
+        ends: list[tuple[float, int, str]] = []
+        while True:
+            while (placed := queue.next()) is not None:
+                key, names = placed
+                heapq.heappush(ends, (now + seconds[key], len(runs), key))
+                runs.append(Run(key, names, now, now + seconds[key]))
+            peak = max(peak, len(ends))
+            if not ends:
+                break
+            now = ends[0][0]
+            while ends and ends[0][0] == now:
+                queue.done(heapq.heappop(ends)[2])
+    gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
     gpu_seconds = math.fsum(job.need.all_gpus * job.seconds for job in jobs)
     cpu_seconds = math.fsum(job.need.all_cpus * job.seconds for job in jobs)
     longest = max(seconds.values(), default=0.0)
@@ -491,3 +485,18 @@ def simulate(nodes: Iterable[Node], jobs: Sequence[Job], patience: int | None = 
         utilisation=gpu_seconds / (gpus * now) if gpus and now else math.nan,
         peak=peak,
     )
+
+
+def _sound(jobs: list[Job], empty: Ledger) -> list[Job]:
+    """The jobs, each of which can be simulated."""
+    for job in jobs:
+        if not 0 <= job.seconds < math.inf:
+            raise ValueError(f"{job.key}: {job.seconds} seconds cannot be simulated")
+        if not empty.could_ever(job.need):
+            raise UsageError(
+                f"trial {job.key}",
+                asked=str(job.need),
+                found="more than the whole cluster has for one trial",
+                do="a larger cluster, or fewer workers, CPUs or GPUs under `runtime` of the sweep",
+            )
+    return jobs
