@@ -89,12 +89,12 @@ def _best_so_far(searched: Row) -> list[dict[str, Any]]:
 def _mean(values: Any) -> tuple[float, list[float]]:
     """Mean and 95 % t-interval; NaN where there is none to have."""
     import numpy as np
-    from scipy import stats
+    from scipy import special
 
     found = np.array(list(values), dtype=float)
     if not len(found):
         return math.nan, [math.nan, math.nan]
     if len(found) < 2:
         return float(found.mean()), [math.nan, math.nan]
-    half = float(stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
+    half = float(special.stdtrit(len(found) - 1, 0.975) * found.std(ddof=1) / math.sqrt(len(found)))
     return float(found.mean()), [float(found.mean()) - half, float(found.mean()) + half]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.statistics import COUNTED, DEFINITIONS, Rate, by_subset, pass_matrix, tooleval
 
@@ -286,7 +286,7 @@ def run_rates(matrix: pd.DataFrame) -> dict[str, float]:
 
 def wilson(rates: Array, sizes: Array, alpha: float) -> tuple[Array, Array]:
     """`statistics.wilson` of many rates at once; NaN where there is none."""
-    z = float(stats.norm.isf(alpha / 2))
+    z = float(-special.ndtri(alpha / 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         centre = (rates + z**2 / (2 * sizes)) / (1 + z**2 / sizes)
         half = z / (1 + z**2 / sizes) * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import wilson
@@ -75,7 +75,7 @@ def cohen_kappa(labels: pd.DataFrame, *, alpha: float = 0.05) -> Statistic:
     with np.errstate(all="ignore"):
         found = cohens_kappa(table)
     # Rounding takes a variance of 0 below it.
-    half = float(stats.norm.ppf(1 - alpha / 2)) * math.sqrt(max(0.0, float(found.var_kappa)))
+    half = float(special.ndtri(1 - alpha / 2)) * math.sqrt(max(0.0, float(found.var_kappa)))
     return _honest(float(found.kappa), (found.kappa - half, found.kappa + half), counts, _margins(counts), alpha)
 
 
@@ -133,7 +133,7 @@ def gwet_ac1(labels: pd.DataFrame, *, alpha: float = 0.05, categories: int | Non
     each = n / shared.sum() * (agreed - chance * shared) / (1 - chance)
     each -= 2 * (1 - value) * (shares @ spread - chance) / (1 - chance)
     error = math.sqrt(float(((each - value) ** 2).sum()) / (n * (n - 1))) if n > 1 else math.nan
-    half = float(stats.t.ppf(1 - alpha / 2, n - 1)) * error if n > 1 else math.nan
+    half = float(special.stdtrit(n - 1, 1 - alpha / 2)) * error if n > 1 else math.nan
     return _honest(value, (value - half, value + half), counts[shared], chance, alpha)
 
 

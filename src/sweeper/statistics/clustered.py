@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import clopper_pearson, wilson
@@ -104,7 +104,7 @@ def clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alpha: float
         variance = float((sums**2).sum()) * n_clusters / (n_clusters - 1) / n_queries**2
         if variance > 0 and binomial > 0:
             design = variance / binomial
-            few = float(stats.norm.ppf(1 - alpha / 2) / stats.t.ppf(1 - alpha / 2, n_clusters - 1)) ** 2
+            few = float(special.ndtri(1 - alpha / 2) / special.stdtrit(n_clusters - 1, 1 - alpha / 2)) ** 2
             effective = min(effective, n_queries / design * few)
     mixed = (_any(ends[:, None], codes, n_clusters).sum() for ends in (rows > 0, rows < 1))
     if min(mixed) < SPARSE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from sweeper.errors import DataError
 
@@ -75,11 +75,11 @@ def _check(margin: float, alpha: float, standard_error: float) -> None:
 
 
 def _quantile(share: float, df: float) -> float:
-    return float(stats.norm.ppf(share) if math.isinf(df) else stats.t.ppf(share, df))
+    return float(special.ndtri(share) if math.isinf(df) else special.stdtrit(df, share))
 
 
 def _tail(statistic: float, df: float) -> float:
-    return float(stats.norm.sf(statistic) if math.isinf(df) else stats.t.sf(statistic, df))
+    return float(special.ndtr(-statistic) if math.isinf(df) else special.stdtr(df, -statistic))
 
 
 def _result(lower: float, upper: float, interval: tuple[float, float], alpha: float) -> dict[str, Any]:

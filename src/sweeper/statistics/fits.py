@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.errors import DataError
 
@@ -235,7 +235,7 @@ def _resampled(points: _Points, rng: np.random.Generator, alpha: float, draws: i
         n = len(runs)
         picked = rng.integers(n, size=(draws, max(1, n - 1)))
         columns.append(runs[picked].mean(axis=1))
-    widen = float(stats.t.ppf(1 - alpha / 2, freedom) / stats.norm.ppf(1 - alpha / 2))
+    widen = float(special.stdtrit(freedom, 1 - alpha / 2) / special.ndtri(1 - alpha / 2))
     return np.stack(columns, axis=1), widen
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.errors import DataError
 
@@ -81,7 +81,7 @@ def mixed_logistic(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         "log_odds": value,
         "sd": sd,
         "sign": float(np.sign(value)),
-        "probability": float(stats.norm.cdf(value / sd)),
+        "probability": float(special.ndtr(value / sd)),
         "query_sd": float(spreads[0]),
         "seed_sd": float(spreads[1]) if n_seeds > 1 else math.nan,
         "converged": True,

@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy  # its `stats` takes a second to import, and loads when it is first used
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from sweeper.errors import DataError
 
@@ -40,8 +40,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     b = int((vectors[0][scored] > vectors[1][scored]).sum())
     c = int((vectors[0][scored] < vectors[1][scored]).sum())
     n = int(scored.sum())
-    tail = 2 * float(stats.binom.cdf(min(b, c), b + c, 0.5))
-    observed = float(stats.binom.pmf(b, b + c, 0.5))
+    tail = 2 * float(scipy.stats.binom.cdf(min(b, c), b + c, 0.5))
+    observed = float(scipy.stats.binom.pmf(b, b + c, 0.5))
     return {
         "b": b,
         "c": c,
@@ -66,7 +66,7 @@ def permutation(differences: ArrayLike, rng: np.random.Generator, draws: int = F
     differing = means[means != 0]
     p, exact = (1.0 if len(rows) else math.nan), True
     if len(differing) > 1:
-        found = stats.permutation_test(
+        found = scipy.stats.permutation_test(
             (differing,),
             lambda values, axis: values.sum(axis=axis),
             permutation_type="samples",

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from sweeper.errors import UsageError
 from sweeper.statistics.intervals import clopper_pearson
@@ -282,13 +282,13 @@ def _approximate(effect: float, design: _Design) -> float:
     else:
         # One seed hides its own spread.
         spread = Spread(((queries * _chi_square(max(1, n - 1)), max(1, n - 1)),))
-    return float(stats.norm.sf((spread.half_width(design.alpha) - gap) / math.sqrt(true)).mean())
+    return float(special.ndtr((gap - spread.half_width(design.alpha)) / math.sqrt(true)).mean())
 
 
 @lru_cache
 def _chi_square(freedom: int) -> Array:
     """Values of a chi-square variable over its degrees of freedom, each as likely as the others."""
-    found: Array = stats.chi2.ppf((np.arange(_NODES) + 0.5) / _NODES, freedom) / freedom
+    found: Array = 2 * special.gammaincinv(freedom / 2, (np.arange(_NODES) + 0.5) / _NODES) / freedom
     return found
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from scipy import stats
+import scipy  # its `stats` takes a second to import, and loads when it is first used
+from scipy import special
 
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import Interval, wilson
@@ -40,7 +41,7 @@ def win_rate(outcomes: Sequence[Outcome | None], alpha: float = 0.05) -> dict[st
         "ties": ties,
         "value": value,
         "interval": [interval.low, interval.high],
-        "p_value": float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else math.nan,
+        "p_value": float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else math.nan,
     }
 
 
@@ -49,7 +50,7 @@ def _score_interval(value: float, ties: int, n: int, alpha: float) -> Interval:
     if n == 0:
         return Interval(math.nan, math.nan)
     share = wilson(ties, n, alpha).low
-    k = float(stats.norm.ppf(1 - alpha / 2)) ** 2 / n
+    k = float(special.ndtri(1 - alpha / 2)) ** 2 / n
     middle = (2 * value + k) / (2 * (1 + k))
     half = math.sqrt(k * (4 * value * (1 - value) - share + k * (1 - share))) / (2 * (1 + k))
     return Interval(max(0.0, middle - half), min(1.0, middle + half))

@@ -53,7 +53,7 @@ def detectable_margin(
 def detectable_divergence(alpha: float, n_pairs: int) -> float:
     """Of `stabilises`: the smallest share of diverging runs that four of five studies show to be above none at all,
     over that many pairs of runs; exact. NaN where all of one side's runs would not do."""
-    from scipy import stats
+    from scipy import special
 
     def shown(diverged: int) -> bool:
         first = np.arange(n_pairs) < diverged
@@ -63,7 +63,7 @@ def detectable_divergence(alpha: float, n_pairs: int) -> float:
     if least is None:
         return math.nan
     # P(at least `least` of n) at rate p is the Beta(least, n - least + 1) distribution's at p.
-    return float(stats.beta.ppf(POWER, least, n_pairs - least + 1))
+    return float(special.betaincinv(least, n_pairs - least + 1, POWER))
 
 
 def _passes(

@@ -444,7 +444,7 @@ def _judge_independent(claim: Claim, tables: Tables) -> Comparisons:
 def _agreement(said_by: Mapping[str, Array], seeds: int) -> ev.Evidence:
     """Gwet's AC1 of pass or fail; error by leaving out blocks of queries, since one query's answers go together."""
     import pandas as pd
-    from scipy import stats
+    from scipy import special
 
     from sweeper.statistics.agreement import gwet_ac1
     from sweeper.statistics.intervals import Interval
@@ -470,11 +470,11 @@ def _agreement(said_by: Mapping[str, Array], seeds: int) -> ev.Evidence:
         if perfect:
             low = gwet_ac1(first, alpha=alpha, categories=2)["interval"][0]
             return Interval(float(low), 1.0)
-        half = float(stats.t.ppf(1 - alpha / 2, blocks - 1)) * error
+        half = float(special.stdtrit(blocks - 1, 1 - alpha / 2)) * error
         return Interval(max(-1.0, value - half), min(1.0, value + half))
 
     def predict(n: float, _: float, alpha: float) -> Interval:
-        half = float(stats.t.ppf(1 - alpha / 2, max(min(n, AGREEMENT_BLOCKS) - 1, 1))) * error
+        half = float(special.stdtrit(max(min(n, AGREEMENT_BLOCKS) - 1, 1), 1 - alpha / 2)) * error
         half *= math.sqrt(len(different) / n)
         return ev.UNDEFINED if perfect else Interval(max(-1.0, value - half), min(1.0, value + half))
 
