@@ -122,7 +122,8 @@ def local_agent(model: str, evaluation: EvaluationSpec, data: DataSpec, *, seed:
     quiet_libraries()
     if threads is not None:
         torch.set_num_threads(threads)
-    return LocalAgent(load(model), load_tokenizer(ModelSpec(name=model, source=model)), evaluation, data, seed=seed)
+    weights = load(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    return LocalAgent(weights, load_tokenizer(ModelSpec(name=model, source=model)), evaluation, data, seed=seed)
 
 
 def run_agent(

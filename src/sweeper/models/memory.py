@@ -26,6 +26,8 @@ ZERO_REDUCE_BUCKET = 5 * 10**8
 """Elements of the buffer that ZeRO collects gradients in: DeepSpeed's default `reduce_bucket_size`."""
 ZERO3_LIVE_PARAMETERS = 10**9
 """Parameters that ZeRO 3 may keep gathered at a time: DeepSpeed's default `stage3_max_live_parameters`."""
+TARGETS_AT_ONCE = 2048
+"""Target tokens whose logits training holds at a time (`sweeper.trial.target_loss`)."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,14 @@ def training_memory(
     copies = 2 * (non_embedding_count(config) + head) if autocast else 0
     later = (2 * head if autocast else 0) if recipe.gradient_checkpointing else copies
     one_layer = (copies - later) / layers if recipe.gradient_checkpointing else copies
-    scores = tokens * int(config["vocab_size"])
+    # How many tokens are targets is not known from a config: as many as there can be. In pieces, the gradients of the
+    # head are summed up beside the piece's, and those of its inputs wait for the last piece.
+    pieces = engine.zero_stage != 3 and tokens > TARGETS_AT_ONCE
+    scores = (TARGETS_AT_ONCE if pieces else tokens) * int(config["vocab_size"])
+    summed = inner * head + 4 * tokens * head // int(config["vocab_size"]) if pieces else 0
     moments = (
         (copies, optimizer, kept, scores * (8 + (inner if half else 0))),
-        (later, optimizer, kept, scores * 12),
+        (later, optimizer, kept, scores * 12 + summed),
         (one_layer, optimizer, kept + within, 0),
         (0, optimizer + _update(count, recipe, engine, workers), 0, 0),
     )

@@ -75,8 +75,8 @@ class TrialRecord(BaseModel):
     resumed_from_step: int | None = None
     """Optimiser step of the checkpoint it went on from, if it was interrupted."""
     environment: dict[str, Any] = {}
-    """Versions, device and host name where it ran, workers and micro-batch; `out_of_memory_at`: micro-batches that did
-    not fit."""
+    """Versions, device and host name where it ran, workers and micro-batch; `logits_of`: "targets", or "all" for an
+    architecture whose loss is left to itself; `out_of_memory_at`: micro-batches that did not fit."""
 
 
 def read_record(path: Path) -> TrialRecord | None:

@@ -284,6 +284,7 @@ def _environment(trainer: SFTTrainer, share: BatchShare) -> dict[str, Any]:
         "device": str(trainer.args.device),
         "device_name": torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
+        "logits_of": trainer.logits_of,
         "workers": share.workers,
         "micro_batch": share.micro_batch,
         "gradient_accumulation_steps": share.accumulation,

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with three differences: no metrics that cost a pass over the logits at every step, an order of
+"""TRL's SFTTrainer with three differences: logits of target tokens alone and no metrics made of them, an order of
 length-grouped examples that a resumed run repeats, and batches that several workers share without repeating an example.
 """
 
@@ -12,6 +12,7 @@ from transformers import Trainer
 from trl import SFTTrainer
 
 from sweeper.trial.engine import BatchShare
+from sweeper.trial.target_loss import score_targets_alone
 
 
 class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
@@ -31,6 +32,8 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
             self._stand_ins = -self._examples % (share.micro_batch * share.workers)
             train_dataset = _with_stand_ins(train_dataset, self._stand_ins, rest["processing_class"].pad_token_id)
         super().__init__(train_dataset=train_dataset, **rest)
+        self.logits_of = "targets" if score_targets_alone(self.model) else "all"
+        """The tokens whose logits are computed in training."""
 
     @property
     def stand_ins_seen(self) -> int:

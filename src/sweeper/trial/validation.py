@@ -34,13 +34,9 @@ def validation_loss(
             chosen = batches[min(mine, len(batches) - 1)]
             batch: dict[str, Any] = collate([rows[i] for i in chosen])
             batch = {key: value.to(device) for key, value in batch.items()}
-            labels = batch.pop("labels")[:, 1:]
-            logits = model(**batch, use_cache=False).logits[:, :-1]
-            if mine >= len(batches):
-                continue
-            picked = labels != -100
-            losses = torch.nn.functional.cross_entropy(logits[picked].float(), labels[picked], reduction="sum")
-            total, count = total + float(losses), count + int(picked.sum())
+            loss = model(**batch, num_items_in_batch=1, use_cache=False).loss  # divided by 1: the sum
+            if mine < len(batches):
+                total, count = total + float(loss), count + int((batch["labels"][:, 1:] != -100).sum())
     finally:
         model.train(was_training)
     if group:
