@@ -31,11 +31,13 @@ def test_opt_125m_is_trained_resumed_and_evaluated(root: Path, tmp_path: Path) -
     name = "facebook/opt-125m"
     bench = gpu.bench_of("cpu", tmp_path)
     bench.configs = {name: gpu.KNOWN_CONFIGS[name]}
-    found = gpu.path(name, "bf16", bench, micro_batch=1)
+    # Without instructions for it, bf16 is emulated, at a small part of float32's speed.
+    precision = "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
+    found = gpu.path(name, precision, bench, micro_batch=1)
     print(json.dumps(found, indent=1))
     assert found["status"] == "COMPLETE"
     assert found["parameters"] == 125_239_296
-    assert found["precision"] == "bf16"
+    assert found["precision"] == precision
     assert found["logits_of"] == "targets"
     assert (found["resumed_from_step"], found["steps"]) == (2, 5)
     assert abs(found["val_loss"] - math.log(50272)) < 3, "random weights know little more than chance"
