@@ -278,6 +278,8 @@ def search_table(document: dict[str, Any]) -> RenderableType:
     table = _table(document["study"], ["", "model", *axes, "state", *document["metrics"], "last rung"], left=2)
     for entry in document["trials"]:
         number = entry["proposal"].rpartition("#")[2] + (" anchor" if entry["anchor"] else "")
+        if entry.get("goes_on_from"):
+            number += f" from {entry['goes_on_from'].rpartition('#')[2]} at {entry['at_step']:,}"
         if entry["retry_of"] is not None:
             number += f" retry of {entry['retry_of']}"
         values = entry["values"] if entry["state"] == "COMPLETE" and entry["values"] else []
@@ -293,9 +295,9 @@ def search_table(document: dict[str, Any]) -> RenderableType:
         )
     counts = Counter(entry["state"] for entry in document["trials"])
     said = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing proposed yet"
-    return Group(
-        table, Text(f"{said}; {document['planned']} planned; {document['algorithm']}, {document['scheduler']}")
-    )
+    most = "at most " if document["scheduler"] == "pbt" else ""
+    how = f"{most}{document['planned']} planned; {document['algorithm']}, {document['scheduler']}"
+    return Group(table, Text(f"{said}; {how}"))
 
 
 def verdict_lines(document: dict[str, Any]) -> list[RenderableType]:

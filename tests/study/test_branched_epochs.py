@@ -174,6 +174,6 @@ def test_points_stay_while_someone_waits_for_them(tmp_path: Path) -> None:
     for trial in (trunk, arm):
         train_trial(trial.spec, trial.fingerprint, lambda: prepared, store, lambda progress: None)
     assert sorted(store.names(store.branch_points(trunk.fingerprint))) == ["checkpoint-4", "checkpoint-8"]
-    assert read_json(store.trial(arm.fingerprint) / "spec.json")["branch"] == {"trunk": trunk.fingerprint}
+    assert read_json(store.trial(arm.fingerprint) / "spec.json")["branch"]["trunk"] == trunk.fingerprint
     run(plan, store)
     assert not store.branch_points(trunk.fingerprint).exists()

@@ -380,7 +380,6 @@ def test_proposals_are_told_apart_by_group_and_number() -> None:
         (TWO, "algorithm: nsga2, trials: 40, metric: [val_loss, tokens]", "", "population_size 50"),
         (TWO, "algorithm: random, trials: 9, scheduler: asha", "", "needs `rungs`"),
         (TWO, "algorithm: random, trials: 9, rungs: {first: 3}", "", "without a scheduler"),
-        (TWO, "algorithm: random, trials: 9, scheduler: pbt, rungs: {first: 3}", "", "not a recipe"),
         (
             "num_train_epochs: [1, 2]",
             "algorithm: random, trials: 2, scheduler: asha, rungs: {unit: epochs, first: 1}",

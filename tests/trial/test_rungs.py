@@ -16,7 +16,7 @@ def at(rungs: Rungs, scheduler: str = "asha", steps: int = 100, tokens: float = 
 
 def test_rungs_grow_by_the_reduction_factor_and_the_median_rules_by_the_first() -> None:
     assert at(Rungs(first=5, reduction_factor=3)) == {5: 5, 15: 15, 45: 45}
-    assert at(Rungs(first=30), "median") == {30: 30, 60: 60, 90: 90}
+    assert at(Rungs(first=30), "median") == at(Rungs(first=30), "pbt") == {30: 30, 60: 60, 90: 90}
     assert at(Rungs(first=5, reduction_factor=2), "hyperband", steps=20) == {5: 5, 10: 10}
 
 

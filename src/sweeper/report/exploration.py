@@ -17,7 +17,8 @@ def exploration_of(searched: Row | None, trials: Sequence[Row]) -> dict[str, Any
 
     `searched`: the study's `search history`; `trials`: the report's rows. `finalists` have the explored score, the
     mean and 95 % t-interval (over seeds) of the confirmed one, and `shrinkage`: how much worse the confirmed mean is
-    than the explored score, in the metric's unit; the best of many noisy scores is expected to shrink.
+    than the explored score, in the metric's unit; the best of many noisy scores is expected to shrink. `changes`: the
+    schedule that population based training found, with what its run begins with under `axes`.
     """
     if searched is None:
         return None
@@ -37,7 +38,8 @@ def exploration_of(searched: Row | None, trials: Sequence[Row]) -> dict[str, Any
                 "proposal": proposal,
                 "model": rows[0]["model"],
                 "anchor": entry["anchor"],
-                "axes": {axis: value for axis, value in entry["axes"].items() if axis != "model"},
+                "axes": {axis: value for axis, value in _begins_with(entry).items() if axis != "model"},
+                "changes": entry.get("changes", []),
                 "explored": explored,
                 "confirmed": mean,
                 "interval": interval,
@@ -54,9 +56,26 @@ def exploration_of(searched: Row | None, trials: Sequence[Row]) -> dict[str, Any
         **{key: searched[key] for key in ("algorithm", "scheduler", "metrics", "directions", "planned")},
         "confirmed_by": again,
         "states": states,
+        "population": _population(searched, trials),
         "best": _best_so_far(searched),
         "finalists": finalists,
     }
+
+
+def _begins_with(entry: Row) -> Row:
+    """What a run begins with: of a population's member its `axes` are what it ends with."""
+    found: Row = entry.get("begins_with", entry["axes"])
+    return found
+
+
+def _population(searched: Row, trials: Sequence[Row]) -> dict[str, int] | None:
+    """Of a population: members that `went_on` from others, and how many of these were trained `from_start`, whose
+    checkpoint was not there. None for other searches."""
+    if searched["scheduler"] != "pbt":
+        return None
+    rows = [row for row in trials if row.get("role") == "explore"]
+    from_start = sum(row["metrics"].get("branched_from_step") == 0 for row in rows)
+    return {"went_on": sum(bool(entry["goes_on_from"]) for entry in searched["trials"]), "from_start": from_start}
 
 
 def winners(trials: Sequence[Row]) -> set[str]:

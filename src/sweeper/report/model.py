@@ -102,7 +102,7 @@ def build_report(
     varied = [axis for axis in axes if trials[axis].nunique(dropna=False) > 1]
     evaluated = bool(sweep_info.get("evaluated", True))
     curves, rows = _histories(histories), [_trial(row) for row in planned.to_dict("records")]
-    explored = [row for row in rows if row.get("role") in ("explore", "anchor")] if searched else rows
+    explored = [row for row in rows if _has_one_value(row)] if searched else rows
     looked_for = str(searched["metrics"][0]) if searched else "pass_rate" if evaluated else "val_loss"
     unfinished = int((~planned["status"].isin([*COUNTED, "FAILED", "PRUNED"])).sum())
     document = {
@@ -144,6 +144,11 @@ def build_report(
     }
     plain: dict[str, Any] = jsonable(document)
     return plain
+
+
+def _has_one_value(row: Mapping[str, Any]) -> bool:
+    """Whether a search's trial was trained with the same values from its start to its end."""
+    return row.get("role") in ("explore", "anchor") and not isinstance(row.get("changes"), list | tuple)
 
 
 def _searched_axes(searched: Mapping[str, Any] | None) -> list[str]:

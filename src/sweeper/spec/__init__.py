@@ -17,19 +17,22 @@ from sweeper.spec.load import (
 from sweeper.spec.parts import (
     ENGINES,
     FIT_POLICIES,
+    LIVE,
     Branch,
+    Change,
     Claim,
     DataSpec,
     EngineSpec,
     EvaluationSpec,
     JudgeName,
+    Live,
     LlmSpec,
     ModelSpec,
     Recipe,
     Reference,
     Runtime,
 )
-from sweeper.spec.search import ConfirmSpec, Rungs, Scheduler, SearchedAxis, SearchSpec
+from sweeper.spec.search import ConfirmSpec, Population, Rungs, Scheduler, SearchedAxis, SearchSpec
 from sweeper.spec.sweep import DATA_AXES, Sweep, TrialSpec, cell, expand
 from sweeper.spec.yaml_source import read_plain, write_yaml
 
@@ -37,9 +40,11 @@ __all__ = [
     "DATA_AXES",
     "ENGINES",
     "FIT_POLICIES",
+    "LIVE",
     "TRAINING_SEMANTICS",
     "Branch",
     "BudgetSpec",
+    "Change",
     "Claim",
     "ConfirmSpec",
     "DataSpec",
@@ -47,8 +52,10 @@ __all__ = [
     "EvaluationSpec",
     "HardwareSpec",
     "JudgeName",
+    "Live",
     "LlmSpec",
     "ModelSpec",
+    "Population",
     "Range",
     "Recipe",
     "Reference",

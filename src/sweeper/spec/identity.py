@@ -50,7 +50,8 @@ def fingerprint(
 
     A trial that goes on from another one's branch point, and one that keeps such points, is another trial than the same
     schedule run alone: how it came about differs, even where the result does not. At which optimiser step it branches
-    off follows from recipe and data.
+    off follows from recipe and data. A branch with a step of its own is trained alone where that is gone, and is the
+    same trial either way.
     """
     identity: dict[str, Any] = {
         "weights": weights,
@@ -59,8 +60,8 @@ def fingerprint(
         "seed": seed,
         "training_semantics": TRAINING_SEMANTICS,
     }
-    if branch is not None:
-        identity["branch"] = branch.model_dump()
+    if branch is not None and branch.step is None:
+        identity["branch"] = branch.model_dump(exclude_none=True)
     if branch_points:
         identity["branch_points"] = branch_points
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -332,7 +332,7 @@ def _refuse_unknown_keys(node: CommentedMap, path: Path) -> None:
 
 def _check_axes(node: CommentedMap, path: Path) -> None:
     """The axes' shape, here where the lines are known."""
-    known = ["model", "seed", *Recipe.model_fields, *DATA_AXES]
+    known = ["model", "seed", *(field for field in Recipe.model_fields if field != "changes"), *DATA_AXES]
     axes = node.get("axes")
     if not isinstance(axes, dict):
         raise ConfigError(

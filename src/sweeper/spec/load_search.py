@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from sweeper.errors import ConfigError
-from sweeper.spec.parts import Recipe
+from sweeper.spec.parts import LIVE, Recipe
 from sweeper.spec.search import STARTUP, ConfirmSpec, SearchedAxis, SearchSpec
 from sweeper.spec.sweep import DATA_AXES, Sweep, cell, combinations
 from sweeper.spec.yaml_source import config_error, nearest, place, plain
@@ -74,6 +74,8 @@ def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
             found="an evaluation that has no validation queries",
             do="metric: val_loss, or evaluation: toolworld",
         )
+    for keys, found, do in _unfit_for_a_population(sweep, node) if search.population else ():
+        raise ConfigError(place(path, node, keys), asked="search.scheduler: pbt", found=found, do=do)
     if search.anchor:
         spec, own = cell(sweep, base), dict[str, Any]()
         for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
@@ -89,6 +91,40 @@ def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
                     found=f"its {axis} {value!r} is not among what is searched",
                     do="widen the axis, or search: {anchor: false}",
                 )
+
+
+def _unfit_for_a_population(sweep: Sweep, node: CommentedMap) -> Iterator[tuple[list[Any], str, str]]:
+    """(keys that lead to the line, what stands in the way, what to do)."""
+    live = [axis for axis in LIVE if axis in sweep.searched]
+    if not live:
+        yield ["axes"], "no searched axis that can change while a model trains", f"search one of {', '.join(LIVE)}"
+    for axis, how in sweep.searched.items():
+        for other in how.when:
+            if {axis, other} & set(live):
+                found = f"{axis} hangs on {other}, one of which changes during a run"
+                yield ["axes", axis], found, "leave out the `when`"
+    search, groups = sweep.search, len(sweep.axes["model"])
+    if groups > 1 and search and not search.equal_per:
+        yield (
+            ["search"],
+            "several models: the weights of one do not fit another",
+            "equal_per: model, one population each",
+        )
+    if groups > 1 and search and search.population and (search.trials or 0) < groups * search.population.population:
+        yield (
+            ["search", "trials"],
+            f"{search.trials} trials for {groups} populations of {search.population.population}",
+            "more trials, or a smaller population",
+        )
+    if sweep.recipe.changes:
+        yield ["recipe"], "a recipe that has `changes` already", "recipe: {…, changes: []}"
+    for engine in sweep.engines.values():
+        if engine.distributed:
+            yield (
+                ["runtime"] if node.get("runtime") else ["search"],
+                f"the engine {engine.name}, by which several workers train one model: changes are tried with one",
+                "engine: single, or another scheduler",
+            )
 
 
 def _block(kind: Any, node: CommentedMap, path: Path, key: str) -> Any:

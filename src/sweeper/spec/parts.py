@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 FitPolicy = Literal["strict", "keep-target", "compact-apis", "truncate"]
 FIT_POLICIES: tuple[FitPolicy, ...] = get_args(FitPolicy)
@@ -14,6 +25,40 @@ class Part(BaseModel):
     """Frozen, and unknown keys fail. Validators refuse; they never repair."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+Live = Literal["learning_rate", "max_grad_norm", "weight_decay"]
+LIVE: tuple[Live, ...] = get_args(Live)
+"""Fields of a recipe that can change while a model trains."""
+
+
+class Change(Part):
+    """Hyperparameters that are others from an optimiser step on. What is not given stays as it was: it is not written,
+    and its default is never read."""
+
+    step: int = Field(gt=0)
+    """Optimiser steps taken before it holds."""
+    learning_rate: FiniteFloat = Field(default=1.0, gt=0)
+    """The schedule's peak; its shape goes on."""
+    max_grad_norm: FiniteFloat | None = Field(default=None, gt=0)
+    """Clipping; `null` switches it off."""
+    weight_decay: FiniteFloat = Field(default=0.0, ge=0)
+    """Of the parameters that decay."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Change:
+        if not self.given:
+            raise ValueError(f"a change of nothing: give one of {', '.join(LIVE)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_is_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if key in self.model_fields_set}
+
+    @property
+    def given(self) -> dict[Live, float | None]:
+        """What it changes, and to what."""
+        return {field: getattr(self, field) for field in LIVE if field in self.model_fields_set}
 
 
 class Recipe(Part):
@@ -63,6 +108,20 @@ class Recipe(Part):
     """Page-locked host memory. Not part of a trial's identity."""
     divergence_ratio: FiniteFloat = Field(default=2.0, gt=1)
     """A trial is DIVERGED when its mean loss over ten logged steps exceeds this multiple of the first logged loss."""
+    changes: tuple[Change, ...] = ()
+    """What changes during a run, in the order of the steps; population based training finds such recipes."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_changes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without any it is written as it always was: identities and searches that have begun stay what they are."""
+        return {key: value for key, value in dump(self).items() if key != "changes" or value}
+
+    @model_validator(mode="after")
+    def _one_after_the_other(self) -> Recipe:
+        steps = [change.step for change in self.changes]
+        if any(later <= step for step, later in itertools.pairwise(steps)):
+            raise ValueError(f"`changes` at steps {steps}: each should come after the one before")
+        return self
 
     @model_validator(mode="after")
     def _one_end(self) -> Recipe:
@@ -75,6 +134,14 @@ class Recipe(Part):
         if (self.lr_scheduler_type == "warmup_stable_decay") != (self.decay_fraction is not None):
             raise ValueError("`lr_scheduler_type: warmup_stable_decay` and `decay_fraction` go together")
         return self
+
+    @property
+    def segments(self) -> list[tuple[int, dict[Live, float | None]]]:
+        """(optimiser steps before it, the values that then hold) of the start and of every change."""
+        found: list[tuple[int, dict[Live, float | None]]] = [(0, {field: getattr(self, field) for field in LIVE})]
+        for change in self.changes:
+            found.append((change.step, found[-1][1] | change.given))
+        return found
 
     @property
     def ends_by_epochs(self) -> bool:
@@ -91,7 +158,10 @@ class Branch(Part):
     """Where a trial begins that goes on from another one, its trunk, instead of from the start."""
 
     trunk: str = Field(min_length=1)
-    """Fingerprint of the trial that keeps the checkpoint at this one's decay start."""
+    """Fingerprint of the trial that keeps the checkpoint that this one goes on from."""
+    step: int | None = Field(default=None, gt=0)
+    """Optimiser step of that checkpoint; `null`: where this one's own decay begins. Given, it saves time and nothing
+    hangs on it: where the checkpoint is gone, the trial is trained from the start to the same end."""
 
 
 class ModelSpec(Part):

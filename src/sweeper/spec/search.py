@@ -10,7 +10,7 @@ from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_
 from sweeper.spec.parts import Part
 
 Algorithm = Literal["grid", "random", "tpe", "gp", "cma-es", "nsga2"]
-Scheduler = Literal["none", "asha", "hyperband", "median"]
+Scheduler = Literal["none", "asha", "hyperband", "median", "pbt"]
 
 MINIMISED = ("val_loss", "best_val_loss", "train_flops", "train_seconds", "tokens", "parameters")
 MAXIMISED = ("val_pass_rate",)
@@ -92,9 +92,18 @@ class SearchedAxis(Part):
             return value in self.choice
         if value is None:
             return self.or_null
-        low, high = self.uniform or self.loguniform or self.int_uniform or self.int_loguniform or (0, -1)
-        whole = self.int_uniform is not None or self.int_loguniform is not None
-        return isinstance(value, int | float) and low <= value <= high and (not whole or value == int(value))
+        low, high = self.bounds
+        return isinstance(value, int | float) and low <= value <= high and (not self.whole or value == int(value))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of a range."""
+        return self.uniform or self.loguniform or self.int_uniform or self.int_loguniform or (0, -1)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its range is of whole numbers."""
+        return self.int_uniform is not None or self.int_loguniform is not None
 
 
 class Rungs(Part):
@@ -105,8 +114,35 @@ class Rungs(Part):
     first: int = Field(gt=0)
     """The first rung, and least training of a trial that is stopped."""
     reduction_factor: int = Field(default=3, ge=2)
-    """`asha`, `hyperband`: about one of so many goes on to the next rung, so many times further. `median`: without
-    effect, its rungs are multiples of the first."""
+    """`asha`, `hyperband`: about one of so many goes on to the next rung, so many times further. `median`, `pbt`:
+    without effect, their rungs are multiples of the first."""
+
+
+class Population(Part):
+    """How a population trains itself (Jaderberg et al. 2017, arXiv 1711.09846): at a rung the worst give way to
+    perturbed continuations of the best. The factors are the paper's, all but `population` the defaults of Ray Tune's
+    PopulationBasedTraining."""
+
+    population: int = Field(default=8, ge=2)
+    """Members that begin, the anchor among them (of each model with `equal_per: model`)."""
+    quantile: FiniteFloat = Field(default=0.25, gt=0, le=0.5)
+    """Share of those that have been at a rung that counts as its worst, and as its best."""
+    resample_probability: FiniteFloat = Field(default=0.25, ge=0, le=1)
+    """Probability that a value is drawn anew from its axis, not perturbed."""
+    factors: tuple[FiniteFloat, ...] = Field(default=(0.8, 1.2), min_length=1)
+    """One of these, drawn at random, multiplies a value; a listed value moves one place in its list instead."""
+
+    @model_validator(mode="after")
+    def _works(self) -> Population:
+        if self.count(self.population) < 1:
+            raise ValueError(f"`quantile: {self.quantile:g}` of `population: {self.population}` is nobody")
+        if wrong := [factor for factor in self.factors if factor <= 0 or factor == 1]:
+            raise ValueError(f"`factors`: {wrong[0]:g} makes nothing of a value that could be tried")
+        return self
+
+    def count(self, there: int) -> int:
+        """Worst, or best, of so many: nobody while they are too few."""
+        return int(there * self.quantile + 1e-9)
 
 
 class SearchSpec(Part):
@@ -115,7 +151,8 @@ class SearchSpec(Part):
     algorithm: Algorithm = "tpe"
     """`grid`: every combination; `random`; `tpe`, `gp`, `cma-es`: Optuna's samplers; `nsga2`: for two metrics."""
     trials: int | None = Field(default=None, gt=0)
-    """Trials proposed, anchors and early-stopped ones included, those of all models together. `grid` counts its own."""
+    """Trials proposed, anchors and early-stopped ones included, those of all models together. `grid` counts its own;
+    with `scheduler: pbt` it is the most, of which the population is the first."""
     metric: str | list[str] = "val_loss"
     """What is searched for, or two of them with `nsga2`, `tpe` or `random`: val_loss, best_val_loss (lower is better),
     val_pass_rate (higher; the agent on validation queries), train_flops, train_seconds, tokens, parameters (lower)."""
@@ -123,9 +160,13 @@ class SearchSpec(Part):
     """Arguments of Optuna's sampler. Ours for `tpe` are multivariate and constant_liar, else Optuna's defaults."""
     scheduler: Scheduler = "none"
     """Who is stopped early: `asha` (asynchronous successive halving), `hyperband`, `median` (below the median of the
-    others), all by validation loss at the rungs."""
+    others), all by validation loss at the rungs. `pbt` (population based training): the worst at a rung, each for
+    another one that goes on from one of the best there with other values of the learning rate, clipping or weight
+    decay."""
     rungs: Rungs | None = None
     """For schedulers: where trials are compared."""
+    pbt: Population | None = None
+    """For `scheduler: pbt`; `null`: as it is by default."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the proposals. Each draws from a stream of its own, so that a resumed search draws what it would have."""
     anchor: bool = True
@@ -142,6 +183,11 @@ class SearchSpec(Part):
     def metrics(self) -> list[str]:
         """All of them."""
         return [self.metric] if isinstance(self.metric, str) else list(self.metric)
+
+    @property
+    def population(self) -> Population | None:
+        """How a population is trained; None with any other scheduler."""
+        return (self.pbt or Population()) if self.scheduler == "pbt" else None
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -164,16 +210,6 @@ class SearchSpec(Part):
             )
         if isinstance(value, str) and value not in ("val_loss", "best_val_loss", "val_pass_rate"):
             raise ValueError(f"`{value}` alone is a cost: the cheapest trial would be one that learns nothing")
-        return value
-
-    @field_validator("scheduler", mode="before")
-    @classmethod
-    def _no_schedule_for_a_recipe(cls, value: Any) -> Any:
-        if value == "pbt":
-            raise ValueError(
-                "population based training changes hyperparameters within a run: what it finds is the schedule of one "
-                "run, not a recipe that other seeds could confirm; take asha, hyperband or median"
-            )
         return value
 
     @field_validator("sampler")
@@ -223,6 +259,7 @@ class SearchSpec(Part):
             )
         if two and self.scheduler != "none":
             raise ValueError(f"`scheduler: {self.scheduler}` compares by one metric, and there are two")
+        self._population_fits()
         if self.algorithm in STARTUP:
             option, default = STARTUP[self.algorithm]
             first = self.sampler.get(option, default)
@@ -232,6 +269,26 @@ class SearchSpec(Part):
                     f"random; more trials, or sampler: {{{option}: …}}"
                 )
         return self
+
+    def _population_fits(self) -> None:
+        if self.population is None:
+            if self.pbt is not None:
+                raise ValueError(f"`pbt` with `scheduler: {self.scheduler}` has no effect")
+            return
+        if self.algorithm != "random":
+            raise ValueError(
+                f"`algorithm: {self.algorithm}` with `scheduler: pbt`: a population is drawn at random, and who goes "
+                "on from whom is what it learns by; algorithm: random"
+            )
+        if self.rungs and self.rungs.unit != "steps":
+            raise ValueError(
+                f"`scheduler: pbt` with rungs in {self.rungs.unit}: a recipe changes at optimiser steps; unit: steps"
+            )
+        if self.trials is not None and self.trials < self.population.population:
+            raise ValueError(
+                f"`trials: {self.trials}` for a population of {self.population.population}: those that go on from "
+                "others count too"
+            )
 
 
 class ConfirmSpec(Part):

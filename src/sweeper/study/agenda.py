@@ -124,11 +124,12 @@ class Exploration(Agenda):
             self._tell(trial, row)
             self.search.told(proposal, row)
         self._over = True
-        return None
+        return None  # until an end gives something to propose
 
     def ended(self, row: Row) -> None:
         """Tell the search."""
         super().ended(row)
+        self._over = False
         if (proposal := self._running.pop(row["fingerprint"], None)) is not None:
             self.search.told(proposal, row)
             self.store.push(self.store.study(self.planner.sweep.name) / JOURNAL)

@@ -58,7 +58,7 @@ def remove_served(trials: Iterable[PlannedTrial], store: Store) -> None:
     """Delete the branch points of trunks whose branches have all ended well: nobody else can go on from them."""
     waiting: dict[str, bool] = {}
     for trial in trials:
-        if trial.spec.branch is not None:
+        if trial.spec.branch is not None and trial.spec.branch.step is None:
             record = read_record(store.record(trial.fingerprint))
             unfinished = record is None or record.status == FAILED
             waiting[trial.spec.branch.trunk] = waiting.get(trial.spec.branch.trunk, False) or unfinished
@@ -67,11 +67,25 @@ def remove_served(trials: Iterable[PlannedTrial], store: Store) -> None:
             store.remove(store.branch_points(trunk))
 
 
+def remove_points(trials: Iterable[PlannedTrial], store: Store) -> None:
+    """Delete what trials keep for others to go on from: of a population, once its search has ended."""
+    for trial in trials:
+        if store.names(store.branch_points(trial.fingerprint)):
+            store.remove(store.branch_points(trial.fingerprint))
+
+
+def trained_anew(trials: Iterable[PlannedTrial], store: Store) -> list[str]:
+    """Of trials that may go on from a checkpoint: those that did not find it, and took all its steps once more."""
+    branches = [trial.fingerprint for trial in trials if trial.spec.branch is not None]
+    records = [read_record(store.record(name)) for name in branches]
+    return [record.fingerprint for record in records if record and record.metrics.get("branched_from_step") == 0]
+
+
 def saving(trials: Iterable[PlannedTrial]) -> dict[str, Any] | None:
     """What branching saves of the same arms run alone: `saved_steps` of the optimiser, `saved_flops` (forward and
     backward), and `saved_share` of the steps; NaN where the data are not prepared. None where nothing is branched."""
     trials = list(trials)
-    arms = [trial for trial in trials if trial.spec.branch is not None]
+    arms = [trial for trial in trials if trial.spec.branch is not None and trial.spec.branch.step is None]
     if not arms:
         return None
     saved = sum(_known(trial.shared_steps) for trial in arms)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sweeper import data, evaluate, models
 from sweeper.errors import StoreError, SweeperError
-from sweeper.spec import DATA_AXES, EvaluationSpec, HardwareSpec, Sweep, TrialSpec, cell, expand, fingerprint
+from sweeper.spec import DATA_AXES, Branch, EvaluationSpec, HardwareSpec, Sweep, TrialSpec, cell, expand, fingerprint
 from sweeper.store import Store
 from sweeper.study import branches, search
 from sweeper.study.costs.trial import Predicted
@@ -206,6 +206,8 @@ class Planner:
             steps = None if steps is None or shared is None else steps - shared
             flops = None if flops is None or shared_flops is None else flops - shared_flops
         chosen, fit = _with_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
+        whole = math.inf if steps is None else steps + (shared or 0)
+        _or_problem(self.problems, lambda: arguments.check_changes(chosen, whole))
         return PlannedTrial(
             self.identity(spec),
             chosen,
@@ -221,7 +223,10 @@ class Planner:
 
     def proposed(self, proposal: Proposal) -> PlannedTrial:
         """The trial that a search proposes. Raises pydantic's error where its values together are none."""
-        trial = self.planned(cell(self.sweep, self._values(proposal)))
+        spec, parent = cell(self.sweep, self._values(proposal)), proposal.goes_on_from
+        if parent is not None and (trunk := self.identity(cell(self.sweep, self._values(parent)))):
+            spec = spec.model_copy(update={"branch": Branch(trunk=trunk, step=proposal.at_step)})
+        trial = self.planned(spec)
         asked = self.sweep.evaluation
         if asked is not None:
             tried = self.sweep.search is not None and "val_pass_rate" in self.sweep.search.metrics
@@ -290,7 +295,8 @@ class Planner:
 
     def _values(self, proposal: Proposal) -> dict[str, Any]:
         fixed = {axis: values[0] for axis, values in self.sweep.axes.items()}
-        return fixed | ({"model": proposal.group} if proposal.group else {}) | proposal.values
+        changes = {"changes": proposal.changes} if proposal.changes else {}
+        return fixed | ({"model": proposal.group} if proposal.group else {}) | proposal.begins_with | changes
 
     def identity(self, spec: TrialSpec) -> str:
         """The fingerprint; empty where data or weights are missing."""
@@ -379,13 +385,16 @@ def _compute(spec: TrialSpec, manifest: dict[str, Any] | None, problems: list[st
 def _shared(
     spec: TrialSpec, manifest: dict[str, Any] | None, steps: int | None, problems: list[str]
 ) -> tuple[int | None, float | None]:
-    """Optimiser steps and training FLOPs before the decay, which a branch leaves to its trunk. A warm-up that runs into
+    """Optimiser steps and training FLOPs that a branch leaves to its trunk. A warm-up that runs into
     the decay is a problem of every run with such a schedule."""
-    if manifest is None or steps is None or spec.recipe.decay_fraction is None:
+    if manifest is None or steps is None:
         return None, None
-    start = _or_problem(problems, lambda: arguments.decay_start(spec.recipe, steps))
-    if start is None or spec.branch is None:
+    decays = spec.recipe.decay_fraction is not None
+    if decays and _or_problem(problems, lambda: arguments.decay_start(spec.recipe, steps)) is None:
         return None, None
+    if spec.branch is None:
+        return None, None
+    start = arguments.branch_start(spec, steps)
     flops, examples = arguments.row_flops(spec.model, manifest), manifest["rows"]["train"]
     done = flops.per_row * arguments.examples_seen(spec.recipe, examples, start)
     return start, None if math.isnan(done) else done

@@ -114,7 +114,8 @@ class ProgressDisplay:
         short = {"num_train_epochs": "epochs", "learning_rate": "lr", "max_grad_norm": "clip"}
         values = (f"{row[a]:g}" if isinstance(row[a], int | float) else str(row[a] or "off") for a in self._shown)
         named = [f"{short.get(axis, axis)} {value}" for axis, value in zip(self._shown, values, strict=True)]
-        return " ".join([row["model"], *named, f"seed {row['seed']}"])
+        changed = [f"changed at {change['step']:,}" for change in row.get("changes", ())]
+        return " ".join([row["model"], *named, *changed, f"seed {row['seed']}"])
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")

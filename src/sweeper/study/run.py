@@ -18,7 +18,7 @@ from sweeper.store import HeldError, Store, read_json, write_json
 from sweeper.store.away import mark_store
 from sweeper.study.agenda import Exploration, Listed
 from sweeper.study.backend import Backend, Started, Workers
-from sweeper.study.branches import remove_served, waves
+from sweeper.study.branches import remove_points, remove_served, trained_anew, waves
 from sweeper.study.collect import LEAKAGE, refresh, row_of
 from sweeper.study.costs.preflight import first_predictions
 from sweeper.study.costs.purse import Purse
@@ -140,6 +140,14 @@ def _search(
                 started.run(agenda, plan, store, tracking, display)
             finally:
                 store.push(folder / JOURNAL)
+    if sweep.search and sweep.search.population and explored(sweep, store):
+        members = [trial for trial in Planner(sweep, store).searched() if trial.role != "confirm"]
+        remove_points(members, store)
+        if anew := trained_anew(members, store):
+            display.say(
+                f"{sweep.name}: {len(anew)} members that go on from others were trained from the start, whose "
+                f"checkpoints were gone or damaged: {', '.join(anew)}"
+            )
     if explored(sweep, store):
         confirming = [trial for trial in Planner(sweep, store).searched() if trial.role == "confirm"]
         todo = [trial for trial in confirming if not finished(trial, store)]

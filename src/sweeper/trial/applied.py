@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import AppliedMismatchError
-from sweeper.spec import TrialSpec
+from sweeper.spec import LIVE, Live, TrialSpec
 from sweeper.trial.arguments import decay_steps, examples_seen
 from sweeper.trial.engine import read_back
-from sweeper.trial.watch import AppliedWatch
+from sweeper.trial.watch import AppliedWatch, Reading
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def asked_of(spec: TrialSpec, *, steps: int, examples: int, positions: int | None) -> dict[str, Any]:
     """What the specification asks for, in the words of `applied_by`."""
     recipe = spec.recipe
+    changed = {_name(field, step): values[field] for step, values in recipe.segments[1:] for field in LIVE}
     stage = {"zero_stage": spec.engine.zero_stage} if spec.engine and spec.engine.zero_stage else {}
     count = decay_steps(recipe, steps)
     return stage | {
@@ -37,7 +38,12 @@ def asked_of(spec: TrialSpec, *, steps: int, examples: int, positions: int | Non
         "precision": recipe.precision,
         "train_sampling_strategy": recipe.train_sampling_strategy,
         "positions": positions,
+        **changed,
     }
+
+
+def _name(field: Live, step: int) -> str:
+    return f"{field} from step {step}" if step else field
 
 
 def applied_by(trainer: SFTTrainer, watch: AppliedWatch, *, examples: int) -> dict[str, Any]:
@@ -47,34 +53,42 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, *, examples: int) -> di
     groups = [group for group in optimizer.param_groups if group["params"]] or optimizer.param_groups
     state, args = trainer.state, trainer.args
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for group in groups for p in group["params"]})
-    # Nothing read, nothing known: then asked and applied differ.
-    clipped = (
-        watch.norms_read > 0
-        and watch.clipped_above is not None
-        and watch.largest_norm_after_clipping <= watch.clipped_above * 1.001
-    )
-    norm = watch.clipped_above if clipped else watch.largest_norm_after_clipping or None
+    live: dict[str, float | None] = {}
+    for (step, values), reading in zip(watch.segments, watch.readings, strict=True):
+        changes = len(watch.segments) > 1
+        live[_name("learning_rate", step)] = reading.scheduled_learning_rate if changes else reading.peak_learning_rate
+        live[_name("max_grad_norm", step)] = _clipped_above(values["max_grad_norm"], reading)
+        live[_name("weight_decay", step)] = reading.weight_decay
     mixed = trainer.accelerator.mixed_precision
-    return {
-        "learning_rate": watch.peak_learning_rate,
-        "max_grad_norm": None if args.max_grad_norm == 0 else norm,
-        "effective_batch_size": args.train_batch_size
-        * args.gradient_accumulation_steps
-        * trainer.accelerator.num_processes,
-        "optimizer_steps": state.global_step,
-        "examples_seen": _examples_seen(trainer, examples),
-        "weight_decay": max(group["weight_decay"] for group in groups),
-        "adam_beta1": groups[0]["betas"][0],
-        "adam_beta2": groups[0]["betas"][1],
-        "adam_epsilon": groups[0]["eps"],
-        "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
-        "warmup_steps": args.get_warmup_steps(state.max_steps),
-        "master_dtype": "+".join(dtypes),
-        "precision": {"no": "fp32"}.get(mixed, mixed),
-        "train_sampling_strategy": trainer.sampled_by,
-        "positions": getattr(trainer.model.config, "max_position_embeddings", None),
-        **_decay_of(trainer),
-    } | read_back(trainer)
+    return (
+        live
+        | {
+            "effective_batch_size": args.train_batch_size
+            * args.gradient_accumulation_steps
+            * trainer.accelerator.num_processes,
+            "optimizer_steps": state.global_step,
+            "examples_seen": _examples_seen(trainer, examples),
+            "adam_beta1": groups[0]["betas"][0],
+            "adam_beta2": groups[0]["betas"][1],
+            "adam_epsilon": groups[0]["eps"],
+            "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+            "warmup_steps": args.get_warmup_steps(state.max_steps),
+            "master_dtype": "+".join(dtypes),
+            "precision": {"no": "fp32"}.get(mixed, mixed),
+            "train_sampling_strategy": trainer.sampled_by,
+            "positions": getattr(trainer.model.config, "max_position_embeddings", None),
+            **_decay_of(trainer),
+        }
+        | read_back(trainer)
+    )
+
+
+def _clipped_above(asked: float | None, reading: Reading) -> float | None:
+    """Where gradients were clipped. Nothing read, nothing known: then asked and applied differ."""
+    if reading.clipping_off:
+        return None
+    clipped = reading.norms_read > 0 and asked is not None and reading.largest_norm_after_clipping <= asked * 1.001
+    return asked if clipped else reading.largest_norm_after_clipping or None
 
 
 def _decay_of(trainer: SFTTrainer) -> dict[str, Any]:

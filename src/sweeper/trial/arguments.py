@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import ModelError, UsageError
 from sweeper.models import config_of, flops_per_token
-from sweeper.spec import EngineSpec, ModelSpec, Recipe
+from sweeper.spec import EngineSpec, ModelSpec, Recipe, TrialSpec
 from sweeper.trial.engine import BatchShare, deepspeed_config, share_batch
 
 if TYPE_CHECKING:
@@ -77,6 +77,33 @@ def optimizer_steps(recipe: Recipe, examples: int, flops_per_row: float = math.n
             do=f"a budget of at least {LEAST_BUDGET_STEPS * step:.3g} (for this model), or a smaller batch",
         )
     return steps
+
+
+def check_changes(spec: TrialSpec, steps: float) -> None:
+    """Raises UsageError for changes that a run of `steps` optimiser steps never gets to, or that nobody has tried."""
+    if not spec.recipe.changes:
+        return
+    if (last := spec.recipe.changes[-1].step) >= steps:
+        raise UsageError(
+            "recipe",
+            asked=f"a change at step {last}",
+            found=f"a run of {steps:g} optimiser steps",
+            do="an earlier step, or a longer run",
+        )
+    if spec.engine and spec.engine.distributed:
+        raise UsageError(
+            "recipe",
+            asked="changes during a run",
+            found=f"the engine {spec.engine.name}, by which several workers train one model",
+            do="engine: single",
+        )
+
+
+def branch_start(spec: TrialSpec, steps: int) -> int:
+    """Optimiser steps that a trial of `steps` leaves to its trunk; 0 for one without. Raises UsageError."""
+    if spec.branch is None:
+        return 0
+    return decay_start(spec.recipe, steps) if spec.branch.step is None else spec.branch.step
 
 
 def decay_steps(recipe: Recipe, steps: int) -> int | None:

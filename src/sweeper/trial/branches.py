@@ -1,4 +1,4 @@
-"""A trial that goes on from another one, its trunk: their steps are the same until its own decay begins."""
+"""A trial that goes on from another one, its trunk: their steps are the same until its own decay or change begins."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def branch_off(spec: TrialSpec, step: int, save_steps: int, checkpoints: Checkpo
     """The trunk's checkpoint of `step`, checked, copied and marked as the first of this trial's own.
 
     `save_steps`: optimiser steps from one of its further checkpoints to the next. None where the trunk diverged by
-    then: trained from the start, this trial takes the same steps to the same divergence. Raises BranchError where there
-    is no whole checkpoint to go on from.
+    then: trained from the start, this trial takes the same steps to the same divergence. None also where there is no
+    whole checkpoint and the branch names its step: trained from the start it is the same trial, and its record says
+    that it went on from step 0. Raises BranchError for other branches.
     """
     if spec.branch is None:
         return None
@@ -37,6 +38,8 @@ def branch_off(spec: TrialSpec, step: int, save_steps: int, checkpoints: Checkpo
     if record is not None and record.status == DIVERGED and (record.metrics.get("steps") or 0) <= step:
         return None
     if damage := damage_of(source, checkpoints.identity() | {"fingerprint": trunk}):
+        if spec.branch.step is not None:
+            return None
         raise BranchError(
             f"trial {checkpoints.fingerprint}",
             asked=f"to go on from step {step} of trial {trunk}, its trunk",

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,6 @@ from sweeper.trial.watch import AppliedWatch
 
 MARK = "sweeper-complete"
 """File written into a checkpoint once all of it is on disk."""
-READ_BACK = ("peak_learning_rate", "largest_norm_after_clipping", "norms_read")
-"""What AppliedWatch has seen, kept over an interruption: a resumed run did not see its own warm-up."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,10 @@ def step_of(checkpoint: Path) -> int:
 def restore(trainer: LeanSFTTrainer, applied: AppliedWatch, checkpoint: Path) -> None:
     """Take up what an interrupted run had read back, and the losses that it had not logged yet."""
     mark = read_json(checkpoint / MARK)
-    for name in READ_BACK:
-        setattr(applied, name, mark[name])
+    # What it has seen: a resumed run did not see its own warm-up, nor a branch that of its trunk.
+    for reading, seen in zip(applied.readings, [mark, *mark.get("after_changes", ())], strict=False):
+        for name in asdict(reading):
+            setattr(reading, name, seen.get(name, getattr(reading, name)))
     applied.train_seconds_before = mark["train_seconds"]
     applied.shared_steps = mark.get("shared_steps", 0)
     applied.shared_train_seconds = mark.get("shared_train_seconds", 0.0)
@@ -160,7 +160,9 @@ class _Mark(TrainerCallback):
         checkpoints.prune(state.log_history, finished=False)
 
     def _mark(self, path: Path, unlogged: torch.Tensor) -> dict[str, Any]:
-        seen = {name: getattr(self.applied, name) for name in READ_BACK} | {
+        first, *later = map(asdict, self.applied.readings)
+        seen = first | ({"after_changes": later} if later else {})
+        seen |= {
             "train_seconds": self.applied.train_seconds,
             "unlogged_loss": float(unlogged),
             "logged_at_step": self.trainer._globalstep_last_logged,

@@ -28,15 +28,15 @@ def rung_steps(
 ) -> dict[int, int]:
     """Optimiser step -> resource, in the rungs' unit, of every rung before the end of a run of `steps`.
 
-    Rungs stand at first x reduction_factor^k (Li et al. 2020, ASHA, algorithm 2), for the median rule at multiples of
-    `first`. `tokens`: trained on in the whole run. The step is the first by which a rung's resource was spent, so that
-    trials of different batch size or length are compared at the same number of tokens.
+    Rungs stand at first x reduction_factor^k (Li et al. 2020, ASHA, algorithm 2), for the median rule and populations
+    at multiples of `first`. `tokens`: trained on in the whole run. The step is the first by which a rung's resource was
+    spent, so that trials of different batch size or length are compared at the same number of tokens.
     """
     per_step = {"steps": 1.0, "tokens": tokens / steps, "epochs": 1 / steps_per_epoch}[rungs.unit]
     found: dict[int, int] = {}
     k = 0
     while True:
-        resource = rungs.first * (k + 1 if scheduler == "median" else rungs.reduction_factor**k)
+        resource = rungs.first * (k + 1 if scheduler in ("median", "pbt") else rungs.reduction_factor**k)
         step = max(1, math.ceil(resource / per_step - 1e-9))
         if step >= steps:
             return found

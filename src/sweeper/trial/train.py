@@ -13,7 +13,7 @@ from sweeper.errors import UsageError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, write_bytes
 from sweeper.store.away import require_store
-from sweeper.trial.arguments import decay_start
+from sweeper.trial.arguments import branch_start, check_changes, decay_start
 from sweeper.trial.engine import BatchShare, compile_nothing, share_of
 from sweeper.trial.record import COMPLETE, DIVERGED, PRUNED, TrialRecord
 
@@ -73,10 +73,13 @@ def train_worker(
         steps = arguments.optimizer_steps(spec.recipe, len(rows), flops.per_row)
         _warms_up_within(spec, steps, len(rows))
         share = share_of(spec, at_most)
-        begin = decay_start(spec.recipe, steps) if spec.branch else 0
-        checkpoints = Checkpoints(
-            directory / "checkpoints", fingerprint, spec, store, uploads, rank, branch_steps(spec, len(rows))
-        )
+        check_changes(spec, steps)
+        begin = branch_start(spec, steps)
+        rungs = _rungs(pruner, spec, steps, len(rows), flops.mean_length)
+        # Whoever is worse at a rung may go on from there.
+        kept = frozenset(rungs.steps) if pruner and pruner.scheduler == "pbt" else frozenset[int]()
+        kept |= branch_steps(spec, len(rows))
+        checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, uploads, rank, kept)
         config = arguments.sft_config(
             spec.recipe,
             spec.seed,
@@ -87,7 +90,6 @@ def train_worker(
             engine=spec.engine,
             begin=begin,
         )
-        rungs = _rungs(pruner, spec, steps, len(rows), flops.mean_length)
         trainer, applied_watch, divergence = _trainer(
             spec, model, tokenizer, config, rows, validation, tell, checkpoints, share, rungs
         )
@@ -178,6 +180,7 @@ def _trainer(
     from transformers import PrinterCallback
 
     from sweeper.trial import watch
+    from sweeper.trial.changes import Changes
     from sweeper.trial.trainer import LeanSFTTrainer
     from sweeper.trial.validation import validation_loss
 
@@ -188,7 +191,7 @@ def _trainer(
         train_dataset=rows.select_columns(["input_ids", "labels", "length"]),
         processing_class=tokenizer,
         share=share,
-        callbacks=[applied, divergence, watch.LiveReport(tell)],
+        callbacks=[Changes(spec.recipe), applied, divergence, watch.LiveReport(tell)],
     )
     for callback in checkpoints.callbacks(trainer, applied):
         trainer.add_callback(callback)
@@ -248,7 +251,8 @@ def _metrics(history: pd.DataFrame, tokens: int, steps: int, flops_per_token: fl
 
 
 def _branched(applied: AppliedWatch, seconds: float) -> dict[str, float]:
-    """What of the whole schedule's `seconds` was this trial's own; all, from step 0, where the trunk had diverged."""
+    """What of the whole schedule's `seconds` was this trial's own; all, from step 0, where the trunk had diverged or
+    left nothing to go on from."""
     own = seconds - applied.shared_train_seconds
     return {"branched_from_step": float(applied.shared_steps), "own_train_seconds": own}
 

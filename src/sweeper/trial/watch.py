@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,16 +45,30 @@ class DivergenceWatch(TrainerCallback):
         return control
 
 
+@dataclass
+class Reading:
+    """What the optimiser really had while the same values were to hold; kept in checkpoints' marks."""
+
+    peak_learning_rate: float = 0.0
+    scheduled_learning_rate: float | None = None
+    """The peak by which the schedule came to every rate: while values change, none need be reached. What was once
+    another than asked for stays here."""
+    largest_norm_after_clipping: float = 0.0
+    norms_read: int = 0
+    weight_decay: float | None = None
+    """Of the group that decays."""
+    clipping_off: bool = False
+
+
 class AppliedWatch(TrainerCallback):
     """Reads back from the optimiser what the recipe asked for. Norms are sampled after clipping, before the step."""
 
     def __init__(self, spec: TrialSpec) -> None:
-        self.clipped_above = spec.recipe.max_grad_norm
+        self.segments = spec.recipe.segments
         # DeepSpeed has clipped and stepped by then, and keeps its gradients to itself: its engine is read back instead.
         self.sees_gradients = not (spec.engine and spec.engine.zero_stage)
-        self.peak_learning_rate = 0.0
-        self.largest_norm_after_clipping = 0.0
-        self.norms_read = 0
+        self.readings = [Reading() for _ in self.segments]
+        """One a segment of the recipe: its start, and each of its changes."""
         self.train_seconds_before = 0.0
         """Of the runs that this one goes on from."""
         self.shared_steps, self.shared_train_seconds = 0, 0.0
@@ -70,19 +85,34 @@ class AppliedWatch(TrainerCallback):
     ) -> None:
         """Called after clipping, before the optimiser's step."""
         groups = kwargs["optimizer"].param_groups
-        self.peak_learning_rate = max(self.peak_learning_rate, *(float(group["lr"]) for group in groups))
+        index = sum(step <= state.global_step for step, _ in self.segments) - 1
+        (begun, values), reading = self.segments[index], self.readings[index]
+        reading.peak_learning_rate = max(reading.peak_learning_rate, *(float(group["lr"]) for group in groups))
+        if self.sees_gradients and reading.scheduled_learning_rate in (None, values["learning_rate"]):
+            reading.scheduled_learning_rate = _scheduled(kwargs["lr_scheduler"], groups)
+        reading.weight_decay = max(float(group["weight_decay"]) for group in groups)
+        reading.clipping_off = args.max_grad_norm == 0
         # A norm costs a pass over all gradients: the first steps, where clipping bites, then every tenth.
         if (
             not self.sees_gradients
-            or self.clipped_above is None
-            or (state.global_step >= 10 and state.global_step % 10)
+            or values["max_grad_norm"] is None
+            or (state.global_step >= begun + 10 and state.global_step % 10)
         ):
             return
         gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients))
         if math.isfinite(norm):
-            self.largest_norm_after_clipping = max(self.largest_norm_after_clipping, norm)
-            self.norms_read += 1
+            reading.largest_norm_after_clipping = max(reading.largest_norm_after_clipping, norm)
+            reading.norms_read += 1
+
+
+def _scheduled(scheduler: Any, groups: list[dict[str, Any]]) -> float:
+    """The peak by which a scheduler came to the groups' rates; a rate that it does not explain, where there is one."""
+    peaks = [float(peak) for peak in scheduler.base_lrs]
+    for peak, share, group in zip(peaks, scheduler.lr_lambdas, groups, strict=True):
+        if peak != peaks[0] or not math.isclose(group["lr"], peak * share(scheduler.last_epoch)):
+            return float(group["lr"])
+    return peaks[0]
 
 
 class LiveReport(TrainerCallback):
@@ -167,8 +197,9 @@ class RungWatch(TrainerCallback):
     ) -> TrainerControl:
         """All workers measure; the first one asks."""
         if state.global_step in self.steps and not self.pruned:
-            loss = self.measure()
+            loss, logs_too = self.measure(), control.should_log
             self.log({"rung_loss": loss})
+            control.should_log = logs_too  # the step's own row is still to come, and any log takes back what was asked
             self.pruned = _agreed(self.decide, self.steps[state.global_step], loss, args.device)
         if self.pruned:
             control.should_training_stop = True

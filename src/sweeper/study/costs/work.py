@@ -101,7 +101,7 @@ def _expected(spec: TrialSpec, examples: int, flops_per_row: float) -> tuple[flo
     """(optimiser steps, training FLOPs) that it does itself; NaN for a recipe that cannot be met."""
     try:
         steps = arguments.optimizer_steps(spec.recipe, examples, flops_per_row)
-        begin = arguments.decay_start(spec.recipe, steps) if spec.branch is not None else 0
+        begin = arguments.branch_start(spec, steps)
     except SweeperError:
         return math.nan, math.nan
     rows = arguments.examples_seen(spec.recipe, examples, steps) - arguments.examples_seen(spec.recipe, examples, begin)

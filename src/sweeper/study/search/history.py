@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sweeper.spec import SearchSpec, Sweep
+from sweeper.spec import Sweep
+from sweeper.study.search.entries import Entry, entries_of
+from sweeper.study.search.population import Members, explored
 from sweeper.study.search.space import Proposal, asked_by, first_points, groups_of, suggest, trials_planned
 from sweeper.study.search.storage import check_question, has_begun, storage_of, study_name
 
 REDRAWS = 100
 """A proposal that was made before is drawn anew so often; then the space is taken to be exhausted."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A proposal in the history, and what became of it."""
-
-    proposal: Proposal
-    state: str
-    """RUNNING, COMPLETE, PRUNED or FAIL, as Optuna has it; DUPLICATE for a draw that had been made before."""
-    values: list[float] | None
-    """Of each metric; of a pruned trial, its last loss at a rung."""
-    rungs: dict[int, float]
-    """Resource -> validation loss there."""
-    fingerprint: str
-    """Of its trial; empty where the driver died before it knew."""
-    retry_of: int | None
-    """The number of the failed one that it stands for."""
 
 
 def history(sweep: Sweep, folder: Path) -> list[Entry]:
@@ -49,25 +33,7 @@ def history(sweep: Sweep, folder: Path) -> list[Entry]:
         except KeyError:  # none of that name yet
             continue
         check_question(study, sweep)
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.WAITING:
-                continue
-            try:
-                values = suggest(trial, sweep, group)
-            except ValueError:  # its driver died while it was being drawn
-                continue
-            attrs = trial.user_attrs
-            proposal = Proposal(group, trial.number, bool(attrs.get("anchor")), values, was_stopped(attrs))
-            state = "DUPLICATE" if "duplicate_of" in attrs else trial.state.name
-            ended = list(trial.values) if trial.values else None
-            if ended and state == "PRUNED":
-                ended = [sign_of(search) * ended[0]]  # of the loss at its last rung, whatever is searched for
-            seen = trial.intermediate_values.items()
-            rungs = {step: sign_of(search) * loss for step, loss in seen if f"stopped at {step}" in attrs}
-            fingerprint = str(attrs.get("fingerprint", ""))
-            entries.append(
-                (trial.datetime_start, Entry(proposal, state, ended, rungs, fingerprint, attrs.get("retry_of")))
-            )
+        entries += entries_of(study.get_trials(deepcopy=False), sweep, group)
     return [entry for _, entry in sorted(entries, key=lambda pair: (pair[0], pair[1].proposal.key))]
 
 
@@ -94,9 +60,21 @@ def search_document(sweep: Sweep, folder: Path) -> dict[str, Any] | None:
                 "fingerprint": entry.fingerprint,
                 "retry_of": entry.retry_of,
                 "axes": entry.proposal.values,
+                **(_lineage(entry.proposal) if search.population else {}),
             }
             for entry in history(sweep, folder)
         ],
+    }
+
+
+def _lineage(proposal: Proposal) -> dict[str, Any]:
+    """Of a population's member: `axes` are what it ends with, and `changes` what led there."""
+    parent = proposal.goes_on_from
+    return {
+        "goes_on_from": parent.key if parent else None,
+        "at_step": proposal.at_step if parent else None,
+        "begins_with": proposal.begins_with,
+        "changes": proposal.changes,
     }
 
 
@@ -128,7 +106,9 @@ def exhausted(sweep: Sweep, entries: list[Entry]) -> bool:
         drawn = [entry for entry in own if entry.state == "DUPLICATE"]
         made = len(own) - len(drawn) - sum(entry.retry_of is not None for entry in own)
         again = in_a_row(entry.state == "DUPLICATE" for entry in sorted(own, key=lambda e: -e.proposal.number))
-        if made < trials_planned(sweep) // len(groups) and again < REDRAWS:
+        members = Members(sweep, own) if asked_by(sweep).population else None
+        lacking = made < trials_planned(sweep) // len(groups)
+        if (members.to_begin > 0 or members.free() if members else lacking) and again < REDRAWS:
             return False
     return True
 
@@ -146,9 +126,18 @@ def drawn(sweep: Sweep, entries: list[Entry]) -> list[Proposal]:
         made = len([e for e in own if e.state != "DUPLICATE" and e.retry_of is None])
         waiting = 0 if made else sum(anchor for _, anchor in first_points(sweep, group))  # the plan has them already
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=asked_by(sweep).seed))
-        for _ in range(trials_planned(sweep) // len(groups) - made - waiting):
+        # A member that goes on from another one trains what the one whose place it took has left.
+        members = Members(sweep, own) if asked_by(sweep).population else None
+        lacking = members.to_begin if members else trials_planned(sweep) // len(groups) - made
+        for _ in range(lacking - waiting):
             trial = study.ask()
             found.append(Proposal(group, trial.number, False, suggest(trial, sweep, group)))
+        if members is None:
+            continue
+        for place in members.free():
+            number = len(own) + len(found)
+            parent, values = explored(sweep, group, place, members, number)
+            found.append(Proposal(group, number, False, values, False, members.of[parent].proposal, place.step))
     return found
 
 
@@ -157,16 +146,6 @@ def _dominates(first: list[float], second: list[float]) -> bool:
     return all(a <= b for a, b in zip(first, second, strict=True)) and first != second
 
 
-def was_stopped(attrs: Mapping[str, Any]) -> bool:
-    """Whether a rung has ended the trial with these attributes."""
-    return any(key.startswith("stopped at ") and stop for key, stop in attrs.items())
-
-
 def in_a_row(found: Iterable[bool]) -> int:
     """How many of the first are true."""
     return sum(1 for _ in itertools.takewhile(bool, found))
-
-
-def sign_of(search: SearchSpec) -> float:
-    """Optuna compares at rungs in the direction of the metric; ours are losses, whatever is searched for."""
-    return -1.0 if search.directions[0] == "maximize" else 1.0

@@ -15,9 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.spec import SearchSpec, Sweep
-from sweeper.study.search.history import REDRAWS, in_a_row, sign_of, was_stopped
+from sweeper.study.search.entries import entries_of, parent_of, sign_of, was_stopped
+from sweeper.study.search.history import REDRAWS, in_a_row
+from sweeper.study.search.population import Members, explored
 from sweeper.study.search.samplers import pruner_of, sampler_of
-from sweeper.study.search.space import Proposal, asked_by, axes_of, first_points, groups_of, suggest, trials_planned
+from sweeper.study.search.space import (
+    Proposal,
+    asked_by,
+    axes_of,
+    first_points,
+    groups_of,
+    params_of,
+    suggest,
+    trials_planned,
+)
 from sweeper.study.search.storage import check_question, storage_of, study_name
 from sweeper.trial import COMPLETE, DIVERGED, PRUNED
 
@@ -57,17 +68,42 @@ class Search:
             self._of[group] = found
 
     def next(self) -> Proposal | None:
-        """The next proposal: first those that were under way when a driver died; None when all were made."""
+        """The next proposal: first those that were under way when a driver died; None when all were made, or, of a
+        population, until one of its members ends."""
         if self._again:
             return self._proposed(*self._again.pop(0))
         counts = {group: self._made(group) for group in self._of}
-        open_groups = [g for g in self._of if counts[g] < self._limit(g) and not self._drawn_out(g)]
+        open_groups = [g for g in self._of if self._is_open(g, counts[g]) and not self._drawn_out(g)]
         if not open_groups:
             return None
         group = min(open_groups, key=lambda group: counts[group])
         study = self._of[group]._ot_study
+        self._put_forward(group, study)
         study.sampler = sampler_of(self.search, self.sweep, group, len(study.get_trials(deepcopy=False)))
         return self._proposed(group, study.ask())
+
+    def _is_open(self, group: str, made: int) -> bool:
+        """Whether there is something to propose now."""
+        if self.search.population is None:
+            return made < self._limit(group)
+        members = self._members(group)
+        return members.to_begin > 0 or bool(members.free())
+
+    def _put_forward(self, group: str, study: optuna.Study) -> None:
+        """Of a population that has begun: who takes the first place that is free, from whom and with which values."""
+        trials = study.get_trials(deepcopy=False)
+        members = self._members(group) if self.search.population else None
+        waits = any(trial.state.name == "WAITING" for trial in trials)  # a driver died before it was handed out
+        if members is None or members.to_begin > 0 or waits:
+            return
+        place = members.free()[0]
+        parent, values = explored(self.sweep, group, place, members, len(trials))
+        attrs = {"goes_on_from": parent, "at_step": place.step, "instead_of": place.instead_of}
+        study.enqueue_trial(params_of(values, self.sweep), user_attrs=attrs)
+
+    def _members(self, group: str) -> Members:
+        trials = self._of[group]._ot_study.get_trials(deepcopy=False)
+        return Members(self.sweep, [entry for _, entry in entries_of(trials, self.sweep, group)])
 
     def named(self, proposal: Proposal, fingerprint: str, first: str | None) -> None:
         """The trial that a proposal is. `first`: the key of an earlier proposal that was the same one; then this one
@@ -84,13 +120,19 @@ class Search:
         """Whether to stop a trial at a rung, by its validation loss there. Asked again, the answer is the same."""
         import optuna
 
+        if resource <= proposal.at_step:  # the rungs of who it goes on from
+            return False
         study, frozen = self._trial(proposal)
         said = frozen.user_attrs.get(f"stopped at {resource}")
         if said is not None or frozen.state.is_finished():
             return bool(said)
         trial = optuna.trial.Trial(study, frozen._trial_id)
         trial.report(sign_of(self.search) * loss, resource)
-        stop = bool(trial.should_prune()) and not proposal.anchor
+        if self.search.population:
+            stop = self._members(proposal.group).stops(proposal.number, resource, loss)
+        else:
+            stop = bool(trial.should_prune())
+        stop = stop and not proposal.anchor
         trial.set_user_attr(f"stopped at {resource}", stop)
         return stop
 
@@ -142,7 +184,13 @@ class Search:
             values = found.suggest(key)
         attrs = trial.user_attrs
         return Proposal(
-            group, trial.number, bool(attrs.get("anchor")), axes_of(values, self.sweep, group), was_stopped(attrs)
+            group,
+            trial.number,
+            bool(attrs.get("anchor")),
+            axes_of(values, self.sweep, group),
+            was_stopped(attrs),
+            parent_of(found._ot_study.get_trials(deepcopy=False), trial.number, self.sweep, group),
+            int(attrs.get("at_step", 0)),
         )
 
     def _reseed(self, group: str) -> Callable[[Any, str], None]:

@@ -44,7 +44,7 @@ def pruner_of(search: SearchSpec) -> Any:
     from optuna import pruners
 
     rungs = search.rungs
-    if search.scheduler == "none" or rungs is None:
+    if search.scheduler in ("none", "pbt") or rungs is None:  # a population has a rule of its own
         return pruners.NopPruner()
     if search.scheduler == "asha":
         return pruners.SuccessiveHalvingPruner(min_resource=rungs.first, reduction_factor=rungs.reduction_factor)

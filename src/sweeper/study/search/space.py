@@ -23,11 +23,29 @@ class Proposal:
     values: dict[str, Any] = field(compare=False)
     stopped: bool = field(default=False, compare=False)
     """A rung has ended it."""
+    goes_on_from: Proposal | None = field(default=None, compare=False)
+    """In a population: the member whose checkpoint of `at_step` it goes on from, with `values` of its own."""
+    at_step: int = field(default=0, compare=False)
+    """Optimiser steps that it leaves to that one."""
 
     @property
     def key(self) -> str:
         """The only one of its study."""
         return f"{self.group}#{self.number}"
+
+    @property
+    def begins_with(self) -> dict[str, Any]:
+        """Values of the searched axes at a run's first step."""
+        return self.values if self.goes_on_from is None else self.goes_on_from.begins_with
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What changes after it, in the words of a recipe."""
+        if self.goes_on_from is None:
+            return []
+        before = self.goes_on_from.values
+        changed = {axis: value for axis, value in self.values.items() if value != before[axis]}
+        return [*self.goes_on_from.changes, {"step": self.at_step} | changed]
 
 
 def asked_by(sweep: Sweep) -> SearchSpec:
@@ -99,7 +117,7 @@ def first_points(sweep: Sweep, group: str) -> list[tuple[dict[str, Any], bool]]:
         points = list(combinations(sweep.searched)) if search.algorithm == "grid" else []
         for values in anchors + [point for point in points if point not in anchors]:
             named = values if group or len(models) == 1 else {"model": model} | values
-            found.append((_params(named, sweep), values in anchors))
+            found.append((params_of(named, sweep), values in anchors))
     return found
 
 
@@ -112,7 +130,7 @@ def _anchor(sweep: Sweep) -> dict[str, Any]:
     return values
 
 
-def _params(values: Mapping[str, Any], sweep: Sweep) -> dict[str, Any]:
+def params_of(values: Mapping[str, Any], sweep: Sweep) -> dict[str, Any]:
     """Values of axes as Optuna's parameters: what can be off has a switch of its own."""
     params: dict[str, Any] = {}
     for axis, value in values.items():

@@ -71,7 +71,11 @@ def check_question(study: optuna.Study, sweep: Sweep, *, begin: bool = False) ->
         "recipe": sweep.recipe.model_dump(mode="json"),
         "data": sweep.data.model_dump(mode="json", exclude={"name", "path", "assumed"}),
         "metric": search.metric,
-        "rungs": [search.scheduler, search.rungs.model_dump(mode="json") if search.rungs else None],
+        "rungs": [
+            search.scheduler,
+            search.rungs.model_dump(mode="json") if search.rungs else None,
+            *([search.population.model_dump(mode="json")] if search.population else []),
+        ],
     }
     text = json.dumps(asked, sort_keys=True)
     before = study.user_attrs.get("asked")
