@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from warm import ROOT, sweeper
+
 TINY = """
 name: tiny
 question: Does it run?
@@ -25,13 +26,6 @@ axes:
   seed: [0]
 claims: [single-epoch]
 """
-
-
-def sweeper(*arguments: str, code: int = 0, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeper.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 def document(*arguments: str) -> Any:

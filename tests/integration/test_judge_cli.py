@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluate"))
 from chat_server import ChatServer, Said, Seen
@@ -27,16 +28,8 @@ WORLD = "{seed: 1, train_queries: 900, validation_queries: 8, test_queries_per_s
 FINAL = '{"return_type": "give_answer", "final_answer": "the answer"}'
 
 
-def sweeper(*arguments: str, code: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "sweeper.cli", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | (env or {}),
-    )
-    assert done.returncode == code, done.stdout + done.stderr
+def sweeper(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    done = warm.sweeper(*arguments, **more)
     assert "Traceback" not in done.stderr
     return done
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from machines import Server
+from warm import ROOT, sweeper
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 ASKED = [
     "claims=[]",
     "axes.model=[opt-tiny-32]",
@@ -26,7 +26,7 @@ ASKED = [
 
 def command(word: str, url: str, *more: str) -> list[str]:
     sets = [part for text in ASKED for part in ("--set", text)]
-    return [sys.executable, "-m", "sweeper.cli", word, "quickstart", "--storage", url, *more, *sets]
+    return [word, "quickstart", "--storage", url, *more, *sets]
 
 
 def machine(s3: Server, cache: Path) -> dict[str, str]:
@@ -47,7 +47,8 @@ def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Pa
     s3fs.S3FileSystem().mkdir("study")
     url, first, second = "s3://study/store", tmp_path / "first", tmp_path / "second"
     inline = ("--backend", "inline", "--tracking", "none")
-    killed = subprocess.Popen(command("run", url, *inline), env=machine(s3, first), cwd=ROOT, stderr=subprocess.PIPE)
+    words = [sys.executable, "-m", "sweeper.cli", *command("run", url, *inline)]
+    killed = subprocess.Popen(words, env=machine(s3, first), cwd=ROOT, stderr=subprocess.PIPE)
     until = time.monotonic() + 120
     while not any("/checkpoints/" in key and key.endswith("sweeper-complete") for key in listing(s3)):
         assert killed.poll() is None
@@ -57,28 +58,20 @@ def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Pa
     killed.communicate()
     assert not any(key.endswith("record.json") for key in listing(s3))
 
-    done = subprocess.run(
-        command("run", url, *inline), env=machine(s3, second), cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = sweeper(*command("run", url, *inline), env=machine(s3, second))
     assert url in done.stderr
     keys = listing(s3)
     assert not any("/checkpoints/" in key for key in keys), "they have served"
     for name in ("record.json", "model/model.safetensors", "history.parquet", "summary.json", "outcomes.parquet"):
         assert any(key.endswith(name) for key in keys), name
 
-    status = subprocess.run(
-        command("status", url, "--json"), env=machine(s3, tmp_path / "third"), cwd=ROOT, capture_output=True, text=True
-    )
+    status = sweeper(*command("status", url, "--json"), env=machine(s3, tmp_path / "third"))
     (row,) = json.loads(status.stdout)["trials"]
     assert row["status"] == "COMPLETE"
     assert row["resumed_from_step"] > 0
     assert row["metrics"]["pass_rate"] is not None
 
-    report = subprocess.run(
-        command("report", url), env=machine(s3, tmp_path / "third"), cwd=ROOT, capture_output=True, text=True
-    )
-    assert report.returncode == 0, report.stderr
+    sweeper(*command("report", url), env=machine(s3, tmp_path / "third"))
     assert any(key.endswith("studies/quickstart/report.html") for key in listing(s3))
 
 
@@ -97,12 +90,10 @@ def test_a_search_goes_on_on_another_machine(s3: Server, tmp_path: Path) -> None
 
     def run(cache: str, trials: int) -> list[dict[str, object]]:
         asked = [str(sweep), "--set", f"search.trials={trials}", "--storage", url]
-        first = [sys.executable, "-m", "sweeper.cli"]
         environment = machine(s3, tmp_path / cache)
         inline = ["--backend", "inline", "--tracking", "none"]
-        subprocess.run([*first, "run", *asked, *inline], env=environment, check=True, timeout=300)
-        told = subprocess.run([*first, "search", "history", *asked, "--json"], env=environment, capture_output=True)
-        assert told.returncode == 0, told.stderr
+        sweeper("run", *asked, *inline, env=environment)
+        told = sweeper("search", "history", *asked, "--json", env=environment)
         found: list[dict[str, object]] = json.loads(told.stdout)["trials"]
         return found
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import warm
 
 from sweeper.spec import load_sweep
 from sweeper.study.search import history
@@ -41,9 +42,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def sweeper(*arguments: str | Path) -> str:
-    command = [sys.executable, "-m", "sweeper.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = warm.sweeper(*arguments)
     return done.stdout + done.stderr
 
 
