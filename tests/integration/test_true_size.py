@@ -40,7 +40,7 @@ def test_opt_125m_is_trained_resumed_and_evaluated(root: Path, tmp_path: Path) -
     assert found["precision"] == precision
     assert found["logits_of"] == "targets"
     assert (found["resumed_from_step"], found["steps"]) == (2, 5)
-    assert abs(found["val_loss"] - math.log(50272)) < 3, "random weights know little more than chance"
+    assert found["val_loss"] < math.log(50272) - 1, "five steps have taught it more than chance"
     assert found["queries"] == 6
 
 
