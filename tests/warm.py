@@ -49,6 +49,8 @@ def sweeper(
 
 def serve() -> None:
     """Fork a process for each line of standard input; print its number, and then its exit code."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # libraries talk while they are imported
     _import()
     from sweeper.cli import main
 
@@ -59,6 +61,7 @@ def serve() -> None:
     for line in sys.stdin:
         process = os.fork()
         if process == 0:
+            answers.close()
             _become(json.loads(line))
             try:
                 main()
@@ -72,8 +75,8 @@ def serve() -> None:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(code)  # what is left of an end is the freeing of half a gigabyte of modules, for seconds
-        print(process, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+        print(process, file=answers)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), file=answers)
 
 
 def _import() -> None:
