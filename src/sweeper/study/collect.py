@@ -13,7 +13,7 @@ from sweeper.store import Snapshot, Store, read_json
 from sweeper.study.costs.budget import SPENT
 from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.study.search import search_document
-from sweeper.trial import FAILED, PRUNED, TrialRecord, read_record
+from sweeper.trial import FAILED, PRUNED, TrialRecord, read_record, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +81,19 @@ def row_of(trial: PlannedTrial, store: Store) -> dict[str, Any]:
         if summary := evaluate.read_summary(store, trial.fingerprint, suite):
             metrics |= evaluate.metrics_of(summary, trial.evaluation)
     return {"fingerprint": trial.fingerprint, "status": record.status, "metrics": metrics}
+
+
+def finished(trial: PlannedTrial, store: Store) -> bool:
+    """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
+    status = read_status(store.record(trial.fingerprint))
+    if status is None or status == FAILED:
+        return False
+    if status == PRUNED:
+        return trial.may_be_pruned
+    if trial.evaluation is None:
+        return True
+    suite = evaluate.suite_fingerprint(trial.evaluation, trial.spec.data)
+    return (store.evaluation(trial.fingerprint, suite) / "summary.json").exists()
 
 
 def refresh(plan: Plan, store: Store) -> Snapshot:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import itertools
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +11,20 @@ from typing import Any
 
 from sweeper import __version__, data, evaluate
 from sweeper.errors import BudgetReachedError, SweeperError, TrialsFailedError, UsageError
-from sweeper.spec import DATA_AXES, EvaluationSpec, Sweep, cell, write_yaml
+from sweeper.spec import EvaluationSpec, Sweep, write_yaml
 from sweeper.store import HeldError, Store, read_json, write_json
 from sweeper.store.away import mark_store
-from sweeper.study.agenda import Exploration, Listed
-from sweeper.study.backend import Backend, Started, Workers
-from sweeper.study.branches import remove_points, remove_served, trained_anew, waves
-from sweeper.study.collect import LEAKAGE, refresh, row_of
+from sweeper.study.agenda import Listed
+from sweeper.study.backend import Backend, Workers
+from sweeper.study.branches import remove_served, waves
+from sweeper.study.collect import LEAKAGE, finished, refresh
 from sweeper.study.costs.preflight import first_predictions
 from sweeper.study.costs.purse import Purse
-from sweeper.study.plan import Plan, PlannedTrial, Planner, plan_sweep
+from sweeper.study.explore import data_of, explore_and_confirm, explored, in_vain
+from sweeper.study.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.study.progress import ProgressDisplay
-from sweeper.study.search import JOURNAL, exhausted, history, trials_planned
 from sweeper.tracking import Tracking
-from sweeper.trial import FAILED, PRUNED, failure_of, publish_failure, read_record, read_status
+from sweeper.trial import FAILED, failure_of, publish_failure
 
 
 def run_study(
@@ -76,7 +74,7 @@ def _run(
                 for wave in waves(listed):
                     started.run(Listed(wave, purse), plan, store, tracking, display)
                 for sweep in searches:
-                    _search(sweep, plan, store, started, purse, tracking, display)
+                    explore_and_confirm(sweep, plan, store, started, purse, tracking, display)
         purse.close()
         refresh(plan, store)
         if searches:
@@ -87,78 +85,8 @@ def _run(
     return plan
 
 
-def _search(
-    sweep: Sweep,
-    plan: Plan,
-    store: Store,
-    started: Started,
-    purse: Purse,
-    tracking: Tracking,
-    display: ProgressDisplay,
-) -> None:
-    """Explore, then confirm what was found."""
-    folder = store.study(sweep.name)
-    planner, entries = Planner(sweep, store), history(sweep, folder)
-    before: dict[str, str] = {}
-    retried = []
-    known = {entry.proposal.key: entry for entry in entries}
-    retold = {(entry.proposal.group, entry.retry_of) for entry in entries}
-    ended_unseen = []
-    for trial in planner.searched():
-        entry = known.get(trial.proposal.key) if trial.proposal and trial.role != "confirm" else None
-        if entry is None:
-            continue
-        if entry.fingerprint:
-            before.setdefault(trial.fingerprint, entry.proposal.key)
-        if entry.state == "RUNNING" or _in_vain(trial, store):
-            continue
-        if not finished(trial, store):
-            retried.append(trial)
-        elif entry.state == "FAIL" and (entry.proposal.group, entry.proposal.number) not in retold:
-            ended_unseen.append(trial)  # a driver died between its end and its telling
-    if retried or ended_unseen or not exhausted(sweep, entries):
-        with contextlib.ExitStack() as held:
-            if sweep.name != plan.sweep.name:  # a part of a union, which someone may be running by itself
-                folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(store.lock(folder, timeout=0))
-            found = started.search(sweep, folder)
-            for trial in ended_unseen:
-                if trial.proposal:
-                    found.told(trial.proposal, row_of(trial, store))
-            agenda = Exploration(
-                found,
-                planner,
-                store,
-                purse,
-                before=before,
-                retried=retried,
-                finished=lambda trial: row_of(trial, store) if finished(trial, store) else None,
-                tell=display.proposed,
-            )
-            display.say(f"{sweep.name}: searching, {len(known)} of {trials_planned(sweep)} trials proposed before")
-            try:
-                started.run(agenda, plan, store, tracking, display)
-            finally:
-                store.push(folder / JOURNAL)
-    if sweep.search and sweep.search.population and explored(sweep, store):
-        members = [trial for trial in Planner(sweep, store).searched() if trial.role != "confirm"]
-        remove_points(members, store)
-        if anew := trained_anew(members, store):
-            display.say(
-                f"{sweep.name}: {len(anew)} members that go on from others were trained from the start, whose "
-                f"checkpoints were gone or damaged: {', '.join(anew)}"
-            )
-    if explored(sweep, store):
-        confirming = [trial for trial in Planner(sweep, store).searched() if trial.role == "confirm"]
-        todo = [trial for trial in confirming if not finished(trial, store)]
-        for trial in confirming:
-            display.proposed(trial, None if trial in todo else row_of(trial, store))
-        if todo:
-            started.run(Listed(todo, purse), plan, store, tracking, display)
-
-
 def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[Sweep]) -> None:
-    left = [trial for trial in plan.trials if not finished(trial, store) and not _in_vain(trial, store)]
+    left = [trial for trial in plan.trials if not finished(trial, store) and not in_vain(trial, store)]
     if purse.budget.exhausted:
         raise BudgetReachedError(
             f"study {plan.sweep.name}",
@@ -174,45 +102,6 @@ def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[
             found=f"{len(left)} failed: {failed}" if left else "the search stopped before its end",
             do="`sweeper status` shows why; run again to retry them",
         )
-
-
-def _in_vain(trial: PlannedTrial, store: Store) -> bool:
-    """Whether what a search proposed cannot be trained at all: then it is a row, and nothing waits for it."""
-    record = read_record(store.record(trial.fingerprint)) if trial.role == "explore" else None
-    return record is not None and record.failure is not None and record.failure.kind == "bad-input"
-
-
-def explored(sweep: Sweep, store: Store) -> bool:
-    """Whether a search has ended."""
-    return exhausted(sweep, history(sweep, store.study(sweep.name)))
-
-
-def data_of(sweeps: list[Sweep], store: Store) -> list[PlannedTrial]:
-    """One trial for each data set that these searches may train on."""
-    found: dict[str, PlannedTrial] = {}
-    for sweep in sweeps:
-        planner = Planner(sweep, store)
-        listed = {axis: sweep.searched[axis].choice or [] for axis in DATA_AXES if axis in sweep.searched}
-        fixed = {axis: values[0] for axis, values in sweep.axes.items()}
-        for model in sweep.axes["model"]:
-            for values in itertools.product(*listed.values()):
-                cut = dict(zip(listed, values, strict=True))
-                trial = planner.planned(cell(sweep, fixed | {"model": model} | cut))
-                found.setdefault(trial.data, trial)
-    return list(found.values())
-
-
-def finished(trial: PlannedTrial, store: Store) -> bool:
-    """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
-    status = read_status(store.record(trial.fingerprint))
-    if status is None or status == FAILED:
-        return False
-    if status == PRUNED:
-        return trial.may_be_pruned
-    if trial.evaluation is None:
-        return True
-    suite = evaluate.suite_fingerprint(trial.evaluation, trial.spec.data)
-    return (store.evaluation(trial.fingerprint, suite) / "summary.json").exists()
 
 
 def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: ProgressDisplay) -> list[PlannedTrial]:
