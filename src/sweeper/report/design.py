@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST_SEEDS = 200
 SEEDS = (3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, MOST_SEEDS)
 """Numbers of seeds tried for designs that are drawn: the least of these that is enough."""
+ROUGHLY = 500
+"""Simulations for the number of seeds that a weak design would take: a power of 0.8 is then known to 0.02."""
 NO_FIGURE = {
     "judge-independent": "no figure: how often judges differ is not known before they have judged",
     "cheaper": "no figure: how costs spread is not known before a run",
@@ -108,6 +110,7 @@ def _claim(claim: Claim, plan: Plan, found: dict[str, int] | None) -> dict[str, 
             margin=claim.margin if test == "no-better" else math.nan,
             limit=MOST_SEEDS,
             rng=rng,
+            simulations=ROUGHLY,
             **design,  # type: ignore[arg-type]
         )["seeds"]
         document["seeds_needed"] = found
