@@ -35,10 +35,11 @@ def detectable_margin(
     rate = EVEN if claim.reference is None else float(claim.reference)
     unseen_rows = np.arange(seen + unseen) >= seen
     runs = [(seed, str(seed)) for seed in range(n_seeds)]
+    columns = pd.Index([name for _, name in runs])
     needed = []
     for _ in range(studies):
         passed = _passes(rate, seen + unseen, n_seeds, claim.assumed_discordance, claim.assumed_seed_sd, rng)
-        matrix = pd.DataFrame(passed, columns=[name for _, name in runs])
+        matrix = pd.DataFrame(passed, columns=columns)
         if claim.kind == "reaches":
             found = ev.rate_against(matrix, runs, rate)
         else:
