@@ -14,6 +14,7 @@ All rates are 0..1: an effect of 0.04 is 4 points.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -189,7 +190,8 @@ def seeds_needed(
         return _power(effect, replace(design, n_seeds=seeds), simulations, random)
 
     counts = range(2, limit + 1)
-    seeds = next((n for n in counts if _approximate(effect, replace(design, n_seeds=n)) >= target_power), limit)
+    place = bisect_left(counts, target_power, key=lambda n: _approximate(effect, replace(design, n_seeds=n)))
+    seeds = counts[min(place, len(counts) - 1)]
     shown = reached(seeds)
     if shown >= target_power:
         while seeds > 2 and (fewer := reached(seeds - 1)) >= target_power:
@@ -300,12 +302,10 @@ def _gap_power(gap: float, design: _Design) -> float:
 
 
 def _approximate_effect(design: _Design, target: float) -> float:
-    from scipy import optimize
-
-    smallest, largest = 1e-6, 1 - 1e-6
-    if _gap_power(smallest, design) >= target or _gap_power(largest, design) < target:
+    millionths = range(1, 10**6)
+    if _gap_power(millionths[0] * 1e-6, design) >= target or _gap_power(millionths[-1] * 1e-6, design) < target:
         return math.nan
-    return float(optimize.brentq(lambda gap: _gap_power(gap, design) - target, smallest, largest, xtol=1e-6))
+    return millionths[bisect_left(millionths, target, key=lambda i: _gap_power(i * 1e-6, design))] * 1e-6
 
 
 def _effect_error(effect: float, design: _Design, target: float, simulations: int) -> float:
