@@ -52,7 +52,8 @@ def main() -> int:
     """Measure in turn, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--queries", type=int, default=600, help="Training rows of the generated world.")
+    # With 600 the losses of two exact ways come to differ by 5e-4: training makes more of every rounding.
+    parser.add_argument("--queries", type=int, default=240, help="Training rows of the generated world.")
     parser.add_argument("--profile", metavar="MODEL")
     parser.add_argument("--loss", metavar="MODEL", choices=sorted(KNOWN_CONFIGS))
     asked = parser.parse_args()
