@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -113,10 +112,8 @@ def open_suite(data: DataSpec, split: Literal["test", "validation"] = "test") ->
     if data.source == "toolworld":
         from sweeper import toolworld
 
-        settings = toolworld.WorldConfig.from_mapping(data.toolworld)
-        if split == "test":  # drawn from streams of their own: the same whatever else there is
-            settings = dataclasses.replace(settings, train_queries=1, validation_queries=0)
-        asked = toolworld.test_queries(toolworld.build_world(settings), split)
+        world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
+        asked = toolworld.test_queries(world, split)
         return Suite({subset: queries_of(subset, rows) for subset, rows in asked.items()}, {})
     return read_suite(Path(str(data.path)).expanduser())
 
