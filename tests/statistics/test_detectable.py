@@ -10,6 +10,7 @@ from scipy import stats
 
 from sweeper.spec import Claim
 from sweeper.statistics import detectable_divergence, detectable_margin
+from sweeper.statistics.claims import detectable
 
 
 def claim(kind: str = "reaches", **fields: object) -> Claim:
@@ -46,6 +47,18 @@ def test_two_samples_show_less_than_one() -> None:
     one = detectable_margin(claim(reference=0.5), seen=300, unseen=300, n_seeds=4, rng=rng(), studies=100)
     two = detectable_margin(claim("generalises"), seen=300, unseen=300, n_seeds=4, rng=rng(), studies=100)
     assert two > one
+
+
+@pytest.mark.parametrize("kind", ["reaches", "generalises"])
+@pytest.mark.parametrize("rate", [0.5, 0.97, 0.999])
+def test_many_studies_at_once_need_what_each_reports(kind: str, rate: float) -> None:
+    given = claim(kind, assumed_seed_sd=0.02, **({"reference": rate} if kind == "reaches" else {}))
+    passed = detectable._passes(rate, (40, 90, 3), 0.2, 0.02, rng())
+    passed[0] = 1.0
+    found = detectable._needed(given, passed, seen=60, rate=rate)
+    alone = [-detectable._as_reported(given, study, 60, rate).low for study in passed]
+    assert found == pytest.approx(alone, abs=1e-12)
+    assert len(set(alone)) > 1
 
 
 def test_divergence_is_mcnemars_exact_test() -> None:

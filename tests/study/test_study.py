@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
 from rich.console import Console
 
-from sweeper import study
+from sweeper import data, study
 from sweeper.errors import ConfigError, TrialsFailedError, UsageError
 from sweeper.spec import Sweep, load_sweep
 from sweeper.store import Store
+from sweeper.study import inline
 from sweeper.study.progress import ProgressDisplay
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +112,30 @@ def test_planned_compute_is_known_once_the_data_are_prepared(tmp_path: Path) -> 
     assert "train_flops_budget" in too_small.problems[0]
     with pytest.raises(ConfigError, match="max_steps"):
         small("recipe.max_steps=5", "recipe.train_flops_budget=1e9")
+
+
+def test_leaving_does_not_wait_for_an_audit_that_nobody_will_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, ended = Event(), Event()
+
+    def for_ever(*_: object, tell: data.Tell) -> None:
+        reading.set()
+        try:
+            while True:
+                tell(0.5)
+        finally:
+            ended.set()
+
+    def stopped(*_: object) -> None:
+        assert reading.wait(60), "the audit runs while trials do"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "audit", for_ever)
+    monkeypatch.setattr(inline, "_run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(study.plan_sweep(small("axes.seed=[0]")), Store(tmp_path))
+    assert ended.is_set()
 
 
 def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from sweeper.data.leakage import audit
 from sweeper.data.prepare import Prepared, describe, fingerprint, open_prepared, prepare, prepared_manifest
 from sweeper.data.queries import Suite, open_suite, read_suite
 from sweeper.data.read_answers import with_format
+from sweeper.data.source import Tell
 from sweeper.data.tokenizer import load_tokenizer, train_tokenizer
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Counts",
     "Prepared",
     "Suite",
+    "Tell",
     "Turn",
     "audit",
     "describe",

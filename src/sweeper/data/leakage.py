@@ -112,8 +112,10 @@ def audit(
 def _compare(source: Source, suite: Suite, threshold: float, counts: Counts, tell: Tell) -> Training:
     from datasketch import MinHash, MinHashLSH
 
+    empty = MinHash(num_perm=PERMUTATIONS)  # its permutations take longer to draw than to use
+
     def minhash(grams: Iterable[str]) -> Any:
-        found = MinHash(num_perm=PERMUTATIONS)
+        found = empty.copy()
         found.update_batch([gram.encode("utf-8", "surrogatepass") for gram in grams])
         return found
 

@@ -133,7 +133,7 @@ def minimum_detectable_effect(
     are shown to lie.
 
     Bisection from the closed form on simulated power. Every effect meets the same random numbers, so power rises with
-    it but for ties; what is left is made monotone (isotonic regression, Barlow et al. 1972) and interpolated. Returns
+    it but for ties; what is left is made monotone (the highest so far) and interpolated. Returns
     `effect`, `standard_error` (Monte-Carlo: that of the power over its slope; with 2,000 simulations about 1 % of the
     effect), `power` (as simulated there) and `approximate` (the closed form's effect). NaN where no effect
     reaches the target. Raises UsageError for a value out of range.
@@ -319,8 +319,6 @@ def _effect_error(effect: float, design: _Design, target: float, simulations: in
 
 def _bisected(design: _Design, target: float, start: float, simulations: int, seed: int) -> tuple[float, float]:
     """Effect with the target power, and the power there."""
-    from scipy import optimize
-
     powers: dict[float, float] = {}
 
     def reached(effect: float) -> bool:
@@ -343,9 +341,9 @@ def _bisected(design: _Design, target: float, start: float, simulations: int, se
         else:
             low = middle
     effects = np.array(sorted(powers))
-    smooth = optimize.isotonic_regression([powers[effect] for effect in effects]).x
-    place = int(np.argmax(smooth >= target))
-    if place == 0 or smooth[place] == smooth[place - 1]:
-        return float(effects[place]), float(smooth[place])
-    part = (target - smooth[place - 1]) / (smooth[place] - smooth[place - 1])
+    highest = np.maximum.accumulate([powers[effect] for effect in effects])
+    place = int(np.argmax(highest >= target))
+    if place == 0 or highest[place] == highest[place - 1]:
+        return float(effects[place]), float(highest[place])
+    part = (target - highest[place - 1]) / (highest[place] - highest[place - 1])
     return float(effects[place - 1] + part * (effects[place] - effects[place - 1])), target

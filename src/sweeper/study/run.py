@@ -5,13 +5,17 @@ from __future__ import annotations
 import datetime
 import os
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sweeper import __version__, data, evaluate
+from sweeper.data import Tell
 from sweeper.errors import BudgetReachedError, SweeperError, TrialsFailedError, UsageError
-from sweeper.spec import EvaluationSpec, Sweep, write_yaml
+from sweeper.spec import Sweep, write_yaml
 from sweeper.store import HeldError, Store, read_json, write_json
 from sweeper.store.away import mark_store
 from sweeper.study.agenda import Listed
@@ -65,9 +69,11 @@ def _run(
     display.start(plan, todo, store)
     purse = Purse(plan.sweep, store)
     if todo or looking:
-        # Data is prepared while the workers start: both take seconds, and neither needs the other.
-        with ThreadPoolExecutor(1) as pool:
-            preparing = pool.submit(_prepare_data, plan, [*todo, *data_of(looking, store)], store, display)
+        # Data is prepared while the workers start, and audited while the first trials train: none needs the other.
+        with _aside() as (aside, tell):
+            wanted = [*todo, *data_of(looking, store)]
+            preparing = aside.submit(_prepare_data, plan, wanted, store, display, tell(display.preparing))
+            auditing = aside.submit(_audit, plan, preparing, store, display, tell(lambda share: None))
             with _workers(backend, address, display) as started:
                 ready = {trial.key for trial in preparing.result()}
                 listed = [trial for trial in todo if trial.key in ready and trial.role in ("", "confirm")]
@@ -75,6 +81,7 @@ def _run(
                     started.run(Listed(wave, purse), plan, store, tracking, display)
                 for sweep in searches:
                     explore_and_confirm(sweep, plan, store, started, purse, tracking, display)
+            auditing.result()
         purse.close()
         refresh(plan, store)
         if searches:
@@ -83,6 +90,32 @@ def _run(
         remove_served(plan.trials, store)
     _complete_or_raise(plan, store, purse, [sweep for sweep in searches if not explored(sweep, store)])
     return plan
+
+
+@contextmanager
+def _aside() -> Iterator[tuple[ThreadPoolExecutor, Callable[[Tell], Tell]]]:
+    """A thread for one job after the other, and what makes their progress known: it ends them where we are leaving,
+    so that Ctrl-C does not wait for data that nobody will use."""
+    leaving = Event()
+
+    def telling(tell: Tell) -> Tell:
+        def told(share: float) -> None:
+            if leaving.is_set():
+                raise _LeavingError
+            tell(share)
+
+        return told
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool, telling
+        except BaseException:
+            leaving.set()
+            raise
+
+
+class _LeavingError(Exception):
+    """Nobody waits for this any more."""
 
 
 def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[Sweep]) -> None:
@@ -104,14 +137,16 @@ def _complete_or_raise(plan: Plan, store: Store, purse: Purse, unexplored: list[
         )
 
 
-def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: ProgressDisplay) -> list[PlannedTrial]:
+def _prepare_data(
+    plan: Plan, todo: list[PlannedTrial], store: Store, display: ProgressDisplay, tell: Tell
+) -> list[PlannedTrial]:
     """Once per sweep, before any trial starts: every trial then memory-maps the same files. Returns the trials that
     have data; those whose data cannot be prepared are FAILED rows, and cost the others nothing."""
     ready = []
     for identity in dict.fromkeys(trial.data for trial in todo):
         trials = [trial for trial in todo if trial.data == identity]
         try:
-            prepared = data.prepare(trials[0].spec.data, trials[0].spec.model, store, display.preparing)
+            prepared = data.prepare(trials[0].spec.data, trials[0].spec.model, store, tell)
         except SweeperError as error:
             planned = [trial for trial in trials if trial in plan.trials]
             for trial in planned:
@@ -124,18 +159,21 @@ def _prepare_data(plan: Plan, todo: list[PlannedTrial], store: Store, display: P
             continue
         display.say(data.describe(prepared))
         ready += trials
-    if plan.sweep.evaluation is not None and ready:
-        _audit(plan, ready[0].data, plan.sweep.evaluation, store, display)
     return ready
 
 
-def _audit(plan: Plan, trained: str, evaluation: EvaluationSpec, store: Store, display: ProgressDisplay) -> None:
+def _audit(
+    plan: Plan, preparing: Future[list[PlannedTrial]], store: Store, display: ProgressDisplay, tell: Tell
+) -> None:
     """Which test queries the training data give away, for the report; once for the same data and queries."""
+    ready, evaluation = preparing.result(), plan.sweep.evaluation
+    if evaluation is None or not ready:
+        return
     path = store.study(plan.sweep.name) / LEAKAGE
-    of = {"data": trained, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
+    of = {"data": ready[0].data, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
     if path.exists() and read_json(path).get("of") == of:
         return
-    found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=display.preparing)
+    found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=tell)
     store.publish(path, found | {"of": of})
     display.say(
         f"leakage: {len(found['exclude'])} of {found['test']['queries']} test queries are duplicates of training "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import UsageError
@@ -30,24 +31,50 @@ OFFERED = 3
 
 @dataclass(frozen=True)
 class WorldQuery:
-    """A query, what is offered for it, and its gold solution. `answer` is the text of the final answer."""
+    """A query, what is offered for it, and its gold solution. Only what is drawn is kept: whoever counts queries should
+    not wait for documents that nobody reads."""
 
     query_id: int
     subset: str
     query: str
-    system: str
-    functions: tuple[dict[str, Any], ...]
-    gold: tuple[GoldCall, ...]
-    answer: str
     apis: tuple[Api, ...]
     """The offered APIs, in the order of `functions` (which ends with Finish)."""
+    asked: tuple[Api, ...]
+    """Those that the gold solution calls, in its order."""
+    plan: Instruction
+    """What it calls them with, in its order."""
+    catalogue: Catalogue = field(repr=False, compare=False)
+    system: str = lexicon.SYSTEM
 
-    instruction: Instruction
+    @property
+    def instruction(self) -> Instruction:
+        """What is asked, whatever the order."""
+        return tuple(sorted(self.plan))
+
+    @cached_property
+    def functions(self) -> tuple[dict[str, Any], ...]:
+        """Schemas of what is offered."""
+        return (*(function_schema(api) for api in self.apis), finish_function())
+
+    @cached_property
+    def gold(self) -> tuple[GoldCall, ...]:
+        """The calls of the gold solution."""
+        calls = []
+        for api, (_, entity, count) in zip(self.asked, self.plan, strict=True):
+            given = (entity, count)[: len(api.parameters)]
+            arguments = {p.name: value for p, value in zip(api.parameters, given, strict=True)}
+            calls.append((api.name, arguments, call(self.catalogue, api, arguments)))
+        return tuple(calls)
 
     @property
     def values(self) -> tuple[str, ...]:
         """The responses of the gold calls: what a right answer has to contain."""
         return tuple(str(json.loads(text)["response"]) for _, _, text in self.gold)
+
+    @property
+    def answer(self) -> str:
+        """Text of the gold solution's final answer."""
+        return " and ".join(self.values)
 
 
 def draw_queries(
@@ -72,13 +99,12 @@ def draw_queries(
         plan = _plan(rng, catalogue, group, apis)
         opening = lexicon.OPENINGS[int(rng.integers(len(lexicon.OPENINGS)))]
         text = opening.format(_wording(group, apis, plan))
-        instruction = tuple(sorted(plan))
-        if text in found or instruction in blocked:
+        if text in found or tuple(sorted(plan)) in blocked:
             misses += 1
             continue
         misses = 0
         offered = _offer(rng, catalogue, apis)
-        found[text] = _query(catalogue, first_id + len(found), subset, text, apis, plan, offered, instruction)
+        found[text] = WorldQuery(first_id + len(found), subset, text, offered, apis, plan, catalogue)
     if len(found) < count:
         raise UsageError(
             "toolworld settings",
@@ -139,24 +165,3 @@ def _offer(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]
     ]
     chosen = [*apis, *(others[i] for i in rng.permutation(len(others))[: OFFERED - len(apis)])]
     return tuple(chosen[i] for i in rng.permutation(len(chosen)))
-
-
-def _query(
-    catalogue: Catalogue,
-    query_id: int,
-    subset: str,
-    text: str,
-    apis: tuple[Api, ...],
-    plan: Instruction,
-    offered: tuple[Api, ...],
-    instruction: Instruction,
-) -> WorldQuery:
-    gold: list[GoldCall] = []
-    for api, (_, entity, count) in zip(apis, plan, strict=True):
-        given = (entity, count)[: len(api.parameters)]
-        arguments = {p.name: value for p, value in zip(api.parameters, given, strict=True)}
-        gold.append((api.name, arguments, call(catalogue, api, arguments)))
-    values = [json.loads(seen)["response"] for _, _, seen in gold]
-    answer = " and ".join(values)
-    functions = (*(function_schema(api) for api in offered), finish_function())
-    return WorldQuery(query_id, subset, text, lexicon.SYSTEM, functions, tuple(gold), answer, offered, instruction)

@@ -254,14 +254,10 @@ def two_samples(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: An
         return undefined(left_out, "no query scored in every run on one side")
     mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
     seeds = groups[0].shape[1]
-    parts, spread = [TwoWay.of(group) for group in groups], Spread()
-    if min(sizes) > 1:
-        gaps = groups[0].mean(axis=0) - groups[1].mean(axis=0)
-        by_seed = float(gaps.var(ddof=1)) / seeds if seeds > 1 else 0.0
-        samples = [(*margins(group)[::2], len(group) - 1) for group in groups]
-        spread = crossed(samples, by_seed, seeds - 1)
-        of_seed = max(0.0, by_seed - float(sum(both for _, both, _ in samples))) * seeds
-        parts[0] = replace(parts[0], seed=of_seed)
+    parts, spread = [TwoWay.of(group) for group in groups], two_samples_spread(*groups)
+    if seeds > 1 and spread.parts:
+        shared = sum(part.both / (size * seeds) for part, size in zip(parts, sizes, strict=True))
+        parts[0] = replace(parts[0], seed=max(0.0, float(spread.parts[0][0]) - shared) * seeds)
     counts = [(float((g > 0).any(axis=1).sum()), float((g == 1).all(axis=1).sum()), float(len(g))) for g in groups]
 
     def wider(share: float, alpha: float) -> Interval:
@@ -293,6 +289,18 @@ def two_samples(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: An
         excluded=left_out,
         method="two samples of queries, variances of queries and seeds" if seeds > 1 else "two samples, one seed",
     )
+
+
+def two_samples_spread(first: Array, second: Array) -> Spread:
+    """Spread of the mean of `first` minus that of `second`, both (..., queries, seeds), of the same seeds. The first
+    part is the seeds'; there are none where either has a single query."""
+    if min(first.shape[-2], second.shape[-2]) < 2:
+        return Spread()
+    seeds = first.shape[-1]
+    gaps = first.mean(axis=-2) - second.mean(axis=-2)
+    by_seed = gaps.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros(gaps.shape[:-1])
+    samples = [(*margins(group)[::2], group.shape[-2] - 1) for group in (first, second)]
+    return crossed(samples, by_seed, seeds - 1)
 
 
 def cost_ratio(
