@@ -1,11 +1,11 @@
 """What does orchestration cost? The quickstart through `sweeper run`, and the same trials as a user would run them.
 
-    python benchmarks/overhead.py [--pairs 3] [--set KEY=VALUE]...
+    python benchmarks/overhead.py [--pairs 2] [--set KEY=VALUE]...
 
 Beside ours: a plain loop in one warm process (its seconds divided by the trials that run at once: the least there is),
 and the pattern that Ray documents for training under Tune, a `TorchTrainer` of its own for every trial. All train and
 evaluate the same trials with the same code, each in an empty store. Ours and Ray's are counted from the start of the
-command to its end. Needs a quiet machine; about a quarter of an hour on two cores.
+command to its end. Needs a quiet machine; about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def nested(overrides: list[str], folder: Path) -> None:
         TorchTrainer(
             train,
             train_loop_config=config,
-            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+            # Not a whole core, so that with its driver as many trials run at once as there are cores.
+            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.9}),
             run_config=RunConfig(name=f"train-{config['i']}", storage_path=str(folder / "train")),
         ).fit()
         tune.report({"done": True})
@@ -99,7 +100,7 @@ def in_a_process(command: list[str]) -> float:
 def main() -> int:
     """Measure in turn, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--way", choices=("plain", "nested"))
     parser.add_argument("--folder", type=Path)

@@ -110,6 +110,14 @@ def table(found: dict[str, Any], file: str) -> str:
             lines.append(f"| {' | '.join(cells)} | `{one['command']}` |")
         if not one["rows"]:
             lines.append(f"| **no result**, exit code {one['exit_code']} | | | | | | | `{one['command']}` |")
+    if stages := found["benchmarks"].get("startup", {}).get("stages"):
+        lines += [
+            "",
+            "From `sweeper run quickstart` to the first optimiser step (medians; data are prepared beside Ray):",
+            "",
+        ]
+        lines += ["| stage | seconds |", "|---|---|"]
+        lines += [f"| {stage} | {number(statistics.median(seconds))} |" for stage, seconds in stages.items()]
     return "\n".join(lines) + "\n"
 
 

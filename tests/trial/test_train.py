@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable
@@ -235,6 +236,17 @@ def test_a_finished_trial_is_not_trained_again(prepared: data.Prepared, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_trained_model_does_not_stay_in_memory_while_it_is_evaluated(prepared: data.Prepared, tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()  # what refers to itself is then found by nobody else
+    try:
+        assert train(prepared, tmp_path).status == "COMPLETE"
+        assert not [one for one in gc.get_objects() if type(one).__name__ == "OPTForCausalLM"]
+    finally:
+        gc.enable()
+
+
 def test_a_trial_that_raises_is_a_row_and_is_tried_again(prepared: data.Prepared, tmp_path: Path) -> None:
     def fail(progress: dict[str, float]) -> None:
         raise ZeroDivisionError("planted")

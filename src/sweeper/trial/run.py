@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ def train_trial(
             record = read_record(path)
             if record is None:
                 raise
+        _free_memory()
         return record
 
 
@@ -93,8 +95,12 @@ def _with_enough_memory(launch: Launch, spec: TrialSpec) -> list[int]:
 
 
 def _free_memory() -> None:
+    """Give back what a trainer leaves: it refers to itself, so that its model and optimiser would lie on the GPU while
+    the model is evaluated, and the allocator keeps what it had from the system for each of a warm worker's threads."""
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's alone
+        trim(0)
