@@ -3,8 +3,8 @@
     python benchmarks/run.py [NAME …]        # all of them, or these; about an hour and a half on two cores
 
 Each is a process of its own whose last line is JSON. All go into benchmarks/results/<date>-<machine>.json, where those
-run again replace their earlier selves, and the table of benchmarks/README.md is drawn from that file. A quiet machine
-is asked for: nothing else at work.
+run again replace their earlier selves; the tables of benchmarks/README.md show each benchmark from the newest file that
+has it. A quiet machine is asked for: nothing else at work.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any], file: str) -> str:
-    """The results as Markdown."""
+    """The results of one file as Markdown."""
     here = found["machine"]
     versions = ", ".join(f"{name} {here[name]}" for name in ("python", *PACKAGES))
     lines = [
@@ -115,10 +115,22 @@ def table(found: dict[str, Any], file: str) -> str:
             "",
             "From `sweeper run quickstart` to the first optimiser step (medians; data are prepared beside Ray):",
             "",
+            "| stage | seconds |",
+            "|---|---|",
+            *(f"| {stage} | {number(statistics.median(seconds))} |" for stage, seconds in stages.items()),
         ]
-        lines += ["| stage | seconds |", "|---|---|"]
-        lines += [f"| {stage} | {number(statistics.median(seconds))} |" for stage, seconds in stages.items()]
     return "\n".join(lines) + "\n"
+
+
+def newest(files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each benchmark from the newest file (name -> results) that has it."""
+    shown, known = {}, set[str]()
+    for file in sorted(files, key=lambda name: (files[name].get("written", ""), name), reverse=True):
+        kept = {name: one for name, one in files[file]["benchmarks"].items() if name not in known}
+        known |= kept.keys()
+        if kept:
+            shown[file] = files[file] | {"benchmarks": kept}
+    return shown
 
 
 def main() -> int:
@@ -136,12 +148,14 @@ def main() -> int:
     found = json.loads(file.read_text()) if file.exists() else {"benchmarks": {}}
     readme = HERE / "README.md"
     for name in names:
-        found["machine"] = here
+        found |= {"machine": here, "written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M}"}
         kept = found["benchmarks"] | {name: measured(name)}
         found["benchmarks"] = {known: kept[known] for known in BENCHMARKS if known in kept}
         file.write_text(json.dumps(found, indent=1) + "\n")
+        results = newest({path.name: json.loads(path.read_text()) for path in file.parent.glob("*.json")})
+        drawn = "\n".join(table(of_file, name) for name, of_file in results.items())
         before, _, rest = readme.read_text().partition(BEGIN)
-        readme.write_text(before + BEGIN + table(found, file.name) + END + rest.partition(END)[2])
+        readme.write_text(before + BEGIN + drawn + END + rest.partition(END)[2])
     return int(any(not found["benchmarks"][name]["rows"] for name in names))
 
 

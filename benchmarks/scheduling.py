@@ -21,7 +21,7 @@ from typing import Any
 from row import Row, finish
 
 AIM = "<= 1.2"
-MOST_BY_DEFAULT = 60
+MOST_BY_DEFAULT = 20
 WAYS = ("ours", "Ray Tune, reused actors", "Ray Tune, defaults")
 
 

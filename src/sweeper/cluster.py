@@ -211,6 +211,7 @@ def _start_node(cluster: LocalCluster, index: int, cpus: int, gpus: int, folder:
         _MARK: f"{cluster.id}/{index}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+        "MALLOC_ARENA_MAX": "2",  # as for a Ray that `run` starts
     }
     log = folder / f"node-{index}.log"
     with log.open("wb") as output:

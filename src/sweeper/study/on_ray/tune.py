@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sweeper.errors import LostWorkerError, PreemptedError, SweeperError
@@ -56,6 +57,8 @@ def _quiet() -> None:
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")  # what is handed out has its place already
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's workers have 30 threads, and a heap of glibc's for each grows with every trial (man mallopt, M_ARENA_MAX).
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told by the display, once
 
@@ -86,10 +89,10 @@ def tune_trials(
     from ray import tune
 
     # Those known before travel to a worker once; what is proposed later, with its own trial.
-    shared = ray.put(({t.fingerprint: t for t in agenda.known}, store, Tracker(tracking, plan.sweep.name, store)))
+    listed = ray.put({trial.fingerprint: trial for trial in agenda.known})
+    tracker = Tracker(tracking, plan.sweep.name, store)
 
     def trainable(config: dict[str, Any]) -> None:
-        known, where, tracker = ray.get(shared)
         last = 0.0
 
         def tell(progress: dict[str, Any]) -> None:
@@ -98,8 +101,8 @@ def tune_trials(
                 last = time.monotonic()
                 tune.report({"progress": progress})
 
-        trial, pruner = config["proposed"] or (known[config["fingerprint"]], None)
-        row = (work or run_on_ray)(trial, where, tracker, tell, config["nodes"], pruner)
+        trial, pruner = config["proposed"] or (_fetched(listed)[config["fingerprint"]], None)
+        row = (work or run_on_ray)(trial, store, tracker, tell, config["nodes"], pruner)
         tune.report({"row": row})
         if row.get("failure_kind") == "out-of-memory" or row.get("out_of_memory_at"):
             raise _MemorySpentError  # the trial has ended; this ends the actor, so that the next one gets a fresh one
@@ -130,6 +133,15 @@ def tune_trials(
             admitted.ask_for_nodes([])
     if summary := admitted.summary():
         display.say(summary)
+
+
+@lru_cache(maxsize=1)
+def _fetched(listed: Any) -> dict[str, PlannedTrial]:
+    """A worker's trials, unpickled once: of a thousand it takes longer than what Tune does for one."""
+    import ray
+
+    trials: dict[str, PlannedTrial] = ray.get(listed)
+    return trials
 
 
 def run_on_ray(
