@@ -1,6 +1,6 @@
 """What does a fault cost? Optimiser steps that are trained again, and seconds until the trial trains again.
 
-    python benchmarks/recovery.py [--faults 3]
+    python benchmarks/recovery.py [--faults 2]
 
 A Ray cluster of three nodes on this machine, a study of real tiny trials, and faults while it runs: a worker's process
 killed, SIGTERM to a worker (a spot machine that is about to go), a node killed, the driver killed and started again. A

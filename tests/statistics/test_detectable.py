@@ -61,6 +61,10 @@ def test_many_studies_at_once_need_what_each_reports(kind: str, rate: float) -> 
     assert len(set(alone)) > 1
 
 
+def test_one_side_alone_shows_nothing() -> None:
+    assert math.isnan(detectable_margin(claim("generalises"), seen=300, unseen=0, n_seeds=4, rng=rng()))
+
+
 def test_divergence_is_mcnemars_exact_test() -> None:
     assert math.isnan(detectable_divergence(0.05, 5)), "five of five have p = 2/32"
     found = detectable_divergence(0.05, 10)

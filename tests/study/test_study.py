@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sweeper import data, study
-from sweeper.errors import ConfigError, TrialsFailedError, UsageError
+from sweeper.errors import ConfigError, DataError, TrialsFailedError, UsageError
 from sweeper.spec import Sweep, load_sweep
 from sweeper.store import Store
 from sweeper.study import inline
@@ -136,6 +136,21 @@ def test_leaving_does_not_wait_for_an_audit_that_nobody_will_read(
     with pytest.raises(KeyboardInterrupt):
         run(study.plan_sweep(small("axes.seed=[0]")), Store(tmp_path))
     assert ended.is_set()
+
+
+@pytest.mark.slow
+def test_an_audit_that_failed_costs_no_trial_and_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = study.plan_sweep(small("axes.seed=[0]")), Store(tmp_path)
+
+    def fails(*_: object, tell: data.Tell) -> None:
+        raise DataError("audit", found="planted")
+
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="planted"):
+        patch.setattr(data, "audit", fails)
+        run(plan, store)
+    assert [row["status"] for row in study.collect(plan, store).trials] == ["COMPLETE"]
+    assert "leakage: " in run(plan, store)
+    assert "leakage: " not in run(plan, store), "once"
 
 
 def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plan, run, collect. The only room that imports Ray (and it does so only when a study runs on it)."""
+"""Plan, run, collect. It imports Ray only when a study runs on it."""
 
 from sweeper.study.collect import StudyTables, collect, collect_parts, load_study
 from sweeper.study.costs.preflight import first_predictions, on_hardware, price

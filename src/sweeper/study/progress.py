@@ -24,7 +24,7 @@ class ProgressDisplay:
         self.metrics = StudyMetrics()
         self._trials: dict[str, PlannedTrial] = {}
         self._shown = ["num_train_epochs", "learning_rate"]
-        self._read = 1.0
+        self._read = self._audited = 1.0
         self._running: dict[str, dict[str, Any]] = {}
         self._planned = self._reused = self._done = self._failed = 0
         self._work_left: dict[str, float] = {}
@@ -77,6 +77,10 @@ class ProgressDisplay:
     def preparing(self, share: float) -> None:
         """How much of the data is read, 0 to 1."""
         self._read = share
+
+    def auditing(self, share: float) -> None:
+        """How much of the data is held against the test queries, 0 to 1."""
+        self._audited = share
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -132,6 +136,8 @@ class ProgressDisplay:
         text = f"{self._reused + self._done} done ({self._failed} failed), {len(self._running)} running, {left} to go"
         if self._read < 1:
             text += f", preparing data {self._read:.0%}"
+        if self._audited < 1:
+            text += f", looking for leakage {self._audited:.0%}"
         elapsed = time.monotonic() - self._started
         partly = sum(_work(self._trials[f]) * n.get("step", 0) / n.get("steps", 1) for f, n in self._running.items())
         done = self._work_done + partly

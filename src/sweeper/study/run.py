@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,13 +67,13 @@ def _run(
     searches = [part.sweep for part in (plan, *plan.parts) if part.sweep.search]
     looking = [sweep for sweep in searches if not explored(sweep, store)]
     display.start(plan, todo, store)
-    purse = Purse(plan.sweep, store)
+    purse, auditing = Purse(plan.sweep, store), None
     if todo or looking:
         # Data is prepared while the workers start, and audited while the first trials train: none needs the other.
         with _aside() as (aside, tell):
             wanted = [*todo, *data_of(looking, store)]
             preparing = aside.submit(_prepare_data, plan, wanted, store, display, tell(display.preparing))
-            auditing = aside.submit(_audit, plan, preparing, store, display, tell(lambda share: None))
+            auditing = aside.submit(_audit_prepared, plan, preparing, store, display, tell(display.auditing))
             with _workers(backend, address, display) as started:
                 ready = {trial.key for trial in preparing.result()}
                 listed = [trial for trial in todo if trial.key in ready and trial.role in ("", "confirm")]
@@ -81,7 +81,7 @@ def _run(
                     started.run(Listed(wave, purse), plan, store, tracking, display)
                 for sweep in searches:
                     explore_and_confirm(sweep, plan, store, started, purse, tracking, display)
-            auditing.result()
+            auditing.exception()  # waits for it; what went wrong is told once all else is kept
         purse.close()
         refresh(plan, store)
         if searches:
@@ -89,13 +89,17 @@ def _run(
             _write_study(plan, store, backend)
         remove_served(plan.trials, store)
     _complete_or_raise(plan, store, purse, [sweep for sweep in searches if not explored(sweep, store)])
+    if auditing:
+        auditing.result()
+    else:  # all trials had ended before: perhaps in another study, or before their audit
+        _audit(plan, plan.trials, store, display, display.auditing)
     return plan
 
 
 @contextmanager
 def _aside() -> Iterator[tuple[ThreadPoolExecutor, Callable[[Tell], Tell]]]:
-    """A thread for one job after the other, and what makes their progress known: it ends them where we are leaving,
-    so that Ctrl-C does not wait for data that nobody will use."""
+    """A thread for one job after the other, and what wraps the telling of their progress: where we are leaving it ends
+    them there, so that Ctrl-C does not wait for data that nobody will use."""
     leaving = Event()
 
     def telling(tell: Tell) -> Tell:
@@ -162,15 +166,21 @@ def _prepare_data(
     return ready
 
 
-def _audit(
+def _audit_prepared(
     plan: Plan, preparing: Future[list[PlannedTrial]], store: Store, display: ProgressDisplay, tell: Tell
 ) -> None:
+    """The audit, where there is something to hold against the test queries."""
+    if ready := preparing.result():
+        _audit(plan, plan.trials or ready, store, display, tell)
+
+
+def _audit(plan: Plan, trials: Sequence[PlannedTrial], store: Store, display: ProgressDisplay, tell: Tell) -> None:
     """Which test queries the training data give away, for the report; once for the same data and queries."""
-    ready, evaluation = preparing.result(), plan.sweep.evaluation
-    if evaluation is None or not ready:
+    evaluation = plan.sweep.evaluation
+    if evaluation is None or not trials:
         return
     path = store.study(plan.sweep.name) / LEAKAGE
-    of = {"data": ready[0].data, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
+    of = {"data": trials[0].data, "suite": evaluate.suite_fingerprint(evaluation, plan.sweep.data)}
     if path.exists() and read_json(path).get("of") == of:
         return
     found = data.audit(plan.sweep.data, evaluate.suite(evaluation, plan.sweep.data), tell=tell)

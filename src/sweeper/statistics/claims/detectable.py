@@ -32,6 +32,8 @@ def detectable_margin(
     Two runs differ on a share `assumed_discordance` of the queries, as far as their rate allows; a run's rate has the
     standard deviation `assumed_seed_sd` over seeds.
     """
+    if claim.kind == "generalises" and min(seen, unseen) == 0:
+        return math.nan
     rate = EVEN if claim.reference is None else float(claim.reference)
     block = max(1, _CELLS // ((seen + unseen) * n_seeds))
     needed = []
