@@ -164,7 +164,8 @@ def main() -> int:
     found = []
     for fault in FAULTS:
         of = [row for row in rows if row["fault"] == fault]
-        found.append(Row(f"{fault}: steps trained again", "steps", [row["steps_lost"] for row in of]))
+        lost, at = [row["steps_lost"] for row in of], [row["reached"] for row in of]
+        found.append(Row(f"{fault}: steps trained again", "steps", lost, "without checkpoints", at))
         found.append(Row(f"{fault}: until it trains again", "s", [row["seconds"] for row in of]))
     return finish(found, faults=rows)
 
