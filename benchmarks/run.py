@@ -64,6 +64,7 @@ def measured(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "command": shown,
         "exit_code": process.returncode,
+        "written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M}",
         "seconds": time.monotonic() - began,
         "load_before": load,
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "--", "src") else ""),
@@ -123,14 +124,17 @@ def table(found: dict[str, Any], file: str) -> str:
 
 
 def newest(files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each benchmark from the newest file (name -> results) that has it."""
-    shown, known = {}, set[str]()
-    for file in sorted(files, key=lambda name: (files[name].get("written", ""), name), reverse=True):
-        kept = {name: one for name, one in files[file]["benchmarks"].items() if name not in known}
-        known |= kept.keys()
-        if kept:
-            shown[file] = files[file] | {"benchmarks": kept}
-    return shown
+    """Each benchmark from the file (name -> results) in which it was last written, the latest file first."""
+    last: dict[str, tuple[str, str]] = {}
+    for file, found in files.items():
+        for name, one in found["benchmarks"].items():
+            last[name] = max(last.get(name, ("", "")), (one.get("written", ""), file))
+    order = [file for _, file in sorted(last.values(), reverse=True)]
+    return {
+        file: files[file]
+        | {"benchmarks": {n: one for n, one in files[file]["benchmarks"].items() if last[n][1] == file}}
+        for file in dict.fromkeys(order)
+    }
 
 
 def main() -> int:
@@ -148,7 +152,7 @@ def main() -> int:
     found = json.loads(file.read_text()) if file.exists() else {"benchmarks": {}}
     readme = HERE / "README.md"
     for name in names:
-        found |= {"machine": here, "written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M}"}
+        found["machine"] = here
         kept = found["benchmarks"] | {name: measured(name)}
         found["benchmarks"] = {known: kept[known] for known in BENCHMARKS if known in kept}
         file.write_text(json.dumps(found, indent=1) + "\n")

@@ -46,15 +46,11 @@ def test_the_last_line_is_what_the_table_is_drawn_from(
 
 def test_each_benchmark_is_shown_from_the_newest_file_that_has_it(of_benchmarks: dict[str, ModuleType]) -> None:
     files = {
-        "b.json": {"written": "2026-11-21 09:00", "benchmarks": {"x": {"rows": [1]}, "y": {"rows": [2]}}},
-        "a.json": {"written": "2026-11-22 09:00", "benchmarks": {"x": {"rows": [3]}}},
-        "c.json": {"written": "2026-11-20 09:00", "benchmarks": {"y": {"rows": [4]}}},
+        "b.json": {"benchmarks": {"x": {"written": "2026-11-21 09:00"}, "y": {"written": "2026-11-21 09:05"}}},
+        "a.json": {"benchmarks": {"x": {"written": "2026-11-22 09:00"}, "y": {"written": "2026-11-20 09:00"}, "z": {}}},
     }
     shown = of_benchmarks["run"].newest(files)
-    assert {name: file["benchmarks"] for name, file in shown.items()} == {
-        "a.json": {"x": {"rows": [3]}},
-        "b.json": {"y": {"rows": [2]}},
-    }
+    assert {name: list(file["benchmarks"]) for name, file in shown.items()} == {"a.json": ["x", "z"], "b.json": ["y"]}
 
 
 def test_every_benchmark_is_run(of_benchmarks: dict[str, ModuleType], request: pytest.FixtureRequest) -> None:

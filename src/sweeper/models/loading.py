@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -25,7 +26,7 @@ def build(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 
     known = {"opt": (OPTConfig, OPTForCausalLM), "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM)}
-    fields = dict(model.config or {})
+    fields = copy.deepcopy(model.config or {})  # what is nested is transformers' to change
     kind = fields.pop("model_type", "opt")
     if kind not in known:
         raise ModelError(f"model {model.name}", asked=f"model_type: {kind}", found=f"only {', '.join(known)} are built")
