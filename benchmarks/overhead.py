@@ -2,10 +2,10 @@
 
     python benchmarks/overhead.py [--pairs 2] [--set KEY=VALUE]...
 
-Beside ours: a plain loop in one warm process (its seconds divided by the trials that run at once: the least there is),
-and the pattern that Ray documents for training under Tune, a `TorchTrainer` of its own for every trial. All train and
-evaluate the same trials with the same code, each in an empty store. Ours and Ray's are counted from the start of the
-command to its end. Needs a quiet machine; about half an hour on two cores.
+Beside ours: plain loops in warm processes, one for each core, that share the trials (the least there is), and the
+pattern that Ray documents for training under Tune, a `TorchTrainer` of its own for every trial. All train and evaluate
+the same trials with the same code, each in an empty store. Ours and Ray's are counted from the start of the command to
+its end. Needs a quiet machine; about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ def prepared(overrides: list[str], folder: Path) -> tuple[Plan, Store, Tracker]:
     return plan, store, Tracker("none", sweep.name, store)
 
 
-def plain_loop(overrides: list[str], folder: Path) -> float:
-    """Seconds of training and evaluation, one trial after the other here, imports and data paid before."""
+def plain_loop(overrides: list[str], folder: Path, first: int) -> float:
+    """Seconds of training and evaluation, one trial after the other here, imports and data paid before. Every so many
+    trials from the `first`: others take the rest."""
     plan, store, tracker = prepared(overrides, folder)
     import trl  # noqa: F401  (the loop is bare: its imports are not counted)
 
     started = time.monotonic()
-    for trial in plan.trials:
+    for trial in plan.trials[first :: os.cpu_count()]:
         done(run_trial(trial, trial.evaluation, store, tracker, lambda progress: None))
     return time.monotonic() - started
 
@@ -104,9 +105,10 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--way", choices=("plain", "nested"))
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--first", type=int)
     asked = parser.parse_args()
     if asked.way == "plain":
-        print(plain_loop(asked.overrides, asked.folder))
+        print(plain_loop(asked.overrides, asked.folder, asked.first))
         return 0
     if asked.way == "nested":
         nested(asked.overrides, asked.folder)
@@ -120,8 +122,11 @@ def main() -> int:
             run = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", *sets, "--tracking", "none", "--storage"]
             ways["ours"].append(in_a_process([*run, str(folder / "ours")]))
             loop = [*here, "--way", "plain", "--folder", str(folder / "plain")]
-            text = subprocess.run(loop, stdout=subprocess.PIPE, text=True, check=True).stdout
-            ways["plain"].append(float(text.splitlines()[-1]) / (os.cpu_count() or 1))
+            loops = [
+                subprocess.Popen([*loop, "--first", str(i)], stdout=subprocess.PIPE, text=True)
+                for i in range(os.cpu_count() or 1)
+            ]
+            ways["plain"].append(max(float(one.communicate()[0].splitlines()[-1]) for one in loops))
             ways["nested"].append(in_a_process([*here, "--way", "nested", "--folder", str(folder / "nested")]))
         print(f"  pair {pair + 1}: { ({way: round(seconds[-1]) for way, seconds in ways.items()}) } s", flush=True)
     what = "the quickstart, from the command to its last trial"
