@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## all benchmarks, their results and their table; an hour and a half on two quiet cores
+bench: setup  ## all benchmarks, their results and their table; an hour and a quarter on two quiet cores
 	$(BIN)/python benchmarks/run.py
 
 clean:

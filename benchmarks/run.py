@@ -1,6 +1,6 @@
 """Run the benchmarks, keep what they found, and draw their table.
 
-    python benchmarks/run.py [NAME …]        # all of them, or these; about an hour and a half on two cores
+    python benchmarks/run.py [NAME …]        # all of them, or these; about an hour and a quarter on two cores
 
 Each is a process of its own whose last line is JSON. All go into benchmarks/results/<date>-<machine>.json, where those
 run again replace their earlier selves; the tables of benchmarks/README.md show each benchmark from the newest file that
