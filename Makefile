@@ -16,7 +16,7 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper run quickstart
 	$(BIN)/sweeper report quickstart
 
-test: setup  ## everything; 35 to 40 minutes on two cores
+test: setup  ## everything; half an hour on two cores
 	$(BIN)/python -m pytest -n auto --dist loadfile
 	$(BIN)/python -m pytest -m 'slow and not ray' -n auto --dist loadfile
 	$(BIN)/python -m pytest -m ray  # one at a time: two Ray instances on a host get in each other's way
