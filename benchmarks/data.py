@@ -76,7 +76,7 @@ def main() -> int:
             ),
             Row(f"peak memory, streaming {found['streamed_gb']:.2f} GB", "GB", [found["peak_gb"]], aim="<= 1"),
         ],
-        **found,
+        found=found,
     )
 
 
