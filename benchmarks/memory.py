@@ -5,7 +5,7 @@
 `--trials`: trials that do nothing on a Ray of their own: peak memory of the driver, and the seconds in which `status`
 reads them all. `--real`: one-epoch trials of the smallest model, one after the other in one worker process, whose
 resident memory after each is taken; what counts is by how much the last ten exceed the eleventh to twentieth. Needs a
-quiet machine; more than seven minutes on two cores.
+quiet machine; three to five minutes on two cores.
 """
 
 from __future__ import annotations
