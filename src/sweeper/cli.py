@@ -223,8 +223,8 @@ def run(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Ray cluster to use: `auto`, host:port, ray://…, `local` (of `cluster up-local`), or http://… to send "
-            "the sweep there as a job; started here if not given."
+            help="Ray cluster to use: `auto`, host:port, `local` (of `cluster up-local`); http://… (its dashboard) or "
+            "ray://… (its client server) send the sweep there as a job; started here if not given."
         ),
     ] = None,
     tracking: Annotated[
@@ -240,7 +240,7 @@ def run(
 
     _one_of("--backend", backend, ("ray", "inline"))
     _one_of("--tracking", tracking, ("wandb", "none"))
-    if address is not None and address.startswith(("http://", "https://")):
+    if address is not None and address.startswith(("http://", "https://", "ray://")):
         more = ["--tracking", tracking, *(["--rehearse"] if rehearse else [])]
         raise typer.Exit(cluster.submit(sweep, address, storage=storage, overrides=set_ or [], options=more))
     store = Store.at(storage)
@@ -747,7 +747,7 @@ def cluster_down_local(json_: JsonOption = False) -> None:
 @cluster_app.command("submit")
 def cluster_submit(
     sweep: SweepArgument,
-    address: Annotated[str, typer.Option(help="http(s):// URL of the cluster's dashboard, or `local`.")],
+    address: Annotated[str, typer.Option(help="http(s)://… (the cluster's dashboard), ray://… or `local`.")],
     storage: Annotated[str, typer.Option(help="Folder of the store as the cluster sees it: absolute.")],
     set_: SetOption = None,
 ) -> None:

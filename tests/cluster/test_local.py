@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import cluster
-from sweeper.cluster import LocalCluster
+from sweeper.cluster import LocalCluster, local
 from sweeper.errors import SweeperError, UsageError
 
 CLIENT = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); print(ray.cluster_resources()['GPU'])"
@@ -89,13 +89,13 @@ class TestTwoNodes:
 @pytest.mark.ray
 def test_a_node_that_cannot_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[LocalCluster] = []
-    start = cluster._start_node
+    start = local._start_node
 
     def start_badly(running: LocalCluster, index: int, cpus: int, gpus: int, folder: Path) -> cluster.LocalNode:
         seen.append(running)
         return start(running, index, cpus, gpus if index == 0 else -1, folder)  # Ray refuses a negative count
 
-    monkeypatch.setattr(cluster, "_start_node", start_badly)
+    monkeypatch.setattr(local, "_start_node", start_badly)
     with pytest.raises(SweeperError, match="a node ended at once"):
         cluster.up_local(2, folder=tmp_path)
     assert cluster.processes(seen[-1]) == []
@@ -122,7 +122,9 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_processes_are_those_with_the_mark(tmp_path: Path) -> None:
-    made_up = LocalCluster("feed", "127.0.0.1:1", "http://127.0.0.1:1", str(tmp_path / "token"), str(tmp_path), ())
+    made_up = LocalCluster(
+        "feed", "127.0.0.1:1", "http://127.0.0.1:1", "ray://127.0.0.1:2", str(tmp_path / "token"), str(tmp_path), ()
+    )
     sleepers = [
         subprocess.Popen(["sleep", "60"], env={**os.environ, "SWEEPER_LOCAL_NODE": mark})
         for mark in ("feed/0", "feed/1", "feed/10", "feedback/0")
@@ -138,7 +140,9 @@ def test_processes_are_those_with_the_mark(tmp_path: Path) -> None:
 
 
 def test_state_of_a_cluster_that_died_does_not_stand_in_the_way(tmp_path: Path) -> None:
-    made_up = LocalCluster("feed", "127.0.0.1:1", "http://127.0.0.1:1", str(tmp_path / "t"), str(tmp_path / "s"), ())
+    made_up = LocalCluster(
+        "feed", "127.0.0.1:1", "http://127.0.0.1:1", "ray://127.0.0.1:2", str(tmp_path / "t"), str(tmp_path / "s"), ()
+    )
     cluster.write_json(tmp_path / "cluster.json", made_up.json())
     assert cluster.local_cluster(tmp_path) == made_up
     assert cluster.down_local(tmp_path) == made_up

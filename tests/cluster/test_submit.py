@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from sweeper import cluster
-from sweeper.cluster import LocalCluster
+from sweeper.cluster import LocalCluster, local
 from sweeper.errors import SweeperError, UsageError
-from sweeper.store import Store, read_json
+from sweeper.store import Store, read_json, write_json
 
 SUBMIT = """
 import sys
@@ -80,12 +80,13 @@ class TestOnTwoNodes:
         (trial,) = read_json(store.study("one-trial") / "plan.json")["trials"]
         assert read_json(store.record(trial["fingerprint"]))["status"] == "COMPLETE"
 
+    @pytest.mark.parametrize("reached", ["dashboard", "client_server"])
     def test_a_job_that_fails_passes_its_exit_code_on(
-        self, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
+        self, reached: str, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
     ) -> None:
         blocked = tmp_path / "a file"
         blocked.touch()  # as --storage: `sweeper run` refuses it, with exit code 2
-        done = self.send(str(sweep), two_nodes.dashboard, str(blocked), str(state))
+        done = self.send(str(sweep), getattr(two_nodes, reached), str(blocked), str(state))
         assert done.returncode == 2, done.stdout + done.stderr
         assert "found: a file" in done.stdout
 
@@ -125,20 +126,21 @@ class TestRefusals:
     def submit(self, sweep: Path | str, address: str, storage: str = "/store", folder: Path = Path("/none")) -> int:
         return cluster.submit(str(sweep), address, storage=storage, folder=folder)
 
-    def test_nobody_answers(self, sweep: Path) -> None:
-        (port,) = cluster._free_ports(1)
+    @pytest.mark.parametrize("kind", ["http", "ray"])
+    def test_nobody_answers(self, kind: str, sweep: Path) -> None:
+        (port,) = local._free_ports(1)
         with pytest.raises(SweeperError, match="nobody answers") as refused:
-            self.submit(sweep, f"http://127.0.0.1:{port}")
-        assert str(refused.value).splitlines()[1] == f"  asked: --address http://127.0.0.1:{port}"
+            self.submit(sweep, f"{kind}://127.0.0.1:{port}")
+        assert str(refused.value).splitlines()[1] == f"  asked: --address {kind}://127.0.0.1:{port}"
         assert "port-forward" in refused.value.do
 
     def test_somebody_else_answers(self, sweep: Path, not_ray: str) -> None:
         with pytest.raises(SweeperError, match="is this the dashboard of a Ray cluster"):
             self.submit(sweep, not_ray)
 
-    @pytest.mark.parametrize("address", ["ray://head:10001", "head:8265", "auto", "http://"])
+    @pytest.mark.parametrize("address", ["head:8265", "auto", "http://", "ray://"])
     def test_an_address_that_takes_no_jobs(self, sweep: Path, address: str) -> None:
-        with pytest.raises(UsageError, match="not the URL of a Ray dashboard"):
+        with pytest.raises(UsageError, match="neither a Ray dashboard"):
             self.submit(sweep, address)
 
     def test_no_local_cluster(self, sweep: Path, tmp_path: Path) -> None:
@@ -205,9 +207,11 @@ class TestClientEnvironment:
         assert cluster.client_environment("http://head:8265", home) == {}
 
     def test_this_machines_cluster_brings_its_own(self, home: Path) -> None:
-        own = LocalCluster("feed", "127.0.0.1:1", "http://127.0.0.1:2", str(home / "token"), str(home), ())
-        cluster.write_json(home / "cluster.json", own.json())
-        for address in ("local", "127.0.0.1:1", "http://127.0.0.1:2"):
+        own = LocalCluster(
+            "feed", "127.0.0.1:1", "http://127.0.0.1:2", "ray://127.0.0.1:4", str(home / "token"), str(home), ()
+        )
+        write_json(home / "cluster.json", own.json())
+        for address in ("local", "127.0.0.1:1", "http://127.0.0.1:2", "ray://127.0.0.1:4"):
             assert cluster.client_environment(address, home) == own.environment
         assert cluster.client_environment("http://127.0.0.1:3", home) == {}
         assert cluster.resolve_address("local", home) == "127.0.0.1:1"

@@ -21,7 +21,7 @@ import pytest
 from expressions import FOLDER, alerts, metrics_in, panel_queries
 
 from sweeper import cluster
-from sweeper.cluster import LocalCluster
+from sweeper.cluster import LocalCluster, local
 from sweeper.spec.yaml_source import read_plain, write_yaml
 from sweeper.store import Store, read_json
 
@@ -109,7 +109,7 @@ def prometheus(
     discovery = job["file_sd_configs"][0]
     discovery |= {"files": [f"{one_node.scratch}/0/prom_metrics_service_discovery.json"], "refresh_interval": "1s"}
     write_yaml(folder / "prometheus.yaml", configuration)
-    (port,) = cluster._free_ports(1)
+    (port,) = local._free_ports(1)
     words = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
     log = folder / "log"
     with log.open("wb") as output:
@@ -118,7 +118,7 @@ def prometheus(
         )
     try:
         until = time.monotonic() + 60
-        while not cluster._listens(port):
+        while not local._listens(port):
             assert server.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
         yield Prometheus(f"http://127.0.0.1:{port}")

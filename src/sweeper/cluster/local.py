@@ -1,14 +1,11 @@
-"""A small Ray cluster on this machine, and sweeps sent to any Ray cluster through its job API."""
+"""A small Ray cluster on this machine."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import logging
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -17,17 +14,15 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sweeper.errors import StoppedError, SweeperError, UsageError
+from sweeper.errors import SweeperError, UsageError
 from sweeper.store import read_json, write_json
 
-LOCAL = "local"
-"""The address that means this machine's cluster."""
 JOIN_SECONDS = 120.0
 """So long may the nodes of a local cluster take to join."""
 GRACE_SECONDS = 20.0
@@ -36,11 +31,6 @@ _MARK = "SWEEPER_LOCAL_NODE"
 """Environment variable that every process of a local cluster inherits: `<cluster id>/<node>`. It finds them again, and
 tells them from all other processes, also where a process id was given out anew."""
 _STATE = "cluster.json"
-_RECONNECTS = 5
-_SILENCE_SECONDS = 60.0
-
-
-# --- a cluster on this machine --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -62,6 +52,8 @@ class LocalCluster:
     """For `--address` and `ray.init`."""
     dashboard: str
     """URL of the dashboard and of the job API."""
+    client_server: str
+    """`ray://…`: where Ray's clients connect."""
     token: str
     """File of the token that clients must show (`RAY_AUTH_TOKEN_PATH`)."""
     scratch: str
@@ -118,11 +110,12 @@ def up_local(
     token = folder / "auth_token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
-    port, dashboard = _free_ports(2)
+    port, dashboard, client = _free_ports(3)
     cluster = LocalCluster(
         id=secrets.token_hex(8),
         address=f"127.0.0.1:{port}",
         dashboard=f"http://127.0.0.1:{dashboard}",
+        client_server=f"ray://127.0.0.1:{client}",
         token=str(token),
         scratch=tempfile.mkdtemp(prefix="ray-", dir="/tmp"),  # short, private (0700) and ours
         nodes=(),
@@ -185,14 +178,14 @@ def alive_nodes(cluster: LocalCluster) -> list[dict[str, Any]]:
 
 
 def _start_node(cluster: LocalCluster, index: int, cpus: int, gpus: int, folder: Path) -> LocalNode:
-    agent, client = _free_ports(2)
+    (agent,) = _free_ports(1)
     part = (
         [
             "--head",
             f"--port={cluster.address.rpartition(':')[2]}",
             f"--dashboard-port={urlsplit(cluster.dashboard).port}",
             "--include-dashboard=true",
-            f"--ray-client-server-port={client}",
+            f"--ray-client-server-port={urlsplit(cluster.client_server).port}",
         ]
         if index == 0
         else [f"--address={cluster.address}"]
@@ -303,207 +296,3 @@ def _free_ports(count: int) -> list[int]:
             holder.bind(("127.0.0.1", 0))
             ports.append(int(holder.getsockname()[1]))
         return ports
-
-
-# --- any cluster ----------------------------------------------------------------------------------------------------
-
-
-def client_environment(address: str | None, folder: Path | None = None) -> dict[str, str]:
-    """What a client of the cluster at `address` needs in its environment, as far as it is known here and not set yet.
-
-    That is the token of this machine's cluster where the address is its own, and token authentication switched on where
-    there is a token; Ray itself switches it on for clusters that it finds alone. To be set before Ray is imported.
-    """
-    if address is None or "RAY_AUTH_MODE" in os.environ:
-        return {}
-    own = local_cluster(folder)
-    if own is not None and address in (LOCAL, own.address, own.dashboard):
-        return own.environment
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    return {"RAY_AUTH_MODE": "token"} if os.environ.get("RAY_AUTH_TOKEN") or path.is_file() else {}
-
-
-def resolve_address(address: str, folder: Path | None = None, *, job_api: bool = False) -> str:
-    """`local` -> this machine's cluster; anything else is itself. Raises UsageError where there is none."""
-    if address != LOCAL:
-        return address
-    own = local_cluster(folder)
-    if own is None:
-        found = f"no local cluster is known in {folder or local_folder()}"
-        raise UsageError("--address", asked=address, found=found, do="sweeper cluster up-local --nodes 2")
-    return own.dashboard if job_api else own.address
-
-
-def submit(
-    sweep: str,
-    address: str,
-    *,
-    storage: str,
-    overrides: Sequence[str] = (),
-    options: Sequence[str] = (),
-    tell: Callable[[str], None] = lambda text: print(text, end="", flush=True),
-    folder: Path | None = None,
-) -> int:
-    """Run a sweep as a job of the cluster whose dashboard is at `address`, follow its log, return its exit code.
-
-    The sweep's file and its configs travel with the job; `storage` and the data must be paths that the cluster sees.
-    `overrides` are `--set` texts, `options` further words for `sweeper run`. Raises UsageError before anything is sent,
-    SweeperError where the cluster cannot be reached or refuses, StoppedError on Ctrl-C: the job then goes on.
-    """
-    from sweeper import spec
-
-    path = spec.find_sweep(sweep)
-    spec.load_sweep(path, overrides)  # what is wrong with it is said here, not by a job
-    if "://" not in storage and not Path(storage).is_absolute():
-        raise UsageError(
-            "--storage",
-            asked=storage,
-            found="a relative path: the job runs in a folder of its own, which the cluster deletes",
-            do="give an absolute path on storage that all nodes share",
-        )
-    url = _job_url(resolve_address(address, folder, job_api=True))
-    os.environ.update(client_environment(url, folder))
-    words = ["sweeper", "run", f"sweeps/{path.name}", "--storage", storage, "--address", "auto"]
-    words += [word for text in overrides for word in ("--set", text)]
-    with _without_ray_addresses(), tempfile.TemporaryDirectory() as bundle:
-        pack(path, Path(bundle))
-        client = _client(url)
-        with _spoken(f"cluster at {url}", f"submit {path.name}"):
-            job: str = client.submit_job(
-                entrypoint=shlex.join([*words, *options]),
-                runtime_env={"working_dir": bundle},
-                metadata={"sweep": path.stem},
-            )
-        return _follow(client, job, url, tell)
-
-
-def pack(sweep: Path, bundle: Path) -> None:
-    """Lay out what a sweep is made of as `sweeps/` and `configs/`, the way it is found from its working directory."""
-    from sweeper import spec
-
-    (bundle / "sweeps").mkdir()
-    for file in spec.sweep_files(sweep):
-        shutil.copy(file, bundle / "sweeps")
-    # The last copy wins, as the first one found does when a sweep is read here.
-    for root in reversed([sweep.resolve().parent, sweep.resolve().parent.parent, Path.cwd()]):
-        if (root / "configs").is_dir():
-            shutil.copytree(root / "configs", bundle / "configs", dirs_exist_ok=True)
-
-
-def _job_url(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
-            "--address",
-            asked=address,
-            found="not the URL of a Ray dashboard, where jobs are sent",
-            do="http://HOST:8265, or `local`; `sweeper run --address` takes the other kinds",
-        )
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname, port), timeout=5).close()
-    except OSError as error:
-        raise _unreachable(address, str(error)) from error
-    return address.rstrip("/")
-
-
-def _unreachable(address: str, found: str) -> SweeperError:
-    return SweeperError(
-        "cluster",
-        asked=f"--address {address}",
-        found=f"nobody answers: {found}",
-        do="is the cluster up, and its dashboard forwarded to here (`ray dashboard`, `kubectl port-forward`, ssh -L)?",
-    )
-
-
-def _client(url: str) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
-    for module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
-        logging.getLogger(f"ray.{module}").setLevel(logging.WARNING)
-    with _spoken(f"cluster at {url}", "its job API"):
-        return JobSubmissionClient(url)
-
-
-@contextlib.contextmanager
-def _spoken(who: str, asked: str) -> Iterator[None]:
-    """Ray's and HTTP's errors, said for people."""
-    from ray.exceptions import AuthenticationError
-
-    try:
-        yield
-    except AuthenticationError as error:
-        raise SweeperError(
-            who,
-            asked=asked,
-            found=str(error).splitlines()[0],
-            do="put the cluster's token into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH",
-        ) from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise SweeperError(who, asked=asked, found=str(error), do="is this the dashboard of a Ray cluster?") from error
-
-
-@contextlib.contextmanager
-def _without_ray_addresses() -> Iterator[None]:
-    """Ray lets these variables overrule an address that was given; here the one given counts."""
-    names = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
-
-
-def _follow(client: Any, job: str, url: str, tell: Callable[[str], None]) -> int:
-    """Pass on the job's log until it ends. A connection that breaks (a port forwarded for hours) is made anew."""
-    shown, lost = 0, 0
-
-    async def tail() -> None:
-        nonlocal shown, lost
-        skip = shown  # the log comes from its beginning each time
-        texts = aiter(client.tail_job_logs(job))
-        while True:
-            try:  # a connection that died without a word looks like a job that says nothing
-                text = await asyncio.wait_for(anext(texts), _SILENCE_SECONDS)
-            except StopAsyncIteration:
-                return
-            new = text[skip:]
-            skip = max(0, skip - len(text))
-            if new:
-                tell(new)
-                shown, lost = shown + len(new), 0
-
-    try:
-        tell(f"job {job} at {url}\n")
-        while True:
-            with contextlib.suppress(Exception):  # whatever broke: what became of the job is asked below
-                asyncio.run(tail())
-            try:
-                info = client.get_job_info(job)
-            except (OSError, RuntimeError) as error:
-                lost += 1
-                if lost > _RECONNECTS:
-                    do = f"it may go on: ray job logs --address {url} --follow {job}; submitting again resumes"
-                    raise SweeperError(f"job {job}", asked="its end", found=f"lost: {error}", do=do) from error
-                time.sleep(2**lost)
-                continue
-            if info.status.is_terminal():
-                return _exit_code(info)
-            time.sleep(1)
-    except KeyboardInterrupt as error:
-        raise StoppedError(
-            f"job {job} goes on at {url}",
-            do=f"ray job stop --address {url} {job}  ends it; ray job logs --address {url} --follow {job}  shows it",
-        ) from error
-
-
-def _exit_code(info: Any) -> int:
-    if info.status == "SUCCEEDED":
-        return 0
-    if info.status == "STOPPED":
-        return StoppedError.exit_code
-    if info.driver_exit_code:
-        return int(info.driver_exit_code)
-    raise SweeperError(
-        f"job {info.submission_id}", asked="its end", found=f"{info.status}: {info.message}", do="see its log"
-    )
