@@ -17,6 +17,7 @@ import pytest
 from sweeper import cluster
 from sweeper.cluster import LocalCluster, local
 from sweeper.errors import SweeperError, UsageError
+from sweeper.store import write_json
 
 CLIENT = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); print(ray.cluster_resources()['GPU'])"
 
@@ -143,7 +144,7 @@ def test_state_of_a_cluster_that_died_does_not_stand_in_the_way(tmp_path: Path) 
     made_up = LocalCluster(
         "feed", "127.0.0.1:1", "http://127.0.0.1:1", "ray://127.0.0.1:2", str(tmp_path / "t"), str(tmp_path / "s"), ()
     )
-    cluster.write_json(tmp_path / "cluster.json", made_up.json())
+    write_json(tmp_path / "cluster.json", made_up.json())
     assert cluster.local_cluster(tmp_path) == made_up
     assert cluster.down_local(tmp_path) == made_up
     assert cluster.local_cluster(tmp_path) is None
