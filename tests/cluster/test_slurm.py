@@ -106,7 +106,7 @@ def test_a_sweep_runs_on_all_nodes_and_its_exit_code_is_the_jobs(
 def test_near_the_limit_the_sweep_is_stopped_and_queued_again_and_a_cancelled_one_is_not(
     script: Path, folder: Path, number: signal.Signals, code: int, queued: bool
 ) -> None:
-    job = Job(script, folder, "scaling", "wait")
+    job = Job(script, folder, "scaling", "wait", nodes="node-a")
     job.says('SWEEPER {"words"')
     job.process.send_signal(number)  # to the script alone, as `--signal=B:` and scancel do
     assert job.ends() == code, job.log.read_text()

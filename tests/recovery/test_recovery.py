@@ -1,12 +1,13 @@
 """Whatever dies, the study ends complete: finished trials are kept, and the others end as if nothing had been.
 
 Real Ray nodes of this machine, real trials, real kills. What a trial does about memory, SIGTERM and damaged checkpoints
-is tested without Ray in tests/trial.
+is tested without Ray in tests/trial, a full disk in test_full_disk.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -14,18 +15,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import IO
 
 import pandas as pd
 import pytest
+from watching import saved, until
 
 from sweeper import cluster, data, study
 from sweeper.cluster import LocalCluster
 from sweeper.spec import find_sweep, load_sweep
 from sweeper.store import Store
-from sweeper.study.plan import Plan
+from sweeper.study.plan import Plan, PlannedTrial
 from sweeper.trial import TrialRecord, read_record, train_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -48,13 +52,17 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The same study, one trial after the other in this process."""
+    """The same study without Ray, two trials at a time."""
     store = Store(tmp_path_factory.mktemp("undisturbed"))
-    for trial in plan.trials:
-        prepared = data.prepare(trial.spec.data, trial.spec.model, store)
-        record = train_trial(trial.spec, trial.fingerprint, lambda p=prepared: p, store, lambda progress: None)
-        assert record.status == "COMPLETE", record.failure
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        assert set(pool.map(train, plan.trials, repeat(store.root))) == {"COMPLETE"}
     return store
+
+
+def train(trial: PlannedTrial, root: Path) -> str:
+    store = Store(root)
+    prepared = data.prepare(trial.spec.data, trial.spec.model, store)
+    return train_trial(trial.spec, trial.fingerprint, lambda: prepared, store, lambda progress: None).status
 
 
 @pytest.fixture
@@ -89,22 +97,6 @@ def ended(run: subprocess.Popen[bytes], said: IO[bytes], seconds: float = 400) -
     text = said.read().decode()
     assert code == 0, text
     return text
-
-
-def until(true: Callable[[], object], run: subprocess.Popen[bytes], seconds: float = 200) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert run.poll() is None, "it ended before its time"
-        assert time.monotonic() < end, "it does not come to it"
-        time.sleep(0.05)
-
-
-def saved(store: Store, fingerprint: str) -> list[int]:
-    """Steps of the whole checkpoints of a trial that has not ended."""
-    if store.record(fingerprint).exists():
-        return []
-    marks = store.trial(fingerprint).glob("checkpoints/checkpoint-*/sweeper-complete")
-    return sorted(int(mark.parent.name.split("-")[1]) for mark in marks)
 
 
 def trainer_of(up: LocalCluster, store: Store, fingerprint: str) -> int | None:
@@ -211,41 +203,3 @@ def test_the_driver_and_then_the_head_die_and_the_same_command_goes_on(
     for fingerprint, written in kept.items():
         assert store.record(fingerprint).stat().st_mtime_ns == written, "a finished trial is not trained again"
     assert any(record.resumed_from_step for record in records.values())
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 12 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True).returncode:
-        if os.environ.get("CI"):
-            pytest.fail("a file system of its own cannot be mounted")
-        pytest.skip("a small file system cannot be mounted: not root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_is_waited_for(plan: Plan, undisturbed: Store, small_disk: Path) -> None:
-    store, trial = Store(small_disk / "store"), plan.trials[0]
-    spec = [text for text in ASKED if "axes.seed" not in text] + ["axes.seed=[0]"]
-    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--backend", "inline"]
-    command += ["--storage", str(store.root), "--tracking", "none", *(w for text in spec for w in ("--set", text))]
-    with tempfile.TemporaryFile() as said:
-        run = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT)
-        until(lambda: saved(store, trial.fingerprint), run)
-        ballast = small_disk / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb") as file:
-            while True:
-                file.write(b"\0" * 65536)
-        steps = saved(store, trial.fingerprint)
-        time.sleep(8)
-        assert run.poll() is None
-        assert saved(store, trial.fingerprint)[:1] == steps[:1] or saved(store, trial.fingerprint)
-        ballast.unlink()
-        ended(run, said)
-    record, expected = (read_record(s.record(trial.fingerprint)) for s in (store, undisturbed))
-    assert record is not None
-    assert expected is not None
-    assert record.metrics["val_loss"] == expected.metrics["val_loss"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from sweeper import study
 from sweeper.spec import load_sweep
@@ -51,17 +52,15 @@ def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_search_is_rehearsed_to_its_report(tmp_path: Path) -> None:
-    """On Ray: an equal search for each size, the best and the recipe again on fresh seeds, a verdict on these alone."""
+    """An equal search for each size, the best and the recipe again on fresh seeds, a verdict on these alone."""
     small = "data.toolworld={seed: 1, train_queries: 80, validation_queries: 6, test_queries_per_subset: 1}"
-    command = [sys.executable, "-m", "sweeper.cli", "run", "search", "--rehearse", "--tracking", "none"]
+    command = ["run", "search", "--rehearse", "--tracking", "none", "--backend", "inline"]
     command += ["--storage", str(tmp_path), "--set", small, "--set", "axes.warmup_steps={int_uniform: [1, 4]}"]
     command += ["--set", "recipe.warmup_steps=2", "--set", "search.trials=9", "--set", "confirm.seeds=[1]"]
     command += ["--set", "search.rungs={unit: tokens, first: 3000, reduction_factor: 2}"]
     command += ["--set", "search.sampler={n_startup_trials: 2}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    warm.sweeper(*command)
     document = json.loads((tmp_path / "studies" / "search-rehearsal" / "report.json").read_text())
     assert "no evidence about OPT" in document["study"]["caveat"]
     explored = [trial for trial in document["trials"] if trial["role"] in ("explore", "anchor")]

@@ -60,12 +60,12 @@ def test_fitting_is_an_axis_and_part_of_a_trials_identity() -> None:
     with pytest.raises(ConfigError, match="fit"):
         small("axes.fit=[sometimes]")
 
+
 def test_more_queries_than_the_world_can_word_are_a_problem_of_the_plan() -> None:
     plan = study.plan_sweep(small("data.toolworld={train_queries: 60000}"))
     (problem,) = plan.problems
     assert "30000 queries of G1_instruction" in problem
     assert "only" in problem
-
 
 
 def test_more_tokens_than_positions_is_a_problem_that_names_both() -> None:

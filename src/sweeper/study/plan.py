@@ -182,7 +182,7 @@ def _union(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:
 
 
 def _queries_missing(sweep: Sweep) -> list[str]:
-    """What stands between the evaluation and its test queries: files, or a world that has fewer than were asked of it."""
+    """What stands between the evaluation and its queries: files, or a world that has fewer than were asked of it."""
     problems: list[str] = []
     if (evaluation := sweep.evaluation) is not None:
         _or_problem(problems, lambda: evaluate.suite(evaluation, sweep.data))

@@ -29,15 +29,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 SIZES = {
     "opt-tiny-32": "{engine: single, cpus: 0.01, gpus: 0.5}",
     "opt-tiny-64": "{engine: single, cpus: 0.01, gpus: 1}",
-    "opt-tiny-96": "{engine: ddp, workers: 4, cpus: 0.01, gpus: 1}",
+    "opt-tiny-96": "{engine: ddp, workers: 2, cpus: 0.01, gpus: 1}",
 }
 
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[LocalCluster]:
-    """Two nodes of four GPUs each."""
+    """Two nodes of two GPUs each."""
     with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
-        yield cluster.up_local(2, gpus_per_node=4, cpus_per_node=1, folder=Path(folder) / "cluster")
+        yield cluster.up_local(2, gpus_per_node=2, cpus_per_node=1, folder=Path(folder) / "cluster")
         cluster.down_local(Path(folder) / "cluster")
 
 
@@ -113,7 +113,7 @@ def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(two_nodes: LocalClu
             if note["held"] <= moment < note["until"]:
                 for node in note["nodes"]:
                     lent[node] = lent.get(node, 0) + note["gpus"]
-        assert all(gpus <= 4 for gpus in lent.values())
+        assert all(gpus <= 2 for gpus in lent.values())
     waited = [note["held"] - note["asked"] for note in notes if note["workers"] > 1]
     assert len(waited) == 20
     assert max(waited) < 10, "a gang that counts as running waits for no GPU that another trial has"
