@@ -744,6 +744,19 @@ def cluster_down_local(json_: JsonOption = False) -> None:
         typer.echo(f"down: {len(down.nodes)} nodes that were at {down.address}")
 
 
+@cluster_app.command("leave")
+def cluster_leave(
+    seconds: Annotated[float, typer.Option(min=0, help="So long is waited for them.")] = 100.0,
+) -> None:
+    """Before this machine goes: have the trials on it save a checkpoint and end; others go on from there."""
+    from sweeper import trial
+
+    asked, left = trial.leave(seconds)
+    if left:
+        _fail(f"{left} of {asked} trials still train after {seconds:g} s; their last checkpoints stand", 1)
+    typer.echo(f"{asked} trials saved and ended")
+
+
 @cluster_app.command("submit")
 def cluster_submit(
     sweep: SweepArgument,

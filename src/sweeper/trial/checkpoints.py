@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sweeper.errors import PreemptedError, StoreError
+from sweeper.errors import PreemptedError, StoreError, UsageError
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, link_or_copy, read_json, write_json
 from sweeper.store.away import require_store
@@ -53,20 +53,30 @@ class Checkpoints:
         """The whole checkpoint of the highest step (below `before`); damaged ones and later ones are deleted.
 
         The first worker looks, and all go on from the same. One that another engine or another number of workers
-        wrote cannot be read by this one, and counts as damaged.
+        wrote cannot be read by this one, and is not thrown away for it: UsageError.
         """
-        found: list[str | None] = [None]
+        found: list[str | None] = [None, None]  # its path, or why there is none to go on from
         if self.first_of_its_node:
             self.store.pull(self.directory)
         _together()
         if self.rank == 0:
             for path in sorted(self.directory.glob("checkpoint-*"), key=step_of, reverse=True):
                 if (before is None or step_of(path) < before) and not damage_of(path, self.identity()):
-                    found = [str(path)]
+                    found = [str(path), None]
+                    break
+                if writer := _other_writer(path, self.identity()):
+                    found = [None, f"{path} is of {writer}"]
                     break
                 self.store.remove(path)
         if _several():
             torch.distributed.broadcast_object_list(found)
+        if found[1] is not None:
+            raise UsageError(
+                f"trial {self.fingerprint}",
+                asked=f"to go on with {_words(self.identity())}",
+                found=found[1],
+                do="give it that engine and number of workers under `runtime`, or delete its checkpoints to begin anew",
+            )
         return Path(found[0]) if found[0] else None
 
     def prune(self, log_history: list[dict[str, Any]], *, finished: bool) -> None:
@@ -99,12 +109,27 @@ def damage_of(path: Path, identity: dict[str, Any]) -> str:
     except StoreError as error:
         return error.found
     if any(mark.get(key) != value for key, value in identity.items()):
-        return "another trial's, or written by another engine or number of workers"
+        return "another trial's, or of another engine or number of workers"
     for name, (size, checksum) in mark["files"].items():
         file = path / name
         if not file.is_file() or file.stat().st_size != size or _checksum(file) != checksum:
             return f"{name} is not as it was written"
     return ""
+
+
+def _other_writer(path: Path, identity: dict[str, Any]) -> str:
+    """Engine and number of workers that wrote a whole checkpoint of this trial, where they are others; else empty."""
+    try:
+        mark = read_json(path / MARK)
+    except StoreError:
+        return ""
+    writer = {key: mark.get(key) for key in identity}
+    ours = writer["fingerprint"] == identity["fingerprint"] and writer != identity
+    return _words(writer) if ours and not damage_of(path, writer) else ""
+
+
+def _words(identity: dict[str, Any]) -> str:
+    return f"engine {identity['engine']}, {identity['workers']} workers"
 
 
 def step_of(checkpoint: Path) -> int:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+from sweeper.errors import UsageError
 
 _asked = threading.Event()
 _training = threading.Event()
+_MARK = Path(f"/tmp/sweeper-trains-{os.getuid()}")  # noqa: S108
+"""Held open, and nothing else, by this user's processes while they train: so others of this machine find them."""
 
 
 def install() -> None:
@@ -45,9 +52,38 @@ def preemptible() -> Iterator[None]:
         install()
     _asked.clear()
     _training.set()
+    mark = os.open(_MARK, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         yield
     finally:
+        os.close(mark)
         _training.clear()
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def leave(seconds: float) -> tuple[int, int]:
+    """Have every trial that this user trains on this machine save a checkpoint and end; wait for it, `seconds` at most.
+
+    Returns how many processes were asked, and how many of them still train. UsageError where there is no /proc.
+    """
+    asked = _training_here()
+    for pid in asked:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + seconds
+    while (left := asked & _training_here()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return len(asked), len(left)
+
+
+def _training_here() -> set[int]:
+    """Ids of the processes that hold the mark, but those that have it from their parent: a loader's workers."""
+    if not Path("/proc/self/fd").exists():
+        raise UsageError("leave", found="no /proc, by which processes are found", do="send SIGTERM to the workers")
+    parents: dict[int, int] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if any(link.readlink() == _MARK for link in (process / "fd").iterdir()):
+                parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return {pid for pid, parent in parents.items() if parent not in parents}

@@ -32,6 +32,10 @@ _PEER_LOST = re.compile(
     r"Dist(Backend|Network|Store)Error|Connection (closed|reset) by peer|gloo.*(timed out|closed|reset)|NCCL error"
 )
 """What torch says in a worker whose partner died: no fault of its own."""
+_GPU_LOST = re.compile(r"CUDA error: .*(ECC|hardware|unavailable|busy|lost)", re.IGNORECASE)
+"""What it says of a GPU that is broken or taken (CUDA's runtime API, `cudaError_t`); a device-side assert is a bug."""
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")
+"""An allocator's words: torch's and the system's, and cuBLAS's and cuDNN's own for their workspaces."""
 
 
 class Failure(BaseModel):
@@ -150,9 +154,17 @@ def failure_of(error: BaseException) -> Failure:
         return error.failure
     name = type(error).__name__
     kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"] = "bug"
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "out of memory" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or name == "OutOfMemoryError"
+        or any(words in str(error) for words in _OUT_OF_MEMORY)
+    ):
         kind = "out-of-memory"
-    elif isinstance(error, LostWorkerError | PreemptedError) or _PEER_LOST.search(f"{name}: {error}"):
+    elif (
+        isinstance(error, LostWorkerError | PreemptedError)
+        or _PEER_LOST.search(f"{name}: {error}")
+        or _GPU_LOST.search(str(error))
+    ):
         kind = "lost-worker"
     elif isinstance(error, BranchError | DataError | ModelError | UsageError):
         kind = "bad-input"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -97,10 +99,10 @@ def _with_enough_memory(launch: Launch, spec: TrialSpec) -> list[int]:
 def _free_memory() -> None:
     """Give back what a trainer leaves: it refers to itself, so that its model and optimiser would lie on the GPU while
     the model is evaluated, and the allocator keeps what it had from the system for each of a warm worker's threads."""
-    import torch
-
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch = sys.modules.get("torch")  # who only starts a trial's workers has not loaded it
+    if torch is not None and torch.cuda.is_available():
+        with contextlib.suppress(RuntimeError):  # after a fault on the GPU; the trial's own error says more
+            torch.cuda.empty_cache()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's alone
         trim(0)

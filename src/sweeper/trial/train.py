@@ -63,6 +63,8 @@ def train_worker(
         if spec.engine and spec.engine.zero_stage:
             compile_nothing()
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
+    if torch.cuda.is_available():  # several trials on a GPU: none may take another's part
+        torch.cuda.set_per_process_memory_fraction(min(1.0, spec.runtime.gpus or 1.0))
     set_seed(spec.seed)
     rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0
     with preemptible(), Uploads(store, may) as uploads:

@@ -58,6 +58,8 @@ class Reading:
     weight_decay: float | None = None
     """Of the group that decays."""
     clipping_off: bool = False
+    updates_skipped: int = 0
+    """By fp16's loss scaling, where gradients overflowed: these steps are counted, and change nothing."""
 
 
 class AppliedWatch(TrainerCallback):
@@ -104,6 +106,13 @@ class AppliedWatch(TrainerCallback):
         if math.isfinite(norm):
             reading.largest_norm_after_clipping = max(reading.largest_norm_after_clipping, norm)
             reading.norms_read += 1
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called after the optimiser's step, before it is counted."""
+        index = sum(step <= state.global_step for step, _ in self.segments) - 1
+        self.readings[index].updates_skipped += bool(getattr(kwargs["optimizer"], "step_was_skipped", False))
 
 
 def _scheduled(scheduler: Any, groups: list[dict[str, Any]]) -> float:

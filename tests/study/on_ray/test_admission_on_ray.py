@@ -121,25 +121,31 @@ def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(two_nodes: LocalClu
     print(len({note["pid"] for note in notes}), shown.splitlines()[-1])
 
 
-def lose_twice(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
-    """The first trial's worker dies twice, the second one's always."""
+def lose(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
+    """The first trial's worker dies five times, each time a step further, the second one's always at the same."""
     tries = store.root / f"{trial.fingerprint}.tries"
     with tries.open("a") as file:
         file.write("x")
     count = len(tries.read_text())
-    if trial.spec.seed == 0 and count == 1:
-        os._exit(1)
-    if (trial.spec.seed == 0 and count == 2) or trial.spec.seed == 1:
+    if trial.spec.seed == 0 and count <= 5:
+        tell({"stage": "training", "step": count, "steps": 9})
+        time.sleep(0.5)
+        if count == 1:
+            os._exit(1)
+        raise LostWorkerError("a test", found="gone")
+    if trial.spec.seed == 1:
         raise LostWorkerError("a test", found="gone")
     return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
 
 
-def test_a_lost_worker_is_replaced_three_times_and_no_more(two_nodes: LocalCluster, tmp_path: Path) -> None:
+def test_a_lost_worker_is_replaced_three_times_or_as_long_as_its_trial_gets_on(
+    two_nodes: LocalCluster, tmp_path: Path
+) -> None:
     whole = mixed(3)
     few = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
-    shown = run(few, tmp_path, lose_twice, two_nodes)
+    shown = run(few, tmp_path, lose, two_nodes)
     tries = [len((tmp_path / f"{trial.fingerprint}.tries").read_text()) for trial in few.trials]
-    assert tries == [3, 4, 1]
+    assert tries == [6, 4, 1]
     assert shown.count("COMPLETE") == 2
     assert "lost 4 times" in shown
     record = study.collect(few, Store(tmp_path)).trials[1]

@@ -22,7 +22,8 @@ from sweeper.study.progress import ProgressDisplay
 from sweeper.trial import FAILED, failure_of, publish_failure
 
 LOST_WORKER_RETRIES = 3
-"""A trial goes on from its checkpoint this often after its worker died. Errors of the trial itself never get here."""
+"""A trial goes on from its checkpoint this often after its worker died, counted anew once it gets further than before:
+on spot machines a long trial may well lose more. Errors of the trial itself never get here."""
 SAME_FAILURES = 5
 """So many trials in a row that fail with the same message end the study: the next would too."""
 NO_NODE_SECONDS = 900.0
@@ -41,6 +42,12 @@ class Admission(Searcher):  # type: ignore[misc]
         self._over = not agenda.proposes
         self._of: dict[str, str] = {}
         self._lost: Counter[str] = Counter()
+        """Workers lost since the trial last got further than it had been."""
+        self._furthest: dict[str, float] = {}
+        """The highest optimiser step that a trial told before it last lost a worker."""
+        self._told: dict[str, float] = {}
+        """The last optimiser step that it told."""
+        self._all_lost = 0
         self.stranded: set[str] = set()
         """Tune's ids of trials that have a place on a node that is gone."""
         self._last: list[str] = []
@@ -92,6 +99,7 @@ class Admission(Searcher):  # type: ignore[misc]
         fingerprint = self._of.get(trial_id)
         if fingerprint is None:
             return
+        self._told[fingerprint] = result.get("progress/step", self._told.get(fingerprint, 0.0))
         if "row/status" in result:  # Tune hands results to search algorithms flattened
             metrics = {k.removeprefix("row/metrics/"): v for k, v in result.items() if k.startswith("row/metrics/")}
             row = {"fingerprint": fingerprint, "status": result["row/status"], "metrics": metrics}
@@ -107,6 +115,10 @@ class Admission(Searcher):  # type: ignore[misc]
             return
         self._moved = time.monotonic()
         stranded = trial_id in self.stranded  # it had not begun
+        self._all_lost += not stranded
+        if self._told.get(fingerprint, 0.0) > self._furthest.get(fingerprint, 0.0):
+            self._furthest[fingerprint] = self._told[fingerprint]
+            self._lost[fingerprint] = 0
         self._lost[fingerprint] += not stranded
         if self._lost[fingerprint] <= LOST_WORKER_RETRIES:
             del self._of[trial_id]
@@ -115,7 +127,7 @@ class Admission(Searcher):  # type: ignore[misc]
             again = "the study stops before it is tried again" if self._stopped() else "it goes on from its checkpoint"
             self.display.say(f"{fingerprint}: its {'node' if stranded else 'worker'} was lost; {again}")
             return
-        found = f"its worker was lost {self._lost[fingerprint]} times"
+        found = f"its worker was lost {self._lost[fingerprint]} times, and it got no further"
         self._ended(trial_id, _given_up(self.trials[fingerprint], self.store, found, self.display))
 
     def _ended(self, trial_id: str, row: dict[str, Any]) -> None:
@@ -167,8 +179,7 @@ class Admission(Searcher):  # type: ignore[misc]
     def summary(self) -> str:
         """What the cluster's GPUs were used for."""
         self._count()
-        lost = sum(self._lost.values())
-        said = [f"{lost} workers lost"] if lost else []
+        said = [f"{self._all_lost} workers lost"] if self._all_lost else []
         if self._capacity:
             said.append(f"GPUs in use {self._busy / self._capacity:.0%} of {self._capacity / 3600:.2f} GPU-hours")
         return "; ".join(said)

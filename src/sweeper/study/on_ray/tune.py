@@ -30,8 +30,9 @@ REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
 
 
-class _MemorySpentError(Exception):
-    """What an allocator keeps after it ran out would be lacking in the next trial."""
+class _ActorSpentError(Exception):
+    """What an allocator keeps after it ran out would be lacking in the next trial; after a fault on a GPU its process
+    can use none."""
 
 
 @contextmanager
@@ -104,8 +105,8 @@ def tune_trials(
         trial, pruner = config["proposed"] or (_fetched(listed)[config["fingerprint"]], None)
         row = (work or run_on_ray)(trial, store, tracker, tell, config["nodes"], pruner)
         tune.report({"row": row})
-        if row.get("failure_kind") == "out-of-memory" or row.get("out_of_memory_at"):
-            raise _MemorySpentError  # the trial has ended; this ends the actor, so that the next one gets a fresh one
+        if row["status"] == FAILED or row.get("out_of_memory_at"):
+            raise _ActorSpentError  # the trial has ended; this ends the actor, so that the next one gets a fresh one
 
     admitted = Admission(agenda, nodes_now(), store, display)
     tune_config = tune.TuneConfig(
