@@ -26,17 +26,23 @@ def benchmark(root: Path) -> Any:
 
 @pytest.mark.true_size
 @pytest.mark.timeout(3600)
-def test_opt_125m_is_trained_resumed_and_evaluated(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "layers", "parameters"),
+    [("facebook/opt-125m", 12, 125_239_296), ("facebook/opt-350m", 2, None), ("facebook/opt-1.3b", 2, None)],
+)
+def test_opt_is_trained_resumed_and_evaluated(
+    name: str, layers: int, parameters: int | None, root: Path, tmp_path: Path
+) -> None:
+    """The larger two with their own widths, positions and vocabulary, and as many layers as a CPU can bear."""
     gpu = benchmark(root)
-    name = "facebook/opt-125m"
     bench = gpu.bench_of("cpu", tmp_path)
-    bench.configs = {name: gpu.KNOWN_CONFIGS[name]}
+    bench.configs = {name: gpu.KNOWN_CONFIGS[name] | {"num_hidden_layers": layers}}
     # Without instructions for it, bf16 is emulated, at a small part of float32's speed.
     precision = "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
     found = gpu.path(name, precision, bench, micro_batch=1)
     print(json.dumps(found, indent=1))
     assert found["status"] == "COMPLETE"
-    assert found["parameters"] == 125_239_296
+    assert found["parameters"] == (parameters or gpu.parameter_count(bench.configs[name]))
     assert found["precision"] == precision
     assert found["logits_of"] == "targets"
     assert (found["resumed_from_step"], found["steps"]) == (2, 5)
