@@ -38,7 +38,8 @@ def test_inline_run_report_and_second_run(tmp_path: Path, tiny: Path) -> None:
 
 def test_killed_and_run_again_ends_as_uninterrupted(tmp_path: Path, tiny: Path) -> None:
     whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
-    more = ("--backend", "inline", "--set", "axes.num_train_epochs=[1,12]", "--tracking", "none")
+    more = ("--backend", "inline", "--tracking", "none", "--set", "claims=[]", "--set", "axes.seed=[0]")
+    more += ("--set", "axes.num_train_epochs=[1,12]")
     sweeper("run", str(tiny), "--storage", whole, *more)
     command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", cut, *more]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -46,6 +46,15 @@ def test_another_machine_goes_on_from_the_last_two(far_machines: Machines) -> No
     assert not (here.trial("a") / ".uploads" / "checkpoint-30").exists()
 
 
+def test_one_more_stays_where_it_is_named(far_machines: Machines) -> None:
+    here = far_machines.here
+    with Uploads(here) as uploads:
+        for step in (10, 20, 30, 40):
+            uploads.push(checkpoint(here, step), keep=10)
+            uploads.wait()
+    assert uploaded(here) == ["checkpoint-10", "checkpoint-30", "checkpoint-40"]
+
+
 def test_another_machines_part_of_the_next_one_stays(far_machines: Machines) -> None:
     here = far_machines.here
     for step in (10, 20, 40):

@@ -98,15 +98,31 @@ def test_rows_without_a_target_have_no_loss_and_zero_gradients() -> None:
         assert math.isnan(model(**rows, use_cache=False).loss.item())
 
 
-def test_half_precision_is_the_same_but_for_its_rounding() -> None:
-    losses = []
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_the_same_but_for_its_rounding(
+    dtype: torch.dtype, pieces: int, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp16 with the loss scaled as on a GPU: its small gradients would be zero otherwise."""
+    rows, scale = batch(), 2.0**10 if dtype == torch.float16 else 1.0
+    wanted = int((rows["labels"][:, 1:] != -100).sum())
+    monkeypatch.setattr(target_loss, "TARGETS_AT_ONCE", math.ceil(wanted / pieces))
+    losses, grads = [], []
     for alone in (False, True):
         model = model_of("opt", alone=alone)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            losses.append(model(**batch(), use_cache=False).loss)
-        losses[-1].backward()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        with torch.autocast("cpu", dtype=dtype):
+            losses.append(model(**rows, use_cache=False).loss)
+        (losses[-1] * scale).backward()
         assert losses[-1].dtype == torch.float32
+        grads.append(gradients(model))
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-6)
+    for key, gradient in grads[0].items():
+        assert gradient.isfinite().all()
+        rounding = 0.02 * float(gradient.abs().max())
+        torch.testing.assert_close(grads[1][key], gradient, rtol=0.02, atol=max(rounding, 1e-6 * scale), msg=key)
 
 
 def test_without_labels_there_are_logits_and_texts() -> None:

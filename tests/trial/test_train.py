@@ -104,6 +104,23 @@ def test_the_same_trial_twice_gives_the_same_history(prepared: data.Prepared, tm
 
 
 @pytest.mark.slow
+def test_loader_workers_serve_the_same_rows_in_the_same_order(prepared: data.Prepared, tmp_path: Path) -> None:
+    for workers in (0, 2):
+        record = train(prepared, tmp_path / str(workers), dataloader_num_workers=workers)
+        assert record.status == "COMPLETE", record.failure
+    pd.testing.assert_frame_equal(history(tmp_path / "0"), history(tmp_path / "2"))
+
+
+@pytest.mark.slow
+def test_the_fused_optimiser_is_the_same_but_for_its_rounding(prepared: data.Prepared, tmp_path: Path) -> None:
+    for optim in ("adamw_torch", "adamw_torch_fused"):
+        record = train(prepared, tmp_path / optim, optim=optim)
+        assert record.status == "COMPLETE", record.failure
+    plain, fused = history(tmp_path / "adamw_torch"), history(tmp_path / "adamw_torch_fused")
+    pd.testing.assert_frame_equal(plain, fused, rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [

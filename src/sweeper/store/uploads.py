@@ -16,27 +16,29 @@ class Uploads:
     """Uploads the checkpoints of one trial in the background; one rank has one. Does nothing for a local store.
 
     A checkpoint that is still waiting when the next one comes is left out. What goes up are hard links made at once,
-    so the trainer may delete its checkpoints whenever it likes. Behind the URL stay the newest and the one before.
+    so the trainer may delete its checkpoints whenever it likes. Behind the URL stay the newest, the one before, and one
+    more where it is named.
     """
 
     def __init__(self, store: Store, may: Callable[[], None] = lambda: None) -> None:
         """`may` is asked before each upload, and raises where it must not be (`Hold.check`)."""
         self._store, self._may = store, may
         self._next: Path | None = None
+        self._keep: int | None = None
         self._busy = self._ended = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
 
-    def push(self, checkpoint: Path) -> None:
-        """Upload a whole checkpoint, `…/checkpoints/checkpoint-<step>`, soon."""
+    def push(self, checkpoint: Path, keep: int | None = None) -> None:
+        """Upload a whole checkpoint, `…/checkpoints/checkpoint-<step>`, soon. `keep`: step of one that stays, too."""
         if self._store.url is None:
             return
         _link(checkpoint)
         with self._changed:
             if self._next not in (None, checkpoint):
                 _unlink(self._next)
-            self._next = checkpoint
+            self._next, self._keep = checkpoint, keep
             if not self._thread.is_alive():
                 self._thread.start()
             self._changed.notify_all()
@@ -98,7 +100,7 @@ class Uploads:
         before = [_step(name) for name in checkpoints if _step(name) < _step(checkpoint.name)]
         # Not later ones: of the next, another machine's part may be there already.
         for name in checkpoints:
-            if _step(name) < max(before, default=0):
+            if _step(name) < max(before, default=0) and _step(name) != self._keep:
                 self._store.remove_remotely(checkpoint.parent / name)
 
 

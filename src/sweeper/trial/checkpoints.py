@@ -18,7 +18,7 @@ from sweeper.spec import TrialSpec
 from sweeper.store import Store, Uploads, link_or_copy, read_json, write_json
 from sweeper.store.away import require_store
 from sweeper.trial import preemption
-from sweeper.trial.retention import to_remove
+from sweeper.trial.retention import best_of, to_remove
 from sweeper.trial.trainer import LeanSFTTrainer
 from sweeper.trial.watch import AppliedWatch
 
@@ -83,14 +83,20 @@ class Checkpoints:
         """Delete what the runtime's policy does not keep: by the first worker of each machine, of its working copy."""
         if not self.first_of_its_node:
             return
-        steps = sorted(step_of(path) for path in self.directory.glob("checkpoint-*"))
-        losses = [(step, _loss_at(log_history, step)) for step in steps]
         policy = self.spec.runtime.checkpoints
-        for step in to_remove(losses, policy, finished=finished):
+        for step in to_remove(self._losses(log_history), policy, finished=finished):
             path = self.directory / f"checkpoint-{step}"
             if finished and self.rank == 0:
                 self.store.remove(path)  # while training, the uploads keep the last two by themselves
             shutil.rmtree(path, ignore_errors=True)
+
+    def best(self, log_history: list[dict[str, Any]]) -> int | None:
+        """Step of the one that the runtime's policy keeps for its validation loss, if it does."""
+        return best_of(self._losses(log_history)) if self.spec.runtime.checkpoints == "best" else None
+
+    def _losses(self, log_history: list[dict[str, Any]]) -> list[tuple[int, float]]:
+        steps = sorted(step_of(path) for path in self.directory.glob("checkpoint-*"))
+        return [(step, _loss_at(log_history, step)) for step in steps]
 
     def identity(self) -> dict[str, Any]:
         """Who can go on from them."""
@@ -181,7 +187,7 @@ class _Mark(TrainerCallback):
                 # Before the checkpoint counts as whole: a run that goes on from it does not come by here again.
                 _keep(path, mark, checkpoints)
             write_json(path / MARK, mark)
-            checkpoints.uploads.push(path)
+            checkpoints.uploads.push(path, keep=checkpoints.best(state.log_history))
         checkpoints.prune(state.log_history, finished=False)
 
     def _mark(self, path: Path, unlogged: torch.Tensor) -> dict[str, Any]:

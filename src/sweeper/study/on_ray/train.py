@@ -22,8 +22,8 @@ from sweeper.trial import Launch, Pruner, WorkerFailedError, failure_of, raised_
 
 HEAD = "node:__internal_head__"
 """Resource of the head node: there runs what drives several-worker trials, which needs nothing but a place."""
-CONTROLLER_RETRIES = 0
-"""Ray Train would try for ever by default. A trial that lost a worker is placed anew instead, where there is room."""
+RETRIES = 0
+"""Ray Train would try for ever by default, on nodes that may be gone. A trial that lost a worker is placed anew."""
 
 
 def launch_on_ray(
@@ -57,7 +57,9 @@ def launch_on_ray(
                     # A name of its own for every run: a second one of the same name would load the first one's end.
                     name=f"train-{fingerprint}-{time.time_ns()}",
                     storage_path=scratch,  # our checkpoints go to our store, each marked with its trial's fingerprint
-                    failure_config=FailureConfig(max_failures=0, controller_failure_limit=CONTROLLER_RETRIES),
+                    failure_config=FailureConfig(
+                        max_failures=RETRIES, controller_failure_limit=RETRIES, max_preemption_failures=RETRIES
+                    ),
                 ),
             )
             try:
