@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-ray test-rest test-fast lint bench clean
+.PHONY: setup demo test test-fast lint bench clean
 
 setup: .venv/.ready
 
@@ -16,15 +16,9 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper run quickstart
 	$(BIN)/sweeper report quickstart
 
-test: setup  ## everything; 20 minutes on two cores
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-ray test-rest
-
-# One at a time: two Ray instances on a host get in each other's way. They wait a lot, and the others use that time.
-test-ray: setup
-	$(BIN)/python -m pytest -m ray
-
-test-rest: setup
-	nice $(BIN)/python -m pytest -m 'not ray and not true_size' -n auto --dist loadfile
+test: setup  ## everything; half an hour on two cores
+	$(BIN)/python -m pytest -m 'not ray and not true_size' -n auto --dist loadfile
+	$(BIN)/python -m pytest -m ray  # one at a time: two Ray instances on a host get in each other's way
 
 test-fast: setup  ## without processes, Ray and browsers
 	$(BIN)/python -m pytest -n auto --dist loadfile

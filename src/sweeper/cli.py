@@ -747,14 +747,18 @@ def cluster_down_local(json_: JsonOption = False) -> None:
 @cluster_app.command("leave")
 def cluster_leave(
     seconds: Annotated[float, typer.Option(min=0, help="So long is waited for them.")] = 100.0,
+    json_: JsonOption = False,
 ) -> None:
     """Before this machine goes: have the trials on it save a checkpoint and end; others go on from there."""
     from sweeper import trial
 
     asked, left = trial.leave(seconds)
+    if json_:
+        _print_json({"asked": asked, "still_training": left})
+    elif not left:
+        typer.echo(f"{asked} training processes saved and ended")
     if left:
-        _fail(f"{left} of {asked} trials still train after {seconds:g} s; their last checkpoints stand", 1)
-    typer.echo(f"{asked} trials saved and ended")
+        _fail(f"{left} of {asked} training processes go on after {seconds:g} s; their last checkpoints stand", 1)
 
 
 @cluster_app.command("submit")

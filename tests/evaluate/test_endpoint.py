@@ -244,13 +244,12 @@ def test_as_many_at_once_as_set(concurrency: int) -> None:
 
 def test_requests_per_minute_are_kept_over_calls_and_retries() -> None:
     with ChatServer(script=[Said(status=500)]) as server:
-        asked = endpoint(server.url, requests_per_minute=600)
+        asked, began = endpoint(server.url, requests_per_minute=600), time.monotonic()
         asked.ask([hello()] * 3)
         asked.ask([hello()] * 2)
-    gaps = [b.at - a.at for a, b in zip(server.seen, server.seen[1:], strict=False)]
-    assert len(gaps) == 5
-    assert min(gaps) > 0.08
-    assert sum(gaps) > 0.48
+    assert len(server.seen) == 6
+    # Of a busy machine two can arrive together, one of them late; none arrives before its turn.
+    assert all(seen.at - began > 0.098 * turn for turn, seen in enumerate(server.seen))
 
 
 def test_tokens_and_money_are_counted() -> None:
