@@ -15,7 +15,9 @@ from sweeper.errors import UsageError
 
 _asked = threading.Event()
 _training = threading.Event()
-_MARK = Path(f"/tmp/sweeper-trains-{os.getuid()}")  # noqa: S108
+_PROCESSES = Path("/proc/self/fd").exists()
+"""Whether this system shows what its processes hold open."""
+_MARK = Path(f"/tmp/sweeper-trains-{os.getuid() if _PROCESSES else ''}")  # noqa: S108
 """Held open, and nothing else, by this user's processes while they train: so others of this machine find them."""
 
 
@@ -52,11 +54,12 @@ def preemptible() -> Iterator[None]:
         install()
     _asked.clear()
     _training.set()
-    mark = os.open(_MARK, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    mark = os.open(_MARK, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600) if _PROCESSES else None
     try:
         yield
     finally:
-        os.close(mark)
+        if mark is not None:
+            os.close(mark)
         _training.clear()
         if main:
             signal.signal(signal.SIGTERM, before)
@@ -79,7 +82,7 @@ def leave(seconds: float) -> tuple[int, int]:
 
 def _training_here() -> set[int]:
     """Ids of the processes that hold the mark, but those that have it from their parent: a loader's workers."""
-    if not Path("/proc/self/fd").exists():
+    if not _PROCESSES:
         raise UsageError("leave", found="no /proc, by which processes are found", do="send SIGTERM to the workers")
     parents: dict[int, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
