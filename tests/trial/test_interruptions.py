@@ -17,7 +17,7 @@ import torch
 from tiny_trial import DATA, MODEL, RECIPE
 
 from sweeper import data
-from sweeper.errors import PreemptedError
+from sweeper.errors import LostWorkerError, PreemptedError
 from sweeper.spec import Recipe, Runtime, TrialSpec
 from sweeper.store import Store
 from sweeper.trial import TrialRecord, preemption, train_trial
@@ -164,6 +164,23 @@ def test_what_another_engine_saved_is_refused_and_kept(prepared: data.Prepared, 
     for mark, text in whole.items():
         mark.write_text(text)
     assert train(prepared, tmp_path).resumed_from_step is not None
+
+
+@pytest.mark.slow
+def test_a_gpu_that_breaks_is_a_lost_worker_and_no_end_of_the_trial(
+    prepared: data.Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.trial.trainer import LeanSFTTrainer
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LeanSFTTrainer, "training_step", broken)
+        with pytest.raises(LostWorkerError, match="ECC"):
+            train(prepared, tmp_path)
+    assert not Store(tmp_path).record("f").exists()
+    assert train(prepared, tmp_path).status == "COMPLETE"
 
 
 @pytest.mark.slow

@@ -70,8 +70,11 @@ def train_trial(
         except Exception as error:  # a trial that raises is a row, not the end of the study
             if away := storage_fault(error, store):
                 raise StorageAwayError(store.location, found=away, do="free or mount it, then run again") from error
+            failure = failure_of(error)
+            if failure.kind == "lost-worker":  # a GPU that broke is no end of the trial either
+                raise LostWorkerError(f"trial {fingerprint}", found=failure.message, do="run again to go on") from error
             hold.check()
-            publish_failure(store, fingerprint, spec.model.name, failure_of(error))
+            publish_failure(store, fingerprint, spec.model.name, failure)
             record = read_record(path)
             if record is None:
                 raise
