@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.distributions import FloatDistribution
 from scipy import stats
 
 from sweeper.errors import ConfigError, UsageError
@@ -201,24 +200,52 @@ def test_a_search_that_was_broken_off_has_the_history_of_one_that_was_not(tmp_pa
     assert len({tuple(e.proposal.values.items()) for e in broken}) == 16
 
 
-@pytest.mark.parametrize("algorithm", ["random", "tpe", "gp", "cma-es"])
-def test_a_driver_that_died_between_two_axes_draws_the_rest_as_it_would_have(tmp_path: Path, algorithm: str) -> None:
+EITHER = """learning_rate: {loguniform: [1.0e-4, 1.0]}
+  max_grad_norm: {loguniform: [0.01, 10], or_null: true}
+  lr_scheduler_type: [linear, cosine]
+  warmup_steps: {int_uniform: [1, 30], when: {lr_scheduler_type: [linear]}}"""
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "axes"),
+    [(algorithm, TWO) for algorithm in ("random", "tpe", "gp", "cma-es")]
+    + [(algorithm, EITHER) for algorithm in ("random", "tpe", "gp")],
+)
+def test_a_driver_that_died_between_two_parameters_draws_the_rest_as_it_would_have(
+    tmp_path: Path, algorithm: str, axes: str
+) -> None:
     options = "" if algorithm == "random" else ", sampler: {n_startup_trials: 3}"
-    sweep = sweep_of(tmp_path, search=f"algorithm: {algorithm}, trials: 7{options}")
-    look(sweep, tmp_path / "whole", surface)
-    broken = Search(sweep, tmp_path / "broken")
-    for _ in range(5):
-        proposal = broken.next()
-        assert proposal
-        broken.told(proposal, ended(surface(proposal.values)))
-    drawn = history(sweep, tmp_path / "whole")[5].proposal.values
-    study = broken._of[""]._ot_study
-    trial = study.ask()
-    distribution = FloatDistribution(1e-4, 1.0, log=True)
-    internal = distribution.to_internal_repr(drawn["learning_rate"])
-    study._storage.set_trial_param(trial._trial_id, "learning_rate", internal, distribution)
-    again = Search(sweep, tmp_path / "broken").next()
-    assert again and again.number == 5 and again.values == drawn
+    sweep = sweep_of(tmp_path, axes, f"algorithm: {algorithm}, trials: 9{options}")
+
+    def loss(values: dict[str, Any]) -> float:
+        return surface(values | {"max_grad_norm": values["max_grad_norm"] or 10.0})
+
+    def begun(folder: Path) -> Search:
+        """A search of which some proposals have ended."""
+        search = Search(sweep, folder)
+        for _ in range(number):
+            proposal = search.next()
+            assert proposal
+            search.told(proposal, ended(loss(proposal.values)))
+        return search
+
+    broken_off = 0
+    look(sweep, tmp_path / "whole", loss)
+    whole = Search(sweep, tmp_path / "whole")._of[""]._ot_study.trials
+    for number in (1, 4, 5, 6, 7):
+        drawn = whole[number]
+        for known in range(1, len(drawn.params)):
+            study = begun(tmp_path / f"broken at {number} {known}")._of[""]._ot_study
+            trial = study.ask()
+            for name in list(drawn.params)[:known]:
+                how = drawn.distributions[name]
+                internal = how.to_internal_repr(drawn.params[name])
+                study._storage.set_trial_param(trial._trial_id, name, internal, how)
+            again = Search(sweep, tmp_path / f"broken at {number} {known}").next()
+            assert again and again.number == number
+            assert again.values == history(sweep, tmp_path / "whole")[number].proposal.values, (number, known)
+            broken_off += 1
+    assert broken_off >= 5
 
 
 def test_a_draw_made_before_is_taken_back_and_does_not_count(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ class Search:
         key = f"{group}#{trial.number}"
         found = self._of[group]
         found._ot_trials[key] = trial
-        # A driver may have died between two axes: those it had drawn are there, the others are drawn as they would be.
+        # A driver may have died between two parameters: those drawn are there, the others are drawn as they would be.
         found._ot_study.sampler = sampler_of(self.search, self.sweep, group, trial.number)
         _ = trial.relative_params  # drawn together, now: not with the stream of the first axis that is lacking
         with warnings.catch_warnings():
@@ -194,11 +194,11 @@ class Search:
         )
 
     def _reseed(self, group: str) -> Callable[[Any, str], None]:
-        """What is drawn by itself has a stream of its own: it does not hang on which axes a dead driver had drawn."""
+        """What is drawn by itself has a stream of its own: it does not hang on which others a dead driver had drawn."""
 
-        def before(trial: Any, axis: str) -> None:
+        def before(trial: Any, parameter: str) -> None:
             study = self._of[group]._ot_study
-            study.sampler = sampler_of(self.search, self.sweep, f"{group} {axis}", trial.number)
+            study.sampler = sampler_of(self.search, self.sweep, f"{group} {parameter}", trial.number)
 
         return before
 

@@ -70,22 +70,24 @@ def trials_planned(sweep: Sweep) -> int:
 
 def suggest(trial: Any, sweep: Sweep, group: str, before: Callable[[Any, str], None] | None = None) -> dict[str, Any]:
     """Draw (or, of a trial that has them, read) the values of all searched axes that are active. `before` is called
-    with the trial and each axis."""
+    with the trial and each of Optuna's parameters: what can be off has two."""
     models = sweep.axes["model"]
     values: dict[str, Any] = {}
+    before = before or (lambda _trial, _parameter: None)
     if not group and len(models) > 1:
-        if before:
-            before(trial, "model")
+        before(trial, "model")
         values["model"] = trial.suggest_categorical("model", models)
     for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
         how = sweep.searched[axis]
         if not how.active(values):
             continue
-        if before:
-            before(trial, axis)
-        if how.or_null and trial.suggest_categorical(f"{axis}_off", [False, True]):
-            values[axis] = None
-        elif how.choice is not None:
+        if how.or_null:
+            before(trial, f"{axis}_off")
+            if trial.suggest_categorical(f"{axis}_off", [False, True]):
+                values[axis] = None
+                continue
+        before(trial, axis)
+        if how.choice is not None:
             values[axis] = trial.suggest_categorical(axis, how.choice)
         elif how.uniform or how.loguniform:
             low, high = how.uniform or how.loguniform or (0.0, 0.0)
