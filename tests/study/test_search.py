@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import Trial
 from scipy import stats
 
 from sweeper.errors import ConfigError, UsageError
@@ -178,6 +180,56 @@ def test_rungs_outlive_the_driver_and_the_same_question_has_one_answer(tmp_path:
     fresh = after.next()
     assert fresh
     assert after.decide(fresh, 10, 2.5)  # among the best half of four stand 1 and 2
+
+
+@pytest.mark.parametrize("before", ["should_prune", "set_user_attr"])  # the pruner's own notes, and our answer
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_a_driver_that_died_before_it_had_written_a_decision_down_decides_the_same(
+    tmp_path: Path, scheduler: str, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rungs = "rungs: {first: 3}" if scheduler == "median" else "rungs: {first: 3, reduction_factor: 2}"
+    sweep = sweep_of(tmp_path, search=f"algorithm: random, trials: 24, scheduler: {scheduler}, {rungs}")
+    stopped = Counter[bool]()
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def whole(folder: Path, broken: bool) -> list[tuple[Any, ...]]:
+        search = Search(sweep, folder)
+        while (proposal := search.next()) is not None:
+            final, stop = surface(proposal.values), False
+            for step in (3, 6, 12, 24):
+                if broken:
+                    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                        patch.setattr(Trial, before, dies)
+                        search.decide(proposal, step, curve(final, step))
+                    search = Search(sweep, folder)
+                    assert search.next() == proposal
+                stop = search.decide(proposal, step, curve(final, step))
+                stopped[stop] += broken
+                if stop:
+                    break
+            search.told(proposal, ended(final, "PRUNED" if stop else "COMPLETE"))
+        return [(e.proposal, e.proposal.values, e.state, e.values, e.rungs) for e in history(sweep, folder)]
+
+    assert whole(tmp_path / "broken", True) == whole(tmp_path / "whole", False)
+    assert stopped[True] >= 5
+    assert stopped[False] >= 5
+
+
+def test_a_journal_with_a_half_written_line_goes_on(tmp_path: Path) -> None:
+    """A SIGKILL in the middle of a write leaves what lay before the page's end."""
+    sweep = sweep_of(tmp_path, search="algorithm: random, trials: 6")
+    look(sweep, tmp_path / "whole", surface)
+    want = [(e.proposal, e.proposal.values, e.values, e.state) for e in history(sweep, tmp_path / "whole")]
+    lines = (tmp_path / "whole" / "optuna.journal").read_bytes().splitlines(keepends=True)
+    for kept in range(1, len(lines), 3):
+        folder = tmp_path / f"torn {kept}"
+        folder.mkdir()
+        (folder / "optuna.journal").write_bytes(b"".join(lines[:kept]) + lines[kept][: len(lines[kept]) // 2])
+        history(sweep, folder)  # who only looks can read what is whole
+        look(sweep, folder, surface)
+        assert [(e.proposal, e.proposal.values, e.values, e.state) for e in history(sweep, folder)] == want
 
 
 def test_a_search_that_was_broken_off_has_the_history_of_one_that_was_not(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sweeper.evaluate.judges import Vote, judge_answers, judge_of, llm_judge
 from sweeper.evaluate.loop import run_episodes
 from sweeper.evaluate.tasks import tasks
 from sweeper.spec import DataSpec, EvaluationSpec, ModelSpec
-from sweeper.store import Store, read_json, write_bytes, write_json
+from sweeper.store import Store, cut_torn_line, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +152,7 @@ def run_agent(
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.write("".join(episode.line() + "\n" for episode in group))
 
-    _cut_torn_line(path)
+    cut_torn_line(path)
     done = kept_episodes(directory)
     episodes = run_episodes(asked, agent, environment, evaluation, done=done, finished=finished, tell=tell)
     answers = [episode.answer(task, method) for task, episode in zip(asked, episodes, strict=True)]
@@ -185,16 +185,6 @@ def silence_of(episodes: Sequence[Episode]) -> str:
         asked = f"{counts['missed']:,} not recorded, {counts['failed']:,} failed"
         return f"the environment executed none of {counts['calls']:,} calls ({asked}): {why}"
     return ""
-
-
-def _cut_torn_line(path: Path) -> None:
-    """What a killed process left half-written goes: the next line would be written into it."""
-    if path.exists():
-        whole = path.read_bytes()
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):
-            with path.open("r+b") as file:
-                file.truncate(end)
 
 
 def kept_episodes(directory: Path) -> dict[tuple[str, str], Episode]:

@@ -1,4 +1,5 @@
-"""The ways to write a file: atomically, or not at all; and a second name for one that is there."""
+"""The ways to write a file: atomically, or not at all; a second name for one that is there; the mending of one that
+grows by lines."""
 
 from __future__ import annotations
 
@@ -38,6 +39,17 @@ def link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # a file system without hard links
         shutil.copy2(source, target)
+
+
+def cut_torn_line(path: Path) -> None:
+    """What a killed process left half-written of a file of lines goes: the next would be written into it. For its only
+    writer. SIGKILL tears even a small write where it crosses a page (docs/log.md)."""
+    if path.exists():
+        whole = path.read_bytes()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            with path.open("r+b") as file:
+                file.truncate(end)
 
 
 def read_json(path: Path) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.spec import SearchSpec, Sweep
+from sweeper.store import cut_torn_line
 from sweeper.study.search.entries import entries_of, parent_of, sign_of, was_stopped
 from sweeper.study.search.history import REDRAWS, in_a_row
 from sweeper.study.search.population import Members, explored
@@ -29,11 +30,14 @@ from sweeper.study.search.space import (
     suggest,
     trials_planned,
 )
-from sweeper.study.search.storage import check_question, storage_of, study_name
+from sweeper.study.search.storage import JOURNAL, check_question, storage_of, study_name
 from sweeper.trial import COMPLETE, DIVERGED, PRUNED
 
 if TYPE_CHECKING:
     import optuna
+
+_RUNG = "completed_rung_"
+"""What Optuna's pruners note a trial's loss at a rung under."""
 
 
 class Search:
@@ -46,6 +50,7 @@ class Search:
         logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.search = sweep, asked_by(sweep)
+        cut_torn_line(folder / JOURNAL)
         storage = storage_of(self.search, folder)
         self._of: dict[str, Any] = {}
         self._again: list[tuple[str, Any]] = []
@@ -126,12 +131,14 @@ class Search:
         said = frozen.user_attrs.get(f"stopped at {resource}")
         if said is not None or frozen.state.is_finished():
             return bool(said)
+        again = resource in frozen.intermediate_values  # a driver died before it had written the answer down
         trial = optuna.trial.Trial(study, frozen._trial_id)
-        trial.report(sign_of(self.search) * loss, resource)
+        if not again:
+            trial.report(sign_of(self.search) * loss, resource)
         if self.search.population:
             stop = self._members(proposal.group).stops(proposal.number, resource, loss)
         else:
-            stop = bool(trial.should_prune())
+            stop = _pruned_again(study, frozen) if again else bool(trial.should_prune())
         stop = stop and not proposal.anchor
         trial.set_user_attr(f"stopped at {resource}", stop)
         return stop
@@ -220,6 +227,26 @@ class Search:
 
     def _limit(self, group: str) -> int:
         return trials_planned(self.sweep) // len(self._of)
+
+
+def _pruned_again(study: optuna.Study, asked: optuna.trial.FrozenTrial) -> bool:
+    """What the pruner says of a trial's last report when it is asked once more. It notes rungs and losses in the
+    trial's own attributes (`completed_rung_0`, ...), and would count this one twice: it is asked of a copy without."""
+    import optuna
+
+    loss = asked.intermediate_values[max(asked.intermediate_values)]
+    copied = optuna.create_study(study_name=study.study_name, direction=study.direction, pruner=study.pruner)
+    for trial in study.get_trials():
+        if trial.number == asked.number:
+            trial.system_attrs = {
+                k: v for k, v in trial.system_attrs.items() if not (k.startswith(_RUNG) and v == loss)
+            }
+        copied.add_trial(trial)
+    stop = bool(copied.pruner.prune(copied, copied.get_trials(deepcopy=False)[asked.number]))
+    for key, value in copied.get_trials(deepcopy=False)[asked.number].system_attrs.items():
+        if key.startswith(_RUNG):
+            study._storage.set_trial_system_attr(asked._trial_id, key, value)
+    return stop
 
 
 def outcome_of(row: Mapping[str, Any], search: SearchSpec) -> tuple[Any, list[float] | None]:
