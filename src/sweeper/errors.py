@@ -28,6 +28,16 @@ class SweeperError(Exception):
         return "\n".join(lines)
 
 
+_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")
+"""An allocator's words: torch's and the system's, and cuBLAS's and cuDNN's own for their workspaces."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the machine or of a GPU, did not suffice."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
 def _rebuild(kind: type[SweeperError], who: str, asked: str, found: str, do: str) -> SweeperError:
     return kind(who, asked=asked, found=found, do=do)
 

@@ -91,6 +91,40 @@ def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], mo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", ["CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_out_of_memory_goes_on_in_halves_with_the_same_episodes(
+    model: tuple[Any, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator's error is injected: no more than four rows fit."""
+    whole, real, sizes = run(model), LocalAgent._generate, list[int]()
+
+    def generate(self: LocalAgent, batch: Any, chosen: list[int], replies: Any) -> Any:
+        sizes.append(len(chosen))
+        if len(chosen) > 4:
+            raise RuntimeError(words)
+        return real(self, batch, chosen, replies)
+
+    monkeypatch.setattr(LocalAgent, "_generate", generate)
+    evaluation = spec()
+    agent = LocalAgent(*model, evaluation, DATA, seed=0)
+    assert run_episodes(tasks(evaluation, DATA), agent, environment_of(evaluation, DATA), evaluation) == whole
+    tried = agent.out_of_memory_at
+    assert tried == [len(whole) // 2**n for n in range(len(tried))]
+    assert tried[-1] // 2 in (3, 4)
+    assert max(sizes[len(tried) :]) == tried[-1] // 2
+
+
+@pytest.mark.slow
+def test_out_of_memory_at_one_text_is_the_end(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def generate(*_: Any) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(LocalAgent, "_generate", generate)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(model)
+
+
+@pytest.mark.slow
 def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> None:
     import torch
 

@@ -153,6 +153,14 @@ def test_override_reaches_a_model_name_with_dots() -> None:
     assert load_sweep(find_sweep("canonical"), overrides).runtime_of("opt-1.3b").workers == 4
 
 
+def test_an_override_reaches_into_a_mapping_that_one_before_gave() -> None:
+    overrides = ["runtime={opt-tiny-32: {cpus: 2}}", "runtime.opt-tiny-64.cpus=3", "runtime.opt-tiny-32.micro_batch=4"]
+    sweep = load_sweep(find_sweep("quickstart"), [*overrides, "data={extends: toolworld}", "data.max_length=300"])
+    assert (sweep.runtime_of("opt-tiny-32").cpus, sweep.runtime_of("opt-tiny-32").micro_batch) == (2, 4)
+    assert sweep.runtime_of("opt-tiny-64").cpus == 3
+    assert (sweep.data.name, sweep.data.max_length) == ("toolworld", 300)
+
+
 @pytest.mark.parametrize("override", ["axes", "foo=1", "axes.modl=[1]", "recipe.lr=1", "name.x=1", "axes.seed=[", "=1"])
 def test_a_wrong_override_is_refused(override: str) -> None:
     with pytest.raises(UsageError):

@@ -95,6 +95,7 @@ class Scripted:
     """Answers at once; counts the times it is asked."""
 
     asked = 0
+    out_of_memory_at: tuple[int, ...] = ()
 
     def __init__(self, model: str) -> None:
         assert (Path(model) / "model.safetensors").read_bytes() == b"weights"

@@ -200,6 +200,9 @@ def test_a_holder_that_was_taken_for_dead_hears_of_it(far_machines: Machines, mo
         there.lock(there.trial("a")) as other,
     ):
         other.check()
+        here.check_held(here.trial("a"), other.generation)  # as another process on their machine asks
+        with pytest.raises(LeaseLostError, match="took it over"):
+            here.check_held(here.trial("a"), hold.generation)
         hold.check()
     with here.lock(here.trial("a"), timeout=0):
         pass

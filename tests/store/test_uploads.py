@@ -64,6 +64,40 @@ def test_another_machines_part_of_the_next_one_stays(far_machines: Machines) -> 
     assert uploaded(here) == ["checkpoint-20", "checkpoint-30", "checkpoint-40"]
 
 
+def test_what_was_left_out_is_none_to_fall_back_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20, of which another machine's part is there, is overtaken while it waits; 40 breaks off in its middle."""
+    store = Store(tmp_path, "memory://uploads-left-out/store")
+    begun, may_go_on, put = threading.Event(), threading.Event(), remote.Remote._put
+
+    def slow(self: remote.Remote, files: dict[str, Path]) -> None:
+        begun.set()
+        assert may_go_on.wait(30)
+        if any("checkpoint-40" in key for key in files):
+            put(self, dict(list(files.items())[:1]))
+            raise ConnectionResetError("gone")
+        put(self, files)
+
+    may_go_on.set()
+    store.push(checkpoint(store, 20) / "global_step")
+    may_go_on.clear()
+    monkeypatch.setattr(remote.Remote, "_put", slow)
+    with Uploads(store) as uploads:
+        uploads.push(checkpoint(store, 10))
+        assert begun.wait(30)
+        for step in (20, 30):
+            uploads.push(checkpoint(store, step))
+        may_go_on.set()
+        uploads.wait()
+        assert uploaded(store) == ["checkpoint-10", "checkpoint-30"]
+        uploads.push(checkpoint(store, 40))
+        with pytest.raises(StorageAwayError):
+            uploads.wait()
+        assert uploaded(store) == ["checkpoint-10", "checkpoint-30", "checkpoint-40"]
+        uploads.push(checkpoint(store, 50))
+        uploads.wait()
+        assert uploaded(store) == ["checkpoint-30", "checkpoint-50"]
+
+
 def test_training_neither_waits_nor_keeps_files_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path, "memory://uploads-wait/store")
     begun, may_go_on = threading.Event(), threading.Event()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +23,9 @@ from tiny_trial import CONFIG, DATA, RECIPE
 from sweeper import data
 from sweeper.errors import LostWorkerError, UsageError
 from sweeper.spec import EngineSpec, ModelSpec, Recipe, Runtime, TrialSpec, read_plain
-from sweeper.store import Store
-from sweeper.trial import TrialRecord, train_trial
+from sweeper.store import Store, lease, read_json, write_json
+from sweeper.study.on_ray import train as on_ray
+from sweeper.trial import TrialRecord, WorkerFailedError, train_trial, worker
 from sweeper.trial.applied import mismatches
 from sweeper.trial.engine import deepspeed_config, read_back, share_batch
 from sweeper.trial.launch import launch_here
@@ -139,6 +144,118 @@ def test_a_killed_worker_is_a_lost_worker_and_the_trial_goes_on_from_its_checkpo
     assert record.resumed_from_step is not None
     assert record.resumed_from_step >= 4
     np.testing.assert_allclose(history.to_numpy(float), alone[1].to_numpy(float), rtol=2e-4)
+
+
+ONE_OF_TWO_MACHINES = """
+import os, sys, time
+from pathlib import Path
+from sweeper import data
+from sweeper.spec import TrialSpec
+from sweeper.store import Store, lease, read_json, write_json
+from sweeper.study.on_ray import train as on_ray
+from sweeper.trial.train import train_worker
+
+spec, tokens, folder, dies_at = sys.argv[1:]
+prepared = data.open_prepared(Path(tokens).parents[1], Path(tokens).name)
+
+def tell(progress):
+    if progress["step"] == int(dies_at):
+        for _ in range(600):
+            if len(list(Path(folder, "far", "trials/f/checkpoints").glob("*/sweeper-complete"))) == 2:
+                break
+            time.sleep(0.1)
+        os._exit(1)
+
+# Two machines that share nothing but the URL.
+store = Store(Path(folder) / f"machine {os.environ['GROUP_RANK']} {dies_at}", f"file://{folder}/far")
+train_worker(TrialSpec.model_validate_json(Path(spec).read_text()), "f", prepared, store, tell)
+"""
+
+
+def two_machines(folder: Path, prepared: data.Prepared, spec: TrialSpec, dies_at: int) -> list[int]:
+    """Exit codes of the launchers of a trial with one worker on each of two machines."""
+    (folder / "worker.py").write_text(ONE_OF_TWO_MACHINES)
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    command += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    asked = [folder / "worker.py", folder / "spec.json", prepared.directory, folder, str(dies_at)]
+    logs = [folder / f"log {machine} {dies_at}" for machine in range(2)]
+    running = [
+        subprocess.Popen([*command, f"--node-rank={machine}", *asked], stdout=log.open("wb"), stderr=subprocess.STDOUT)
+        for machine, log in enumerate(logs)
+    ]
+    codes = [process.wait(timeout=300) for process in running]
+    assert dies_at or codes == [0, 0], "".join(log.read_text() for log in logs)[-4000:]
+    return codes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_machines_behind_a_url_go_on_from_a_checkpoint_of_which_all_shares_are_whole(
+    damaged: bool, alone: Any, store_with_data: tuple[Path, data.Prepared], tmp_path: Path
+) -> None:
+    prepared, spec = store_with_data[1], spec_of("zero2", 2)
+    assert any(two_machines(tmp_path, prepared, spec, dies_at=7))
+    found = sorted((tmp_path / "far" / "trials" / "f" / "checkpoints").iterdir(), key=lambda p: int(p.name[11:]))
+    assert len(found) == 2
+    if damaged:
+        [share] = found[1].rglob("*zero_pp_rank_1*optim_states.pt")
+        share.write_bytes(share.read_bytes()[:-1] + b"!")
+    two_machines(tmp_path, prepared, spec, dies_at=0)
+    record = json.loads((tmp_path / "far" / "trials" / "f" / "record.json").read_text())
+    assert record["resumed_from_step"] == int(found[0 if damaged else 1].name[11:])
+    history = pd.read_parquet(tmp_path / "far" / "trials" / "f" / "history.parquet")
+    np.testing.assert_allclose(history.to_numpy(float), alone[1].to_numpy(float), rtol=2e-4)
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "ray"])
+def test_workers_publish_nothing_once_their_launcher_was_taken_for_dead(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher holds the lock of its trial; each worker asks by the lock's generation."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 60)
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
+
+    def train(
+        spec: Any, fingerprint: str, prepared: Any, store: Any, tell: Any, at_most: Any, may: Any, _: Any
+    ) -> None:
+        may()
+
+    for module in (worker, on_ray):
+        monkeypatch.setattr(module, "train_worker", train)
+        monkeypatch.setattr(module.data, "open_prepared", lambda store, identity: None)
+    store, spec = Store.at("memory://launchers/store"), spec_of("ddp", 2)
+
+    def work(generation: int | None) -> str:
+        """One worker's failure, in words."""
+        if launcher == "ray":
+            planned: Any = SimpleNamespace(spec=spec, fingerprint=launcher, data="d")
+            try:
+                on_ray._worker(planned, store, None, None, generation, None)()
+            except WorkerFailedError as error:
+                return f"{error.failure.kind}: {error.failure.message}"
+            return ""
+        job = tmp_path / "job.json"
+        asked = {"spec": spec.model_dump(mode="json"), "fingerprint": launcher, "data": "d", "at_most": None}
+        write_json(job, asked | {"storage": store.location, "marked": store.marked, "generation": generation})
+        if worker.main(job) == 0:
+            return ""
+        failure = read_json(tmp_path / "failure-0.json")
+        return f"{failure['kind']}: {failure['message']}"
+
+    with store.lock(store.trial(launcher)) as mine:
+        assert work(mine.generation) == ""
+        elsewhere = Store(tmp_path / "elsewhere", store.url)
+        with elsewhere.lock(elsewhere.trial(launcher)) as other:
+            assert work(other.generation) == ""
+            assert "lost-worker" in work(mine.generation)
+            assert "took it over" in work(mine.generation)
 
 
 def test_the_effective_batch_is_shared_out_and_never_changed() -> None:

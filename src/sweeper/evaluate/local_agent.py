@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from sweeper.data import ApiList, fitter
-from sweeper.errors import UsageError
+from sweeper.errors import UsageError, is_out_of_memory
 from sweeper.evaluate.action import parse_action
 from sweeper.evaluate.agent import Reply, Talk
 from sweeper.evaluate.tasks import Task
@@ -55,6 +56,8 @@ class LocalAgent:
         self.room = (positions or data.max_length) - evaluation.max_new_tokens
         """Tokens a prompt may have, so that a whole answer still fits the model's positions."""
         self._kept: list[_Kept] = []
+        self.out_of_memory_at: list[int] = []
+        """Batches that did not fit into memory."""
 
     def chunks(self, tasks: Sequence[Task]) -> list[list[Task]]:
         """By length of the first prompt, so that a batch holds little padding; the longest first.
@@ -93,9 +96,31 @@ class LocalAgent:
         self._kept = []
         torch.manual_seed(self.seed * 1_000_003 + chunk)
 
-    @torch.inference_mode()
     def reply(self, talks: Sequence[Talk]) -> list[Reply]:
-        """The next texts; a prompt that cannot be fitted into the model ends its episode."""
+        """The next texts; a prompt that cannot be fitted into the model ends its episode.
+
+        Out of memory: again in halves, down to one text at a time, and from then on with no keys and values kept.
+        """
+        replies: list[Reply] = []
+        while len(replies) < len(talks):
+            at_most = min([len(talks), *(size // 2 for size in self.out_of_memory_at)])
+            batch = talks[len(replies) : len(replies) + at_most]
+            try:
+                replies += self._reply(batch)
+                continue
+            except Exception as error:
+                if not is_out_of_memory(error) or len(batch) == 1:
+                    raise
+            # Outside of `except`: the error holds on to what was being computed.
+            self.out_of_memory_at.append(len(batch))
+            self._kept, self.reuse = [], False
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return replies
+
+    @torch.inference_mode()
+    def _reply(self, talks: Sequence[Talk]) -> list[Reply]:
         self.texts.ahead(segment for talk in talks for segment in self._segments(talk))
         prompts = [self.fit.prompt(*self._parts(talk), self.room) for talk in talks]
         where = {talk.task.key: i for i, talk in enumerate(talks) if prompts[i] is not None}

@@ -26,6 +26,8 @@ from sweeper.store import Store, cut_torn_line, read_json, write_bytes, write_js
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeper.evaluate.local_agent import LocalAgent
+
 EVALUATION_SEMANTICS = 4
 """Raised whenever a change to `evaluate/` changes the outcome of an unchanged evaluation."""
 
@@ -70,8 +72,9 @@ def metrics_of(summary: Mapping[str, Any], evaluation: EvaluationSpec) -> dict[s
 def evaluate_trial(
     store: Store, fingerprint: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int
 ) -> dict[str, Any]:
-    """Run the suite over the trial's model, unless done. Returns the summary, by the first judge; the outcomes hold
-    every judge's, the first one's first. Raises what the model or a judge raises."""
+    """Run the suite over the trial's model, unless done. Returns the summary, by the first judge, with the batches that
+    did not fit into memory, if any did not; the outcomes hold every judge's, the first one's first. Raises what the
+    model or a judge raises."""
     import pandas as pd
 
     asked = suite_fingerprint(evaluation, data)
@@ -98,6 +101,8 @@ def evaluate_trial(
             judged.append(_outcomes(fingerprint, judge.name, episodes, votes))
         outcomes = pd.concat(judged, ignore_index=True)
         summary = _summary(judged[0]) | {"suite": asked, "eval_seconds": time.monotonic() - started}
+        if agent.out_of_memory_at:
+            summary |= {"out_of_memory_at": agent.out_of_memory_at}
         write_bytes(directory / "outcomes.parquet", outcomes.to_parquet())
         hold.check()
         store.push(directory)
@@ -111,7 +116,9 @@ def read_summary(store: Store, fingerprint: str, suite: str) -> dict[str, Any] |
     return dict(read_json(path)) if path.exists() else None
 
 
-def local_agent(model: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int | None) -> Agent:
+def local_agent(
+    model: str, evaluation: EvaluationSpec, data: DataSpec, *, seed: int, threads: int | None
+) -> LocalAgent:
     """A checkpoint (directory or hub id) as an agent. Raises ModelError."""
     import torch
 

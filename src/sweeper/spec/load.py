@@ -462,7 +462,7 @@ def _split_override(text: str) -> tuple[str, Any]:
     keys, equals, value = text.partition("=")
     if not equals or not keys:
         raise UsageError("--set", asked=text, found="no `=`", do="write --set axes.seed=[0,1]")
-    return keys.strip(), read_value(value)
+    return keys.strip(), commented(read_value(value))
 
 
 def _set(node: CommentedMap, segments: list[str], value: Any, asked: str) -> None:

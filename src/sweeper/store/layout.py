@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from sweeper.errors import StoreError, UsageError
 from sweeper.store.files import write_json
-from sweeper.store.lease import HeldError, Hold, Lease, live_folders
+from sweeper.store.lease import HeldError, Hold, Lease, check_generation, live_folders
 from sweeper.store.remote import LAST, Entry, Remote
 
 FEW = 32
@@ -132,6 +132,12 @@ class Store:
                 yield lease
         finally:
             here.release()
+
+    def check_held(self, folder: Path, generation: int | None) -> None:
+        """For another process than the one that holds a folder's lock, by its `Hold.generation`: raises LeaseLostError
+        where it was taken over."""
+        if self.url is not None and generation is not None:
+            check_generation(Remote(self.url), self._key(folder), generation)
 
     def held(self, folder: Path) -> bool:
         """Whether a live process holds the lock of a folder."""

@@ -37,6 +37,9 @@ class LeaseLostError(LostWorkerError):
 class Hold:
     """A lock that is held. Of a local store the operating system keeps it, and it cannot be lost."""
 
+    generation: int | None = None
+    """By which other processes can tell whether it still is (`Store.check_held`); None: it cannot be lost."""
+
     @property
     def lost(self) -> bool:
         """Whether somebody took it over, as far as is known: costs nothing."""
@@ -54,9 +57,11 @@ class Lease(Hold):
     or of a process of its own machine that is dead, creates the next. A holder that sees a higher one has lost.
     """
 
+    generation: int
+
     def __init__(self, remote: Remote, folder: str) -> None:
         self.remote, self.folder = remote, folder
-        self._generation = 0
+        self.generation = 0
         self._beat = 0
         self._owner = uuid.uuid4().hex
         self._lost = threading.Event()
@@ -70,21 +75,17 @@ class Lease(Hold):
 
     def check(self) -> None:
         """Raises LeaseLostError where it was taken over."""
-        if not self.lost and max(self._generations(), default=0) > self._generation:
+        if not self.lost and max(_generations(self.remote, self.folder), default=0) > self.generation:
             self._lost.set()
         if self.lost:
-            raise LeaseLostError(
-                f"{self.remote.url}/{self.folder}",
-                found=f"another process took it over: nothing was heard from this one for {EXPIRY_SECONDS:.0f} s",
-                do="nothing; the other one goes on from what was uploaded",
-            )
+            raise _lost(self.remote, self.folder)
 
     def acquire(self, timeout: float | None) -> None:
         """Wait for it; raises HeldError after `timeout` seconds. None: as long as it takes."""
         started = since = time.monotonic()
         watched: tuple[int, bytes] | None = None
         while True:
-            generations = self._generations()
+            generations = _generations(self.remote, self.folder)
             top = max(generations, default=0)
             content = (self.remote.read(self._key(top)) or b"") if top else RELEASED
             if (top, content) != watched:
@@ -92,7 +93,7 @@ class Lease(Hold):
             watched_for = time.monotonic() - since
             if content == RELEASED or watched_for > EXPIRY_SECONDS or _dead(content, generations[top]):
                 if self.remote.create(self._key(top + 1), self._content()):
-                    self._generation = top + 1
+                    self.generation = top + 1
                     self.remote.delete(self._key(n) for n in generations)
                     self._thread.start()
                     return
@@ -111,7 +112,7 @@ class Lease(Hold):
         self._thread.join()
         if not self.lost:
             try:
-                self.remote.write(self._key(self._generation), RELEASED, patience=0)
+                self.remote.write(self._key(self.generation), RELEASED, patience=0)
             except SweeperError:
                 return  # it runs out by itself, and what was done under it is published
 
@@ -127,16 +128,12 @@ class Lease(Hold):
         while not self._ended.wait(RENEW_SECONDS):
             self._beat += 1
             try:
-                if max(self._generations(patience=0), default=0) > self._generation:
+                if max(_generations(self.remote, self.folder, patience=0), default=0) > self.generation:
                     self._lost.set()
                     return
-                self.remote.write(self._key(self._generation), self._content(), patience=0)
+                self.remote.write(self._key(self.generation), self._content(), patience=0)
             except SweeperError:  # away: the lease is lost when another has it, and not before
                 continue
-
-    def _generations(self, patience: float | None = None) -> dict[int, Entry]:
-        found = self.remote.listing(f"{self.folder}/.lease", patience)
-        return {int(key.rsplit("/", 1)[1]): entry for key, entry in found.items() if key.rsplit("/", 1)[1].isdigit()}
 
     def _key(self, generation: int) -> str:
         return f"{self.folder}/.lease/{generation:08d}"
@@ -151,6 +148,25 @@ class Lease(Hold):
                 "beat": self._beat,
             }
         ).encode()
+
+
+def check_generation(remote: Remote, folder: str, generation: int) -> None:
+    """For a process that works under a lease that another one holds: raises LeaseLostError where it was taken over."""
+    if max(_generations(remote, folder), default=0) > generation:
+        raise _lost(remote, folder)
+
+
+def _generations(remote: Remote, folder: str, patience: float | None = None) -> dict[int, Entry]:
+    found = remote.listing(f"{folder}/.lease", patience)
+    return {int(key.rsplit("/", 1)[1]): entry for key, entry in found.items() if key.rsplit("/", 1)[1].isdigit()}
+
+
+def _lost(remote: Remote, folder: str) -> LeaseLostError:
+    return LeaseLostError(
+        f"{remote.url}/{folder}",
+        found=f"another process took it over: nothing was heard from this one for {EXPIRY_SECONDS:.0f} s",
+        do="nothing; the other one goes on from what was uploaded",
+    )
 
 
 def live_folders(entries: dict[str, Entry]) -> set[str]:

@@ -22,8 +22,9 @@ class Uploads:
 
     def __init__(self, store: Store, may: Callable[[], None] = lambda: None) -> None:
         """`may` is asked before each upload, and raises where it must not be (`Hold.check`)."""
-        self._store, self._may = store, may
+        self._store, self.may = store, may
         self._next: Path | None = None
+        self._left_out: set[int] = set()
         self._keep: int | None = None
         self._busy = self._ended = False
         self._error: Exception | None = None
@@ -37,7 +38,7 @@ class Uploads:
         _link(checkpoint)
         with self._changed:
             if self._next not in (None, checkpoint):
-                _unlink(self._next)
+                self._leave_out(self._next)
             self._next, self._keep = checkpoint, keep
             if not self._thread.is_alive():
                 self._thread.start()
@@ -54,8 +55,7 @@ class Uploads:
     def discard(self) -> None:
         """Leave out what is waiting, and end what has begun: the model itself is there now."""
         with self._changed:
-            if self._next is not None:
-                _unlink(self._next)
+            self._leave_out(self._next)
             self._next = None
             self._changed.wait_for(lambda: not self._busy)
             self._error = None
@@ -75,6 +75,11 @@ class Uploads:
                 self._ended = True
                 self._changed.notify_all()
 
+    def _leave_out(self, checkpoint: Path | None) -> None:
+        if checkpoint is not None:
+            self._left_out.add(_step(checkpoint.name))
+            _unlink(checkpoint)
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -87,6 +92,7 @@ class Uploads:
                 self._upload(checkpoint)
             except Exception as error:  # told by `wait`; the next checkpoint may fare better
                 failed = error
+                self._left_out.add(_step(checkpoint.name))
             with self._changed:
                 self._error, self._busy = failed, False
                 if self._next != checkpoint:
@@ -94,14 +100,16 @@ class Uploads:
                 self._changed.notify_all()
 
     def _upload(self, checkpoint: Path) -> None:
-        self._may()
+        self.may()
         self._store.push(_links(checkpoint), to=checkpoint)
         checkpoints = self._store.names(checkpoint.parent)
-        before = [_step(name) for name in checkpoints if _step(name) < _step(checkpoint.name)]
-        # Not later ones: of the next, another machine's part may be there already.
-        for name in checkpoints:
-            if _step(name) < max(before, default=0) and _step(name) != self._keep:
-                self._store.remove_remotely(checkpoint.parent / name)
+        # Not later ones: of the next, another machine's part may be there already. Of one that was left out that part
+        # may be there, too, or half of ours: none to fall back on.
+        earlier = {_step(name) for name in checkpoints if _step(name) < _step(checkpoint.name)}
+        whole = earlier - self._left_out
+        stay = {max(whole, default=0), self._keep} & whole
+        for step in earlier - stay:
+            self._store.remove_remotely(checkpoint.parent / f"checkpoint-{step}")
 
 
 def _links(checkpoint: Path) -> Path:

@@ -123,4 +123,7 @@ def _evaluated(
         store.remove(failure_path)
     if model_can_go(spec.runtime.checkpoints, finished=True, evaluated=True):
         store.remove(store.trial(fingerprint) / "model")
-    return {"metrics": row["metrics"] | evaluate.metrics_of(summary, evaluation)}
+    found: dict[str, Any] = {"metrics": row["metrics"] | evaluate.metrics_of(summary, evaluation)}
+    if too_much := row.get("out_of_memory_at", []) + summary.get("out_of_memory_at", []):
+        found["out_of_memory_at"] = too_much
+    return found

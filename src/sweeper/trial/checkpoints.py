@@ -175,14 +175,20 @@ class _Mark(TrainerCallback):
         """Called by every worker's trainer once its part of the checkpoint is on disk."""
         checkpoints = self.checkpoints
         path = checkpoints.directory / f"checkpoint-{state.global_step}"
-        if checkpoints.rank and checkpoints.first_of_its_node:
+        others: dict[str, list[int]] = {}
+        if checkpoints.store.url and checkpoints.rank and checkpoints.first_of_its_node:
+            checkpoints.uploads.may()
             checkpoints.store.push(path)  # another machine's shares, before the mark that says all is there
+            others = files_of(path)
         unlogged = self.trainer._tr_loss.detach().clone().float()
         if _several():  # as the trainer logs it: the mean over the workers
             torch.distributed.all_reduce(unlogged)
             unlogged /= torch.distributed.get_world_size()
+            shares: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(shares, others)
+            others = {name: file for share in shares for name, file in share.items()}
         if checkpoints.rank == 0:
-            mark = self._mark(path, unlogged)
+            mark = self._mark(others | files_of(path), unlogged)
             if state.global_step in checkpoints.branch_steps:
                 # Before the checkpoint counts as whole: a run that goes on from it does not come by here again.
                 _keep(path, mark, checkpoints)
@@ -190,7 +196,7 @@ class _Mark(TrainerCallback):
             checkpoints.uploads.push(path, keep=checkpoints.best(state.log_history))
         checkpoints.prune(state.log_history, finished=False)
 
-    def _mark(self, path: Path, unlogged: torch.Tensor) -> dict[str, Any]:
+    def _mark(self, files: dict[str, list[int]], unlogged: torch.Tensor) -> dict[str, Any]:
         first, *later = map(asdict, self.applied.readings)
         seen = first | ({"after_changes": later} if later else {})
         seen |= {
@@ -200,7 +206,7 @@ class _Mark(TrainerCallback):
             "shared_steps": self.applied.shared_steps,
             "shared_train_seconds": self.applied.shared_train_seconds,
         }
-        return self.checkpoints.identity() | seen | {"files": files_of(path)}
+        return self.checkpoints.identity() | seen | {"files": files}
 
 
 class _SaveAt(TrainerCallback):

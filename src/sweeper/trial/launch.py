@@ -37,13 +37,14 @@ def launch_here(
 ) -> Launch:
     """Starts the trial's workers with `torch.distributed.run` and waits for them. `data`: fingerprint of the tokens."""
 
-    def launch(at_most: int | None) -> None:
+    def launch(at_most: int | None, generation: int | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder) / "job.json"
             asked = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data}
             if pruner:
                 asked |= {"rungs": pruner.rungs.model_dump(), "scheduler": pruner.scheduler}
-            write_json(job, asked | {"storage": store.location, "marked": store.marked, "at_most": at_most})
+            asked |= {"at_most": at_most, "generation": generation}
+            write_json(job, asked | {"storage": store.location, "marked": store.marked})
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             command += [f"--nproc-per-node={spec.runtime.workers}", "-m", "sweeper.trial.worker", str(job)]
             environment = os.environ | {"OMP_NUM_THREADS": str(max(1, int(spec.runtime.cpus)))}

@@ -19,6 +19,7 @@ from sweeper.errors import (
     StorageAwayError,
     StoreError,
     UsageError,
+    is_out_of_memory,
 )
 from sweeper.store import Store, read_json
 
@@ -34,8 +35,6 @@ _PEER_LOST = re.compile(
 """What torch says in a worker whose partner died: no fault of its own."""
 _GPU_LOST = re.compile(r"CUDA error: .*(ECC|hardware|unavailable|busy|lost)", re.IGNORECASE)
 """What it says of a GPU that is broken or taken (CUDA's runtime API, `cudaError_t`); a device-side assert is a bug."""
-_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")
-"""An allocator's words: torch's and the system's, and cuBLAS's and cuDNN's own for their workspaces."""
 
 
 class Failure(BaseModel):
@@ -154,11 +153,7 @@ def failure_of(error: BaseException) -> Failure:
         return error.failure
     name = type(error).__name__
     kind: Literal["out-of-memory", "lost-worker", "bad-input", "bug"] = "bug"
-    if (
-        isinstance(error, MemoryError)
-        or name == "OutOfMemoryError"
-        or any(words in str(error) for words in _OUT_OF_MEMORY)
-    ):
+    if is_out_of_memory(error):
         kind = "out-of-memory"
     elif (
         isinstance(error, LostWorkerError | PreemptedError)

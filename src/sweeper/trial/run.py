@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from sweeper.data import Prepared
     from sweeper.trial.rungs import Pruner
 
-Launch = Callable[[int | None], None]
-"""Runs `train_worker` on all workers of a trial, with this bound on the micro-batch; raises what one of them raised."""
+Launch = Callable[[int | None, int | None], None]
+"""Runs `train_worker` on all workers of a trial, with this bound on the micro-batch and under the lock of this
+generation (`Hold.generation`); raises what one of them raised."""
 
 
 def train_trial(
@@ -49,13 +50,13 @@ def train_trial(
         if record is not None and record.status != FAILED and (record.status != PRUNED or (pruner and pruner.stopped)):
             return record
 
-        def here(at_most: int | None) -> None:
+        def here(at_most: int | None, generation: int | None) -> None:
             train_worker(spec, fingerprint, prepare(), store, tell, at_most, hold.check, pruner)
 
         write_json(path.parent / "spec.json", spec.model_dump(mode="json"))
         store.push(path.parent / "spec.json")
         try:
-            smaller = _with_enough_memory(launch or here, spec)
+            smaller = _with_enough_memory(launch or here, spec, hold.generation)
             store.pull(path.parent, only=["record.json"])  # several workers write it on another machine
             record = read_record(path)
             if record is None or record.status == FAILED or (record.status == PRUNED and pruner is None):
@@ -82,13 +83,13 @@ def train_trial(
         return record
 
 
-def _with_enough_memory(launch: Launch, spec: TrialSpec) -> list[int]:
+def _with_enough_memory(launch: Launch, spec: TrialSpec, generation: int | None) -> list[int]:
     """Launch; out of memory, with half the micro-batch and so on down to 1. Returns the sizes that were too much."""
     too_much: list[int] = []
     at_most = None
     while True:
         try:
-            launch(at_most)
+            launch(at_most, generation)
             return too_much
         except Exception as error:
             size = share_of(spec, at_most).micro_batch

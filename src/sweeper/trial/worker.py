@@ -34,7 +34,9 @@ def main(job: Path) -> int:
         pruner = None
         if "rungs" in asked:
             pruner = Pruner(Rungs.model_validate(asked["rungs"]), asked["scheduler"], partial(_ask, job))
-        train_worker(spec, asked["fingerprint"], prepared, store, tell, asked["at_most"], pruner=pruner)
+        fingerprint, at_most, generation = asked["fingerprint"], asked["at_most"], asked["generation"]
+        may = partial(store.check_held, store.trial(fingerprint), generation)
+        train_worker(spec, fingerprint, prepared, store, tell, at_most, may, pruner)
     except Exception as error:
         write_json(job.with_name(f"failure-{rank}.json"), failure_of(error).model_dump())
         return 1

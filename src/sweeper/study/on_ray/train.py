@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sweeper import data
@@ -32,7 +33,7 @@ def launch_on_ray(
     """Runs the trial's workers on these nodes (one name each) as a Ray Train run, and waits for it."""
     runtime, fingerprint = planned.spec.runtime, planned.fingerprint
 
-    def launch(at_most: int | None) -> None:
+    def launch(at_most: int | None, generation: int | None) -> None:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -45,7 +46,7 @@ def launch_on_ray(
         told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # where no worker's death reaches it
         with tempfile.TemporaryDirectory(prefix="sweeper-train-") as scratch:
             trainer = TorchTrainer(
-                _worker(planned, store, told, at_most, pruner),
+                _worker(planned, store, told, at_most, generation, pruner),
                 torch_config=_torch_config(),
                 scaling_config=ScalingConfig(
                     num_workers=runtime.workers,
@@ -103,7 +104,7 @@ def _nobody(progress: dict[str, Any]) -> None:
 
 
 def _worker(
-    planned: PlannedTrial, store: Store, told: Any, at_most: int | None, pruner: Pruner | None
+    planned: PlannedTrial, store: Store, told: Any, at_most: int | None, generation: int | None, pruner: Pruner | None
 ) -> Callable[[], None]:
     """What every worker runs."""
 
@@ -117,7 +118,8 @@ def _worker(
 
         try:
             prepared = data.open_prepared(store, planned.data)
-            train_worker(planned.spec, planned.fingerprint, prepared, store, tell, at_most, pruner=pruner)
+            may = partial(store.check_held, store.trial(planned.fingerprint), generation)
+            train_worker(planned.spec, planned.fingerprint, prepared, store, tell, at_most, may, pruner)
         except Exception as error:  # as words: what raised it may not be known to the other side
             raise WorkerFailedError(failure_of(error)) from None
 
