@@ -90,6 +90,32 @@ class TestOnTwoNodes:
         assert done.returncode == 2, done.stdout + done.stderr
         assert "found: a file" in done.stdout
 
+    def test_a_client_server_that_starts_no_process_at_first_is_asked_again(
+        self, two_nodes: LocalCluster, state: Path
+    ) -> None:
+        """As Ray's did in one of some sixty connections; said here in Ray's own words, by the part that hears them."""
+        code = """
+import os, sys
+from pathlib import Path
+from sweeper.cluster import address, jobs
+os.environ.update(address.client_environment(sys.argv[1], Path(sys.argv[2])))
+from ray.util.client.worker import Worker
+real, times = Worker._server_init, int(sys.argv[3])
+def init(*asked):
+    global times
+    times -= 1
+    if times >= 0:
+        raise ConnectionAbortedError("Starting Ray client server failed.")
+    return real(*asked)
+Worker._server_init = init
+print(jobs._dashboard_of(sys.argv[1]))
+"""
+        command = [sys.executable, "-c", code, two_nodes.client_server, str(state)]
+        done = subprocess.run([*command, "2"], env=environment(), capture_output=True, text=True, timeout=120)
+        assert f"http://{done.stdout.strip()}" == two_nodes.dashboard, done.stderr
+        never = subprocess.run([*command, "99"], env=environment(), capture_output=True, text=True, timeout=120)
+        assert "Starting Ray client server failed" in never.stderr.splitlines()[-2], never.stderr
+
     def test_without_the_token_nothing_is_sent(self, two_nodes: LocalCluster, sweep: Path, tmp_path: Path) -> None:
         unknown = tmp_path / "no state"  # so it is somebody else's cluster
         done = self.send(str(sweep), two_nodes.dashboard, str(tmp_path), str(unknown), HOME=str(tmp_path))

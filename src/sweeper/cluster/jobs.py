@@ -22,6 +22,8 @@ from sweeper.errors import StoppedError, SweeperError, UsageError
 CLIENT_PORT = 10001
 """Of Ray's client servers, unless said otherwise."""
 _RECONNECTS = 5
+_CLIENT_SERVER_TRIES = 4
+"""A client server starts a process for each client; of some 60 one did not start, without a word, the next one did."""
 _SILENCE_SECONDS = 60.0
 
 
@@ -109,8 +111,16 @@ def _dashboard_of(address: str) -> str:
     import ray
 
     with _spoken(f"cluster at {address}", "where its dashboard is"), _without_ray_addresses():
-        with ray.init(address, log_to_driver=False, logging_level=logging.ERROR) as context:
-            dashboard = context.dashboard_url
+        for left in reversed(range(_CLIENT_SERVER_TRIES)):
+            try:
+                with ray.init(address, log_to_driver=False, logging_level=logging.ERROR) as context:
+                    dashboard = context.dashboard_url
+                break
+            except ConnectionAbortedError:
+                ray.shutdown()  # else the next try takes the broken connection for one that is there
+                if not left:
+                    raise
+                time.sleep(1)
         if not dashboard:
             raise ValueError("it has none, and so takes no jobs")
     return str(dashboard)
