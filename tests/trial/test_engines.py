@@ -130,7 +130,7 @@ def test_a_killed_worker_is_a_lost_worker_and_the_trial_goes_on_from_its_checkpo
     spec, store = spec_of("zero2", 2), Store(root)
 
     def kill(progress: dict[str, float]) -> None:
-        if progress["step"] == 6:
+        if progress["step"] == 7:  # in the second epoch, beyond its first checkpoint
             mine = psutil.Process().children(recursive=True)
             launched = [process for process in mine if "sweeper.trial.worker" in process.cmdline()]
             workers = [process for process in launched if "torch.distributed.run" not in process.cmdline()]
@@ -141,8 +141,7 @@ def test_a_killed_worker_is_a_lost_worker_and_the_trial_goes_on_from_its_checkpo
         train_trial(spec, "f", lambda: prepared, store, lambda progress: None, launch)
     assert not store.record("f").exists()
     record, history = train(root, prepared, spec)
-    assert record.resumed_from_step is not None
-    assert record.resumed_from_step >= 4
+    assert record.resumed_from_step == 6
     np.testing.assert_allclose(history.to_numpy(float), alone[1].to_numpy(float), rtol=2e-4)
 
 
@@ -160,8 +159,10 @@ prepared = data.open_prepared(Path(tokens).parents[1], Path(tokens).name)
 
 def tell(progress):
     if progress["step"] == int(dies_at):
-        for _ in range(600):
-            if len(list(Path(folder, "far", "trials/f/checkpoints").glob("*/sweeper-complete"))) == 2:
+        far = Path(folder, "far", "trials/f/checkpoints")
+        for _ in range(600):  # until two have gone up, and nothing of a third is there
+            there = {file.relative_to(far).parts[0] for file in far.rglob("*") if file.is_file()}
+            if len(list(far.glob("*/sweeper-complete"))) == len(there) == 2:
                 break
             time.sleep(0.1)
         os._exit(1)
@@ -193,20 +194,19 @@ def two_machines(folder: Path, prepared: data.Prepared, spec: TrialSpec, dies_at
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damaged", [False, True])
 def test_two_machines_behind_a_url_go_on_from_a_checkpoint_of_which_all_shares_are_whole(
-    damaged: bool, alone: Any, store_with_data: tuple[Path, data.Prepared], tmp_path: Path
+    alone: Any, store_with_data: tuple[Path, data.Prepared], tmp_path: Path
 ) -> None:
     prepared, spec = store_with_data[1], spec_of("zero2", 2)
     assert any(two_machines(tmp_path, prepared, spec, dies_at=7))
-    found = sorted((tmp_path / "far" / "trials" / "f" / "checkpoints").iterdir(), key=lambda p: int(p.name[11:]))
+    marks = (tmp_path / "far" / "trials" / "f" / "checkpoints").glob("*/sweeper-complete")
+    found = sorted((mark.parent for mark in marks), key=lambda checkpoint: int(checkpoint.name[11:]))
     assert len(found) == 2
-    if damaged:
-        [share] = found[1].rglob("*zero_pp_rank_1*optim_states.pt")
-        share.write_bytes(share.read_bytes()[:-1] + b"!")
+    [share] = found[1].rglob("*zero_pp_rank_1*optim_states.pt")  # the other machine's
+    share.write_bytes(share.read_bytes()[:-1] + b"!")
     two_machines(tmp_path, prepared, spec, dies_at=0)
     record = json.loads((tmp_path / "far" / "trials" / "f" / "record.json").read_text())
-    assert record["resumed_from_step"] == int(found[0 if damaged else 1].name[11:])
+    assert record["resumed_from_step"] == int(found[0].name[11:])
     history = pd.read_parquet(tmp_path / "far" / "trials" / "f" / "history.parquet")
     np.testing.assert_allclose(history.to_numpy(float), alone[1].to_numpy(float), rtol=2e-4)
 

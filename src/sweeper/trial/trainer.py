@@ -1,14 +1,15 @@
 """TRL's SFTTrainer with three differences: logits of target tokens alone and no metrics made of them, an order of
-length-grouped examples that a resumed run repeats, and batches that several workers share without repeating an example.
+examples that a resumed run repeats, and batches that several workers share without repeating an example.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import RandomSampler, Sampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTTrainer
 
 from sweeper.trial.engine import BatchShare
@@ -32,6 +33,7 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
             self._stand_ins = -self._examples % (share.micro_batch * share.workers)
             train_dataset = _with_stand_ins(train_dataset, self._stand_ins, rest["processing_class"].pad_token_id)
         super().__init__(train_dataset=train_dataset, **rest)
+        self.add_callback(_EpochOfTheOrder())
         self.logits_of = "targets" if score_targets_alone(self.model) else "all"
         """The tokens whose logits are computed in training."""
 
@@ -71,6 +73,28 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
         """Mean negative log-likelihood per target token of the whole effective batch, by `Trainer` itself."""
         inputs["use_cache"] = False
         return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+
+class _EpochOfTheOrder(TrainerCallback):
+    """Says to the sampler which epoch begins. A run that goes on within an epoch is served by Accelerate's sampler that
+    skips, around the one that deals out batches to the workers: they do not pass it on, and the rest of that epoch
+    would come in the order of the first one."""
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Called before the batches of an epoch, or of what is left of it, are asked for."""
+        batches = train_dataloader.batch_sampler
+        while hasattr(batches, "batch_sampler"):
+            batches = batches.batch_sampler
+        if hasattr(batches.sampler, "set_epoch"):
+            steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+            batches.sampler.set_epoch(state.global_step // steps)
 
 
 class _WithStandIns(Sampler[int]):
