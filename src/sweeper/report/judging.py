@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from sweeper.data import Suite, open_suite
 from sweeper.errors import DataError, MissingPathError, StoppedError, StoreError, UsageError
+from sweeper.evaluate.agent import Agent
 from sweeper.evaluate.answers import Answer
 from sweeper.evaluate.judges import Judge, Vote, judge_answers, llm_judge
 from sweeper.models import weights_fingerprint
@@ -114,6 +115,7 @@ def evaluate_model(
     if out is None:
         name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         out = storage / "evaluations" / f"{Path(model).name}-{name}"
+    agent: Agent
     if endpoint is None:
         agent = local_agent(model, evaluation, data, seed=seed, threads=None)
     else:

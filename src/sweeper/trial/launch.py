@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweeper.spec import TrialSpec
 from sweeper.store import Store, read_json, write_json
@@ -40,7 +41,7 @@ def launch_here(
     def launch(at_most: int | None, generation: int | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder) / "job.json"
-            asked = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data}
+            asked: dict[str, Any] = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data}
             if pruner:
                 asked |= {"rungs": pruner.rungs.model_dump(), "scheduler": pruner.scheduler}
             asked |= {"at_most": at_most, "generation": generation}
