@@ -166,6 +166,7 @@ class Scripted:
 
     def __init__(self, die_after: int = 10**9) -> None:
         self.asked, self.groups, self.die_after = 0, list[int](), die_after
+        self.out_of_memory_at = list[int]()
 
     def chunks(self, found: Sequence[Task]) -> list[list[Task]]:
         return [list(found[i : i + 2]) for i in range(0, len(found), 2)]
