@@ -176,6 +176,8 @@ class _Mark(TrainerCallback):
         checkpoints = self.checkpoints
         path = checkpoints.directory / f"checkpoint-{state.global_step}"
         others: dict[str, list[int]] = {}
+        if checkpoints.store.url:
+            _together()  # the other workers of this machine write their parts into the same folder
         if checkpoints.store.url and checkpoints.rank and checkpoints.first_of_its_node:
             checkpoints.uploads.may()
             checkpoints.store.push(path)  # another machine's shares, before the mark that says all is there
