@@ -17,7 +17,7 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper report quickstart
 
 test: setup  ## everything; half an hour on two cores
-	$(BIN)/python -m pytest -m 'not ray and not true_size' -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not ray and not true_size' -n auto --dist loadfile
 	$(BIN)/python -m pytest -m ray  # one at a time: two Ray instances on a host get in each other's way
 
 test-fast: setup  ## without processes, Ray and browsers

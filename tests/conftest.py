@@ -20,26 +20,6 @@ settings.register_profile("busy", deadline=None)  # a loaded machine is slow, an
 settings.load_profile("busy")
 
 
-LONGEST_FIRST = (
-    "trial/test_engines.py",
-    "study/test_search_runs.py",
-    "study/test_search.py",
-    "study/test_population_runs.py",
-    "integration/test_runs.py",
-    "study/test_rehearsals.py",
-    "trial/test_interruptions.py",
-    "store/test_s3_store.py",
-)
-"""Files that take minutes begin first, so that the processes that share the files out end together."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put them first, in this order; the others stay as they are."""
-    rank = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST_FIRST)}
-    assert all(path.is_file() for path in rank), "a file of LONGEST_FIRST was renamed"
-    items.sort(key=lambda item: rank.get(item.path, len(rank)))
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""
