@@ -28,11 +28,11 @@ import numpy as np
 from row import Row, finish
 
 from sweeper import data
-from sweeper.data.encode import Texts
-from sweeper.data.export import released_form
-from sweeper.data.render import API_MARKER
-from sweeper.data.source import open_source
-from sweeper.spec import DataSpec, ModelSpec, load_data
+from sweeper.config import DataSpec, ModelSpec, load_data_spec
+from sweeper.data.export import format_toolllama_example
+from sweeper.data.prompt_format import API_MARKER
+from sweeper.data.sources import open_source
+from sweeper.data.tokenize import SegmentTokenizer
 
 MAX_LENGTH = 2048
 BATCH_SIZE = 8
@@ -48,7 +48,10 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        examples = [released_form(c) for _, c in open_source(load_data(asked.source)).read(data.Counts())]
+        examples = [
+            format_toolllama_example(c)
+            for _, c in open_source(load_data_spec(asked.source)).read_conversations(data.ReaderCounts())
+        ]
         model = tokenizer_of(examples, folder / "model")
         file = folder / "repeated.json"
         repeat(examples, file, lambda written, size: written >= asked.examples)
@@ -85,7 +88,7 @@ def say(text: str) -> None:
 
 
 def spec(file: Path, fit: str = "truncate") -> DataSpec:
-    return load_data(str(file), max_length=MAX_LENGTH, fit=fit)
+    return load_data_spec(str(file), max_length=MAX_LENGTH, fit=fit)
 
 
 def tokenizer_of(examples: list[dict[str, Any]], folder: Path) -> ModelSpec:
@@ -139,7 +142,7 @@ def ours(file: Path, model: ModelSpec, storage: Path) -> tuple[int, int, float, 
     from transformers import AutoTokenizer  # noqa: F401  (both sides import before the clock starts)
 
     started = time.monotonic()
-    manifest = data.prepare(spec(file), model, storage).manifest
+    manifest = data.prepare_data(spec(file), model, storage).manifest
     rows = manifest["rows"]["train"] + manifest["rows"]["validation"]
     return manifest["read"], rows, time.monotonic() - started, peak_gb()
 
@@ -188,9 +191,9 @@ def peak_gb() -> float:
 def second_time(file: Path, model: ModelSpec, folder: Path) -> dict[str, Any]:
     """A new process that asks for what is there; and how often trials of one plan tokenise."""
     code = (
-        "import sys, pathlib; from sweeper import data; from sweeper.spec import DataSpec, ModelSpec;"
+        "import sys, pathlib; from sweeper import data; from sweeper.config import DataSpec, ModelSpec;"
         "d, m, s = sys.argv[1:];"
-        "data.prepare(DataSpec.model_validate_json(d), ModelSpec.model_validate_json(m), pathlib.Path(s))"
+        "data.prepare_data(DataSpec.model_validate_json(d), ModelSpec.model_validate_json(m), pathlib.Path(s))"
     )
     asked = [spec(file).model_dump_json(), model.model_dump_json(), str(folder / "sweeper")]
     started = time.monotonic()
@@ -198,19 +201,19 @@ def second_time(file: Path, model: ModelSpec, folder: Path) -> dict[str, Any]:
     seconds = time.monotonic() - started
     say(f"second preparation, from the start of a process: {seconds:.1f} s (aim: below 2)")
     calls = 0
-    tokenise = Texts._tokenise
+    tokenise = SegmentTokenizer._tokenize
 
-    def counted(self: Texts, new: Any) -> Any:
+    def counted(self: SegmentTokenizer, new: Any) -> Any:
         nonlocal calls
         calls += 1
         return tokenise(self, new)
 
-    Texts._tokenise = counted  # type: ignore[method-assign]
+    SegmentTokenizer._tokenize = counted  # type: ignore[method-assign]
     try:
         for _ in range(12):  # as many trials ask for their data
-            data.prepare(spec(file), model, folder / "sweeper")
+            data.prepare_data(spec(file), model, folder / "sweeper")
     finally:
-        Texts._tokenise = tokenise  # type: ignore[method-assign]
+        SegmentTokenizer._tokenize = tokenise  # type: ignore[method-assign]
     say(f"12 trials over data that are there: {calls} calls of the tokeniser")
     return {"second_preparation_seconds": seconds, "tokeniser_calls_of_12_trials": calls}
 
@@ -219,8 +222,8 @@ def padding(file: Path, model: ModelSpec, folder: Path) -> dict[str, Any]:
     """Share of a batch that is padding, over one epoch."""
     from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
-    prepared = data.prepare(spec(file, "keep-target"), model, folder / "sweeper")
-    lengths = np.array(prepared.load("train")["length"])
+    prepared = data.prepare_data(spec(file, "keep-target"), model, folder / "sweeper")
+    lengths = np.array(prepared.load_split("train")["length"])
     grouped = list(
         DistributedLengthGroupedSampler(BATCH_SIZE, lengths=lengths.tolist(), num_replicas=1, rank=0, seed=0)
     )

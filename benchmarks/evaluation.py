@@ -19,15 +19,15 @@ from typing import Any
 
 from row import Row, finish
 
+from sweeper.config import ModelSpec, find_sweep, load_sweep
 from sweeper.data import load_tokenizer
-from sweeper.evaluate.environments import environment_of
-from sweeper.evaluate.episode import Episode
-from sweeper.evaluate.local_agent import LocalAgent
-from sweeper.evaluate.loop import run_episodes
-from sweeper.evaluate.tasks import tasks
-from sweeper.models import load
-from sweeper.quiet import quiet_libraries
-from sweeper.spec import ModelSpec, find_sweep, load_sweep
+from sweeper.evaluation.agent_loop import run_episodes
+from sweeper.evaluation.agents.local import LocalAgent
+from sweeper.evaluation.environments import make_environment
+from sweeper.evaluation.episode import Episode
+from sweeper.evaluation.tasks import load_tasks
+from sweeper.models import load_pretrained
+from sweeper.models.quiet_libraries import quiet_libraries
 
 TRAIN = ("claims=[]", "axes.model=[opt-tiny-64]", "axes.num_train_epochs=[1]", "axes.seed=[0]")
 
@@ -73,9 +73,9 @@ def measure(model: Path, *, batch_size: int, reuse: bool) -> tuple[list[Episode]
     sweep = load_sweep(find_sweep("quickstart"))
     assert sweep.evaluation is not None
     evaluation = sweep.evaluation.model_copy(update={"batch_size": batch_size})
-    parts: tuple[Any, Any] = load(str(model)), load_tokenizer(ModelSpec(name="m", source=str(model)))
-    agent = LocalAgent(*parts, evaluation, sweep.data, seed=0, reuse=reuse)
-    found, environment = tasks(evaluation, sweep.data), environment_of(evaluation, sweep.data)
+    parts: tuple[Any, Any] = load_pretrained(str(model)), load_tokenizer(ModelSpec(name="m", source=str(model)))
+    agent = LocalAgent(*parts, evaluation, sweep.data, seed=0, reuse_cache=reuse)
+    found, environment = load_tasks(evaluation, sweep.data), make_environment(evaluation, sweep.data)
     started = time.monotonic()
     return run_episodes(found, agent, environment, evaluation), time.monotonic() - started
 

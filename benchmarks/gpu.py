@@ -51,22 +51,22 @@ import torch  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
 from sweeper import data  # noqa: E402
-from sweeper.models import KNOWN_CONFIGS, flops_per_token, parameter_count, training_memory  # noqa: E402
-from sweeper.models.memory import GIB  # noqa: E402
-from sweeper.quiet import quiet_libraries  # noqa: E402
-from sweeper.spec import (  # noqa: E402
+from sweeper.config import (
     EngineSpec,
     EvaluationSpec,
     ModelSpec,
     Recipe,
     Runtime,
     TrialSpec,
-    load_data,
-    load_evaluation,
-    load_hardware,
-    read_plain,
+    load_data_spec,
+    load_evaluation_spec,
+    load_hardware_specs,
+    read_yaml_as_dict,
 )
-from sweeper.store import Store  # noqa: E402
+from sweeper.models import KNOWN_CONFIGS, compute_flops_per_token, count_parameters, estimate_training_memory  # noqa: E402
+from sweeper.models.memory import GIB  # noqa: E402
+from sweeper.models.quiet_libraries import quiet_libraries  # noqa: E402
+from sweeper.storage import Store  # noqa: E402
 
 TARGET_SHARE = 0.05
 """Of the tokens of ToolBench's rows: 3.8 % in its raw answers, 5.6 % in ToolLLaMA's file (of the few that are here)."""
@@ -98,7 +98,7 @@ class Bench:
     def peak_flops(self, precision: str) -> float:
         """FLOP/s of one GPU by its data sheet (`configs/hardware`); NaN where it is not known, and on a CPU."""
         name = torch.cuda.get_device_name(0) if self.cuda else ""
-        known = [spec for spec in load_hardware().values() if any(map(name.startswith, spec.device_names))]
+        known = [spec for spec in load_hardware_specs().values() if any(map(name.startswith, spec.device_names))]
         return known[0].tflops.get(precision, math.nan) * 1e12 if known else math.nan  # type: ignore[call-overload]
 
     def tokenizer(self) -> Any:
@@ -107,7 +107,7 @@ class Bench:
 
 
 def bench_of(device: str, folder: Path) -> Bench:
-    canonical = Recipe.model_validate(read_plain(ROOT / "configs/recipes/canonical.yaml"))
+    canonical = Recipe.model_validate(read_yaml_as_dict(ROOT / "configs/recipes/canonical.yaml"))
     if device == "cuda":
         return Bench(True, {name: KNOWN_CONFIGS[name] for name in SIZES}, canonical, 2048, folder, math.inf)
     small = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "precision": "fp32"}
@@ -148,7 +148,7 @@ def model_of(config: dict[str, Any], bench: Bench, attention: str = "sdpa") -> A
     fields = {key: value for key, value in config.items() if key != "model_type"}
     with torch.device("cuda" if bench.cuda else "cpu"):
         model = OPTForCausalLM._from_config(OPTConfig(**fields), attn_implementation=attention, dtype=torch.float32)
-    assert sum(p.numel() for p in model.parameters()) == parameter_count(config)
+    assert sum(p.numel() for p in model.parameters()) == count_parameters(config)
     return model
 
 
@@ -183,7 +183,7 @@ def train(name: str, way: str, bench: Bench) -> dict[str, Any]:
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         trainer.train()
     rate = recipe.effective_batch_size * bench.length / watch.step_seconds
-    flops = flops_per_token(config, bench.length)
+    flops = compute_flops_per_token(config, bench.length)
     scored = sum(label != -100 for label in rows[0]["labels"]) / bench.length
     needed = flops.body + flops.attention + flops.head * scored  # logits of masked tokens are not asked for
     memory = predicted(config, recipe, bench)
@@ -195,7 +195,7 @@ def train(name: str, way: str, bench: Bench) -> dict[str, Any]:
         "precision": recipe.precision,
         "attention": attention,
         "checkpointing": recipe.gradient_checkpointing,
-        "logits_of": getattr(trainer, "logits_of", "targets by TRL" if bench.cuda else "all by TRL"),
+        "logits_of": getattr(trainer, "logits_scope", "targets by TRL" if bench.cuda else "all by TRL"),
         "allocated_gib": torch.cuda.max_memory_allocated() / GIB if bench.cuda else math.nan,
         "reserved_gib": torch.cuda.max_memory_reserved() / GIB if bench.cuda else math.nan,
         # Of ours: the model knows no kernels of TRL's. A bound but for the way in which every token is a target.
@@ -207,30 +207,30 @@ def train(name: str, way: str, bench: Bench) -> dict[str, Any]:
 def predicted(config: dict[str, Any], recipe: Recipe, bench: Bench) -> Any:
     """The memory model, for rows whose every token may be a target."""
     micro = recipe.per_device_train_batch_size
-    return training_memory(config, recipe, SINGLE, workers=1, micro_batch=micro, length=bench.length)
+    return estimate_training_memory(config, recipe, SINGLE, workers=1, micro_batch=micro, length=bench.length)
 
 
 def ours(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any, share: Any = None) -> Any:
     """The trainer of a trial, with what looks on in one."""
-    from sweeper.trial.arguments import sft_config
-    from sweeper.trial.engine import share_batch
-    from sweeper.trial.trainer import LeanSFTTrainer
-    from sweeper.trial.watch import AppliedWatch, DivergenceWatch, LiveReport
+    from sweeper.training.arguments import make_sft_config
+    from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, ProgressCallback
+    from sweeper.training.engine import split_batch
+    from sweeper.training.sft_trainer import LeanSFTTrainer
 
-    share, steps = share or share_batch(recipe, 1), MOST_STEPS + WARM_UP
-    args = sft_config(recipe, 0, steps, bench.folder / "out", cuda=bench.cuda, share=share)
+    share, steps = share or split_batch(recipe, 1), MOST_STEPS + WARM_UP
+    args = make_sft_config(recipe, 0, steps, bench.folder / "out", cuda=bench.cuda, batch_split=share)
     args.save_strategy = "no"
     looking_on = [
-        AppliedWatch(trial_of(recipe)),
-        DivergenceWatch(recipe.divergence_ratio),
-        LiveReport(lambda told: None),
+        AppliedSettingsCallback(trial_of(recipe)),
+        DivergenceCallback(recipe.divergence_ratio),
+        ProgressCallback(lambda told: None),
     ]
     return LeanSFTTrainer(
         model=model,
         args=args,
         train_dataset=rows,
         processing_class=bench.tokenizer(),
-        share=share,
+        batch_split=share,
         callbacks=[*looking_on, watch],
     )
 
@@ -238,7 +238,7 @@ def ours(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any, share:
 def trial_of(recipe: Recipe) -> TrialSpec:
     """What it would be part of."""
     model = ModelSpec(name="bench", source="bench")
-    return TrialSpec(model=model, data=load_data("toolworld"), recipe=recipe, seed=0, runtime=Runtime())
+    return TrialSpec(model=model, data=load_data_spec("toolworld"), recipe=recipe, seed=0, runtime=Runtime())
 
 
 def plain(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any) -> Any:
@@ -280,11 +280,11 @@ class Interrupted(BaseException):
 
 def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> dict[str, Any]:
     """The whole trial: data, training cut off at step 3 of 5, resumed from its checkpoint, record, evaluation."""
-    from sweeper.evaluate import evaluate_trial
-    from sweeper.trial import train_trial
+    from sweeper.evaluation import evaluate_trial
+    from sweeper.training import train_trial
 
     root = bench.folder
-    parameters = parameter_count(bench.configs[name])
+    parameters = count_parameters(bench.configs[name])
     need = (
         parameters * (4 + 3 * 12) + 10**9
     )  # weights; three checkpoints with two moments each (two stay, one is written)
@@ -292,9 +292,9 @@ def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> di
         return {"skipped": f"needs {need / 1e9:.0f} GB of disk"}
     world = {"seed": 1, "train_queries": 60, "validation_queries": 4, "test_queries_per_subset": 1}
     length = bench.configs[name]["max_position_embeddings"]
-    spec = load_data("toolworld", toolworld=world, max_length=length, api_format="toolbench")
+    spec = load_data_spec("toolworld", toolworld=world, max_length=length, api_format="toolbench")
     model = saved(name, bench, root / "weights")
-    prepared = data.prepare(spec, model, root / "store")
+    prepared = data.prepare_data(spec, model, root / "store")
     small = {"per_device_train_batch_size": micro_batch, "gradient_accumulation_steps": 2, "precision": precision}
     ends = {"max_steps": 5, "warmup_steps": 1, "dataloader_num_workers": 0, "dataloader_pin_memory": False}
     recipe = Recipe.model_validate(bench.canonical.model_dump() | small | ends)
@@ -313,7 +313,7 @@ def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> di
     if record.failure:
         raise RuntimeError(record.failure.traceback)
     trained = time.monotonic()
-    asked = load_evaluation("toolworld", max_new_tokens=16, max_steps=2, batch_size=6)
+    asked = load_evaluation_spec("toolworld", max_new_tokens=16, max_steps=2, batch_size=6)
     summary = evaluate_trial(store, "trial", asked, spec, seed=0, threads=int(cores))
     return {
         "status": record.status,
@@ -332,11 +332,13 @@ def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> di
 
 def saved(name: str, bench: Bench, folder: Path) -> ModelSpec:
     """A checkpoint as a pretrained one has it: the config's size, random weights, the generated world's tokeniser."""
-    from sweeper.data.source import open_source
+    from sweeper.data.sources import open_source
 
     model = model_of(bench.configs[name], bench).cpu()
-    world = load_data("toolworld", toolworld={"seed": 1, "train_queries": 60})
-    texts = (turn.content for _, talk in open_source(world).read(data.Counts()) for turn in talk.turns)
+    world = load_data_spec("toolworld", toolworld={"seed": 1, "train_queries": 60})
+    texts = (
+        turn.content for _, talk in open_source(world).read_conversations(data.ReaderCounts()) for turn in talk.turns
+    )
     tokenizer = data.train_tokenizer(texts, min(4096, bench.configs[name]["vocab_size"]))
     model.config.pad_token_id, model.config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     model.config.bos_token_id = tokenizer.bos_token_id
@@ -348,17 +350,17 @@ def saved(name: str, bench: Bench, folder: Path) -> ModelSpec:
 
 def generate(name: str, batch_size: int, bench: Bench) -> dict[str, Any]:
     """The agent loop over so many queries at once; random weights write until they may write no more."""
-    from sweeper.evaluate.environments import environment_of
-    from sweeper.evaluate.loop import run_episodes
-    from sweeper.evaluate.run import local_agent
-    from sweeper.evaluate.tasks import tasks
+    from sweeper.evaluation.agent_loop import run_episodes
+    from sweeper.evaluation.environments import make_environment
+    from sweeper.evaluation.tasks import load_tasks
+    from sweeper.evaluation.trial_evaluation import load_local_agent
 
     world = {"seed": 1, "test_queries_per_subset": -(-batch_size // 6)}
-    spec = load_data("toolworld", toolworld=world, max_length=bench.configs[name]["max_position_embeddings"])
-    asked: EvaluationSpec = load_evaluation("toolworld", max_new_tokens=64, max_steps=2, batch_size=batch_size)
+    spec = load_data_spec("toolworld", toolworld=world, max_length=bench.configs[name]["max_position_embeddings"])
+    asked: EvaluationSpec = load_evaluation_spec("toolworld", max_new_tokens=64, max_steps=2, batch_size=batch_size)
     saved(name, bench, bench.folder / "weights")
-    agent = local_agent(str(bench.folder / "weights"), asked, spec, seed=0, threads=os.cpu_count() or 1)
-    chosen, environment = tasks(asked, spec)[:batch_size], environment_of(asked, spec)
+    agent = load_local_agent(str(bench.folder / "weights"), asked, spec, seed=0, threads=os.cpu_count() or 1)
+    chosen, environment = load_tasks(asked, spec)[:batch_size], make_environment(asked, spec)
     run_episodes(chosen[:1], agent, environment, asked)  # kernels are loaded
     started = time.monotonic()
     episodes = run_episodes(chosen, agent, environment, asked)
@@ -369,8 +371,8 @@ def generate(name: str, batch_size: int, bench: Bench) -> dict[str, Any]:
 
 def too_small(name: str, bench: Bench) -> dict[str, Any]:
     """A GPU whose memory lies between what micro-batches of 4 and of 8 are predicted to need; one step."""
-    from sweeper.trial.engine import share_batch
-    from sweeper.trial.run import _with_enough_memory
+    from sweeper.training.engine import split_batch
+    from sweeper.training.trial import _retry_out_of_memory
 
     if not bench.cuda:
         return {"skipped": "a CPU's memory cannot be bounded"}
@@ -378,19 +380,21 @@ def too_small(name: str, bench: Bench) -> dict[str, Any]:
     config, recipe = bench.configs[name], bench.canonical.model_copy(update={"gradient_checkpointing": False})
     largest = recipe.per_device_train_batch_size
     needs = [
-        training_memory(config, recipe, SINGLE, workers=1, micro_batch=size, length=bench.length)
+        estimate_training_memory(config, recipe, SINGLE, workers=1, micro_batch=size, length=bench.length)
         for size in (largest // 2, largest)
     ]
-    limit = sum(need.total - need.workspace for need in needs) / 2  # of tensors: the allocator alone can be bounded
+    limit = (
+        sum(need.total_bytes - need.workspace for need in needs) / 2
+    )  # of tensors: the allocator alone can be bounded
     rows = rows_of(recipe.effective_batch_size, config["vocab_size"], bench.length, 1.0)  # what is predicted
 
     def launch(at_most: int | None) -> None:
-        share = share_batch(recipe, 1, at_most)
+        share = split_batch(recipe, 1, at_most)
         ours(model_of(config, bench), recipe, rows, bench, Stopwatch(bench, 1), share).train()
 
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
     try:
-        too_much = _with_enough_memory(launch, trial_of(recipe))
+        too_much = _retry_out_of_memory(launch, trial_of(recipe))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     if not too_much:
@@ -423,7 +427,7 @@ def cells(bench: Bench) -> list[Cell]:
 
 def least_seconds(what: str, model: str, bench: Bench) -> float:
     """Not begun with less left. A path writes five checkpoints, of 16 GB for the largest."""
-    return 10 + (parameter_count(bench.configs[model]) / 1e7 if what == "path" and bench.cuda else 0)
+    return 10 + (count_parameters(bench.configs[model]) / 1e7 if what == "path" and bench.cuda else 0)
 
 
 def free() -> None:

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from row import Row, finish
 
-from sweeper.evaluate.answers import Answer
-from sweeper.evaluate.endpoint import Endpoint, EndpointSettings
-from sweeper.evaluate.judges.llm import LlmJudge
+from sweeper.evaluation.answers import Answer
+from sweeper.evaluation.judges.llm import LlmJudge
+from sweeper.evaluation.openai_client import EndpointClient, EndpointSettings
 
 VOTES = 4
 
@@ -93,7 +93,7 @@ def main() -> int:
             for k in range(asked.answers)
         ]
         settings = EndpointSettings(f"http://127.0.0.1:{port}/v1", "m", concurrency=asked.concurrency)
-        endpoint = Endpoint(settings)
+        endpoint = EndpointClient(settings)
         with tempfile.TemporaryDirectory() as folder:
             started, used = time.monotonic(), time.process_time()
             votes = LlmJudge(endpoint, votes=VOTES, cache=Path(folder)).judge(answers)

@@ -29,7 +29,7 @@ SMALL_WORLD = "data.toolworld={train_queries: 160, validation_queries: 8, test_q
 
 def nothing(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> dict[str, Any]:
     """A finished trial's record, at once."""
-    from sweeper.trial import TrialRecord
+    from sweeper.training import TrialRecord
 
     record = TrialRecord(
         fingerprint=trial.fingerprint,
@@ -49,9 +49,9 @@ def nothing(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner:
 
 def real(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> dict[str, Any]:
     """A real trial, and what the worker holds afterwards."""
-    from sweeper.study.on_ray.tune import run_on_ray
+    from sweeper.execution.backends.ray_tune import run_trial_on_ray
 
-    row = run_on_ray(trial, store, tracker, tell, nodes, pruner)
+    row = run_trial_on_ray(trial, store, tracker, tell, nodes, pruner)
     held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     with (store.root / "held").open("a") as file:
         file.write(f"{os.getpid()} {row['status']} {held}\n")
@@ -63,29 +63,32 @@ def study_of(work: Any, trials: int, folder: Path, prepared: bool) -> None:
     from ray import cloudpickle
     from rich.console import Console
 
-    from sweeper import data, study
-    from sweeper.spec import find_sweep, load_sweep
-    from sweeper.store import Store
-    from sweeper.study.agenda import Listed
-    from sweeper.study.costs.purse import Purse
-    from sweeper.study.on_ray.tune import ray_backend, tune_trials
-    from sweeper.study.progress import ProgressDisplay
+    from sweeper import data
+    from sweeper.config import find_sweep, load_sweep
+    from sweeper.execution.backends.ray_tune import open_ray_backend, run_trials_on_ray
+    from sweeper.execution.budget_tracker import BudgetTracker
+    from sweeper.execution.progress import ProgressDisplay
+    from sweeper.execution.trial_source import FixedTrials
+    from sweeper.planning.plan import plan_sweep
+    from sweeper.storage import Store
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     asked = ["claims=[]", "axes.model=[opt-tiny-32]", "axes.num_train_epochs=[1]", f"axes.seed={list(range(trials))}"]
     asked += [SMALL_WORLD, "recipe.warmup_steps=2", *(["evaluation=null"] if not prepared else [])]
     asked += [f"runtime={{default: {{engine: single, cpus: {os.cpu_count() if prepared else 1}}}}}"]
-    plan = study.plan_sweep(load_sweep(find_sweep("quickstart"), asked))
-    store = Store.at(str(folder))
+    plan = plan_sweep(load_sweep(find_sweep("quickstart"), asked))
+    store = Store.from_location(str(folder))
     if prepared:
         for model in plan.sweep.models.values():
-            data.prepare(plan.sweep.data, model, store.root)
-    with ProgressDisplay(Console(file=io.StringIO())) as display, ray_backend(None, display):
-        display.start(plan, list(plan.trials), store)
-        store.study(plan.sweep.name).mkdir(parents=True)
-        tune_trials(Listed(plan.trials, Purse(plan.sweep, store)), plan, store, "none", display, work)
-        plan_file = store.study(plan.sweep.name) / "sweep.yaml"
-    from sweeper.spec import write_yaml
+            data.prepare_data(plan.sweep.data, model, store.root)
+    with ProgressDisplay(Console(file=io.StringIO())) as display, open_ray_backend(None, display):
+        display.start_study(plan, list(plan.trials), store)
+        store.study_folder(plan.sweep.name).mkdir(parents=True)
+        run_trials_on_ray(
+            FixedTrials(plan.trials, BudgetTracker(plan.sweep, store)), plan, store, "none", display, work
+        )
+        plan_file = store.study_folder(plan.sweep.name) / "sweep.yaml"
+    from sweeper.config import write_yaml
 
     write_yaml(plan_file, plan.sweep.model_dump(mode="json"))
 
@@ -99,14 +102,14 @@ def in_a_process(way: str, trials: int, folder: Path) -> float:
 
 def refresh(folder: Path) -> list[float]:
     """Seconds in which the whole study is read from the store, as `status` and the end of a run do, three times."""
-    from sweeper import study
-    from sweeper.store import Store
+    from sweeper.results.study_tables import collect_study, load_study_plan
+    from sweeper.storage import Store
 
-    store, seconds = Store.at(str(folder)), []
-    plan = study.load_study("quickstart", store, None)
+    store, seconds = Store.from_location(str(folder)), []
+    plan = load_study_plan("quickstart", store, None)
     for _ in range(3):
         started = time.monotonic()
-        tables = study.collect(plan, store)
+        tables = collect_study(plan, store)
         seconds.append(time.monotonic() - started)
         assert all(row["status"] == "COMPLETE" for row in tables.trials)
     return seconds

@@ -22,19 +22,19 @@ from typing import Any
 from row import Row, finish
 
 from sweeper import data
-from sweeper.spec import find_sweep, load_sweep
-from sweeper.store import Store
-from sweeper.study import Plan, plan_sweep
-from sweeper.study.stage import run_trial
+from sweeper.config import find_sweep, load_sweep
+from sweeper.execution.trial_stages import run_trial
+from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.storage import Store
 from sweeper.tracking import Tracker
 
 
 def prepared(overrides: list[str], folder: Path) -> tuple[Plan, Store, Tracker]:
     """What a trial needs, with its data there."""
     sweep = load_sweep(find_sweep("quickstart"), overrides)
-    plan, store = plan_sweep(sweep), Store.at(folder)
+    plan, store = plan_sweep(sweep), Store.from_location(folder)
     for model in sweep.models.values():
-        data.prepare(sweep.data, model, store.root)
+        data.prepare_data(sweep.data, model, store.root)
     return plan, store, Tracker("none", sweep.name, store)
 
 

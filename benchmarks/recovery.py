@@ -25,10 +25,12 @@ from typing import Any
 from rich.console import Console
 from row import Row, finish
 
-from sweeper import cluster, study
-from sweeper.spec import find_sweep, load_sweep
-from sweeper.store import Store
-from sweeper.study.progress import ProgressDisplay
+from sweeper import cluster
+from sweeper.config import find_sweep, load_sweep
+from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.study_runner import run_study
+from sweeper.planning.plan import plan_sweep
+from sweeper.storage import Store
 
 FAULTS = ("worker killed", "SIGTERM", "node killed", "driver killed")
 ASKED = [
@@ -44,18 +46,18 @@ ASKED = [
 class Events(ProgressDisplay):
     """Writes what running trials tell as lines of JSON."""
 
-    def told(self, fingerprint: str, progress: dict[str, Any]) -> None:
+    def on_progress(self, fingerprint: str, progress: dict[str, Any]) -> None:
         """A trial's latest step, and when."""
         if "step" in progress:
             print(json.dumps([time.time(), fingerprint, progress["step"]]), flush=True)
-        super().told(fingerprint, progress)
+        super().on_progress(fingerprint, progress)
 
 
 def child(root: Path, address: str, seeds: int) -> None:
     """Run the study."""
-    plan = study.plan_sweep(load_sweep(find_sweep("quickstart"), [*ASKED, f"axes.seed={list(range(seeds))}"]))
+    plan = plan_sweep(load_sweep(find_sweep("quickstart"), [*ASKED, f"axes.seed={list(range(seeds))}"]))
     with Events(Console(file=sys.stderr)) as display:
-        study.run_study(plan, Store(root), backend="ray", address=address, tracking="none", display=display)
+        run_study(plan, Store(root), backend="ray", address=address, tracking="none", display=display)
 
 
 class Study:
@@ -81,9 +83,9 @@ class Study:
 
     def node_of(self, fingerprint: str) -> tuple[int, int] | None:
         """Process and node of a running trial: who holds its lock."""
-        lock = str(self.store.trial(fingerprint) / ".lock")
+        lock = str(self.store.trial_folder(fingerprint) / ".lock")
         for node in range(len(self.up.nodes)):
-            for pid in cluster.processes(self.up, node):
+            for pid in cluster.list_processes(self.up, node):
                 with contextlib.suppress(OSError):
                     if any(str(link.readlink()) == lock for link in Path(f"/proc/{pid}/fd").iterdir()):
                         return pid, node
@@ -96,7 +98,7 @@ class Study:
                 raise SystemExit(f"it ended ({self.process.returncode}) before all faults had their turn")
             latest = {fingerprint: step for _, fingerprint, step in self.events[-50:]}
             for fingerprint, step in latest.items():
-                if fingerprint in but or step < 350 or self.store.record(fingerprint).exists():
+                if fingerprint in but or step < 350 or self.store.record_path(fingerprint).exists():
                     continue
                 found = self.node_of(fingerprint)
                 if found and (of_node is None or found[1] == of_node):
@@ -110,13 +112,13 @@ class Study:
                 if whose == fingerprint and when > at + 0.5 and (step < reached or when > at + 5):
                     resumed = max((s for s in self._saved_before if s <= step), default=0)
                     return max(reached - resumed, 0.0), when - at
-            if self.store.record(fingerprint).exists():
+            if self.store.record_path(fingerprint).exists():
                 raise SystemExit("it ended before it was seen again")
             time.sleep(0.05)
 
     def remember(self, fingerprint: str) -> None:
         """Steps of its whole checkpoints."""
-        marks = self.store.trial(fingerprint).glob("checkpoints/checkpoint-*/sweeper-complete")
+        marks = self.store.trial_folder(fingerprint).glob("checkpoints/checkpoint-*/sweeper-complete")
         self._saved_before = [int(mark.parent.name.split("-")[1]) for mark in marks]
 
 
@@ -131,7 +133,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "cluster"
-        up = cluster.up_local(3, cpus_per_node=1, folder=state)
+        up = cluster.start_local_cluster(3, cpus_per_node=1, folder=state)
         try:
             running = Study(up, Path(folder) / "store", 4 * asked.faults + 2)
             hit: set[str] = set()
@@ -146,7 +148,7 @@ def main() -> int:
                 elif fault == "SIGTERM":
                     os.kill(pid, signal.SIGTERM)
                 elif fault == "node killed":
-                    for pid in cluster.processes(up, 2):
+                    for pid in cluster.list_processes(up, 2):
                         os.kill(pid, signal.SIGKILL)
                 else:
                     running.process.kill()
@@ -160,7 +162,7 @@ def main() -> int:
                 print(f"{fault:<14} at step {reached:5.0f}: {steps:4.0f} steps again, {seconds:5.1f} s", flush=True)
             running.process.kill()
         finally:
-            cluster.down_local(state)
+            cluster.stop_local_cluster(state)
     found = []
     for fault in FAULTS:
         of = [row for row in rows if row["fault"] == fault]

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from row import Row, finish
 
-from sweeper.report import build_report, write
-from sweeper.spec import Claim
+from sweeper.config import Claim
+from sweeper.report import build_report, write_report
 
 MODELS = {f"opt-tiny-{width}": width * width * 30 for width in (32, 64, 96, 128, 192)}
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
@@ -134,7 +134,7 @@ def main() -> int:
     built = time.monotonic() - started
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
-        write(document, html=folder / "report.html", json=folder / "report.json")
+        write_report(document, html_path=folder / "report.html", json_path=folder / "report.json")
         sizes = {kind: (folder / f"report.{kind}").stat().st_size for kind in ("html", "json")}
     seconds = time.monotonic() - started
     if asked.profile:

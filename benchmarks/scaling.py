@@ -23,51 +23,55 @@ from typing import Any
 from row import Row, finish
 
 from sweeper import models
-from sweeper.spec import find_sweep, load_hardware, load_sweep
-from sweeper.study.costs.trial import RECOMPUTATION, training_seconds
-from sweeper.study.placing.queue import Job, Need, Node, Schedule, simulate
+from sweeper.config import find_sweep, load_hardware_specs, load_sweep
+from sweeper.planning.cost_model import RECOMPUTATION_FACTOR, estimate_training_seconds
+from sweeper.scheduling.trial_queue import Node, QueuedTrial, ResourceRequest, Schedule, simulate_schedule
 
 EXAMPLES, LENGTH = 187_542, 2_048
 CLUSTERS = (1, 2, 4, 8, 16, 32, 64)
-NEEDS = {"opt-125m": Need(1, 4, 0.5), "opt-350m": Need(1, 4, 1), "opt-1.3b": Need(4, 4, 1)}
+NEEDS = {
+    "opt-125m": ResourceRequest(1, 4, 0.5),
+    "opt-350m": ResourceRequest(1, 4, 1),
+    "opt-1.3b": ResourceRequest(4, 4, 1),
+}
 AIM = ">= 0.9"
 
 
 def epoch_seconds() -> dict[str, float]:
     """Model -> seconds of one epoch with what it is given."""
-    sweep, gpu = load_sweep(find_sweep("scaling")), load_hardware()["a10g"]
-    again = RECOMPUTATION if sweep.recipe.gradient_checkpointing else 1
+    sweep, gpu = load_sweep(find_sweep("scaling")), load_hardware_specs()["a10g"]
+    again = RECOMPUTATION_FACTOR if sweep.recipe.gradient_checkpointing else 1
     steps = math.ceil(EXAMPLES / sweep.recipe.effective_batch_size)
     return {
-        name: training_seconds(
-            again * models.train_flops(models.config_of(sweep.models[name], 0), EXAMPLES * LENGTH, LENGTH),
+        name: estimate_training_seconds(
+            again * models.compute_train_flops(models.load_config(sweep.models[name], 0), EXAMPLES * LENGTH, LENGTH),
             steps,
             gpu,
             precision=sweep.recipe.precision,
-            devices=need.all_gpus,
+            devices=need.total_gpus,
         ).expected
         for name, need in NEEDS.items()
     }
 
 
-def mixed(arms: int, seeds: int, epochs: tuple[int, ...]) -> list[Job]:
+def mixed(arms: int, seeds: int, epochs: tuple[int, ...]) -> list[QueuedTrial]:
     """A sweep of every size; arms differ in epochs in turn."""
     seconds = epoch_seconds()
     return [
-        Job(f"{name} arm {arm} seed {seed}", need, seconds[name] * epochs[arm % len(epochs)])
+        QueuedTrial(f"{name} arm {arm} seed {seed}", need, seconds[name] * epochs[arm % len(epochs)])
         for name, need in NEEDS.items()
         for arm in range(arms)
         for seed in range(seeds)
     ]
 
 
-def measure(sweep: str, jobs: list[Job], nodes: int, cpus: int, gpus: int) -> dict[str, Any]:
+def measure(sweep: str, jobs: list[QueuedTrial], nodes: int, cpus: int, gpus: int) -> dict[str, Any]:
     """One sweep on one cluster."""
     cluster = [Node(f"node-{i}", cpus, gpus) for i in range(nodes)]
     started = time.monotonic()
-    found = simulate(cluster, jobs)
+    found = simulate_schedule(cluster, jobs)
     seconds = time.monotonic() - started
-    needs, end = {job.key: job.need for job in jobs}, found.makespan - found.longest
+    needs, end = {job.key: job.request for job in jobs}, found.makespan - found.longest_seconds
     return {
         "sweep": sweep,
         "trials": len(jobs),
@@ -75,10 +79,10 @@ def measure(sweep: str, jobs: list[Job], nodes: int, cpus: int, gpus: int) -> di
         "gpus": nodes * gpus,
         "makespan_hours": found.makespan / 3600,
         "lower_bound_hours": found.lower_bound / 3600,
-        "longest_hours": found.longest / 3600,
+        "longest_hours": found.longest_seconds / 3600,
         "efficiency": found.efficiency,
-        "utilisation": found.utilisation,
-        "peak": found.peak,
+        "utilisation": found.utilization,
+        "peak": found.peak_concurrency,
         "utilisation_before_end": in_use(found, needs, nodes * gpus, 0.0, end),
         "utilisation_at_end": in_use(found, needs, nodes * gpus, end, found.makespan),
         "seconds": seconds,
@@ -94,9 +98,9 @@ def why(row: dict[str, Any]) -> str:
     )
 
 
-def in_use(found: Schedule, needs: dict[str, Need], gpus: int, since: float, until: float) -> float:
+def in_use(found: Schedule, needs: dict[str, ResourceRequest], gpus: int, since: float, until: float) -> float:
     """Share of GPU-seconds used in a part of the schedule; NaN for none."""
-    used = sum(max(min(run.end, until) - max(run.start, since), 0) * needs[run.key].all_gpus for run in found.runs)
+    used = sum(max(min(run.end, until) - max(run.start, since), 0) * needs[run.key].total_gpus for run in found.trials)
     return used / (gpus * (until - since)) if until > since else math.nan
 
 

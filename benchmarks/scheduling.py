@@ -35,27 +35,29 @@ def ours(trials: int) -> float:
     from ray import cloudpickle
     from rich.console import Console
 
-    from sweeper import study
-    from sweeper.spec import find_sweep, load_sweep
-    from sweeper.store import Store
-    from sweeper.study.agenda import Listed
-    from sweeper.study.costs.purse import Purse
-    from sweeper.study.on_ray.tune import ray_backend, tune_trials
-    from sweeper.study.progress import ProgressDisplay
+    from sweeper.config import find_sweep, load_sweep
+    from sweeper.execution.backends.ray_tune import open_ray_backend, run_trials_on_ray
+    from sweeper.execution.budget_tracker import BudgetTracker
+    from sweeper.execution.progress import ProgressDisplay
+    from sweeper.execution.trial_source import FixedTrials
+    from sweeper.planning.plan import plan_sweep
+    from sweeper.storage import Store
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     asked = ["claims=[]", "axes.model=[opt-tiny-32]", "axes.num_train_epochs=[1]", f"axes.seed={list(range(trials))}"]
-    plan = study.plan_sweep(load_sweep(find_sweep("quickstart"), asked))
+    plan = plan_sweep(load_sweep(find_sweep("quickstart"), asked))
     with (
         tempfile.TemporaryDirectory() as folder,
         ProgressDisplay(Console(file=io.StringIO())) as display,
-        ray_backend(None, display),
+        open_ray_backend(None, display),
     ):
         store = Store(Path(folder))
-        display.start(plan, list(plan.trials), store)
+        display.start_study(plan, list(plan.trials), store)
         started = time.monotonic()
-        store.study(plan.sweep.name).mkdir(parents=True)
-        tune_trials(Listed(plan.trials, Purse(plan.sweep, store)), plan, store, "none", display, nothing)
+        store.study_folder(plan.sweep.name).mkdir(parents=True)
+        run_trials_on_ray(
+            FixedTrials(plan.trials, BudgetTracker(plan.sweep, store)), plan, store, "none", display, nothing
+        )
         return time.monotonic() - started
 
 

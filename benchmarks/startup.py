@@ -41,24 +41,27 @@ def first_step(began: float, folder: Path) -> dict[str, float]:
     at = {"start": began}
     from rich.console import Console
 
-    from sweeper import spec, study
-    from sweeper.store import Store
-    from sweeper.study.progress import ProgressDisplay
+    from sweeper.config import find_sweep, load_hardware_specs, load_sweep
+    from sweeper.execution.progress import ProgressDisplay
+    from sweeper.execution.study_runner import run_study
+    from sweeper.planning.estimate import estimate_plan
+    from sweeper.planning.plan import plan_sweep
+    from sweeper.storage import Store
 
     at["Python and our imports"] = time.time()
-    store = Store.at(str(folder))
-    plan = study.plan_sweep(spec.load_sweep(spec.find_sweep("quickstart")), store)
-    plan, _ = study.price(plan, store, spec.load_hardware())
+    store = Store.from_location(str(folder))
+    plan = plan_sweep(load_sweep(find_sweep("quickstart")), store)
+    plan, _ = estimate_plan(plan, store, load_hardware_specs())
     at["plan"] = time.time()
 
     class Enough(KeyboardInterrupt):
         """A step was made."""
 
     class Watching(ProgressDisplay):
-        def say(self, text: str) -> None:
+        def print_line(self, text: str) -> None:
             at.setdefault("Ray" if text.startswith("Ray dashboard") else "data, beyond that", time.time())
 
-        def told(self, fingerprint: str, progress: dict[str, Any]) -> None:
+        def on_progress(self, fingerprint: str, progress: dict[str, Any]) -> None:
             if "step" not in progress:
                 at.setdefault("a worker, with its place", time.time())
                 return
@@ -67,7 +70,7 @@ def first_step(began: float, folder: Path) -> dict[str, float]:
 
     try:
         with Watching(Console(file=io.StringIO())) as display:
-            study.run_study(plan, store, backend="ray", address=None, tracking="none", display=display)
+            run_study(plan, store, backend="ray", address=None, tracking="none", display=display)
     except Enough:
         return at
     raise AssertionError("it ended without a step")

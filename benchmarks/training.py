@@ -28,12 +28,12 @@ import numpy as np
 from row import Row, finish
 
 from sweeper import data
-from sweeper.models import KNOWN_CONFIGS, flops_per_token
-from sweeper.quiet import quiet_libraries
-from sweeper.spec import Runtime, Sweep, TrialSpec, find_sweep, load_sweep
-from sweeper.store import Store
-from sweeper.trial import train_trial
-from sweeper.trial.arguments import CHECKPOINTS_PER_TRIAL, logging_steps, optimizer_steps
+from sweeper.config import Runtime, Sweep, TrialSpec, find_sweep, load_sweep
+from sweeper.models import KNOWN_CONFIGS, compute_flops_per_token
+from sweeper.models.quiet_libraries import quiet_libraries
+from sweeper.storage import Store
+from sweeper.training import train_trial
+from sweeper.training.arguments import CHECKPOINTS_PER_TRIAL, choose_logging_steps, count_optimizer_steps
 
 AIM = ">= 1.3"
 SAME_CURVE = 1e-4
@@ -84,10 +84,10 @@ class Setup:
         recipe = sweep.recipe.model_copy(update={"num_train_epochs": 1.0})
         self.spec = TrialSpec(model=chosen, data=sweep.data, recipe=recipe, seed=0, runtime=Runtime())
         self.folder, self.runs = folder, 0
-        self.prepared = data.prepare(sweep.data, chosen, folder / "data")
+        self.prepared = data.prepare_data(sweep.data, chosen, folder / "data")
         self.tokens = self.prepared.manifest["tokens"]["train"]
-        self.rows, self.validation = self.prepared.load("train"), self.prepared.load("validation")
-        self.steps = optimizer_steps(recipe, len(self.rows))
+        self.rows, self.validation = self.prepared.load_split("train"), self.prepared.load_split("validation")
+        self.steps = count_optimizer_steps(recipe, len(self.rows))
 
     def ours(self) -> tuple[float, Curve]:
         import pandas as pd
@@ -96,7 +96,7 @@ class Setup:
         store = Store(self.folder / f"ours-{self.runs}")
         record = train_trial(self.spec, "trial", lambda: self.prepared, store, lambda progress: None)
         assert record.status == "COMPLETE", record.failure
-        history = pd.read_parquet(store.trial("trial") / "history.parquet").dropna(subset=["loss"])
+        history = pd.read_parquet(store.trial_folder("trial") / "history.parquet").dropna(subset=["loss"])
         seconds = record.metrics["train_seconds"]
         assert seconds is not None
         return seconds, list(zip(history["step"].astype(int), history["loss"], strict=True))
@@ -106,11 +106,11 @@ class Setup:
         from transformers import set_seed
         from trl import SFTConfig, SFTTrainer
 
-        from sweeper.models import build
+        from sweeper.models import build_model
 
         self.runs += 1
         torch.set_num_threads(1)
-        recipe, tokenizer = self.spec.recipe, self.prepared.tokenizer()
+        recipe, tokenizer = self.spec.recipe, self.prepared.load_tokenizer()
         set_seed(self.spec.seed)
         config = SFTConfig(
             output_dir=str(self.folder / f"theirs-{self.runs}"),
@@ -130,7 +130,7 @@ class Setup:
             seed=self.spec.seed,
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
-            logging_steps=logging_steps(recipe, self.steps),
+            logging_steps=choose_logging_steps(recipe, self.steps),
             logging_first_step=True,
             save_steps=-(-self.steps // CHECKPOINTS_PER_TRIAL),
             eval_strategy="epoch",
@@ -139,7 +139,7 @@ class Setup:
             log_level="error",
         )
         trainer = SFTTrainer(
-            model=build(self.spec.model, tokenizer, self.spec.seed),
+            model=build_model(self.spec.model, tokenizer, self.spec.seed),
             args=config,
             train_dataset=self.rows.select_columns(["input_ids", "labels"]),
             eval_dataset=self.validation.select_columns(["input_ids", "labels"]),
@@ -220,7 +220,7 @@ def step_of(name: str, way: str, steps: int = 3) -> dict[str, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from sweeper.trial.target_loss import score_targets_alone
+    from sweeper.training.loss import patch_target_only_loss
 
     torch.manual_seed(0)
     fields = dict(KNOWN_CONFIGS[name])
@@ -228,7 +228,7 @@ def step_of(name: str, way: str, steps: int = 3) -> dict[str, Any]:
     model.activation_checkpointing_enable()
     fused = {}
     if way == "targets alone":
-        assert score_targets_alone(model)
+        assert patch_target_only_loss(model)
     elif way == "TRL's fused head":
         add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
         fused = {"fused_lm_head": True}
@@ -243,7 +243,7 @@ def step_of(name: str, way: str, steps: int = 3) -> dict[str, Any]:
         seconds.append(time.process_time() - started)
         model.zero_grad(set_to_none=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    flops = flops_per_token(KNOWN_CONFIGS[name], 2048)
+    flops = compute_flops_per_token(KNOWN_CONFIGS[name], 2048)
     return {
         "model": name,
         "way": way,

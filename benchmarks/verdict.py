@@ -16,18 +16,20 @@ from pathlib import Path
 
 from row import Row, finish
 
-from sweeper import spec, study
-from sweeper.store import Store
-from sweeper.toolworld import WorldConfig, build_world, export
+from sweeper.config import HardwareSpec, Sweep, find_hardware_spec, find_sweep, load_hardware_specs, load_sweep
+from sweeper.planning.estimate import estimate_plan, retarget_hardware
+from sweeper.planning.plan import plan_sweep
+from sweeper.storage import Store
+from sweeper.toolworld import WorldConfig, build_world, export_world
 
 BRANCHED = ["branch_epochs=true", "recipe.lr_scheduler_type=warmup_stable_decay", "recipe.decay_fraction=0.2"]
 
 
-def gpu_hours(sweep: spec.Sweep, kind: spec.HardwareSpec, folder: Path) -> float:
+def gpu_hours(sweep: Sweep, kind: HardwareSpec, folder: Path) -> float:
     """Of the whole plan, into an empty store."""
-    store, known = Store.at(str(folder)), spec.load_hardware()
-    on = study.on_hardware(sweep, kind)
-    plan, _ = study.price(study.plan_sweep(on, store, kind), store, known, gpus=[kind])
+    store, known = Store.from_location(str(folder)), load_hardware_specs()
+    on = retarget_hardware(sweep, kind)
+    plan, _ = estimate_plan(plan_sweep(on, store, kind), store, known, gpu_kinds=[kind])
     assert not plan.problems, plan.problems
     assert plan.estimate is not None
     return float(plan.estimate["cost"]["gpu_hours"])
@@ -38,18 +40,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hardware", default="a10g")
     asked = parser.parse_args()
-    kind = spec.hardware_named(asked.hardware, spec.load_hardware())
+    kind = find_hardware_spec(asked.hardware, load_hardware_specs())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # Some data in the paper's format, so that trials have an identity; their number is the plan's own assumption.
         few = WorldConfig(train_queries=6, validation_queries=3, test_queries_per_subset=1)
-        export(build_world(few), folder)
+        export_world(build_world(few), folder)
         sets = [f"data.path={folder / 'answer'}", f"evaluation.queries={folder}"]
-        paper = spec.load_sweep(spec.find_sweep("paper"), sets)
+        paper = load_sweep(find_sweep("paper"), sets)
         apart = {part.name: gpu_hours(part, kind, folder / part.name) for part in paper.sweeps}
         together = gpu_hours(paper, kind, folder / "paper")
         parts = tuple(
-            spec.load_sweep(spec.find_sweep("epochs"), [*sets, *BRANCHED]) if part.name == "epochs" else part
+            load_sweep(find_sweep("epochs"), [*sets, *BRANCHED]) if part.name == "epochs" else part
             for part in paper.sweeps
         )
         branched = gpu_hours(paper.model_copy(update={"sweeps": parts}), kind, folder / "branched")

@@ -1,4 +1,4 @@
-"""The house: which room may import which, and what the command line may load at its start."""
+"""The architecture: which package may import which, and what the command line may load at its start."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sweeper"
 
-BELOW = {
-    "errors": 0,
-    "store": 1,
-    "quiet": 1,
-    "toolworld": 1,
-    "spec": 2,
-    "models": 3,
-    "data": 4,
-    "trial": 5,
-    "evaluate": 6,
-}
-BELOW |= {"cluster": 3, "tracking": 7, "study": 8, "statistics": 9, "report": 10, "tables": 11, "doctor": 11, "cli": 12}
-"""Room -> level; a room imports from lower levels only."""
+ORDER = (
+    ("errors",),
+    ("registry",),
+    ("storage", "toolworld"),
+    ("config",),
+    ("models",),
+    ("data",),
+    ("training", "statistics"),
+    ("claims", "evaluation"),
+    ("search", "scheduling"),
+    ("planning",),
+    ("results", "tracking"),
+    ("execution",),
+    ("report",),
+    ("cluster",),
+    ("cli",),
+)
+LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
+"""Package -> level; a package imports from lower levels only."""
 
 
 def imports(path: Path) -> set[str]:
@@ -36,42 +42,42 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def room(module: str) -> str | None:
+def package_name(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if parts[0] == "sweeper" and len(parts) > 1 else None
 
 
-FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem in ("errors", "registry"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_arrows_point_one_way(path: Path) -> None:
+def test_imports_point_one_way(path: Path) -> None:
     own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     for module in imports(path):
-        other = room(module)
-        if other is not None and other != own and other in BELOW:
-            assert BELOW[other] < BELOW[own], f"{own} imports {module}"
+        other = package_name(module)
+        if other is not None and other != own and other in LEVEL:
+            assert LEVEL[other] < LEVEL[own], f"{own} imports {module}"
 
 
-def test_every_room_has_a_level() -> None:
-    rooms = {
+def test_every_package_has_a_level() -> None:
+    packages = {
         path.name.removesuffix(".py")
         for path in SOURCE.iterdir()
-        if path.name[0] not in "_." and path.name != "py.typed"
+        if path.is_dir() or path.stem in ("errors", "registry")
     }
-    assert rooms == set(BELOW)
+    assert packages == set(LEVEL)
 
 
 def test_few_files_import_ray() -> None:
     users = {str(p.relative_to(SOURCE)) for p in FILES if any(m.split(".")[0] == "ray" for m in imports(p))}
     assert users == {
-        "study/on_ray/tune.py",
-        "study/on_ray/train.py",
-        "study/on_ray/admission.py",
-        "study/on_ray/search.py",
-        "study/search/proposing.py",
-        "tracking/metrics.py",
-        "cluster/jobs.py",
+        "execution/backends/ray_tune.py",
+        "execution/backends/ray_train.py",
+        "execution/backends/ray_queue_searcher.py",
+        "execution/backends/ray_search_actor.py",
+        "search/session.py",
+        "tracking/prometheus.py",
+        "cluster/job_submission.py",
     }
 
 
@@ -82,9 +88,9 @@ def test_statistics_does_no_io_and_loads_no_framework() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "module", ["sweeper.cli", "sweeper.spec", "sweeper.study", "sweeper.trial", "sweeper.evaluate"]
+    "module", ["sweeper.cli", "sweeper.config", "sweeper.planning.plan", "sweeper.training", "sweeper.evaluation"]
 )
-def test_importing_a_door_loads_nothing_heavy(module: str) -> None:
+def test_importing_a_package_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "ray", "transformers", "trl", "datasets", "pandas", "wandb", "plotly", "scipy")
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

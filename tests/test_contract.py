@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import warm
 
-from sweeper.spec import TrialSpec, expand, find_sweep, fingerprint, load_sweep
+from sweeper.config import TrialSpec, compute_trial_fingerprint, expand_sweep, find_sweep, load_sweep
 
 PINNED = Path(__file__).parent / "pinned"
 SWEEPS = sorted(path.stem for path in (warm.ROOT / "sweeps").glob("*.yaml"))
@@ -47,7 +47,9 @@ def spec_fingerprint(spec: TrialSpec) -> str:
     """The identity of a trial whose weights and data are not at hand: what the specification alone decides."""
     data = spec.data.model_dump_json(exclude={"name", "path", "assumed"})
     more = {"branch": spec.branch, "branch_points": spec.branch_points}
-    return fingerprint(spec.model, spec.recipe, spec.seed, weights=spec.model.name, data=data, **more)
+    return compute_trial_fingerprint(
+        spec.model, spec.recipe, spec.seed, weights_fingerprint=spec.model.name, data_fingerprint=data, **more
+    )
 
 
 def spec_fingerprints(sweep: str) -> list[str]:
@@ -57,7 +59,7 @@ def spec_fingerprints(sweep: str) -> list[str]:
 
 def expand_listed(sweep: Any) -> list[TrialSpec]:
     fixed = {axis: values for axis, values in sweep.axes.items() if axis not in sweep.searched}
-    return expand(sweep.model_copy(update={"axes": fixed}))
+    return expand_sweep(sweep.model_copy(update={"axes": fixed}))
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The one error hierarchy. Every message says who, what was asked, what was found and what to do."""
+"""The one error hierarchy. Every message says where, what was requested, what was found, and gives a hint."""
 
 from __future__ import annotations
 
@@ -8,38 +8,42 @@ from typing import Any
 class SweeperError(Exception):
     """Base of all errors that a person is meant to read. Survives pickling (Ray ships errors between processes).
 
-    `who` names the part that refuses, `asked` what it was asked, `found` what it met, `do` what helps.
+    Args:
+        where: the part that refuses, e.g. a file and line, an option or a trial.
+        requested: what it was given.
+        found: what it found instead.
+        hint: what helps.
     """
 
     exit_code = 1
 
-    def __init__(self, who: str, *, asked: str = "", found: str = "", do: str = "") -> None:
-        super().__init__(who, asked, found, do)
-        self.who, self.asked, self.found, self.do = who, asked, found, do
+    def __init__(self, where: str, *, requested: str = "", found: str = "", hint: str = "") -> None:
+        super().__init__(where, requested, found, hint)
+        self.where, self.requested, self.found, self.hint = where, requested, found, hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.who, self.asked, self.found, self.do)
+        return _rebuild_error, (type(self), self.where, self.requested, self.found, self.hint)
 
     def __str__(self) -> str:
-        lines = [self.who]
-        for label, text in (("asked", self.asked), ("found", self.found), ("do", self.do)):
+        lines = [self.where]
+        for label, text in (("requested", self.requested), ("found", self.found), ("hint", self.hint)):
             if text:
-                lines.append(f"  {label + ':':<7}{text}")
+                lines.append(f"  {label + ':':<11}{text}")
         return "\n".join(lines)
 
 
-_OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")
+_OUT_OF_MEMORY_MESSAGES = ("out of memory", "ALLOC_FAILED")
 """An allocator's words: torch's and the system's, and cuBLAS's and cuDNN's own for their workspaces."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory, of the machine or of a GPU, did not suffice."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error) for words in _OUT_OF_MEMORY)
+    return named or any(words in str(error) for words in _OUT_OF_MEMORY_MESSAGES)
 
 
-def _rebuild(kind: type[SweeperError], who: str, asked: str, found: str, do: str) -> SweeperError:
-    return kind(who, asked=asked, found=found, do=do)
+def _rebuild_error(error_class: type[SweeperError], where: str, requested: str, found: str, hint: str) -> SweeperError:
+    return error_class(where, requested=requested, found=found, hint=hint)
 
 
 class UsageError(SweeperError):
@@ -80,7 +84,7 @@ class LostWorkerError(SweeperError):
     """A worker, or what it needs, is gone: the same work can succeed elsewhere or later."""
 
 
-class StorageAwayError(LostWorkerError):
+class StorageUnavailableError(LostWorkerError):
     """The store cannot be written: full, unmounted, out of reach."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.cluster import LocalCluster, down_local, up_local
+from sweeper.cluster import LocalCluster, start_local_cluster, stop_local_cluster
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,6 @@ def state() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def two_nodes(state: Path) -> Iterator[LocalCluster]:
     """Two nodes, each with one CPU and two GPUs that do not exist."""
-    yield up_local(2, gpus_per_node=2, cpus_per_node=1, folder=state)
+    yield start_local_cluster(2, gpus_per_node=2, cpus_per_node=1, folder=state)
     if (state / "cluster.json").exists():
-        down_local(state)
+        stop_local_cluster(state)

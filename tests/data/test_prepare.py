@@ -12,15 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data import ApiList, Conversation, Counts, fingerprint, fitter, inspect, prepare, train_tokenizer
-from sweeper.data import prepare as preparing_function
-from sweeper.data.encode import encode, fold
-from sweeper.data.fit import IGNORED, POLICIES, FitCounts
-from sweeper.data.source import open_source
+from sweeper.config import DataSpec, ModelSpec
+from sweeper.data import (
+    ApiList,
+    Conversation,
+    ReaderCounts,
+    fingerprint_data,
+    make_length_limiter,
+    prepare_data,
+    report_lengths,
+    train_tokenizer,
+)
+from sweeper.data import prepare_data as preparing_function
+from sweeper.data.length_policy import IGNORE_INDEX, POLICY_NAMES, LengthPolicyCounts
+from sweeper.data.sources import open_source
+from sweeper.data.tokenize import fold_examples, tokenize_rows
 from sweeper.errors import DataError, UsageError
-from sweeper.spec import DataSpec, ModelSpec
-from sweeper.store import without_nan
-from sweeper.toolworld import WorldConfig, build_world, export
+from sweeper.storage import to_strict_json
+from sweeper.toolworld import WorldConfig, build_world, export_world
 
 preparing = sys.modules[preparing_function.__module__]
 MODEL = ModelSpec(name="tiny", config={"hidden_size": 8, "max_position_embeddings": 4000})
@@ -34,7 +43,7 @@ WORLD = DataSpec(
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
-    export(build_world(WorldConfig(**SETTINGS)), folder)
+    export_world(build_world(WorldConfig(**SETTINGS)), folder)
     return folder / "answer"
 
 
@@ -44,13 +53,17 @@ def real(path: Path, **fields: object) -> DataSpec:
 
 
 def split_of(spec: DataSpec, name: str) -> list[Conversation]:
-    return [conversation for split, conversation in open_source(spec).read(Counts()) if split == name]
+    return [
+        conversation for split, conversation in open_source(spec).read_conversations(ReaderCounts()) if split == name
+    ]
 
 
 def rows_of(conversations: list[Conversation], *, fold_steps: bool) -> list[tuple[list[int], list[int]]]:
-    policy, texts = fitter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
-    folded = fold((("train", c) for c in conversations), fold_steps=fold_steps)
-    return [(r.input_ids.tolist(), r.labels.tolist()) for _, r in encode(folded, policy, texts, FitCounts())]
+    policy, texts = make_length_limiter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
+    folded = fold_examples((("train", c) for c in conversations), fold_steps=fold_steps)
+    return [
+        (r.input_ids.tolist(), r.labels.tolist()) for _, r in tokenize_rows(folded, policy, texts, LengthPolicyCounts())
+    ]
 
 
 def test_folding_learns_the_same_targets_after_the_same_prefixes() -> None:
@@ -61,7 +74,7 @@ def test_folding_learns_the_same_targets_after_the_same_prefixes() -> None:
             (tuple(ids[:i]), label)
             for ids, labels in rows_of(conversations, fold_steps=folded)
             for i, label in enumerate(labels)
-            if label != IGNORED
+            if label != IGNORE_INDEX
         )
 
     assert targets(True) == targets(False)
@@ -74,27 +87,27 @@ def test_an_evaluation_prompt_is_the_training_rows_beginning() -> None:
     row, _ = rows_of(conversations, fold_steps=True)[0]
     query = next(q for q in world.splits["train"] if q.query == conversations[0].query)
     first = [turn.content for turn in conversations[0].turns if turn.role == "assistant"][:1]
-    policy, _ = fitter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
-    for turns in ([], [("assistant", first[0]), ("function", query.gold[0][2])]):
-        prompt = policy.prompt(query.system, query.query, ApiList(query.functions), turns, 10_000)
+    policy, _ = make_length_limiter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
+    for turns in ([], [("assistant", first[0]), ("function", query.gold_calls[0][2])]):
+        prompt = policy.make_prompt(query.system, query.query, ApiList(query.functions), turns, 10_000)
         assert prompt is not None
         assert row[: len(prompt)] == prompt.tolist()
 
 
 def test_prepared_once_and_found_again(tmp_path: Path) -> None:
-    first = prepare(WORLD, MODEL, tmp_path)
+    first = prepare_data(WORLD, MODEL, tmp_path)
     stamp = (first.directory / "manifest.json").stat().st_mtime_ns
-    again = prepare(WORLD, ModelSpec(name="other", config={"hidden_size": 16}), tmp_path)
-    assert again.fingerprint == first.fingerprint == fingerprint(WORLD, MODEL)
+    again = prepare_data(WORLD, ModelSpec(name="other", config={"hidden_size": 16}), tmp_path)
+    assert again.fingerprint == first.fingerprint == fingerprint_data(WORLD, MODEL)
     assert (again.directory / "manifest.json").stat().st_mtime_ns == stamp
-    rows = again.load("train")
+    rows = again.load_split("train")
     assert len(rows) == first.manifest["rows"]["train"] == 20
     assert sum(rows["length"]) == first.manifest["tokens"]["train"]
-    assert max(max(ids) for ids in rows["input_ids"]) < len(again.tokenizer())
+    assert max(max(ids) for ids in rows["input_ids"]) < len(again.load_tokenizer())
 
 
 def _prepare_in(path: str) -> str:
-    return str(prepare(WORLD, MODEL, Path(path)).directory.stat().st_ino)
+    return str(prepare_data(WORLD, MODEL, Path(path)).directory.stat().st_ino)
 
 
 @pytest.mark.slow
@@ -102,23 +115,25 @@ def test_two_processes_at_once_build_it_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         seen = pool.map(_prepare_in, [str(tmp_path)] * 2)
     assert len(set(seen)) == 1
-    assert [p.name for p in (tmp_path / "data").iterdir() if not p.name.startswith(".")] == [fingerprint(WORLD, MODEL)]
+    assert [p.name for p in (tmp_path / "data").iterdir() if not p.name.startswith(".")] == [
+        fingerprint_data(WORLD, MODEL)
+    ]
 
 
 def test_what_a_killed_build_left_is_swept_away(tmp_path: Path) -> None:
-    identity = fingerprint(WORLD, MODEL)
+    identity = fingerprint_data(WORLD, MODEL)
     half, left = tmp_path / "data" / identity, tmp_path / "data" / f".{identity}-killed"
     for folder in (half, left):
         folder.mkdir(parents=True)
         (folder / "rows.arrow").write_text("half")
-    assert len(prepare(WORLD, MODEL, tmp_path).load("train")) == 20
+    assert len(prepare_data(WORLD, MODEL, tmp_path).load_split("train")) == 20
     assert not left.exists()
 
 
 @pytest.mark.slow
 def test_a_build_killed_at_any_moment_is_never_used(tmp_path: Path) -> None:
     larger = WORLD.model_copy(update={"toolworld": SETTINGS | {"train_queries": 600}})
-    expected = prepare(larger, MODEL, tmp_path / "whole").manifest
+    expected = prepare_data(larger, MODEL, tmp_path / "whole").manifest
     for delay in (0.0, 0.1, 0.3, 0.6):
         store = tmp_path / f"killed-{delay}"
         process = multiprocessing.get_context("spawn").Process(target=_announce_and_prepare, args=(larger, store))
@@ -128,15 +143,15 @@ def test_a_build_killed_at_any_moment_is_never_used(tmp_path: Path) -> None:
         time.sleep(delay)
         process.kill()
         process.join()
-        again = prepare(larger, MODEL, store)
+        again = prepare_data(larger, MODEL, store)
         assert again.manifest == expected
-        assert len(again.load("train")) == expected["rows"]["train"]
+        assert len(again.load_split("train")) == expected["rows"]["train"]
 
 
 def _announce_and_prepare(spec: DataSpec, store: Path) -> None:
     store.mkdir()
     (store / "started").touch()
-    prepare(spec, MODEL, store)
+    prepare_data(spec, MODEL, store)
 
 
 @pytest.mark.slow
@@ -144,14 +159,14 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path, exporte
     code = f"""
 import resource, sys
 from pathlib import Path
-from sweeper.data import prepare
-from sweeper.spec import DataSpec, ModelSpec
+from sweeper.data import prepare_data
+from sweeper.config import DataSpec, ModelSpec
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 data = DataSpec.model_validate_json({real(exported).model_dump_json()!r})
 try:
-    prepare(data, ModelSpec.model_validate_json({MODEL.model_dump_json()!r}), Path({str(tmp_path)!r}))
+    prepare_data(data, ModelSpec.model_validate_json({MODEL.model_dump_json()!r}), Path({str(tmp_path)!r}))
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -164,37 +179,37 @@ except Exception as error:
         for p in (tmp_path / "data").iterdir()
         if not (p.name.startswith(".") and [f.name for f in p.iterdir()] == [".lock"])
     ] == []
-    assert prepare(real(exported), MODEL, tmp_path).manifest["rows"]["train"] > 0
+    assert prepare_data(real(exported), MODEL, tmp_path).manifest["rows"]["train"] > 0
 
 
 def test_tokenised_once_for_all_sizes_and_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
-    real_encode = preparing.encode
-    monkeypatch.setattr(preparing, "encode", lambda *args: encoded.append(1) or real_encode(*args))
+    real_encode = preparing.tokenize_rows
+    monkeypatch.setattr(preparing, "tokenize_rows", lambda *args: encoded.append(1) or real_encode(*args))
     sizes = [ModelSpec(name=f"m{k}", config={"hidden_size": 8 * k}) for k in (1, 2, 3)]
-    assert len({prepare(WORLD, model, tmp_path).fingerprint for model in sizes * 2}) == 1
+    assert len({prepare_data(WORLD, model, tmp_path).fingerprint for model in sizes * 2}) == 1
     assert len(encoded) == 1
 
 
 def test_policy_and_bytes_are_part_of_the_identity(tmp_path: Path, exported: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(exported, copy)
-    base = fingerprint(real(copy), MODEL)
-    assert fingerprint(real(exported), MODEL) == base, "where it lies is no part of it"
+    base = fingerprint_data(real(copy), MODEL)
+    assert fingerprint_data(real(exported), MODEL) == base, "where it lies is no part of it"
     others = {"api_format": "signature"}, {"fold_steps": True}, {"max_length": 300}, {"vocab_size": 400}
     others += ({"fit": "keep-target"}, {"fit": "truncate"}, {"validation_fraction": 0.3})
-    assert len({base, *(fingerprint(real(copy, **fields), MODEL) for fields in others)}) == 8
+    assert len({base, *(fingerprint_data(real(copy, **fields), MODEL) for fields in others)}) == 8
     file = next(copy.rglob("*.json"))
     file.write_text(file.read_text() + " ")
-    assert fingerprint(real(copy), MODEL) != base
+    assert fingerprint_data(real(copy), MODEL) != base
 
 
 def test_validation_queries_are_never_trained_on(tmp_path: Path, exported: Path) -> None:
-    prepared = prepare(real(exported, api_format="signature"), MODEL, tmp_path)
+    prepared = prepare_data(real(exported, api_format="signature"), MODEL, tmp_path)
     queries = {
-        split: {prepared.tokenizer().decode(ids).partition("User: ")[2].partition("Begin!")[0] for ids in rows}
+        split: {prepared.load_tokenizer().decode(ids).partition("User: ")[2].partition("Begin!")[0] for ids in rows}
         for split in ("train", "validation")
-        for rows in [prepared.load(split)["input_ids"]]
+        for rows in [prepared.load_split(split)["input_ids"]]
     }
     assert queries["train"]
     assert queries["validation"]
@@ -202,43 +217,43 @@ def test_validation_queries_are_never_trained_on(tmp_path: Path, exported: Path)
 
 
 def test_too_long_is_counted_and_never_cut(tmp_path: Path, exported: Path) -> None:
-    found = inspect(real(exported), MODEL)
+    found = report_lengths(real(exported), MODEL)
     assert found["dropped"] == {}
     shorter = real(exported, max_length=int(found["prompt_tokens"]["p50"]))
-    lengths = inspect(shorter, MODEL)
+    lengths = report_lengths(shorter, MODEL)
     assert lengths["examples"] + lengths["dropped"]["too-long"] == found["examples"]
     assert 0 < lengths["examples"] < found["examples"]
     assert lengths["truncated"] == 0
-    manifest = prepare(shorter, MODEL, tmp_path).manifest
+    manifest = prepare_data(shorter, MODEL, tmp_path).manifest
     assert (manifest["examples"], manifest["dropped"]) == (lengths["examples"], lengths["dropped"])
     with pytest.raises(DataError, match="too-long"):
-        prepare(real(exported, max_length=5), MODEL, tmp_path)
+        prepare_data(real(exported, max_length=5), MODEL, tmp_path)
     assert len(list((tmp_path / "data").glob("*/manifest.json"))) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", POLICY_NAMES)
 def test_the_manifest_and_inspect_agree_on_every_policy(tmp_path: Path, exported: Path, policy: str) -> None:
-    limit = int(inspect(real(exported), MODEL)["prompt_tokens"]["p50"])
+    limit = int(report_lengths(real(exported), MODEL)["prompt_tokens"]["p50"])
     spec = real(exported, fit=policy, max_length=limit)
-    manifest, found = prepare(spec, MODEL, tmp_path).manifest, inspect(spec, MODEL)
-    assert manifest["fit"] == json.loads(json.dumps(without_nan(found["fit"][policy])))
+    manifest, found = prepare_data(spec, MODEL, tmp_path).manifest, report_lengths(spec, MODEL)
+    assert manifest["fit"] == json.loads(json.dumps(to_strict_json(found["fit"][policy])))
     assert manifest["source"] == found["source"]
-    assert max(prepare(spec, MODEL, tmp_path).load("train")["length"]) <= limit
+    assert max(prepare_data(spec, MODEL, tmp_path).load_split("train")["length"]) <= limit
     kept = found["fit"][policy]
     assert kept["examples"] + sum(kept["dropped"].values()) == found["fit"]["keep-target"]["examples"]
 
 
 def test_more_tokens_than_positions_is_an_error_unless_they_are_stretched(tmp_path: Path, exported: Path) -> None:
     short = ModelSpec(name="short", config={"hidden_size": 8, "max_position_embeddings": 256})
-    for act in (lambda d: prepare(d, short, tmp_path), lambda d: inspect(d, short)):
+    for act in (lambda d: prepare_data(d, short, tmp_path), lambda d: report_lengths(d, short)):
         with pytest.raises(UsageError, match=r"300(.|\n)*256"):
             act(real(exported, max_length=300))
         act(real(exported, max_length=300, extend_positions="interpolate", fit="keep-target"))
 
 
 def test_inspect_counts_the_real_sample(real_toolbench: Path) -> None:
-    found = inspect(real(real_toolbench / "answer", max_length=4096), LONG)
+    found = report_lengths(real(real_toolbench / "answer", max_length=4096), LONG)
     assert (found["fit"]["keep-target"]["examples"], found["valid_queries"], found["invalid_queries"]) == (24, 6, 1)
     assert found["dropped"]["no-target"] == 1
     assert found["prompt_tokens"]["max"] > found["target_tokens"]["max"] > 0
@@ -251,4 +266,4 @@ def test_nothing_usable_names_the_files(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"answer_generation": {"valid_data": False}}))
     (tmp_path / "y.json").write_text("{")
     with pytest.raises(DataError, match=r"y\.json"):
-        prepare(real(tmp_path), MODEL, tmp_path / "store")
+        prepare_data(real(tmp_path), MODEL, tmp_path / "store")

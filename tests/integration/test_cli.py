@@ -10,9 +10,9 @@ import pytest
 from commands import ROOT, TINY, document, sweeper
 from typer.testing import CliRunner
 
-from sweeper.cli import app
-from sweeper.spec import load_sweep
-from sweeper.toolworld import WorldConfig, build_world, export
+from sweeper.cli.app import app
+from sweeper.config import load_sweep
+from sweeper.toolworld import WorldConfig, build_world, export_world
 
 pytestmark = pytest.mark.slow  # every one starts processes
 
@@ -52,7 +52,9 @@ def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
     overrides = []
     asked = load_sweep(path)
     if asked.data.source == "toolbench":
-        export(build_world(WorldConfig(train_queries=6, validation_queries=3, test_queries_per_subset=1)), tmp_path)
+        export_world(
+            build_world(WorldConfig(train_queries=6, validation_queries=3, test_queries_per_subset=1)), tmp_path
+        )
         overrides = ["--set", f"data.path={tmp_path / 'answer'}", "--accept-underpowered"]
         if asked.evaluation is not None:
             overrides += ["--set", f"evaluation.queries={tmp_path}"]
@@ -102,7 +104,7 @@ SHORT = ("--model", "opt-tiny-32")
 
 
 def test_prepare_export_and_leakage(tmp_path: Path) -> None:
-    export(build_world(WorldConfig(train_queries=9, validation_queries=3, test_queries_per_subset=1)), tmp_path)
+    export_world(build_world(WorldConfig(train_queries=9, validation_queries=3, test_queries_per_subset=1)), tmp_path)
     asked = ("data", "prepare", str(tmp_path / "answer"), "--model", "opt-tiny-32-long", "--max-length", "500")
     asked += ("--fit", "keep-target", "--storage", str(tmp_path / "store"))
     manifest = document(*asked)
@@ -128,7 +130,7 @@ def test_prepare_export_and_leakage(tmp_path: Path) -> None:
 
 
 def test_inspect_an_export_and_the_real_sample(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    export(build_world(WorldConfig(train_queries=9, validation_queries=3, test_queries_per_subset=1)), tmp_path)
+    export_world(build_world(WorldConfig(train_queries=9, validation_queries=3, test_queries_per_subset=1)), tmp_path)
     found = document("data", "inspect", str(tmp_path / "answer"), "--model", "opt-tiny-32-long")
     assert (found["valid_queries"], found["max_length"], found["source"]["kind"]) == (9, 2048, "answers")
     assert found["examples"] > 9

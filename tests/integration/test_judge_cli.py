@@ -18,8 +18,6 @@ from typing import Any
 
 import pytest
 import warm
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluate"))
 from chat_server import ChatServer, Said, Seen
 
 pytestmark = pytest.mark.slow

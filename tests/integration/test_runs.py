@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, TINY, broken_off, document, sweeper
 
-from sweeper.toolworld import WorldConfig, build_world, export
+from sweeper.toolworld import WorldConfig, build_world, export_world
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,9 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(tmp_path: Path, tiny: Path) -> None
 @pytest.mark.parametrize("material", ["export", "real"])
 def test_toolbench_answers_are_trained_on(tmp_path: Path, material: str, request: pytest.FixtureRequest) -> None:
     if material == "export":
-        export(build_world(WorldConfig(train_queries=24, validation_queries=3, test_queries_per_subset=1)), tmp_path)
+        export_world(
+            build_world(WorldConfig(train_queries=24, validation_queries=3, test_queries_per_subset=1)), tmp_path
+        )
         answers = tmp_path / "answer"
     else:
         answers = request.getfixturevalue("real_toolbench") / "answer"

@@ -11,16 +11,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeper.config import EngineSpec, HardwareSpec, Recipe, read_yaml_as_dict
 from sweeper.errors import ModelError
-from sweeper.models import KNOWN_CONFIGS, TARGETS_AT_ONCE, Memory, choose_engine, parameter_count, training_memory
-from sweeper.models.memory import ZERO3_LIVE_PARAMETERS, ZERO_REDUCE_BUCKET, largest_module, model_states
-from sweeper.spec import EngineSpec, HardwareSpec, Recipe, read_plain
-from sweeper.trial.target_loss import summed_loss
+from sweeper.models import (
+    KNOWN_CONFIGS,
+    LOSS_CHUNK_TOKENS,
+    TrainingMemory,
+    choose_engine,
+    count_parameters,
+    estimate_training_memory,
+)
+from sweeper.models.memory import (
+    ZERO3_LIVE_PARAMETERS,
+    ZERO_REDUCE_BUCKET_ELEMENTS,
+    count_largest_module,
+    estimate_model_states,
+)
+from sweeper.training.loss import compute_summed_loss
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-CANONICAL = Recipe.model_validate(read_plain(CONFIGS / "recipes/canonical.yaml"))
-ENGINES = {path.stem: EngineSpec.model_validate(read_plain(path)) for path in (CONFIGS / "engines").glob("*.yaml")}
-A10G = HardwareSpec.model_validate(read_plain(CONFIGS / "hardware/a10g.yaml"))
+CANONICAL = Recipe.model_validate(read_yaml_as_dict(CONFIGS / "recipes/canonical.yaml"))
+ENGINES = {
+    path.stem: EngineSpec.model_validate(read_yaml_as_dict(path)) for path in (CONFIGS / "engines").glob("*.yaml")
+}
+A10G = HardwareSpec.model_validate(read_yaml_as_dict(CONFIGS / "hardware/a10g.yaml"))
 LENGTH = 2048
 
 
@@ -35,8 +49,8 @@ def memory(
     micro_batch: int = 8,
     length: int = LENGTH,
     **changed: Any,
-) -> Memory:
-    return training_memory(
+) -> TrainingMemory:
+    return estimate_training_memory(
         KNOWN_CONFIGS[model],
         recipe(**changed),
         ENGINES[engine],
@@ -98,7 +112,7 @@ def measured(
                 padding = {"attention_mask": torch.ones_like(rows)} if micro_batch > 1 else {}
                 decode = model.base_model
                 picked = decode(input_ids=rows, use_cache=False, **padding).last_hidden_state.flatten(0, 1).clone()
-                loss = summed_loss(Head(model), picked, rows.flatten())
+                loss = compute_summed_loss(Head(model), picked, rows.flatten())
             del picked
             loss.backward()
             if update:
@@ -112,8 +126,8 @@ def agrees(config: dict[str, Any], run: Recipe, micro_batch: int, length: int) -
     or moments, which any model of memory gets right, within 15 %.
     """
     found = measured(config, run, micro_batch, length)
-    memory = training_memory(config, run, ENGINES["single"], workers=1, micro_batch=micro_batch, length=length)
-    predicted, states = memory.total - memory.workspace, 16 * parameter_count(config)
+    memory = estimate_training_memory(config, run, ENGINES["single"], workers=1, micro_batch=micro_batch, length=length)
+    predicted, states = memory.total_bytes - memory.workspace, 16 * count_parameters(config)
     assert predicted == pytest.approx(found, rel=0.10)
     assert predicted - states == pytest.approx(found - states, rel=0.15)
 
@@ -151,10 +165,10 @@ def test_eager_attention_keeps_its_scores(precision: str, checkpointing: bool) -
 def test_with_short_rows_the_update_is_the_peak() -> None:
     config = KNOWN_CONFIGS["facebook/opt-125m"] | {"num_hidden_layers": 3, "vocab_size": 443}
     found = measured(config, CANONICAL, 1, 16, update=True)
-    memory = training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=16)
+    memory = estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=16)
     assert memory.activations == 0
-    assert memory.optimizer == 12 * parameter_count(config)
-    assert memory.total - memory.workspace == pytest.approx(found, rel=0.01)
+    assert memory.optimizer == 12 * count_parameters(config)
+    assert memory.total_bytes - memory.workspace == pytest.approx(found, rel=0.01)
 
 
 @pytest.mark.slow
@@ -168,10 +182,10 @@ def test_states_under_zero_are_deepspeeds(model: str, workers: int, monkeypatch:
     from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 
     config = KNOWN_CONFIGS[model]
-    count, largest = parameter_count(config), largest_module(config)
+    count, largest = count_parameters(config), count_largest_module(config)
 
     def ours(name: str) -> float:
-        return sum(model_states(count, largest, ENGINES[name], half=True, workers=workers))
+        return sum(estimate_model_states(count, largest, ENGINES[name], is_half_precision=True, workers=workers))
 
     for factor in (1.0, 1.5):
         shared = {"num_gpus_per_node": workers, "num_nodes": 1, "additional_buffer_factor": factor}
@@ -184,7 +198,10 @@ def test_states_under_zero_are_deepspeeds(model: str, workers: int, monkeypatch:
         assert {name: ours(name) for name in theirs} == pytest.approx(theirs, abs=1)
 
     defaults = DeepSpeedZeroConfig()
-    assert (defaults.reduce_bucket_size, defaults.max_live_parameters) == (ZERO_REDUCE_BUCKET, ZERO3_LIVE_PARAMETERS)
+    assert (defaults.reduce_bucket_size, defaults.max_live_parameters) == (
+        ZERO_REDUCE_BUCKET_ELEMENTS,
+        ZERO3_LIVE_PARAMETERS,
+    )
 
 
 @pytest.mark.slow
@@ -193,8 +210,8 @@ def test_the_largest_module_is_deepspeeds(model: str, monkeypatch: pytest.Monkey
     monkeypatch.setitem(os.environ, "DS_ACCELERATOR", "cpu")
     from deepspeed.runtime.zero.stage3 import model_to_params
 
-    from sweeper.models import build
-    from sweeper.spec import ModelSpec
+    from sweeper.config import ModelSpec
+    from sweeper.models import build_model
 
     class Tokenizer:
         pad_token_id, bos_token_id, eos_token_id = 1, 2, 2
@@ -204,10 +221,10 @@ def test_the_largest_module_is_deepspeeds(model: str, monkeypatch: pytest.Monkey
 
     config = {key: value for key, value in KNOWN_CONFIGS[model].items() if key != "vocab_size"}
     config |= {"num_hidden_layers": 1}
-    built = build(ModelSpec(name="one-layer", config=config), Tokenizer(), seed=0)
+    built = build_model(ModelSpec(name="one-layer", config=config), Tokenizer(), seed=0)
     assert model_to_params(built) == (
-        parameter_count(config | {"vocab_size": 500}),
-        largest_module(config | {"vocab_size": 500}),
+        count_parameters(config | {"vocab_size": 500}),
+        count_largest_module(config | {"vocab_size": 500}),
     )
 
 
@@ -217,7 +234,9 @@ def test_korthikantis_layer_is_34_bytes_a_channel() -> None:
 
     def kept(layers: int) -> float:
         config, run = gelu | {"num_hidden_layers": layers}, recipe(gradient_checkpointing=False)
-        return training_memory(config, run, ENGINES["zero2"], workers=8, micro_batch=1, length=LENGTH).activations
+        return estimate_training_memory(
+            config, run, ENGINES["zero2"], workers=8, micro_batch=1, length=LENGTH
+        ).activations
 
     assert kept(13) - kept(12) == 34 * LENGTH * gelu["hidden_size"]
 
@@ -239,12 +258,12 @@ SETUPS = st.fixed_dictionaries(
 
 @given(SETUPS)
 def test_more_of_anything_never_takes_less(setup: dict[str, Any]) -> None:
-    here = memory(**setup).total
-    assert memory(**setup | {"micro_batch": setup["micro_batch"] + 1}).total >= here
-    assert memory(**setup | {"length": setup["length"] + 1}).total >= here
-    assert memory(**setup | {"gradient_checkpointing": True}).total <= here
-    assert memory(**setup | {"optim": "adamw_torch_fused"}).total <= here
-    doubled = memory(**setup | {"workers": 2 * setup["workers"]}).total
+    here = memory(**setup).total_bytes
+    assert memory(**setup | {"micro_batch": setup["micro_batch"] + 1}).total_bytes >= here
+    assert memory(**setup | {"length": setup["length"] + 1}).total_bytes >= here
+    assert memory(**setup | {"gradient_checkpointing": True}).total_bytes <= here
+    assert memory(**setup | {"optim": "adamw_torch_fused"}).total_bytes <= here
+    doubled = memory(**setup | {"workers": 2 * setup["workers"]}).total_bytes
     if ENGINES[setup["engine"]].zero_stage:
         assert doubled <= here
     else:
@@ -253,12 +272,12 @@ def test_more_of_anything_never_takes_less(setup: dict[str, Any]) -> None:
 
 def test_parts_are_bytes_and_add_up() -> None:
     found = memory()
-    count = parameter_count(KNOWN_CONFIGS["facebook/opt-125m"])
+    count = count_parameters(KNOWN_CONFIGS["facebook/opt-125m"])
     assert (found.gradients, found.optimizer) == (4 * count, 8 * count)
     head = 50272 * 768
-    assert found.logits == 12 * TARGETS_AT_ONCE * 50272 + 2 * head + 4 * 8 * LENGTH * 768
-    assert found.total == sum(vars(found).values())
-    assert found.gib == found.total / 2**30
+    assert found.logits == 12 * LOSS_CHUNK_TOKENS * 50272 + 2 * head + 4 * 8 * LENGTH * 768
+    assert found.total_bytes == sum(vars(found).values())
+    assert found.total_gib == found.total_bytes / 2**30
 
 
 def test_logits_are_bounded_by_a_piece_but_under_zero_3() -> None:
@@ -276,12 +295,12 @@ def test_ddp_holds_gradients_twice() -> None:
 
 def test_the_papers_run_fits_its_gpu() -> None:
     """OPT-350M with micro-batches of 8 was trained on one A10G."""
-    assert memory("facebook/opt-125m").gib < memory("facebook/opt-350m").gib < A10G.memory_gib
+    assert memory("facebook/opt-125m").total_gib < memory("facebook/opt-350m").total_gib < A10G.memory_gib
 
 
 def test_a_billion_parameters_do_not_fit_one_a10g_and_do_fit_four() -> None:
-    assert memory("facebook/opt-1.3b", micro_batch=1).gib > A10G.memory_gib
-    assert memory("facebook/opt-1.3b", "zero2", workers=4).gib < A10G.memory_gib
+    assert memory("facebook/opt-1.3b", micro_batch=1).total_gib > A10G.memory_gib
+    assert memory("facebook/opt-1.3b", "zero2", workers=4).total_gib < A10G.memory_gib
 
 
 def chosen(model: str, workers: int, gib: float = A10G.memory_gib) -> tuple[str, int] | None:
@@ -290,7 +309,7 @@ def chosen(model: str, workers: int, gib: float = A10G.memory_gib) -> tuple[str,
         CANONICAL,
         ENGINES,
         workers=workers,
-        micro_batch_of=lambda count: min(8, 32 // count),
+        micro_batch_for=lambda count: min(8, 32 // count),
         length=LENGTH,
         memory_gib=gib,
     )
@@ -327,7 +346,7 @@ def test_the_micro_batch_is_that_of_the_workers_used() -> None:
         CANONICAL,
         ENGINES,
         workers=4,
-        micro_batch_of=micro_batch_of,
+        micro_batch_for=micro_batch_of,
         length=LENGTH,
         memory_gib=A10G.memory_gib,
     )
@@ -337,10 +356,10 @@ def test_the_micro_batch_is_that_of_the_workers_used() -> None:
 @pytest.mark.parametrize("config", [{"model_type": "llama"}, {"model_type": "opt", "hidden_size": 64}])
 def test_what_cannot_be_counted_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
-        training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)
+        estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)
 
 
 def test_eager_attention_needs_its_heads() -> None:
     config = KNOWN_CONFIGS["facebook/opt-125m"] | {"attn_implementation": "eager", "num_attention_heads": None}
     with pytest.raises(ModelError, match="num_attention_heads"):
-        training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)
+        estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)

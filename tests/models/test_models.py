@@ -10,24 +10,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
+from sweeper.config import DataSpec, ModelSpec, load_sweep
 from sweeper.data import train_tokenizer
 from sweeper.errors import ModelError, UsageError
 from sweeper.models import (
     KNOWN_CONFIGS,
-    build,
-    flops_per_token,
-    forward_flops,
-    load,
-    non_embedding_count,
-    parameter_count,
-    parameters,
-    positions,
-    stretch_positions,
-    stretched_to,
-    train_flops,
-    weights_fingerprint,
+    build_model,
+    compute_flops_per_token,
+    compute_forward_flops,
+    compute_train_flops,
+    compute_weights_fingerprint,
+    count_model_parameters,
+    count_non_embedding_parameters,
+    count_parameters,
+    get_max_positions,
+    interpolate_positions,
+    load_pretrained,
+    resolve_extended_positions,
 )
-from sweeper.spec import DataSpec, ModelSpec, load_sweep
 
 TINY = {
     "hidden_size": 16,
@@ -76,11 +76,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def test_counts_equal_instantiated_models(config: dict[str, Any]) -> None:
     with torch.device("meta"):
         model = instantiated(config)
-    assert parameter_count(config) == sum(p.numel() for p in model.parameters())
+    assert count_parameters(config) == sum(p.numel() for p in model.parameters())
     layers = model.gpt_neox if hasattr(model, "gpt_neox") else model.model.decoder
     tables = ("embed_tokens", "embed_positions", "embed_in")
     body = sum(p.numel() for name, p in layers.named_parameters() if not name.startswith(tables))
-    assert non_embedding_count(config) == body
+    assert count_non_embedding_parameters(config) == body
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_counts_equal_instantiated_models(config: dict[str, Any]) -> None:
 )
 def test_pythias_counts_are_the_published_ones(size: str, total: int, non_embedding: int) -> None:
     config = KNOWN_CONFIGS[f"EleutherAI/pythia-{size}"]
-    assert (parameter_count(config), non_embedding_count(config)) == (total, non_embedding)
+    assert (count_parameters(config), count_non_embedding_parameters(config)) == (total, non_embedding)
 
 
 def test_every_known_model_has_a_file_that_names_it() -> None:
@@ -110,82 +110,88 @@ def test_built_models_are_float32_seeded_and_leave_the_random_state_alone(tokeni
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    first, again, other = build(spec, tokenizer, 0), build(spec, tokenizer, 0), build(spec, tokenizer, 1)
+    first, again, other = (
+        build_model(spec, tokenizer, 0),
+        build_model(spec, tokenizer, 0),
+        build_model(spec, tokenizer, 1),
+    )
     assert torch.equal(torch.rand(1), expected)
     weights = [m.model.decoder.embed_tokens.weight for m in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert {p.dtype for p in first.parameters()} == {torch.float32}
-    assert parameters(spec, len(tokenizer)) == sum(p.numel() for p in first.parameters())
+    assert count_model_parameters(spec, len(tokenizer)) == sum(p.numel() for p in first.parameters())
 
 
 def test_a_tiny_pythia_is_built_trained_on_and_loaded(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     spec = ModelSpec(name="tiny", config=TINY_NEOX)
-    model, again = build(spec, tokenizer, 0), build(spec, tokenizer, 0)
+    model, again = build_model(spec, tokenizer, 0), build_model(spec, tokenizer, 0)
     assert isinstance(model, GPTNeoXForCausalLM)
     assert torch.equal(model.lm_head.weight, again.lm_head.weight)
     assert (model.config.eos_token_id, model.config.vocab_size) == (tokenizer.eos_token_id, len(tokenizer))
-    assert parameters(spec, len(tokenizer)) == sum(p.numel() for p in model.parameters())
+    assert count_model_parameters(spec, len(tokenizer)) == sum(p.numel() for p in model.parameters())
     model.save_pretrained(tmp_path)
-    assert parameters(ModelSpec(name="saved", source=str(tmp_path)), 0) == parameters(spec, len(tokenizer))
-    assert isinstance(load(str(tmp_path)), GPTNeoXForCausalLM)
+    assert count_model_parameters(ModelSpec(name="saved", source=str(tmp_path)), 0) == count_model_parameters(
+        spec, len(tokenizer)
+    )
+    assert isinstance(load_pretrained(str(tmp_path)), GPTNeoXForCausalLM)
     with pytest.raises(ModelError, match="extend_positions"):
-        stretch_positions(model, 64)
+        interpolate_positions(model, 64)
 
 
 def test_what_cannot_be_built_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ModelError, match=r"llama(.|\n)*opt, gpt_neox"):
-        build(ModelSpec(name="x", config={"model_type": "llama"}), tokenizer, 0)
+        build_model(ModelSpec(name="x", config={"model_type": "llama"}), tokenizer, 0)
     with pytest.raises(ModelError, match="attention heads"):
-        build(ModelSpec(name="x", config=TINY_NEOX | {"num_attention_heads": 3}), tokenizer, 0)
+        build_model(ModelSpec(name="x", config=TINY_NEOX | {"num_attention_heads": 3}), tokenizer, 0)
     with pytest.raises(ModelError, match="ffn_dim"):
-        parameters(ModelSpec(name="x", config={"hidden_size": 8, "num_hidden_layers": 1}), 300)
+        count_model_parameters(ModelSpec(name="x", config={"hidden_size": 8, "num_hidden_layers": 1}), 300)
 
 
 def test_a_half_precision_checkpoint_loads_as_float32(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     spec = ModelSpec(name="tiny", config=TINY)
-    build(spec, tokenizer, 0).half().save_pretrained(tmp_path)
-    assert {p.dtype for p in load(str(tmp_path)).parameters()} == {torch.float32}
+    build_model(spec, tokenizer, 0).half().save_pretrained(tmp_path)
+    assert {p.dtype for p in load_pretrained(str(tmp_path)).parameters()} == {torch.float32}
     saved = ModelSpec(name="saved", source=str(tmp_path))
-    assert parameters(saved, 0) == parameters(spec, len(tokenizer))
-    before = weights_fingerprint(saved)
-    build(spec, tokenizer, 1).half().save_pretrained(tmp_path)
-    assert weights_fingerprint(saved) != before
+    assert count_model_parameters(saved, 0) == count_model_parameters(spec, len(tokenizer))
+    before = compute_weights_fingerprint(saved)
+    build_model(spec, tokenizer, 1).half().save_pretrained(tmp_path)
+    assert compute_weights_fingerprint(saved) != before
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     for source in (str(tmp_path / "nothing"), str(tmp_path)):
         with pytest.raises(ModelError, match=str(tmp_path)):
-            weights_fingerprint(ModelSpec(name="x", source=source))
+            compute_weights_fingerprint(ModelSpec(name="x", source=source))
         with pytest.raises(ModelError, match=str(tmp_path)):
-            parameters(ModelSpec(name="x", source=source), 0)
+            count_model_parameters(ModelSpec(name="x", source=source), 0)
         with pytest.raises(ModelError, match="save_pretrained"):
-            load(source)
+            load_pretrained(source)
     with pytest.raises(ModelError, match="gpt2"):
-        parameter_count({"model_type": "gpt2"})
+        count_parameters({"model_type": "gpt2"})
 
 
 def test_stretched_positions_pass_through_the_old_ones(tokenizer: PreTrainedTokenizerFast) -> None:
     spec = ModelSpec(name="tiny", config=TINY)
-    model = build(spec, tokenizer, 0)
+    model = build_model(spec, tokenizer, 0)
     old = model.model.decoder.embed_positions.weight.detach().clone()
-    stretch_positions(model, 63)  # 31 gaps of 32 positions, each halved
+    interpolate_positions(model, 63)  # 31 gaps of 32 positions, each halved
     new = model.model.decoder.embed_positions.weight
     assert new.shape == (65, 16)
     assert torch.equal(new[:2], old[:2]), "the padding offset stays"
     torch.testing.assert_close(new[2::2], old[2:])
     torch.testing.assert_close(new[3::2], (old[2:-1] + old[3:]) / 2)
-    assert sum(p.numel() for p in model.parameters()) == parameters(spec, len(tokenizer), 63)
+    assert sum(p.numel() for p in model.parameters()) == count_model_parameters(spec, len(tokenizer), 63)
     assert model(input_ids=torch.full((1, 63), 5)).logits.shape[1] == 63
     with pytest.raises(IndexError):
         model(input_ids=torch.full((1, 64), 5))
 
 
 def test_a_stretched_model_loads_as_it_was_saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    model = stretch_positions(build(ModelSpec(name="tiny", config=TINY), tokenizer, 0), 50)
+    model = interpolate_positions(build_model(ModelSpec(name="tiny", config=TINY), tokenizer, 0), 50)
     model.save_pretrained(tmp_path)
-    again = load(str(tmp_path))
-    assert positions(ModelSpec(name="saved", source=str(tmp_path))) == 50
+    again = load_pretrained(str(tmp_path))
+    assert get_max_positions(ModelSpec(name="saved", source=str(tmp_path))) == 50
     ids = torch.arange(50)[None]
     torch.testing.assert_close(again.eval()(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
 
@@ -194,30 +200,32 @@ def test_positions_are_checked_against_max_length() -> None:
     data = DataSpec(name="d", source="toolworld", api_format="signature", fold_steps=True, max_length=2049)
     opt = ModelSpec(name="opt-350m", source="facebook/opt-350m")
     with pytest.raises(UsageError, match=r"2,049(.|\n)*2,048"):
-        stretched_to(opt, data)
-    assert stretched_to(opt, data.model_copy(update={"extend_positions": "interpolate"})) == 2049
-    assert stretched_to(opt, data.model_copy(update={"max_length": 2048})) is None
-    assert positions(ModelSpec(name="default", config={"hidden_size": 8})) == OPTConfig().max_position_embeddings
+        resolve_extended_positions(opt, data)
+    assert resolve_extended_positions(opt, data.model_copy(update={"extend_positions": "interpolate"})) == 2049
+    assert resolve_extended_positions(opt, data.model_copy(update={"max_length": 2048})) is None
+    assert (
+        get_max_positions(ModelSpec(name="default", config={"hidden_size": 8})) == OPTConfig().max_position_embeddings
+    )
     pythia = ModelSpec(name="pythia-1b", source="EleutherAI/pythia-1b")
-    assert stretched_to(pythia, data.model_copy(update={"max_length": 2048})) is None
+    assert resolve_extended_positions(pythia, data.model_copy(update={"max_length": 2048})) is None
     with pytest.raises(UsageError, match=r"2,049(.|\n)*gpt_neox"):
-        stretched_to(pythia, data.model_copy(update={"extend_positions": "interpolate"}))
+        resolve_extended_positions(pythia, data.model_copy(update={"extend_positions": "interpolate"}))
 
 
 def test_flops_against_hand_computed_values() -> None:
-    pythia = flops_per_token(KNOWN_CONFIGS["EleutherAI/pythia-70m"], 2048)
+    pythia = compute_flops_per_token(KNOWN_CONFIGS["EleutherAI/pythia-70m"], 2048)
     assert pythia.body == 6 * 18_915_328
     assert pythia.attention == 12 * 6 * 512 * 2048 == 75_497_472
     assert pythia.head == 6 * 50_304 * 512
-    opt = flops_per_token(KNOWN_CONFIGS["facebook/opt-350m"], 100)
+    opt = compute_flops_per_token(KNOWN_CONFIGS["facebook/opt-350m"], 100)
     # 24 layers: 12 h^2 + 13 h each; 512-wide embeddings projected to 1,024 and back; post-norm, so no last norm
     assert opt.body == 6 * (24 * (12 * 1024**2 + 13 * 1024) + 2 * 512 * 1024)
     assert opt.attention == 12 * 24 * 1024 * 100
     assert opt.head == 6 * 50_272 * 512
     config = KNOWN_CONFIGS["facebook/opt-350m"]
-    assert train_flops(config, 1e9, 100) == 1e9 * opt.total == 3 * forward_flops(config, 1e9, 100)
+    assert compute_train_flops(config, 1e9, 100) == 1e9 * opt.total == 3 * compute_forward_flops(config, 1e9, 100)
     with pytest.raises(ModelError, match="gpt2"):
-        flops_per_token({"model_type": "gpt2"}, 10)
+        compute_flops_per_token({"model_type": "gpt2"}, 10)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +246,6 @@ def test_flops_are_within_two_percent_of_what_pytorch_counts(config: dict[str, A
     with FlopCounterMode(display=False) as backward:
         loss.backward()
     # Biases and norms are in N and cost no matrix product: about 1 % at this width, less at any real one.
-    assert forward_flops(config, 2 * length, length) == pytest.approx(forward.get_total_flops(), rel=0.02)
+    assert compute_forward_flops(config, 2 * length, length) == pytest.approx(forward.get_total_flops(), rel=0.02)
     both = forward.get_total_flops() + backward.get_total_flops()
-    assert train_flops(config, 2 * length, length) == pytest.approx(both, rel=0.02)
+    assert compute_train_flops(config, 2 * length, length) == pytest.approx(both, rel=0.02)

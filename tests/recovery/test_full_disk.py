@@ -14,8 +14,8 @@ import pytest
 import warm
 from watching import saved, until
 
-from sweeper.store import Store
-from sweeper.trial import read_record
+from sweeper.storage import Store
+from sweeper.training import read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ["run", "quickstart", "--backend", "inline", "--tracking", "none"]
@@ -59,10 +59,10 @@ def test_a_full_disk_is_waited_for(small_disk: Path, tmp_path: Path) -> None:
             file.write(b"\0" * 65536)
     time.sleep(8)
     assert run.poll() is None, said.read_text()
-    assert not store.record(trial).exists()
+    assert not store.record_path(trial).exists()
     ballast.unlink()
     assert run.wait(timeout=400) == 0, said.read_text()
-    record, expected = (read_record(s.record(trial)) for s in (store, undisturbed))
+    record, expected = (read_record(s.record_path(trial)) for s in (store, undisturbed))
     assert record is not None
     assert expected is not None
     assert record.metrics["val_loss"] == expected.metrics["val_loss"]

@@ -25,12 +25,12 @@ import pandas as pd
 import pytest
 from watching import saved, until
 
-from sweeper import cluster, data, study
+from sweeper import cluster, data
 from sweeper.cluster import LocalCluster
-from sweeper.spec import find_sweep, load_sweep
-from sweeper.store import Store
-from sweeper.study.plan import Plan, PlannedTrial
-from sweeper.trial import TrialRecord, read_record, train_trial
+from sweeper.config import find_sweep, load_sweep
+from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.storage import Store
+from sweeper.training import TrialRecord, read_record, train_trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ ASKED = [
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return study.plan_sweep(load_sweep(find_sweep("quickstart"), ASKED))
+    return plan_sweep(load_sweep(find_sweep("quickstart"), ASKED))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def train(trial: PlannedTrial, root: Path) -> str:
     store = Store(root)
-    prepared = data.prepare(trial.spec.data, trial.spec.model, store)
+    prepared = data.prepare_data(trial.spec.data, trial.spec.model, store)
     return train_trial(trial.spec, trial.fingerprint, lambda: prepared, store, lambda progress: None).status
 
 
@@ -72,7 +72,7 @@ def folder() -> Iterator[Path]:
         path = Path(name) / "cluster"
         yield path
         if (path / "cluster.json").exists():
-            cluster.down_local(path)
+            cluster.stop_local_cluster(path)
 
 
 @contextlib.contextmanager
@@ -101,8 +101,8 @@ def ended(run: subprocess.Popen[bytes], said: IO[bytes], seconds: float = 400) -
 
 def trainer_of(up: LocalCluster, store: Store, fingerprint: str) -> int | None:
     """The process that holds a trial's lock."""
-    lock = str(store.trial(fingerprint) / ".lock")
-    for pid in cluster.processes(up):
+    lock = str(store.trial_folder(fingerprint) / ".lock")
+    for pid in cluster.list_processes(up):
         with contextlib.suppress(OSError):
             if any(str(link.readlink()) == lock for link in Path(f"/proc/{pid}/fd").iterdir()):
                 return pid
@@ -119,16 +119,20 @@ def check(plan: Plan, store: Store, undisturbed: Store) -> dict[str, TrialRecord
     """Every trial ended as the undisturbed one, to the last digit."""
     records = {}
     for trial in plan.trials:
-        record, expected = (read_record(s.record(trial.fingerprint)) for s in (store, undisturbed))
+        record, expected = (read_record(s.record_path(trial.fingerprint)) for s in (store, undisturbed))
         assert record is not None
         assert expected is not None
         assert record.status == "COMPLETE", record.failure
         assert record.applied == expected.applied
         for name in ("val_loss", "train_loss", "steps", "tokens"):
             assert record.metrics[name] == expected.metrics[name]
-        histories = [pd.read_parquet(s.trial(trial.fingerprint) / "history.parquet") for s in (store, undisturbed)]
+        histories = [
+            pd.read_parquet(s.trial_folder(trial.fingerprint) / "history.parquet") for s in (store, undisturbed)
+        ]
         pd.testing.assert_frame_equal(*histories)  # no gap, no step twice
-        assert not (store.trial(trial.fingerprint) / "checkpoints").exists() or not saved(store, trial.fingerprint)
+        assert not (store.trial_folder(trial.fingerprint) / "checkpoints").exists() or not saved(
+            store, trial.fingerprint
+        )
         records[trial.fingerprint] = record
     return records
 
@@ -137,7 +141,7 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
     plan: Plan, undisturbed: Store, folder: Path, tmp_path: Path
 ) -> None:
     store, hit = Store(tmp_path / "store"), set[str]()
-    up = cluster.up_local(3, cpus_per_node=1, folder=folder)
+    up = cluster.start_local_cluster(3, cpus_per_node=1, folder=folder)
 
     def next_victim(run: subprocess.Popen[bytes]) -> tuple[str, int]:
         until(lambda: (v := in_training(plan, store, hit)) and trainer_of(up, store, v), run)
@@ -164,7 +168,7 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
         away.rename(store.root)
 
         until(lambda: in_training(plan, store), run)
-        for pid in cluster.processes(up, 2):
+        for pid in cluster.list_processes(up, 2):
             os.kill(pid, signal.SIGKILL)
         text = ended(run, said)
 
@@ -179,27 +183,27 @@ def test_the_driver_and_then_the_head_die_and_the_same_command_goes_on(
     plan: Plan, undisturbed: Store, folder: Path, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
-    up = cluster.up_local(2, cpus_per_node=1, folder=folder)
+    up = cluster.start_local_cluster(2, cpus_per_node=1, folder=folder)
 
     def finished() -> set[str]:
-        return {trial.fingerprint for trial in plan.trials if store.record(trial.fingerprint).exists()}
+        return {trial.fingerprint for trial in plan.trials if store.record_path(trial.fingerprint).exists()}
 
     with running(up, store.root) as (run, _):
         until(lambda: finished() and in_training(plan, store), run)
         run.send_signal(signal.SIGKILL)
         run.wait()
-    kept = {fingerprint: store.record(fingerprint).stat().st_mtime_ns for fingerprint in finished()}
+    kept = {fingerprint: store.record_path(fingerprint).stat().st_mtime_ns for fingerprint in finished()}
     with running(up, store.root) as (run, _):
         until(lambda: in_training(plan, store), run)
-        for pid in cluster.processes(up, 0):  # the head, and with it what knows the cluster
+        for pid in cluster.list_processes(up, 0):  # the head, and with it what knows the cluster
             os.kill(pid, signal.SIGKILL)
         time.sleep(5)
-    cluster.down_local(folder)
-    up = cluster.up_local(2, cpus_per_node=1, folder=folder)
+    cluster.stop_local_cluster(folder)
+    up = cluster.start_local_cluster(2, cpus_per_node=1, folder=folder)
     with running(up, store.root) as (run, said):
         ended(run, said)
     records = check(plan, store, undisturbed)
     assert kept
     for fingerprint, written in kept.items():
-        assert store.record(fingerprint).stat().st_mtime_ns == written, "a finished trial is not trained again"
+        assert store.record_path(fingerprint).stat().st_mtime_ns == written, "a finished trial is not trained again"
     assert any(record.resumed_from_step for record in records.values())

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sweeper.errors import DataError
-from sweeper.statistics import cluster_bootstrap, two_way_bootstrap
+from sweeper.statistics import bootstrap_clusters, bootstrap_two_way
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -27,14 +27,14 @@ def test_its_variance_is_the_sum_of_margins_and_interaction() -> None:
     centred = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     inner = (centred**2).sum() / ((n - 1) * (s - 1)) / (n * s)
     expected = values.mean(axis=1).var(ddof=1) / n + values.mean(axis=0).var(ddof=1) / s + inner
-    interval, error = two_way_bootstrap(values, rng=rng(), draws=20_000)
+    interval, error = bootstrap_two_way(values, rng=rng(), draws=20_000)
     assert error**2 == pytest.approx(expected, rel=0.05)
     assert interval.low < values.mean() < interval.high
 
 
 def test_one_seed_is_the_plain_bootstrap_of_queries() -> None:
     values = table(seeds=1)
-    interval, error = two_way_bootstrap(values, rng=rng(), draws=8000)
+    interval, error = bootstrap_two_way(values, rng=rng(), draws=8000)
     known = stats.bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=8000, rng=rng(2))
     assert error == pytest.approx(known.standard_error, rel=0.05)
     assert (interval.low, interval.high) == pytest.approx(tuple(known.confidence_interval), abs=0.15 * error * 2)
@@ -42,20 +42,20 @@ def test_one_seed_is_the_plain_bootstrap_of_queries() -> None:
 
 def test_clusters_of_one_query_are_queries() -> None:
     values = table()
-    assert cluster_bootstrap(values, range(len(values)), rng=rng()) == two_way_bootstrap(values, rng=rng())
+    assert bootstrap_clusters(values, range(len(values)), rng=rng()) == bootstrap_two_way(values, rng=rng())
 
 
 def test_alike_queries_of_a_tool_are_one_observation() -> None:
     tools = table(queries=20, seeds=1)
     values = np.repeat(tools, 6, axis=0)
-    by_tool = cluster_bootstrap(values, np.repeat(np.arange(20), 6).tolist(), rng=rng(), draws=8000)[1]
-    assert by_tool == pytest.approx(two_way_bootstrap(tools, rng=rng(), draws=8000)[1], rel=0.05)
-    assert by_tool > 2 * two_way_bootstrap(values, rng=rng())[1]
+    by_tool = bootstrap_clusters(values, np.repeat(np.arange(20), 6).tolist(), rng=rng(), draws=8000)[1]
+    assert by_tool == pytest.approx(bootstrap_two_way(tools, rng=rng(), draws=8000)[1], rel=0.05)
+    assert by_tool > 2 * bootstrap_two_way(values, rng=rng())[1]
 
 
 @pytest.mark.parametrize("values", [np.zeros((0, 2)), np.array([[1.0, np.nan]]), np.zeros(3)])
 def test_no_table_is_refused(values: np.ndarray) -> None:
     with pytest.raises(DataError):
-        two_way_bootstrap(values, rng=rng())
+        bootstrap_two_way(values, rng=rng())
     with pytest.raises(DataError):
-        cluster_bootstrap(np.ones((2, 1)), ["a"], rng=rng())
+        bootstrap_clusters(np.ones((2, 1)), ["a"], rng=rng())

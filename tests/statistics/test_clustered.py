@@ -9,8 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import DataError
-from sweeper.statistics import clopper_pearson, clustered_interval, clustered_rate, wilson
-from sweeper.statistics.paired import two_way_interval
+from sweeper.statistics import (
+    clopper_pearson_interval,
+    estimate_clustered_difference,
+    estimate_clustered_rate,
+    wilson_interval,
+)
+from sweeper.statistics.paired import compute_two_way_interval
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -29,14 +34,14 @@ def test_standard_error_is_statsmodels_clustered_one() -> None:
     rng = generator(1)
     labels = rng.integers(0, 40, 400)
     table = clustered(rng, 400, 1, 0.0) + 0.3 * rng.normal(size=40)[labels][:, None]
-    found = clustered_interval(table, labels.tolist(), 0.05)
+    found = estimate_clustered_difference(table, labels.tolist(), 0.05)
     ols = sm.OLS(table[:, 0], np.ones(400)).fit(cov_type="cluster", cov_kwds={"groups": labels})
     assert found["standard_error"] == pytest.approx(float(ols.bse[0]))
     assert found["n_clusters"] == 40
     passed = (table[:, 0] > 0).astype(float)
     error = float(sm.OLS(passed, np.ones(400)).fit(cov_type="cluster", cov_kwds={"groups": labels}).bse[0])
     rate = passed.mean()
-    assert clustered_rate(passed, labels.tolist(), 0.05)["design_effect"] == pytest.approx(
+    assert estimate_clustered_rate(passed, labels.tolist(), 0.05)["design_effect"] == pytest.approx(
         error**2 / (rate * (1 - rate) / 400)
     )
 
@@ -46,9 +51,9 @@ def test_known_design_effect() -> None:
     rng = generator(2)
     labels = np.repeat(np.arange(4000), 10).tolist()
     table = clustered(rng, 4000, 10, 0.25)
-    found = clustered_interval(table, labels, 0.05)
+    found = estimate_clustered_difference(table, labels, 0.05)
     assert found["design_effect"] == pytest.approx(3.25, rel=0.08)
-    rate = clustered_rate(table[:, 0] > 0, labels, 0.05)
+    rate = estimate_clustered_rate(table[:, 0] > 0, labels, 0.05)
     assert rate["design_effect"] == pytest.approx(3.25, rel=0.08)
     assert rate["effective"] == pytest.approx(40_000 / rate["design_effect"], rel=0.01)
 
@@ -56,8 +61,8 @@ def test_known_design_effect() -> None:
 def test_copies_of_a_query_add_nothing() -> None:
     """Every query five times over, one cluster each: the interval is that of the queries taken once."""
     table = clustered(generator(3), 200, 1, 0.0, seeds=2)
-    found = clustered_interval(np.repeat(table, 5, axis=0), np.repeat(np.arange(200), 5).tolist(), 0.05)
-    once, _ = two_way_interval(table, alpha=0.05)
+    found = estimate_clustered_difference(np.repeat(table, 5, axis=0), np.repeat(np.arange(200), 5).tolist(), 0.05)
+    once, _ = compute_two_way_interval(table, alpha=0.05)
     assert found["interval"] == pytest.approx([once.low, once.high])
     assert found["design_effect"] == pytest.approx(5 * 999 / 995, rel=1e-6)
 
@@ -67,12 +72,12 @@ def test_copies_of_a_query_add_nothing() -> None:
 def test_a_cluster_for_each_query_is_the_plain_interval(queries: int, seeds: int, seed: int) -> None:
     table = generator(seed).integers(-1, 2, (queries, seeds)).astype(float)
     names = [f"tool {i}" for i in range(queries)]
-    found = clustered_interval(table, names, 0.1)
-    plain, _ = two_way_interval(table, alpha=0.1)
+    found = estimate_clustered_difference(table, names, 0.1)
+    plain, _ = compute_two_way_interval(table, alpha=0.1)
     assert found["interval"] == pytest.approx([plain.low, plain.high])
     passed = table[:, 0] > 0
-    expected = wilson(float(passed.sum()), queries, 0.1)
-    assert clustered_rate(passed, names, 0.1)["interval"] == pytest.approx([expected.low, expected.high])
+    expected = wilson_interval(float(passed.sum()), queries, 0.1)
+    assert estimate_clustered_rate(passed, names, 0.1)["interval"] == pytest.approx([expected.low, expected.high])
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,8 +85,8 @@ def test_a_cluster_for_each_query_is_the_plain_interval(queries: int, seeds: int
 def test_a_rate_never_gains_from_clusters(queries: int, clusters: int, seed: int) -> None:
     rng = generator(seed)
     passed = (rng.random(queries) < rng.random()).astype(float)
-    found = clustered_rate(passed, rng.integers(0, clusters, queries).tolist(), 0.05)
-    plain = wilson(float(passed.sum()), queries, 0.05)
+    found = estimate_clustered_rate(passed, rng.integers(0, clusters, queries).tolist(), 0.05)
+    plain = wilson_interval(float(passed.sum()), queries, 0.05)
     low, high = found["interval"]
     assert low <= plain.low + 1e-9 and plain.high <= high + 1e-9 and found["effective"] <= queries
 
@@ -93,9 +98,9 @@ def test_interval_covers_the_known_truth(seeds: int, correlation: float) -> None
     covered = plain = 0
     for _ in range(studies):
         table = clustered(rng, 25, size, correlation, seeds)
-        low, high = clustered_interval(table, labels, 0.05)["interval"]
+        low, high = estimate_clustered_difference(table, labels, 0.05)["interval"]
         covered += low <= 0.1 <= high
-        alone, _ = two_way_interval(table, alpha=0.05)
+        alone, _ = compute_two_way_interval(table, alpha=0.05)
         plain += alone.low <= 0.1 <= alone.high
     noise = 3 * math.sqrt(0.95 * 0.05 / studies)
     assert 0.95 - noise < covered / studies < 1
@@ -109,9 +114,9 @@ def test_rate_covers_the_known_truth() -> None:
     for _ in range(studies):
         chances = np.repeat(rng.beta(2, 2, 30), 10)
         passed = (rng.random(300) < chances).astype(float)
-        low, high = clustered_rate(passed, labels, 0.05)["interval"]
+        low, high = estimate_clustered_rate(passed, labels, 0.05)["interval"]
         covered += low <= 0.5 <= high
-        alone = wilson(float(passed.sum()), 300, 0.05)
+        alone = wilson_interval(float(passed.sum()), 300, 0.05)
         plain += alone.low <= 0.5 <= alone.high
     assert abs(covered / studies - 0.95) < 0.01 + 3 * math.sqrt(0.95 * 0.05 / studies)
     assert plain / studies < 0.85
@@ -120,48 +125,48 @@ def test_rate_covers_the_known_truth() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_all_alike_counts_clusters_not_queries(value: float) -> None:
     """Twelve clusters of ten that all pass: Wilson's interval on 12, as if a tool passes or fails as a whole."""
-    found = clustered_rate(np.full(120, value), np.repeat(np.arange(12), 10).tolist(), 0.05)
-    expected = wilson(12 * value, 12, 0.05)
+    found = estimate_clustered_rate(np.full(120, value), np.repeat(np.arange(12), 10).tolist(), 0.05)
+    expected = wilson_interval(12 * value, 12, 0.05)
     assert found["rate"] == value and found["effective"] == pytest.approx(12)
     assert found["interval"] == pytest.approx([expected.low, expected.high]) and math.isnan(found["design_effect"])
 
 
 def test_no_difference_claims_no_certainty() -> None:
-    found = clustered_interval(np.zeros((120, 2)), np.repeat(np.arange(12), 10).tolist(), 0.05)
-    bound = clopper_pearson(0, 12, 0.05).high
+    found = estimate_clustered_difference(np.zeros((120, 2)), np.repeat(np.arange(12), 10).tolist(), 0.05)
+    bound = clopper_pearson_interval(0, 12, 0.05).high
     assert found["interval"] == pytest.approx([-bound, bound]) and math.isnan(found["design_effect"])
 
 
 def test_one_cluster_and_one_query_leave_almost_everything_open() -> None:
     for queries in (1, 50):
-        found = clustered_interval(np.ones((queries, 2)), ["tool"] * queries, 0.05)
+        found = estimate_clustered_difference(np.ones((queries, 2)), ["tool"] * queries, 0.05)
         assert found["estimate"] == 1.0 and found["interval"][0] < -0.9 and found["interval"][1] == 1.0
         assert math.isnan(found["standard_error"])
-        rate = clustered_rate(np.ones(queries), ["tool"] * queries, 0.05)
+        rate = estimate_clustered_rate(np.ones(queries), ["tool"] * queries, 0.05)
         assert rate["effective"] == pytest.approx(1) and rate["interval"][0] < 0.3
 
 
 def test_missing_scores_are_dropped_and_counted() -> None:
     table = np.array([[0.0, 1.0], [np.nan, 1.0], [1.0, 1.0], [np.nan, np.nan]])
-    found = clustered_interval(table, ["a", "b", "a", "c"], 0.05)
+    found = estimate_clustered_difference(table, ["a", "b", "a", "c"], 0.05)
     assert (found["n_queries"], found["n_clusters"], found["dropped"]) == (2, 1, 2) and found["estimate"] == 0.75
-    rate = clustered_rate(table, ["a", "b", "a", "c"], 0.05)
+    rate = estimate_clustered_rate(table, ["a", "b", "a", "c"], 0.05)
     assert (rate["n_queries"], rate["n_clusters"], rate["dropped"]) == (3, 2, 1)
     assert rate["rate"] == pytest.approx((0.5 + 1 + 1) / 3)
-    nothing = clustered_interval(np.full((3, 2), np.nan), ["a", "b", "b"], 0.05)
+    nothing = estimate_clustered_difference(np.full((3, 2), np.nan), ["a", "b", "b"], 0.05)
     assert math.isnan(nothing["estimate"]) and all(map(math.isnan, nothing["interval"])) and nothing["dropped"] == 3
-    unscored = clustered_rate([np.nan] * 3, ["a", "b", "b"], 0.05)
+    unscored = estimate_clustered_rate([np.nan] * 3, ["a", "b", "b"], 0.05)
     assert math.isnan(unscored["rate"]) and all(map(math.isnan, unscored["interval"])) and unscored["n_clusters"] == 0
 
 
 @pytest.mark.parametrize("labels", [["a"], ["a", None], ["a", math.nan]], ids=str)
 def test_refuses_a_query_without_a_cluster(labels: list[object]) -> None:
     with pytest.raises(DataError):
-        clustered_interval(np.zeros((2, 1)), labels, 0.05)
+        estimate_clustered_difference(np.zeros((2, 1)), labels, 0.05)
     with pytest.raises(DataError):
-        clustered_rate(np.zeros(2), labels, 0.05)
+        estimate_clustered_rate(np.zeros(2), labels, 0.05)
 
 
 def test_refuses_rates_outside_their_range() -> None:
     with pytest.raises(DataError):
-        clustered_rate([0.0, 1.5], ["a", "b"], 0.05)
+        estimate_clustered_rate([0.0, 1.5], ["a", "b"], 0.05)

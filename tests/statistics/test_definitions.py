@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from sweeper.errors import DataError
 from sweeper.statistics import (
     DEFINITIONS,
-    by_subset,
-    rate_by_judge,
-    rates,
-    sensitivity,
-    stabletoolbench,
-    strict,
-    tooleval,
-    wilson,
+    compare_definitions,
+    compute_judged_rates,
+    compute_rates_by_judge,
+    compute_rates_by_subset,
+    score_stabletoolbench,
+    score_strict,
+    score_tooleval,
+    wilson_interval,
 )
 
 SHORT = {"s": "solved", "u": "unsolved", "?": "unsure", "-": None}
@@ -51,14 +51,14 @@ def values(found: dict[str, Any]) -> dict[str, float]:
     [("s", 1), ("u", 0), ("?", 0), ("ss-", 1), ("su", 0), ("s?", 0), ("ssu", 1), ("s??", 0), ("suu", 0), ("ssuu", 0)],
 )
 def test_strict_wants_more_than_half_of_the_scored_votes(votes: str, expected: float) -> None:
-    assert strict(query(votes)) == expected
+    assert score_strict(query(votes)) == expected
 
 
 @pytest.mark.parametrize(
     ("votes", "expected"), [("s", 1), ("u", 0), ("?", 0.5), ("su", 0.5), ("s?-", 0.75), ("s?u", 0.5), ("uu?", 1 / 6)]
 )
 def test_stabletoolbench_is_the_mean_of_the_scored_votes(votes: str, expected: float) -> None:
-    assert stabletoolbench(query(votes)) == pytest.approx(expected)
+    assert score_stabletoolbench(query(votes)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -78,26 +78,28 @@ def test_stabletoolbench_is_the_mean_of_the_scored_votes(votes: str, expected: f
     ],
 )
 def test_tooleval_without_coins(votes: str, task: str | None, answered: bool, expected: float) -> None:
-    assert {tooleval(query(votes, task, answered), seed) for seed in range(30)} == {expected}
+    assert {score_tooleval(query(votes, task, answered), seed) for seed in range(30)} == {expected}
 
 
 @pytest.mark.parametrize(("votes", "task"), [("?", "solvable"), ("?", None), ("?", "unsure"), ("u", "unsure")])
 def test_tooleval_throws_a_fair_coin_where_it_cannot_tell(votes: str, task: str | None) -> None:
-    thrown = [tooleval(query(votes, task, query_id=str(i))) for i in range(2000)]
+    thrown = [score_tooleval(query(votes, task, query_id=str(i))) for i in range(2000)]
     assert set(thrown) == {0.0, 1.0} and 0.46 < np.mean(thrown) < 0.54, "five standard errors are 0.056"
-    again = [tooleval(query(votes, task, query_id=str(i)), seed=1) for i in range(2000)]
+    again = [score_tooleval(query(votes, task, query_id=str(i)), seed=1) for i in range(2000)]
     assert 0.44 < np.mean(np.equal(thrown, again)) < 0.56, "another seed, other coins"
 
 
 def test_every_vote_and_subset_has_its_own_coin() -> None:
-    both = [tooleval(query("??", "solvable", query_id=str(i))) for i in range(2000)]
+    both = [score_tooleval(query("??", "solvable", query_id=str(i))) for i in range(2000)]
     assert 0.71 < np.mean(both) < 0.79, "two coins fail together a quarter of the time; one coin would half of it"
-    other = [tooleval(query("??", "solvable", query_id=str(i), subset="G2")) for i in range(2000)]
+    other = [score_tooleval(query("??", "solvable", query_id=str(i), subset="G2")) for i in range(2000)]
     assert other != both
 
 
 def test_nothing_scored_is_undefined() -> None:
-    assert all(math.isnan(definition(query("--"))) for definition in (strict, stabletoolbench, tooleval))
+    assert all(
+        math.isnan(definition(query("--"))) for definition in (score_strict, score_stabletoolbench, score_tooleval)
+    )
 
 
 def test_rates_by_hand() -> None:
@@ -110,26 +112,26 @@ def test_rates_by_hand() -> None:
         query("s", answered=False, query_id="no answer"),
         query("--", query_id="unscored"),
     )
-    found = rates(votes, [("G1", "m1"), ("G1", "m2")])
+    found = compute_judged_rates(votes, [("G1", "m1"), ("G1", "m2")])
     assert (found["n"], found["unscored"], found["missing"]) == (8, 1, 2)
     assert found["votes"] == {"solved": 5, "unsolved": 4, "unsure": 0, "unscored": 3}
     expected = {"strict": (2, 7), "stabletoolbench": (2.5, 5), "tooleval": (3, 5)}
     for name, (passed, n) in expected.items():
-        interval = wilson(passed, n, 0.05)
+        interval = wilson_interval(passed, n, 0.05)
         assert found["pass_rate"][name] == {
             "value": pytest.approx(passed / n),
             "interval": pytest.approx([interval.low, interval.high]),
             "n": n,
         }
-    narrow = rates(votes, [], alpha=0.5)["pass_rate"]["strict"]["interval"]
-    assert narrow == pytest.approx([wilson(2, 5, 0.5).low, wilson(2, 5, 0.5).high])
+    narrow = compute_judged_rates(votes, [], alpha=0.5)["pass_rate"]["strict"]["interval"]
+    assert narrow == pytest.approx([wilson_interval(2, 5, 0.5).low, wilson_interval(2, 5, 0.5).high])
 
 
 def test_no_answer_at_all_fails_strict_and_leaves_the_others_undefined() -> None:
-    found = rates(pd.DataFrame(), [("G1", "a"), ("G2", "b")])
+    found = compute_judged_rates(pd.DataFrame(), [("G1", "a"), ("G2", "b")])
     assert found["n"] == found["missing"] == 2 and values(found)["strict"] == 0.0
     assert math.isnan(values(found)["tooleval"]) and math.isnan(values(found)["stabletoolbench"])
-    nothing = rates(pd.DataFrame(), [])
+    nothing = compute_judged_rates(pd.DataFrame(), [])
     assert all(math.isnan(value) for value in values(nothing).values()) and nothing["n"] == 0
     assert all(math.isnan(end) for end in nothing["pass_rate"]["strict"]["interval"])
 
@@ -139,11 +141,11 @@ def test_subsets_weigh_alike_in_their_mean_and_queries_in_the_overall_rate() -> 
         *(query("s", query_id=str(i), subset="G1") for i in range(4)),
         query("u", query_id="0", subset="G2"),
     )
-    found = by_subset(votes, [("G2", "m")])
+    found = compute_rates_by_subset(votes, [("G2", "m")])
     assert values(found["overall"]) == pytest.approx({"strict": 4 / 6, "stabletoolbench": 4 / 5, "tooleval": 4 / 5})
     assert list(found["subsets"]) == ["G1", "G2"] and found["subsets"]["G2"]["n"] == 2
     assert found["subset_mean"] == {"strict": 0.5, "stabletoolbench": 0.5, "tooleval": 0.5}
-    partly = by_subset(votes, [("G3", "m")])["subset_mean"]
+    partly = compute_rates_by_subset(votes, [("G3", "m")])["subset_mean"]
     assert partly["strict"] == pytest.approx(1 / 3) and math.isnan(partly["tooleval"])
 
 
@@ -154,7 +156,9 @@ def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
         query("uu?", "unsolvable", query_id="3"),
         query("u", query_id="4"),
     )
-    found = sensitivity(votes, [("G1", "5")], solvable={("G1", "1"), ("G1", "4"), ("G1", "5"), ("G1", "not here")})
+    found = compare_definitions(
+        votes, [("G1", "5")], solvable_queries={("G1", "1"), ("G1", "4"), ("G1", "5"), ("G1", "not here")}
+    )
     rows = {(row["definition"], row["queries"]): (row["value"], row["n"]) for row in found["rows"]}
     assert rows == {
         ("strict", "all"): (pytest.approx(1 / 5), 5),
@@ -165,26 +169,26 @@ def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
         ("tooleval", "solvable"): (pytest.approx(1 / 2), 2),
     }
     assert found["spread"] == pytest.approx(3 / 4 - 1 / 5)
-    assert len(sensitivity(votes, [])["rows"]) == 3
-    assert math.isnan(sensitivity(votes, [], solvable=set())["spread"])
+    assert len(compare_definitions(votes, [])["rows"]) == 3
+    assert math.isnan(compare_definitions(votes, [], solvable_queries=set())["spread"])
 
 
 def test_judges_are_compared_on_what_all_of_them_scored() -> None:
     lenient = [query("s", query_id=str(i), judge="lenient") for i in range(4)]
     severe = [query(vote, query_id=str(i), judge="severe") for i, vote in enumerate("su-")]
     votes = table(*lenient, *severe)
-    found = rate_by_judge(votes, [("G1", "m")])
+    found = compute_rates_by_judge(votes, [("G1", "m")])
     assert found["left_out"] == 2
     assert {judge: values(rate)["strict"] for judge, rate in found["judges"].items()} == {
         "lenient": pytest.approx(2 / 3),
         "severe": pytest.approx(1 / 3),
     }
-    alone = rate_by_judge(votes, [], solvable={("G1", "1"), ("G1", "2")})
+    alone = compute_rates_by_judge(votes, [], solvable_queries={("G1", "1"), ("G1", "2")})
     assert alone["left_out"] == 1 and values(alone["judges"]["severe"])["strict"] == 0.0
     with pytest.raises(DataError, match="duplicate"):
-        rate_by_judge(pd.concat([votes, votes]), [])
+        compute_rates_by_judge(pd.concat([votes, votes]), [])
     with pytest.raises(DataError, match="no column"):
-        rate_by_judge(votes.drop(columns="judge"), [])
+        compute_rates_by_judge(votes.drop(columns="judge"), [])
 
 
 def test_tables_that_break_their_contract_are_refused() -> None:
@@ -200,14 +204,14 @@ def test_tables_that_break_their_contract_are_refused() -> None:
     }
     for message, wrong in broken.items():
         with pytest.raises(DataError, match=message):
-            rates(wrong, [])
+            compute_judged_rates(wrong, [])
     for missing in ([("G1", "7")], [("G1", "9"), ("G1", "9")]):
         with pytest.raises(DataError, match="judged or listed twice"):
-            rates(votes, missing)
+            compute_judged_rates(votes, missing)
     number = votes.assign(query_id=[7, 7, 8])
     with pytest.raises(DataError, match="judged or listed twice"):
-        rates(number, [("G1", "8")])
-    assert values(rates(number, [], solvable={("G1", "8")}))["strict"] == 0.0
+        compute_judged_rates(number, [("G1", "8")])
+    assert values(compute_judged_rates(number, [], solvable_queries={("G1", "8")}))["strict"] == 0.0
 
 
 @st.composite
@@ -233,7 +237,7 @@ def judged(draw: st.DrawFn, unanswered: bool = True) -> pd.DataFrame:
 def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed: int) -> None:
     order = list(range(len(votes)))
     random.shuffle(order)
-    found, shuffled = (by_subset(rows, [("G1", "m")], seed=seed) for rows in (votes, votes.iloc[order]))
+    found, shuffled = (compute_rates_by_subset(rows, [("G1", "m")], seed=seed) for rows in (votes, votes.iloc[order]))
     assert repr(found) == repr(shuffled), "exactly, coins and rounding included (repr: NaN equals NaN)"
 
 
@@ -241,11 +245,11 @@ def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed:
 @settings(max_examples=20, deadline=None)
 def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: st.DataObject) -> None:
     missing = [("G1", "m")]
-    before = rates(votes, missing)
+    before = compute_judged_rates(votes, missing)
     at = data.draw(st.integers(0, len(votes) - 1))
     more = votes.iloc[[at]].assign(vote=9, status=None)
     new = votes.iloc[[at]].assign(query_id="new", status=None)
-    after = rates(pd.concat([votes, more, new]), missing)
+    after = compute_judged_rates(pd.concat([votes, more, new]), missing)
     assert repr(before["pass_rate"]) == repr(after["pass_rate"])
     assert after["unscored"] == before["unscored"] + 1 and after["n"] == before["n"] + 1
     assert after["votes"]["unscored"] == before["votes"]["unscored"] + 2
@@ -255,7 +259,7 @@ def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: s
 @settings(max_examples=20, deadline=None)
 def test_strict_is_the_hardest_where_every_episode_ended_with_an_answer(votes: pd.DataFrame, missing: int) -> None:
     """A majority of solved votes passes under `tooleval` too, and is worth more than half under `stabletoolbench`."""
-    found = values(rates(votes, [("G1", f"m{i}") for i in range(missing)]))
+    found = values(compute_judged_rates(votes, [("G1", f"m{i}") for i in range(missing)]))
     if not math.isnan(found["tooleval"]):
         assert found["strict"] <= found["tooleval"] + 1e-12
         assert found["strict"] <= 2 * found["stabletoolbench"] + 1e-12
@@ -263,7 +267,7 @@ def test_strict_is_the_hardest_where_every_episode_ended_with_an_answer(votes: p
 
 def test_an_unanswered_query_can_pass_strict_and_fail_tooleval() -> None:
     """The judge's word counts in the one, the missing Finish in the other."""
-    found = values(rates(table(query("s", answered=False)), []))
+    found = values(compute_judged_rates(table(query("s", answered=False)), []))
     assert (found["strict"], found["tooleval"]) == (1.0, 0.0)
 
 
@@ -281,7 +285,7 @@ def test_intervals_cover_the_truth_of_simulated_votes() -> None:
     for seed in range(runs):
         status = generator.choice(["solved", "unsolved", "unsure"], p=shares, size=180)
         votes = pd.DataFrame(keys | {"status": status, "task": "solvable", "answered": True})
-        found = rates(votes, [], seed=seed, alpha=0.1)["pass_rate"]
+        found = compute_judged_rates(votes, [], seed=seed, alpha=0.1)["pass_rate"]
         for name, value in truth.items():
             low, high = found[name]["interval"]
             covered[name] += low <= value <= high

@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from sweeper.errors import DataError
-from sweeper.statistics import tost, tost_interval
+from sweeper.statistics import tost, tost_from_interval
 
 NAMES = ("p_lower", "p_upper", "p")
 
@@ -48,7 +48,7 @@ def test_decision_is_the_interval_inside_the_margins(
     assert found["equivalent"] == (-margin < low and high < margin)
     mirrored = tost(-estimate, error, df, margin, alpha)
     assert (mirrored["p_lower"], mirrored["p"]) == pytest.approx((found["p_upper"], found["p"]))
-    again = tost_interval(estimate, low, high, interval_alpha=2 * alpha, margin=margin, alpha=alpha, df=df)
+    again = tost_from_interval(estimate, low, high, interval_alpha=2 * alpha, margin=margin, alpha=alpha, df=df)
     assert [again[name] for name in NAMES] == pytest.approx([found[name] for name in NAMES], abs=1e-9)
     assert again["interval"] == pytest.approx(found["interval"]) and again["equivalent"] == found["equivalent"]
 
@@ -56,14 +56,14 @@ def test_decision_is_the_interval_inside_the_margins(
 def test_an_interval_of_another_level_is_carried_over() -> None:
     error, df = 0.013, 7.0
     half = stats.t.ppf(0.975, df) * error
-    found = tost_interval(0.01, 0.01 - half, 0.01 + half, interval_alpha=0.05, margin=0.04, alpha=0.05, df=df)
+    found = tost_from_interval(0.01, 0.01 - half, 0.01 + half, interval_alpha=0.05, margin=0.04, alpha=0.05, df=df)
     direct = tost(0.01, error, df, 0.04, 0.05)
     assert found["p"] == pytest.approx(direct["p"]) and found["interval"] == pytest.approx(direct["interval"])
 
 
 def test_a_lopsided_interval_keeps_its_sides() -> None:
     """Widened upwards only, as Clopper-Pearson's bounds do: that side alone fails."""
-    found = tost_interval(0.0, -0.01, 0.03, interval_alpha=0.1, margin=0.02, alpha=0.05)
+    found = tost_from_interval(0.0, -0.01, 0.03, interval_alpha=0.1, margin=0.02, alpha=0.05)
     assert found["p_lower"] < 0.05 < found["p_upper"] == found["p"] and not found["equivalent"]
     assert found["interval"] == pytest.approx([-0.01, 0.03])
 
@@ -79,7 +79,7 @@ def test_undefined_is_nan_and_not_equivalent(inputs: tuple[float, float, float])
 
 def test_an_interval_without_width_shows_nothing() -> None:
     for low, high in ((0.0, 0.0), (0.0, 0.01), (math.nan, math.nan)):
-        found = tost_interval(0.0, low, high, interval_alpha=0.1, margin=0.02, alpha=0.05)
+        found = tost_from_interval(0.0, low, high, interval_alpha=0.1, margin=0.02, alpha=0.05)
         assert math.isnan(found["p"]) and found["equivalent"] is False
 
 
@@ -88,9 +88,9 @@ def test_refuses_what_has_no_meaning(margin: float, alpha: float, error: float) 
     with pytest.raises(DataError):
         tost(0.0, error, 10, margin, alpha)
     with pytest.raises(DataError):
-        tost_interval(0.5, 0.0, 0.1, interval_alpha=0.1, margin=0.1, alpha=0.05)
+        tost_from_interval(0.5, 0.0, 0.1, interval_alpha=0.1, margin=0.1, alpha=0.05)
     with pytest.raises(DataError):
-        tost_interval(0.0, -0.1, 0.1, interval_alpha=1.0, margin=0.1, alpha=0.05)
+        tost_from_interval(0.0, -0.1, 0.1, interval_alpha=1.0, margin=0.1, alpha=0.05)
 
 
 def test_error_rate_at_the_margin() -> None:

@@ -10,8 +10,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from statistics_tables import rows, study
 
-from sweeper.statistics import Pairing, clopper_pearson, match_runs, paired_difference, pass_matrix
-from sweeper.statistics.paired import Spread, crossed, margins, two_way_interval, two_way_spread
+from sweeper.statistics import (
+    Pairing,
+    build_pass_matrix,
+    clopper_pearson_interval,
+    estimate_paired_difference,
+    match_runs,
+)
+from sweeper.statistics.paired import (
+    VarianceEstimate,
+    combine_crossed_variances,
+    compute_two_way_interval,
+    estimate_two_way_variance,
+    marginal_variances,
+)
 
 
 def generator() -> np.random.Generator:
@@ -26,13 +38,13 @@ def test_runs_are_matched_over_seed_and_the_other_axes_nan_included() -> None:
         (1, "large-1-1", "small-1-1"),
         (0, "large-3-0", "small-3-0"),
     }
-    assert found.alone == 1
+    assert found.unmatched_runs == 1
 
 
 def test_one_seed_is_the_paired_t_interval() -> None:
     """Against SciPy's one-sample t test on the per-query differences."""
     differences = generator().choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=(300, 1))
-    interval, method = two_way_interval(differences, alpha=0.1)
+    interval, method = compute_two_way_interval(differences, alpha=0.1)
     reference = stats.ttest_1samp(differences[:, 0], 0).confidence_interval(0.9)
     assert (interval.low, interval.high) == pytest.approx(tuple(reference))
     assert "one seed" in method
@@ -45,29 +57,29 @@ def test_pure_margins_are_students_t() -> None:
         (np.tile(by_seed, (50, 1)), by_seed),
         (np.tile(by_query[:, None], (1, 3)), by_query),
     ):
-        spread = two_way_spread(values)
-        assert spread.error == pytest.approx(stats.sem(sample))
+        spread = estimate_two_way_variance(values)
+        assert spread.standard_error == pytest.approx(stats.sem(sample))
         interval = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
-        assert spread.half_width(0.05) == pytest.approx((interval.high - interval.low) / 2)
+        assert spread.compute_half_width(0.05) == pytest.approx((interval.high - interval.low) / 2)
 
 
 def test_half_width_is_banerjees() -> None:
     """t(3) = 3.182 and t(19) = 2.093 at 95 %, from a printed table."""
-    spread = Spread(((0.04, 3), (0.01, 19)))
-    assert spread.error == pytest.approx(math.sqrt(0.05))
-    assert spread.half_width(0.05) == pytest.approx(math.sqrt(3.182**2 * 0.04 + 2.093**2 * 0.01), rel=1e-3)
-    assert Spread().half_width(0.05) == 0
+    spread = VarianceEstimate(((0.04, 3), (0.01, 19)))
+    assert spread.standard_error == pytest.approx(math.sqrt(0.05))
+    assert spread.compute_half_width(0.05) == pytest.approx(math.sqrt(3.182**2 * 0.04 + 2.093**2 * 0.01), rel=1e-3)
+    assert VarianceEstimate().compute_half_width(0.05) == 0
 
 
 def test_the_interaction_is_the_seeds_as_far_as_they_show_it() -> None:
-    whole = crossed([(5.0, 2.0, 30)], 3.0, 2)
-    assert whole.parts == ((3.0, 2), (3.0, 30)), "5 + 3 - 2"
-    part = crossed([(5.0, 2.0, 30)], 1.0, 2)
-    assert part.parts == ((1.0, 2), (4.0, 30)), "never less than the query margin"
-    most = crossed([(1.0, 2.0, 30)], 3.0, 2)
-    assert most.parts == ((3.0, 2), (0.0, 30)), "nor than the seed margin"
-    two = crossed([(5.0, 1.0, 30), (4.0, 3.0, 10)], 2.0, 2)
-    assert two.parts == ((2.0, 2), (4.5, 30), (2.5, 10))
+    whole = combine_crossed_variances([(5.0, 2.0, 30)], 3.0, 2)
+    assert whole.terms == ((3.0, 2), (3.0, 30)), "5 + 3 - 2"
+    part = combine_crossed_variances([(5.0, 2.0, 30)], 1.0, 2)
+    assert part.terms == ((1.0, 2), (4.0, 30)), "never less than the query margin"
+    most = combine_crossed_variances([(1.0, 2.0, 30)], 3.0, 2)
+    assert most.terms == ((3.0, 2), (0.0, 30)), "nor than the seed margin"
+    two = combine_crossed_variances([(5.0, 1.0, 30), (4.0, 3.0, 10)], 2.0, 2)
+    assert two.terms == ((2.0, 2), (4.5, 30), (2.5, 10))
 
 
 @settings(max_examples=20, deadline=None)
@@ -75,7 +87,7 @@ def test_the_interaction_is_the_seeds_as_far_as_they_show_it() -> None:
 def test_margins_are_the_limit_of_the_pigeonhole_bootstrap(queries: int, seeds: int, seed: int) -> None:
     """Exactly: the variance over weights, whose covariance is that of multinomial draws of one fewer."""
     values = np.random.default_rng(seed).integers(-1, 2, (queries, seeds)).astype(np.int8)
-    by_query, by_seed, both = margins(values)
+    by_query, by_seed, both = marginal_variances(values)
 
     def second_moments(n: int) -> np.ndarray:
         return 1 / n**2 + (np.eye(n) - 1 / n) / (n * (n - 1))
@@ -95,7 +107,7 @@ def test_no_seed_spread_makes_it_err_more_often_than_stated(seeds: int) -> None:
         shifts = rng.standard_normal((studies, 1, seeds))
         for ratio in (0.0, 0.1, 1.0, 3.0, 10.0, 100.0):
             values = cells + shifts * math.sqrt(ratio * (1 - share + share / seeds) * seeds / queries)
-            mean, half = values.mean(axis=(1, 2)), two_way_spread(values).half_width(0.05)
+            mean, half = values.mean(axis=(1, 2)), estimate_two_way_variance(values).compute_half_width(0.05)
             assert (np.abs(mean) > half).mean() < 0.05 + noise
             assert max((mean > half).mean(), (mean < -half).mean()) < 0.025 + one_sided
     assert (np.abs(mean) > half).mean() > 0.05 - noise, "exact where seeds dominate"
@@ -105,45 +117,45 @@ def test_intersection_of_queries_and_its_counts() -> None:
     trials, _ = study({("small", 1): 0.5, ("large", 1): 0.5}, seeds=1)
     first = rows("large-1-0", [1, 1, np.nan, 1, 0])
     second = rows("small-1-0", [0, 1, 1, 0, 0, 1])
-    matrix = pass_matrix(trials, pd.concat([first, second]))
-    found = paired_difference(matrix, match_runs(trials, "model", "large", "small"), alpha=0.05)
+    matrix = build_pass_matrix(trials, pd.concat([first, second]))
+    found = estimate_paired_difference(matrix, match_runs(trials, "model", "large", "small"), alpha=0.05)
     assert found.n_queries == 4 and found.estimate == pytest.approx(0.5)
-    assert (found.excluded.queries, found.excluded.outcomes) == (2, 2)
+    assert (found.exclusions.queries, found.exclusions.outcomes) == (2, 2)
     assert (found.n_seeds, found.n_runs, found.n) == (1, 1, 4)
 
 
 def test_nothing_to_pair_is_nan() -> None:
     trials, outcomes = study({("small", 1): 0.5, ("large", 1): 0.5}, queries=4)
-    matrix = pass_matrix(trials, outcomes)
+    matrix = build_pass_matrix(trials, outcomes)
     for pairing in (Pairing((), 2), Pairing(((0, "small-1-0", "gone"),), 0)):
-        found = paired_difference(matrix, pairing, alpha=0.05)
-        assert math.isnan(found.estimate) and math.isnan(found.low) and found.excluded.runs == 2
+        found = estimate_paired_difference(matrix, pairing, alpha=0.05)
+        assert math.isnan(found.estimate) and math.isnan(found.low) and found.exclusions.runs == 2
     apart = pd.concat([rows("small-1-0", [1, np.nan]), rows("large-1-0", [np.nan, 1])])
     pairing = Pairing(((0, "small-1-0", "large-1-0"),), 0)
-    found = paired_difference(pass_matrix(trials, apart), pairing, alpha=0.05)
-    assert math.isnan(found.estimate) and found.excluded.queries == 2
+    found = estimate_paired_difference(build_pass_matrix(trials, apart), pairing, alpha=0.05)
+    assert math.isnan(found.estimate) and found.exclusions.queries == 2
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_all_alike_claims_no_certainty(seeds: int) -> None:
     """No discordant query among 120: the bound is Clopper-Pearson's on 0 of 120, about 3.7 / 120."""
-    interval, _ = two_way_interval(np.zeros((120, seeds)), alpha=0.05)
+    interval, _ = compute_two_way_interval(np.zeros((120, seeds)), alpha=0.05)
     assert interval.high == pytest.approx(1 - 0.025 ** (1 / 120)) and interval.low == -interval.high
-    all_better, _ = two_way_interval(np.ones((5, seeds)), alpha=0.05)
+    all_better, _ = compute_two_way_interval(np.ones((5, seeds)), alpha=0.05)
     assert all_better.low < 0 < all_better.high == 1.0, "five queries decide nothing"
 
 
 def test_one_query_survives() -> None:
-    interval, _ = two_way_interval(np.array([[1.0]]), alpha=0.05)
-    assert interval.low == -clopper_pearson(0, 1, 0.05).high and interval.high == 1.0
+    interval, _ = compute_two_way_interval(np.array([[1.0]]), alpha=0.05)
+    assert interval.low == -clopper_pearson_interval(0, 1, 0.05).high and interval.high == 1.0
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**31))
 def test_contains_the_estimate_and_mirrors_when_the_arms_are_swapped(queries: int, seeds: int, seed: int) -> None:
     differences = np.random.default_rng(seed).integers(-1, 2, (queries, seeds)).astype(float)
-    there, _ = two_way_interval(differences, alpha=0.05)
-    back, _ = two_way_interval(-differences, alpha=0.05)
+    there, _ = compute_two_way_interval(differences, alpha=0.05)
+    back, _ = compute_two_way_interval(-differences, alpha=0.05)
     assert -1 <= there.low <= differences.mean() <= there.high <= 1
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
 
@@ -158,7 +170,7 @@ def test_interval_covers_the_known_truth(seeds: int, spread: float) -> None:
         difficulty = rng.normal(0, 1, (80, 1))
         arms = [effect + difficulty + rng.normal(0, spread, (1, seeds)) for effect in (0.3, 0.0)]
         passed = [rng.random(arm.shape) < stats.norm.cdf(arm) for arm in arms]
-        interval, _ = two_way_interval(passed[0] * 1.0 - passed[1], alpha=0.05)
+        interval, _ = compute_two_way_interval(passed[0] * 1.0 - passed[1], alpha=0.05)
         covered += interval.low <= truth <= interval.high
     assert covered / studies > 0.95 - 3 * math.sqrt(0.95 * 0.05 / studies)
     assert covered < studies, "an interval that never misses is too wide to be of use"

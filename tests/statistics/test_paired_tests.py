@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from sweeper.errors import DataError
-from sweeper.statistics import mcnemar, permutation
+from sweeper.statistics import mcnemar_test, paired_permutation_test
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -30,7 +30,7 @@ def vectors(a: int, b: int, c: int, d: int) -> tuple[list[float], list[float]]:
     ids=["airways", "complete response"],
 )
 def test_both_examples_of_fagerland_2013(table: tuple[int, int, int, int], exact: float, mid: float) -> None:
-    found = mcnemar(*vectors(*table))
+    found = mcnemar_test(*vectors(*table))
     assert (found["b"], found["c"], found["n"], found["dropped"]) == (table[1], table[2], sum(table), 0)
     assert found["p_exact"] == pytest.approx(exact, abs=5e-5) and found["p_mid"] == pytest.approx(mid, abs=5e-5)
 
@@ -39,7 +39,7 @@ def test_both_examples_of_fagerland_2013(table: tuple[int, int, int, int], exact
 @given(*[st.integers(0, 30)] * 4)
 def test_exact_is_statsmodels_and_mid_is_smaller(a: int, b: int, c: int, d: int) -> None:
     first, second = vectors(a, b, c, d)
-    found, back = mcnemar(first, second), mcnemar(second, first)
+    found, back = mcnemar_test(first, second), mcnemar_test(second, first)
     if a + b + c + d == 0:
         assert math.isnan(found["p_exact"]) and math.isnan(found["p_mid"])
         return
@@ -51,22 +51,22 @@ def test_exact_is_statsmodels_and_mid_is_smaller(a: int, b: int, c: int, d: int)
 
 
 def test_pairs_without_both_scores_are_dropped_and_counted() -> None:
-    found = mcnemar([1, 1, np.nan, 0, np.nan], [0, np.nan, 1, 1, np.nan])
+    found = mcnemar_test([1, 1, np.nan, 0, np.nan], [0, np.nan, 1, 1, np.nan])
     assert (found["b"], found["c"], found["n"], found["dropped"]) == (1, 1, 2, 3)
-    unscored = mcnemar([np.nan] * 3, [1, 0, 1])
+    unscored = mcnemar_test([np.nan] * 3, [1, 0, 1])
     assert unscored["n"] == 0 and unscored["dropped"] == 3 and math.isnan(unscored["p_mid"])
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_arms_that_pass_everything_or_nothing_do_not_differ(value: float) -> None:
-    found = mcnemar([value] * 5, [value] * 5)
+    found = mcnemar_test([value] * 5, [value] * 5)
     assert (found["p_exact"], found["p_mid"]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(("first", "second"), [([1, 0], [1]), ([0.5], [1]), ([2], [np.nan]), ([[1]], [[0]])], ids=str)
 def test_mcnemar_refuses_what_is_no_aligned_pass(first: list[float], second: list[float]) -> None:
     with pytest.raises(DataError):
-        mcnemar(first, second)
+        mcnemar_test(first, second)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -76,7 +76,7 @@ def test_few_queries_are_counted_out(seeds: int) -> None:
     sums = table.sum(axis=1)
     flips = [abs(float(np.dot(signs, sums))) for signs in itertools.product((-1, 1), repeat=9)]
     expected = np.mean(np.array(flips) >= abs(sums.sum()) - 1e-9)
-    found = permutation(table, generator())
+    found = paired_permutation_test(table, generator())
     assert found["p"] == pytest.approx(expected) and found["exact"] and found["n"] == 9
     assert 0 < expected < 1
 
@@ -84,26 +84,26 @@ def test_few_queries_are_counted_out(seeds: int) -> None:
 def test_one_seed_is_the_sign_test() -> None:
     """Without magnitudes, flipping signs is the exact binomial test, zeros apart; by chance with many queries."""
     table = np.array([1.0] * 70 + [-1.0] * 45 + [0.0] * 300)[:, None]
-    found = permutation(table, generator(), draws=20_000)
+    found = paired_permutation_test(table, generator(), draws=20_000)
     expected = stats.binomtest(70, 115).pvalue
     assert found["p"] == pytest.approx(expected, abs=4 * math.sqrt(expected / 20_000)) and not found["exact"]
-    assert mcnemar(table[:, 0] > 0, table[:, 0] < 0)["p_exact"] == pytest.approx(expected)
+    assert mcnemar_test(table[:, 0] > 0, table[:, 0] < 0)["p_exact"] == pytest.approx(expected)
 
 
 def test_a_query_missing_in_one_seed_is_dropped() -> None:
     table = np.array([[1.0, 1.0], [1.0, np.nan], [-1.0, 0.0], [np.nan, np.nan]])
-    found = permutation(table, generator())
-    assert found == permutation(table[[0, 2]], generator()) | {"dropped": 2} and found["n"] == 2
+    found = paired_permutation_test(table, generator())
+    assert found == paired_permutation_test(table[[0, 2]], generator()) | {"dropped": 2} and found["n"] == 2
 
 
 def test_nothing_to_flip() -> None:
-    assert math.isnan(permutation(np.full((4, 2), np.nan), generator())["p"])
-    assert math.isnan(permutation(np.zeros((0, 2)), generator())["p"])
-    assert permutation(np.zeros((5, 2)), generator())["p"] == 1.0
-    assert permutation([[1.0]], generator())["p"] == 1.0, "one query decides nothing"
-    assert permutation(np.ones((6, 1)), generator())["p"] == pytest.approx(2 / 64)
+    assert math.isnan(paired_permutation_test(np.full((4, 2), np.nan), generator())["p"])
+    assert math.isnan(paired_permutation_test(np.zeros((0, 2)), generator())["p"])
+    assert paired_permutation_test(np.zeros((5, 2)), generator())["p"] == 1.0
+    assert paired_permutation_test([[1.0]], generator())["p"] == 1.0, "one query decides nothing"
+    assert paired_permutation_test(np.ones((6, 1)), generator())["p"] == pytest.approx(2 / 64)
     with pytest.raises(DataError):
-        permutation([1.0, 0.0], generator())
+        paired_permutation_test([1.0, 0.0], generator())
 
 
 def test_error_rate_under_equal_arms_whose_seeds_agree() -> None:
@@ -112,5 +112,5 @@ def test_error_rate_under_equal_arms_whose_seeds_agree() -> None:
     rejected = 0
     for _ in range(studies):
         table = np.repeat(rng.choice([-1.0, 0.0, 1.0], p=[0.3, 0.4, 0.3], size=(40, 1)), 3, axis=1)
-        rejected += permutation(table, rng, draws=500)["p"] < 0.1
+        rejected += paired_permutation_test(table, rng, draws=500)["p"] < 0.1
     assert abs(rejected / studies - 0.09) < 0.01 + 3 * math.sqrt(0.09 * 0.91 / studies)

@@ -6,13 +6,13 @@ import pytest
 from statistics_tables import rows, study
 
 from sweeper.errors import DataError
-from sweeper.statistics import pass_matrix
+from sweeper.statistics import build_pass_matrix
 
 
 def test_matrix_holds_results_only_and_a_diverged_run_passes_nothing() -> None:
     status = {"small-1-0": "FAILED", "small-1-1": "DIVERGED"}
     trials, outcomes = study({("small", 1): 0.5, ("middle", 1): 0.25}, queries=8, status=status)
-    matrix = pass_matrix(trials, outcomes)
+    matrix = build_pass_matrix(trials, outcomes)
     assert sorted(matrix.columns) == ["middle-1-0", "middle-1-1", "small-1-1"]
     assert matrix["small-1-1"].sum() == 0 and len(matrix) == 8
     assert matrix["middle-1-0"].sum() == 2
@@ -20,7 +20,7 @@ def test_matrix_holds_results_only_and_a_diverged_run_passes_nothing() -> None:
 
 def test_a_diverged_run_that_was_never_asked_fails_every_query() -> None:
     trials, outcomes = study({("small", 1): 0.5, ("middle", 1): 0.5}, queries=8, status={"small-1-0": "DIVERGED"})
-    matrix = pass_matrix(trials, outcomes[outcomes["fingerprint"] != "small-1-0"])
+    matrix = build_pass_matrix(trials, outcomes[outcomes["fingerprint"] != "small-1-0"])
     assert (matrix["small-1-0"] == 0).all()
 
 
@@ -28,7 +28,7 @@ def test_votes_become_their_majority_and_a_tie_fails() -> None:
     trials, _ = study({("small", 1): 0.5}, seeds=1)
     votes = [[1, 1, 1, np.nan], [1, 0, 0, np.nan], [1, 1, 1, np.nan], [0, 0, 1, np.nan]]
     outcomes = pd.concat([rows("small-1-0", vote, vote=i) for i, vote in enumerate(votes)])
-    passed = pass_matrix(trials, outcomes)["small-1-0"].droplevel("subset")
+    passed = build_pass_matrix(trials, outcomes)["small-1-0"].droplevel("subset")
     assert passed[["q0", "q1", "q2"]].tolist() == [1.0, 0.0, 1.0] and np.isnan(passed["q3"])
 
 
@@ -43,11 +43,11 @@ def test_tables_that_break_their_contract_are_refused() -> None:
     }
     for message, table in broken.items():
         with pytest.raises(DataError, match=message):
-            pass_matrix(trials, table)
+            build_pass_matrix(trials, table)
     with pytest.raises(DataError, match="twice"):
-        pass_matrix(pd.concat([trials, trials]), outcomes)
+        build_pass_matrix(pd.concat([trials, trials]), outcomes)
 
 
 def test_no_outcomes_is_an_empty_matrix() -> None:
     trials, _ = study({("small", 1): 0.5})
-    assert pass_matrix(trials, pd.DataFrame()).empty
+    assert build_pass_matrix(trials, pd.DataFrame()).empty

@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeper.errors import UsageError
-from sweeper.statistics import (
-    approximate_power,
-    minimum_detectable_effect,
-    power,
-    seeds_needed,
-)
-from sweeper.statistics.paired import two_way_interval
-from sweeper.statistics.power import _Design, _differences, _intervals
+from sweeper.statistics import approximate_power, find_minimum_detectable_effect, find_required_seeds, simulate_power
+from sweeper.statistics.paired import compute_two_way_interval
+from sweeper.statistics.power import _ComparisonDesign, _compute_intervals, _simulate_differences
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -33,7 +28,7 @@ def connor(effect: float, discordance: float) -> float:
 
 @pytest.mark.parametrize(("queries", "points"), [(1100, 3.8), (765, 4.5)])
 def test_known_detectable_effects(queries: int, points: float) -> None:
-    found = minimum_detectable_effect(n_queries=queries, n_seeds=1, discordance=0.2, rng=generator())
+    found = find_minimum_detectable_effect(n_queries=queries, n_seeds=1, discordance=0.2, rng=generator())
     assert round(100 * found["approximate"], 1) == points
     assert abs(found["effect"] - found["approximate"]) < 3 * found["standard_error"]
     assert 0 < found["standard_error"] < 0.02 * found["effect"]
@@ -44,10 +39,10 @@ def test_known_detectable_effects(queries: int, points: float) -> None:
 @given(st.integers(1, 60), st.integers(1, 4), st.floats(0, 1), st.integers(0, 2**31))
 def test_simulated_intervals_are_those_of_a_comparison(queries: int, seeds: int, discordance: float, seed: int) -> None:
     """Sparse ones and single queries included."""
-    design = _Design(queries, seeds, discordance, 0.05, 0.05, "superior", math.nan, 0.3)
-    tables = _differences(0.1, design, 3, generator(seed))
-    for low, high, table in zip(*_intervals(tables, 0.05), tables, strict=True):
-        expected, _ = two_way_interval(table.astype(float), alpha=0.05)
+    design = _ComparisonDesign(queries, seeds, discordance, 0.05, 0.05, "superior", math.nan, 0.3)
+    tables = _simulate_differences(0.1, design, 3, generator(seed))
+    for low, high, table in zip(*_compute_intervals(tables, 0.05), tables, strict=True):
+        expected, _ = compute_two_way_interval(table.astype(float), alpha=0.05)
         assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
@@ -55,7 +50,7 @@ def test_simulated_intervals_are_those_of_a_comparison(queries: int, seeds: int,
     ("seeds", "seed_sd"), [(1, 0.0), (2, 0.0), (2, 0.02), (2, 0.1), (3, 0.02), (3, 0.1), (5, 0.05)]
 )
 def test_equal_arms_are_called_superior_at_most_as_often_as_stated(seeds: int, seed_sd: float) -> None:
-    found = power(0.0, n_queries=200, n_seeds=seeds, discordance=0.2, seed_sd=seed_sd, rng=generator(1))
+    found = simulate_power(0.0, n_queries=200, n_seeds=seeds, discordance=0.2, seed_sd=seed_sd, rng=generator(1))
     assert found["power"] < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 2000)
     assert found["standard_error"] == pytest.approx(math.sqrt(found["power"] * (1 - found["power"]) / 2000))
 
@@ -63,14 +58,14 @@ def test_equal_arms_are_called_superior_at_most_as_often_as_stated(seeds: int, s
 def test_one_seed_does_not_see_its_own_spread() -> None:
     """Documented: with seed_sd the error rate of one seed is far above its level, which is why it gets no verdict."""
     setting: dict[str, Any] = {"n_queries": 1000, "n_seeds": 1, "discordance": 0.2, "seed_sd": 0.03}
-    found = power(0.0, **setting, rng=generator())
+    found = simulate_power(0.0, **setting, rng=generator())
     assert found["power"] > 0.15 and found["approximate"] == pytest.approx(found["power"], abs=0.03)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_simulated_differences_are_what_the_model_says(correlation: float) -> None:
-    design = _Design(500, 3, 0.3, 0.0, 0.05, "superior", math.nan, correlation)
-    drawn = _differences(0.1, design, 200, generator()).astype(float)
+    design = _ComparisonDesign(500, 3, 0.3, 0.0, 0.05, "superior", math.nan, correlation)
+    drawn = _simulate_differences(0.1, design, 200, generator()).astype(float)
     assert drawn.mean() == pytest.approx(0.1, abs=0.006)
     assert (drawn != 0).mean() == pytest.approx(0.3, abs=0.006)
     flat = drawn.reshape(-1, 3)
@@ -78,8 +73,8 @@ def test_simulated_differences_are_what_the_model_says(correlation: float) -> No
 
 
 def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
-    design = _Design(4000, 2, 0.2, 0.03, 0.05, "superior", math.nan, 0.0)
-    by_seed = _differences(0.0, design, 300, generator()).mean(axis=1)
+    design = _ComparisonDesign(4000, 2, 0.2, 0.03, 0.05, "superior", math.nan, 0.0)
+    by_seed = _simulate_differences(0.0, design, 300, generator()).mean(axis=1)
     assert by_seed.std() == pytest.approx(math.sqrt(2 * 0.03**2 + 0.2 / 4000), rel=0.1)
 
 
@@ -100,7 +95,7 @@ def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
 def test_integrated_power_is_the_simulated_one(setting: dict[str, Any]) -> None:
     setting = {"n_queries": 300, "discordance": 0.2, **setting}
     for effect in (0.03, 0.08):
-        found = power(effect, **setting, rng=generator(2))
+        found = simulate_power(effect, **setting, rng=generator(2))
         expected = approximate_power(effect, **setting)
         assert found["approximate"] == expected
         assert abs(found["power"] - expected) < 4 * math.sqrt(expected * (1 - expected) / 2000)
@@ -116,10 +111,10 @@ def test_one_seeds_power_is_that_of_a_t_test() -> None:
 def test_no_better_is_superior_seen_from_the_margin() -> None:
     """Equal arms below a margin of 0.06: as often shown as an effect of 0.06 above 0, but for the variance."""
     setting: dict[str, Any] = {"n_queries": 400, "n_seeds": 3, "discordance": 0.2, "simulations": 1500}
-    below = power(0.0, **setting, test="no-better", margin=0.06, rng=generator())
-    above = power(0.06, **setting, rng=generator())
+    below = simulate_power(0.0, **setting, test="no-better", margin=0.06, rng=generator())
+    above = simulate_power(0.06, **setting, rng=generator())
     assert 0.5 < below["power"] == pytest.approx(above["power"], abs=0.05)
-    at = power(0.06, **setting, test="no-better", margin=0.06, rng=generator())
+    at = simulate_power(0.06, **setting, test="no-better", margin=0.06, rng=generator())
     assert at["power"] < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 1500), (
         "an arm better by the margin is rarely shown no better"
     )
@@ -132,7 +127,8 @@ def test_power_is_a_share_and_rises_with_the_effect(
 ) -> None:
     setting: dict[str, Any] = {"n_queries": queries, "n_seeds": seeds, "discordance": discordance, "seed_sd": seed_sd}
     found = [
-        power(effect, **setting, rng=generator(seed), simulations=150)["power"] for effect in (-0.3, 0.0, 0.3, 0.8)
+        simulate_power(effect, **setting, rng=generator(seed), simulations=150)["power"]
+        for effect in (-0.3, 0.0, 0.3, 0.8)
     ]
     assert found[0] >= 0 and found[-1] <= 1
     assert all(after >= before - 0.05 for before, after in itertools.pairwise(found))
@@ -141,17 +137,19 @@ def test_power_is_a_share_and_rises_with_the_effect(
 @pytest.mark.slow
 def test_detectable_effect_has_the_power_asked_for_on_new_random_numbers() -> None:
     setting: dict[str, Any] = {"n_queries": 300, "n_seeds": 3, "discordance": 0.25, "seed_sd": 0.01}
-    found = minimum_detectable_effect(**setting, rng=generator())
-    again = power(found["effect"], **setting, rng=generator(99), simulations=2500)
+    found = find_minimum_detectable_effect(**setting, rng=generator())
+    again = simulate_power(found["effect"], **setting, rng=generator(99), simulations=2500)
     assert again["power"] == pytest.approx(0.8, abs=0.035)
-    margin = minimum_detectable_effect(**setting, test="no-better", rng=generator())
-    shown = power(0.0, **setting, test="no-better", margin=margin["effect"] + 1e-9, rng=generator(98), simulations=2500)
+    margin = find_minimum_detectable_effect(**setting, test="no-better", rng=generator())
+    shown = simulate_power(
+        0.0, **setting, test="no-better", margin=margin["effect"] + 1e-9, rng=generator(98), simulations=2500
+    )
     assert shown["power"] == pytest.approx(0.8, abs=0.035)
 
 
 def test_more_queries_and_seeds_detect_less() -> None:
     def smallest(queries: int, seeds: int, target: float = 0.8) -> float:
-        found = minimum_detectable_effect(
+        found = find_minimum_detectable_effect(
             n_queries=queries,
             n_seeds=seeds,
             discordance=0.2,
@@ -169,9 +167,9 @@ def test_more_queries_and_seeds_detect_less() -> None:
 @pytest.mark.parametrize("queries", [1, 3])
 def test_a_handful_of_queries_detects_nothing(queries: int) -> None:
     setting: dict[str, Any] = {"n_queries": queries, "n_seeds": 2, "discordance": 0.2}
-    found = minimum_detectable_effect(**setting, rng=generator())
+    found = find_minimum_detectable_effect(**setting, rng=generator())
     assert math.isnan(found["effect"]) and math.isnan(found["standard_error"])
-    margin = minimum_detectable_effect(**setting, test="no-better", rng=generator())
+    margin = find_minimum_detectable_effect(**setting, test="no-better", rng=generator())
     bound = 1 - 0.025 ** (1 / queries)  # Clopper-Pearson's on none
     assert math.isnan(margin["effect"]) or margin["effect"] > bound - 1e-9
 
@@ -179,19 +177,19 @@ def test_a_handful_of_queries_detects_nothing(queries: int) -> None:
 @pytest.mark.slow
 def test_seeds_needed_are_enough_and_not_one_too_many() -> None:
     setting: dict[str, Any] = {"n_queries": 500, "discordance": 0.2, "seed_sd": 0.01}
-    found = seeds_needed(0.04, **setting, limit=20, rng=generator())
+    found = find_required_seeds(0.04, **setting, limit=20, rng=generator())
     seeds = found["seeds"]
     assert seeds is not None and 2 < seeds < 20 and found["power"] >= 0.8
-    enough = power(0.04, **setting, n_seeds=seeds, rng=generator(7))
-    fewer = power(0.04, **setting, n_seeds=seeds - 1, rng=generator(7))
+    enough = simulate_power(0.04, **setting, n_seeds=seeds, rng=generator(7))
+    fewer = simulate_power(0.04, **setting, n_seeds=seeds - 1, rng=generator(7))
     assert enough["power"] > 0.8 - 4 * enough["standard_error"] and fewer["power"] < 0.8 + 4 * fewer["standard_error"]
 
 
 def test_seeds_needed_stops_at_the_limit() -> None:
     """Queries that differ in every seed alike: no number of seeds replaces queries."""
-    found = seeds_needed(0.03, n_queries=200, discordance=0.3, correlation=1.0, limit=6, rng=generator())
+    found = find_required_seeds(0.03, n_queries=200, discordance=0.3, correlation=1.0, limit=6, rng=generator())
     assert found["seeds"] is None and found["power"] < 0.5
-    plenty = seeds_needed(
+    plenty = find_required_seeds(
         0.3, n_queries=500, discordance=0.4, correlation=1.0, limit=6, rng=generator(), simulations=300
     )
     assert plenty["seeds"] == 2, "a verdict needs two"
@@ -199,8 +197,8 @@ def test_seeds_needed_stops_at_the_limit() -> None:
 
 def test_no_discordance_and_no_effect_show_nothing() -> None:
     setting: dict[str, Any] = {"n_queries": 50, "n_seeds": 2, "discordance": 0.0}
-    assert power(0.0, **setting, rng=generator(), simulations=50)["power"] == 0
-    assert power(1.0, **setting, rng=generator(), simulations=50)["power"] == 1
+    assert simulate_power(0.0, **setting, rng=generator(), simulations=50)["power"] == 0
+    assert simulate_power(1.0, **setting, rng=generator(), simulations=50)["power"] == 1
     assert approximate_power(0.0, **setting) == 0
 
 
@@ -223,11 +221,11 @@ def test_no_discordance_and_no_effect_show_nothing() -> None:
 def test_refuses_values_out_of_range(wrong: dict[str, Any]) -> None:
     setting: dict[str, Any] = {"effect": 0.1, "n_queries": 10, "n_seeds": 2, "discordance": 0.2} | wrong
     with pytest.raises(UsageError):
-        power(setting.pop("effect"), **setting, rng=generator())
+        simulate_power(setting.pop("effect"), **setting, rng=generator())
 
 
 def test_refuses_targets_and_limits_without_meaning() -> None:
     with pytest.raises(UsageError):
-        minimum_detectable_effect(n_queries=10, n_seeds=2, discordance=0.2, target_power=1.0, rng=generator())
+        find_minimum_detectable_effect(n_queries=10, n_seeds=2, discordance=0.2, target_power=1.0, rng=generator())
     with pytest.raises(UsageError):
-        seeds_needed(0.1, n_queries=10, discordance=0.2, limit=1, rng=generator())
+        find_required_seeds(0.1, n_queries=10, discordance=0.2, limit=1, rng=generator())

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.toolworld import SUBSETS, World, WorldConfig, build_world, training_answers
-from sweeper.toolworld import test_queries as queries_of
+from sweeper.toolworld import SUBSETS, World, WorldConfig, build_world, make_training_documents
+from sweeper.toolworld import make_test_query_documents as queries_of
 from sweeper.toolworld.queries import draw_queries
 
 SMALL = WorldConfig(train_queries=300, validation_queries=40, test_queries_per_subset=20)
@@ -24,7 +24,7 @@ DIGEST = (
     "import hashlib, json;"
     "from sweeper.toolworld import *;"
     "w = build_world(WorldConfig(train_queries=300, validation_queries=40, test_queries_per_subset=20));"
-    "t = json.dumps([list(training_answers(w, 'train')), test_queries(w)]);"
+    "t = json.dumps([list(make_training_documents(w, 'train')), make_test_query_documents(w)]);"
     "print(hashlib.sha256(t.encode()).hexdigest())"
 )
 
@@ -35,7 +35,7 @@ def world() -> World:
 
 
 def digest(world: World) -> str:
-    text = json.dumps([list(training_answers(world, "train")), queries_of(world)])
+    text = json.dumps([list(make_training_documents(world, "train")), queries_of(world)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -90,7 +90,7 @@ def test_unseen_tools_and_categories_are_not_in_training(seed: int) -> None:
     names = {api.name for q in learned for api in q.apis}
     tools = {api.tool for q in learned for api in q.apis}
     categories = {api.category for q in learned for api in q.apis}
-    text = json.dumps([d for s in ("train", "validation") for _, d in training_answers(world, s)])  # type: ignore[arg-type]
+    text = json.dumps([d for s in ("train", "validation") for _, d in make_training_documents(world, s)])  # type: ignore[arg-type]
     tested = {(query.subset[3:], api) for query in world.splits["test"] for api in query.apis}
     assert {unseen for unseen, _ in tested} == {"instruction", "tool", "category"}
     for unseen, api in tested:
@@ -105,7 +105,7 @@ def test_groups_mean_what_toolbench_means(world: World) -> None:
     together = [set(collection) for collection in world.catalogue.collections]
     for query in (q for split in world.splits.values() for q in split):
         offered = {api.name: api for api in query.apis}
-        called = [offered[name] for name, _, _ in query.gold]
+        called = [offered[name] for name, _, _ in query.gold_calls]
         tools, categories = {a.tool for a in called}, {a.category for a in called}
         if query.subset.startswith("G1"):
             assert len(called) == 1 and len({a.tool for a in query.apis}) == 1
@@ -113,7 +113,7 @@ def test_groups_mean_what_toolbench_means(world: World) -> None:
             assert len(called) == 2 and len(tools) == 2 and len(categories) == 1
         else:
             assert len(called) == 2 and len(categories) == 2 and any(tools <= c for c in together)
-            assert json.loads(query.gold[0][2])["response"] == query.gold[1][1]["item"]
+            assert json.loads(query.gold_calls[0][2])["response"] == query.gold_calls[1][1]["item"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -126,10 +126,10 @@ def test_every_word_of_an_unseen_tool_is_in_some_seen_tool(seed: int) -> None:
 
 def test_queries_are_found_by_id(world: World) -> None:
     for document in queries_of(world)["G3_instruction"]:
-        assert world.query(document["query_id"]).query == document["query"]
-        assert world.query(str(document["query_id"])).query == document["query"]
+        assert world.get_query(document["query_id"]).query == document["query"]
+        assert world.get_query(str(document["query_id"])).query == document["query"]
     with pytest.raises(UsageError, match="no such query"):
-        world.query(999_999)
+        world.get_query(999_999)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,28 @@
 """A Ray cluster on this machine, and sweeps sent to one elsewhere."""
 
-from sweeper.cluster.address import LOCAL, client_environment, resolve_address
-from sweeper.cluster.jobs import pack, submit
-from sweeper.cluster.local import LocalCluster, LocalNode, alive_nodes, down_local, local_cluster, processes, up_local
+from sweeper.cluster.addresses import LOCAL_ADDRESS, make_client_environment, resolve_address
+from sweeper.cluster.job_submission import bundle_sweep, submit_sweep
+from sweeper.cluster.local_cluster import (
+    LocalCluster,
+    LocalNode,
+    list_alive_nodes,
+    list_processes,
+    read_local_cluster,
+    start_local_cluster,
+    stop_local_cluster,
+)
 
 __all__ = [
-    "LOCAL",
+    "LOCAL_ADDRESS",
     "LocalCluster",
     "LocalNode",
-    "alive_nodes",
-    "client_environment",
-    "down_local",
-    "local_cluster",
-    "pack",
-    "processes",
+    "bundle_sweep",
+    "list_alive_nodes",
+    "list_processes",
+    "make_client_environment",
+    "read_local_cluster",
     "resolve_address",
-    "submit",
-    "up_local",
+    "start_local_cluster",
+    "stop_local_cluster",
+    "submit_sweep",
 ]

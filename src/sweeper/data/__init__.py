@@ -1,36 +1,43 @@
 """Raw answers -> conversations -> tokens, once per (data, tokeniser, policy), shared by every trial."""
 
-from sweeper.data.conversations import ApiList, Conversation, Counts, Turn
-from sweeper.data.encode import fitter
+from sweeper.data.contamination import audit_contamination
+from sweeper.data.conversations import ApiList, Conversation, ReaderCounts, Turn
 from sweeper.data.export import export_toolllama
-from sweeper.data.inspect import inspect
-from sweeper.data.leakage import audit
-from sweeper.data.prepare import Prepared, describe, fingerprint, open_prepared, prepare, prepared_manifest
-from sweeper.data.queries import Suite, open_suite, read_suite
-from sweeper.data.read_answers import with_format
-from sweeper.data.source import Tell
+from sweeper.data.length_report import report_lengths
+from sweeper.data.prepare import (
+    PreparedData,
+    describe_prepared_data,
+    fingerprint_data,
+    open_prepared_data,
+    prepare_data,
+    read_data_manifest,
+)
+from sweeper.data.readers.toolbench import add_format_instruction
+from sweeper.data.sources import FractionReporter
+from sweeper.data.test_queries import Suite, open_suite, read_suite
+from sweeper.data.tokenize import make_length_limiter
 from sweeper.data.tokenizer import load_tokenizer, train_tokenizer
 
 __all__ = [
     "ApiList",
     "Conversation",
-    "Counts",
-    "Prepared",
+    "FractionReporter",
+    "PreparedData",
+    "ReaderCounts",
     "Suite",
-    "Tell",
     "Turn",
-    "audit",
-    "describe",
+    "add_format_instruction",
+    "audit_contamination",
+    "describe_prepared_data",
     "export_toolllama",
-    "fingerprint",
-    "fitter",
-    "inspect",
+    "fingerprint_data",
     "load_tokenizer",
-    "open_prepared",
+    "make_length_limiter",
+    "open_prepared_data",
     "open_suite",
-    "prepare",
-    "prepared_manifest",
+    "prepare_data",
+    "read_data_manifest",
     "read_suite",
+    "report_lengths",
     "train_tokenizer",
-    "with_format",
 ]

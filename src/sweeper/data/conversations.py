@@ -77,7 +77,7 @@ class Conversation:
 
 
 @dataclass
-class Counts:
+class ReaderCounts:
     """What was read, and what was left out and why. `problems` name file, position and reason (the first hundred)."""
 
     files: int = 0
@@ -86,13 +86,13 @@ class Counts:
     invalid_queries: int = 0
     arguments_not_json: int = 0
     duplicate_ids: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
+    drop_counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
-    KEPT_PROBLEMS = 100
+    MAX_PROBLEMS = 100
 
-    def drop(self, reason: str, place: str, why: str) -> None:
+    def record_drop(self, reason: str, location: str, detail: str) -> None:
         """Count something left out, and say where and why."""
-        self.dropped[reason] += 1
-        if len(self.problems) < self.KEPT_PROBLEMS:
-            self.problems.append(f"{place}: {why}")
+        self.drop_counts[reason] += 1
+        if len(self.problems) < self.MAX_PROBLEMS:
+            self.problems.append(f"{location}: {detail}")

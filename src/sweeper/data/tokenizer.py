@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sweeper.config import ModelSpec
 from sweeper.errors import ModelError
-from sweeper.spec import ModelSpec
 
 TOKENIZER_VERSION = 1
 """Raised whenever the same corpus gives another trained tokeniser."""
@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((_without_phrases(text) for text in texts), trainer)
+    tokenizer.train_from_iterator((_remove_phrases(text) for text in texts), trainer)
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in FORMAT_PHRASES])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -63,7 +63,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     )
 
 
-def _without_phrases(text: str) -> str:
+def _remove_phrases(text: str) -> str:
     """Phrases have their own tokens, and should not spend merges."""
     for phrase in FORMAT_PHRASES:
         text = text.replace(phrase, " \n")
@@ -79,9 +79,9 @@ def load_tokenizer(model: ModelSpec) -> Any:
     except (OSError, ValueError) as error:
         raise ModelError(
             f"tokeniser of {model.name}",
-            asked=str(model.source),
+            requested=str(model.source),
             found=str(error).strip().splitlines()[0],
-            do="a local directory saved by save_pretrained, or a hub id that this machine can reach",
+            hint="a local directory saved by save_pretrained, or a hub id that this machine can reach",
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

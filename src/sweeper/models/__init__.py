@@ -1,30 +1,30 @@
 """The ladder: sizes from the config alone, and models loaded or built."""
 
-from sweeper.models.catalogue import KNOWN_CONFIGS, config_of
-from sweeper.models.flops import TokenFlops, flops_per_token, forward_flops, train_flops
-from sweeper.models.loading import build, load, weights_fingerprint
-from sweeper.models.memory import TARGETS_AT_ONCE, Memory, choose_engine, training_memory
-from sweeper.models.positions import positions, stretch_positions, stretched_to
-from sweeper.models.sizes import non_embedding_count, parameter_count, parameters
+from sweeper.models.flops import TokenFlops, compute_flops_per_token, compute_forward_flops, compute_train_flops
+from sweeper.models.known_configs import KNOWN_CONFIGS, load_config
+from sweeper.models.loading import build_model, compute_weights_fingerprint, load_pretrained
+from sweeper.models.memory import LOSS_CHUNK_TOKENS, TrainingMemory, choose_engine, estimate_training_memory
+from sweeper.models.parameter_counts import count_model_parameters, count_non_embedding_parameters, count_parameters
+from sweeper.models.position_embeddings import get_max_positions, interpolate_positions, resolve_extended_positions
 
 __all__ = [
     "KNOWN_CONFIGS",
-    "TARGETS_AT_ONCE",
-    "Memory",
+    "LOSS_CHUNK_TOKENS",
     "TokenFlops",
-    "build",
+    "TrainingMemory",
+    "build_model",
     "choose_engine",
-    "config_of",
-    "flops_per_token",
-    "forward_flops",
-    "load",
-    "non_embedding_count",
-    "parameter_count",
-    "parameters",
-    "positions",
-    "stretch_positions",
-    "stretched_to",
-    "train_flops",
-    "training_memory",
-    "weights_fingerprint",
+    "compute_flops_per_token",
+    "compute_forward_flops",
+    "compute_train_flops",
+    "compute_weights_fingerprint",
+    "count_model_parameters",
+    "count_non_embedding_parameters",
+    "count_parameters",
+    "estimate_training_memory",
+    "get_max_positions",
+    "interpolate_positions",
+    "load_config",
+    "load_pretrained",
+    "resolve_extended_positions",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.models.sizes import non_embedding_count, output_head_size
+from sweeper.models.parameter_counts import count_non_embedding_parameters, count_output_head_parameters
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,25 @@ class TokenFlops:
         return self.body + self.attention + self.head
 
 
-def flops_per_token(config: dict[str, Any], mean_length: float) -> TokenFlops:
+def compute_flops_per_token(config: dict[str, Any], mean_length: float) -> TokenFlops:
     """Forward and backward FLOPs for one token in rows of `mean_length` tokens. Raises ModelError.
 
     Attention grows with the length of a token's own row: over rows of unequal length the mean over rows is a lower
     bound for that term, the mean over tokens exact.
     """
-    body = 6.0 * non_embedding_count(config)
+    body = 6.0 * count_non_embedding_parameters(config)
     return TokenFlops(
         body=body,
         attention=12.0 * int(config["num_hidden_layers"]) * int(config["hidden_size"]) * mean_length,
-        head=6.0 * output_head_size(config),
+        head=6.0 * count_output_head_parameters(config),
     )
 
 
-def train_flops(config: dict[str, Any], tokens: float, mean_length: float) -> float:
+def compute_train_flops(config: dict[str, Any], tokens: float, mean_length: float) -> float:
     """FLOPs of training on `tokens` tokens, repetitions counted, in rows of `mean_length` tokens. Raises ModelError."""
-    return flops_per_token(config, mean_length).total * tokens
+    return compute_flops_per_token(config, mean_length).total * tokens
 
 
-def forward_flops(config: dict[str, Any], tokens: float, mean_length: float) -> float:
+def compute_forward_flops(config: dict[str, Any], tokens: float, mean_length: float) -> float:
     """FLOPs of reading or writing `tokens` tokens without a backward pass: a third of training's. Raises ModelError."""
-    return train_flops(config, tokens, mean_length) / 3
+    return compute_train_flops(config, tokens, mean_length) / 3

@@ -13,25 +13,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from sweeper.config import AUTO_ENGINES, EngineSpec, Recipe
 from sweeper.errors import ModelError
-from sweeper.models.sizes import non_embedding_count, output_head_size, parameter_count
-from sweeper.spec import ENGINES, EngineSpec, Recipe
+from sweeper.models.parameter_counts import (
+    count_non_embedding_parameters,
+    count_output_head_parameters,
+    count_parameters,
+)
 
 GIB = 2.0**30
-CONTEXT = 1.0 * GIB
+CUDA_CONTEXT_BYTES = 1.0 * GIB
 """Bytes of CUDA's context, loaded kernels and the workspaces of cuBLAS and NCCL: an estimate, not measured."""
-FRAGMENTATION = 0.05
+FRAGMENTATION_SHARE = 0.05
 """What PyTorch's allocator reserves beyond what tensors take, as a share of that: an estimate, not measured."""
-ZERO_REDUCE_BUCKET = 5 * 10**8
+ZERO_REDUCE_BUCKET_ELEMENTS = 5 * 10**8
 """Elements of the buffer that ZeRO collects gradients in: DeepSpeed's default `reduce_bucket_size`."""
 ZERO3_LIVE_PARAMETERS = 10**9
 """Parameters that ZeRO 3 may keep gathered at a time: DeepSpeed's default `stage3_max_live_parameters`."""
-TARGETS_AT_ONCE = 2048
-"""Target tokens whose logits training holds at a time (`sweeper.trial.target_loss`)."""
+LOSS_CHUNK_TOKENS = 2048
+"""Target tokens whose logits training holds at a time (`sweeper.training.loss`)."""
 
 
 @dataclass(frozen=True)
-class Memory:
+class TrainingMemory:
     """Bytes on one GPU at the moment at which training needs most."""
 
     weights: float
@@ -48,55 +52,63 @@ class Memory:
     """CUDA's context, ZeRO's buffers and the allocator's slack: the part that is estimated."""
 
     @property
-    def total(self) -> float:
+    def total_bytes(self) -> float:
         """All of it, bytes."""
         return float(sum(astuple(self)))
 
     @property
-    def gib(self) -> float:
+    def total_gib(self) -> float:
         """All of it, GiB."""
-        return self.total / GIB
+        return self.total_bytes / GIB
 
 
-def training_memory(
+def estimate_training_memory(
     config: dict[str, Any], recipe: Recipe, engine: EngineSpec, *, workers: int, micro_batch: int, length: int
-) -> Memory:
+) -> TrainingMemory:
     """Memory of one GPU where `workers` train together on micro-batches of `micro_batch` rows, padded to `length`
     tokens. An engine that is not distributed knows one worker. Raises ModelError.
     """
     half = recipe.precision != "fp32"
     autocast = half and not engine.zero_stage
-    count, head, layers = parameter_count(config), output_head_size(config), int(config["num_hidden_layers"])
-    weights, gradients, optimizer = model_states(count, largest_module(config), engine, half=half, workers=workers)
+    count, head, layers = (
+        count_parameters(config),
+        count_output_head_parameters(config),
+        int(config["num_hidden_layers"]),
+    )
+    weights, gradients, optimizer = estimate_model_states(
+        count, count_largest_module(config), engine, is_half_precision=half, workers=workers
+    )
     residual, inner = (2 if half and not autocast else 4), (2 if half else 4)
     tokens = micro_batch * length
 
-    layer = tokens * _layer(config, residual, inner, length, autocast=autocast, padded=micro_batch > 1)
-    within = float(tokens) * (inner * _feed_forward(config) + residual * int(config["hidden_size"]))
+    layer = tokens * _estimate_layer_bytes(config, residual, inner, length, autocast=autocast, padded=micro_batch > 1)
+    within = float(tokens) * (inner * _get_feed_forward_width(config) + residual * int(config["hidden_size"]))
     if recipe.gradient_checkpointing:
         kept, within = float(layers * tokens * residual * int(config["hidden_size"])), within + layer
     else:
         kept = layers * layer
-    kept += tokens * _outside_layers(config, residual, inner) + (tokens * length if micro_batch > 1 else 0)
+    kept += tokens * _estimate_bytes_outside_layers(config, residual, inner) + (
+        tokens * length if micro_batch > 1 else 0
+    )
 
-    copies = 2 * (non_embedding_count(config) + head) if autocast else 0
+    copies = 2 * (count_non_embedding_parameters(config) + head) if autocast else 0
     later = (2 * head if autocast else 0) if recipe.gradient_checkpointing else copies
     one_layer = (copies - later) / layers if recipe.gradient_checkpointing else copies
     # How many tokens are targets is not known from a config: as many as there can be. In pieces, the gradients of the
     # head are summed up beside the piece's, and those of its inputs wait for the last piece.
-    pieces = engine.zero_stage != 3 and tokens > TARGETS_AT_ONCE
-    scores = (TARGETS_AT_ONCE if pieces else tokens) * int(config["vocab_size"])
+    pieces = engine.zero_stage != 3 and tokens > LOSS_CHUNK_TOKENS
+    scores = (LOSS_CHUNK_TOKENS if pieces else tokens) * int(config["vocab_size"])
     summed = inner * head + 4 * tokens * head // int(config["vocab_size"]) if pieces else 0
     moments = (
         (copies, optimizer, kept, scores * (8 + (inner if half else 0))),
         (later, optimizer, kept, scores * 12 + summed),
         (one_layer, optimizer, kept + within, 0),
-        (0, optimizer + _update(count, recipe, engine, workers), 0, 0),
+        (0, optimizer + _estimate_update_bytes(count, recipe, engine, workers), 0, 0),
     )
     cast, states, activations, logits = max(moments, key=sum)
     tensors = weights + cast + gradients + states + activations + logits
-    workspace = CONTEXT + FRAGMENTATION * tensors + _zero_buffers(count, engine, inner)
-    return Memory(weights + cast, gradients, states, activations, logits, workspace)
+    workspace = CUDA_CONTEXT_BYTES + FRAGMENTATION_SHARE * tensors + _estimate_zero_buffer_bytes(count, engine, inner)
+    return TrainingMemory(weights + cast, gradients, states, activations, logits, workspace)
 
 
 def choose_engine(
@@ -105,7 +117,7 @@ def choose_engine(
     engines: Mapping[str, EngineSpec],
     *,
     workers: int,
-    micro_batch_of: Callable[[int], int],
+    micro_batch_for: Callable[[int], int],
     length: int,
     memory_gib: float,
 ) -> tuple[EngineSpec, int] | None:
@@ -114,19 +126,21 @@ def choose_engine(
     `single` takes one worker, the others all `workers`; with one, ZeRO has nothing to share out, and only its offload
     is left. `micro_batch_of(workers)`: rows of a micro-batch when so many train together. Raises ModelError.
     """
-    for name in ENGINES:
+    for name in AUTO_ENGINES:
         engine = engines.get(name)
         if engine is None or (workers == 1 and engine.distributed and not engine.offload):
             continue
         used = workers if engine.distributed else 1
-        need = training_memory(config, recipe, engine, workers=used, micro_batch=micro_batch_of(used), length=length)
-        if need.gib <= memory_gib:
+        need = estimate_training_memory(
+            config, recipe, engine, workers=used, micro_batch=micro_batch_for(used), length=length
+        )
+        if need.total_gib <= memory_gib:
             return engine, used
     return None
 
 
-def model_states(
-    parameters: int, largest: int, engine: EngineSpec, *, half: bool, workers: int
+def estimate_model_states(
+    parameters: int, largest_module_size: int, engine: EngineSpec, *, is_half_precision: bool, workers: int
 ) -> tuple[float, float, float]:
     """Bytes per GPU of weights, gradients and optimiser, without activations. `largest`: see `largest_module`.
 
@@ -140,26 +154,28 @@ def model_states(
     if not engine.zero_stage:
         buckets = 4 * count if engine.distributed and workers > 1 else 0.0
         return 4 * count, 4 * count + buckets, 8 * count
-    low, share = (2 if half else 4), count / workers
+    low, share = (2 if is_half_precision else 4), count / workers
     if engine.zero_stage == 2:
         return low * count, low * share, 16 * share
-    gathered = float(low * largest)
+    gathered = float(low * largest_module_size)
     if engine.offload:
         return gathered, gathered, 0.0
     return gathered + low * share, gathered, 16 * share
 
 
-def largest_module(config: dict[str, Any]) -> int:
+def count_largest_module(config: dict[str, Any]) -> int:
     """Parameters of the largest single module, which ZeRO 3 gathers whole: an embedding or a feed-forward matrix.
 
     Raises ModelError.
     """
-    wide = _feed_forward(config)
+    wide = _get_feed_forward_width(config)
     matrix = int(config["hidden_size"]) * wide + wide
-    return max(output_head_size(config), matrix)
+    return max(count_output_head_parameters(config), matrix)
 
 
-def _layer(config: dict[str, Any], residual: int, inner: int, length: int, *, autocast: bool, padded: bool) -> float:
+def _estimate_layer_bytes(
+    config: dict[str, Any], residual: int, inner: int, length: int, *, autocast: bool, padded: bool
+) -> float:
     """Bytes that one layer keeps for its backward pass, per token.
 
     Korthikanti et al. 2022 (arXiv 2205.05198), section 4.1, item by item: 34 x hidden for their layer in half
@@ -168,7 +184,7 @@ def _layer(config: dict[str, Any], residual: int, inner: int, length: int, *, au
     keys beside the unrotated. Fused attention (sdpa) has no scores; its backward keeps the padding mask as a bias, one
     row per token. Eager attention keeps the softmax in float32 and what it is cast to.
     """
-    hidden, wide = int(config["hidden_size"]), _feed_forward(config)
+    hidden, wide = int(config["hidden_size"]), _get_feed_forward_width(config)
     if _is_opt(config):
         norms, into_qkv, qkv = 2 * residual, inner * (3 if autocast else 1), 3 * inner
         dropout, gelu = config.get("dropout", 0.1), config.get("activation_function", "relu") != "relu"
@@ -179,48 +195,48 @@ def _layer(config: dict[str, Any], residual: int, inner: int, length: int, *, au
     masks = 2 if dropout else 0
     per_channel = norms + into_qkv + qkv + inner + masks + inner
     if config.get("attn_implementation", "sdpa") == "eager":
-        scores = _heads(config) * length * (4 if inner == 4 else 4 + inner)
+        scores = _get_head_count(config) * length * (4 if inner == 4 else 4 + inner)
     else:
         scores = inner * length if padded else 0
     return float(hidden * per_channel + wide * inner * (2 if gelu else 1) + scores)
 
 
-def _outside_layers(config: dict[str, Any], residual: int, inner: int) -> int:
+def _estimate_bytes_outside_layers(config: dict[str, Any], residual: int, inner: int) -> int:
     """Bytes kept between the last layer and the logits, per token: inputs of the last norm, OPT-350M's projection, and
     the head.
     """
     hidden = int(config["hidden_size"])
-    width = output_head_size(config) // int(config["vocab_size"])
+    width = count_output_head_parameters(config) // int(config["vocab_size"])
     normed = not _is_opt(config) or config.get("do_layer_norm_before", True)
     return (residual * hidden if normed else 0) + (inner * hidden if width != hidden else 0) + inner * width
 
 
-def _update(parameters: int, recipe: Recipe, engine: EngineSpec, workers: int) -> float:
+def _estimate_update_bytes(parameters: int, recipe: Recipe, engine: EngineSpec, workers: int) -> float:
     """Bytes of the square roots that AdamW makes for all parameters at once (`foreach`, its default on CUDA)."""
     if recipe.optim == "adamw_torch_fused" or engine.offload:
         return 0.0
     return 4.0 * parameters / (workers if engine.zero_stage else 1)
 
 
-def _zero_buffers(parameters: int, engine: EngineSpec, inner: int) -> float:
+def _estimate_zero_buffer_bytes(parameters: int, engine: EngineSpec, inner: int) -> float:
     """Bytes of DeepSpeed's own buffers at their default sizes, which its estimators leave out."""
     if not engine.zero_stage:
         return 0.0
     live = min(parameters, ZERO3_LIVE_PARAMETERS) if engine.zero_stage == 3 else 0
-    return float(inner * (ZERO_REDUCE_BUCKET + live))
+    return float(inner * (ZERO_REDUCE_BUCKET_ELEMENTS + live))
 
 
 def _is_opt(config: dict[str, Any]) -> bool:
     return bool(config.get("model_type", "opt") == "opt")
 
 
-def _feed_forward(config: dict[str, Any]) -> int:
+def _get_feed_forward_width(config: dict[str, Any]) -> int:
     return int(config["ffn_dim" if _is_opt(config) else "intermediate_size"])
 
 
-def _heads(config: dict[str, Any]) -> int:
+def _get_head_count(config: dict[str, Any]) -> int:
     if not config.get("num_attention_heads"):
         raise ModelError(
-            "models", asked="the memory of eager attention", found="a config without `num_attention_heads`"
+            "models", requested="the memory of eager attention", found="a config without `num_attention_heads`"
         )
     return int(config["num_attention_heads"])

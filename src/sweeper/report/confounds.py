@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sweeper.models.catalogue import KNOWN_CONFIGS
+from sweeper.models.known_configs import KNOWN_CONFIGS
 
 
-def confounds(models: Iterable[str]) -> list[dict[str, Any]]:
+def find_confounds(models: Iterable[str]) -> list[dict[str, Any]]:
     """Models, by name, that are built otherwise than the rest of their family: OPT-350M alone, so far."""
     found = []
     for model in dict.fromkeys(models):
-        config = _config(model)
+        config = _find_known_config(model)
         if config is None or config.get("do_layer_norm_before", True):
             continue
         width, hidden = config["word_embed_proj_dim"], config["hidden_size"]
@@ -30,7 +30,7 @@ def confounds(models: Iterable[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _config(model: str) -> dict[str, Any] | None:
+def _find_known_config(model: str) -> dict[str, Any] | None:
     """Of a known hub id, or of a name that ends like one: `opt-350m`, `our-opt-350m`."""
     name = model.lower().rsplit("/", 1)[-1]
     for known, config in KNOWN_CONFIGS.items():

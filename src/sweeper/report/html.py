@@ -11,11 +11,20 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from sweeper.report import plots
-from sweeper.report.grids import AXIS_WORDS, CLAIM_ARMS, MISSING, claim_arms, duration, failures, grids, listed
-from sweeper.report.sentences import points
+from sweeper.report import figures as plots
+from sweeper.report.html_tables import (
+    AXIS_LABELS,
+    MAX_CLAIM_ARMS,
+    MISSING,
+    build_html_tables,
+    find_claim_arms,
+    format_duration,
+    group_failures,
+    join_names,
+)
+from sweeper.report.text import format_percentage_points
 
-DIGITS = 6
+FIGURE_DIGITS = 6
 """Significant digits of what is drawn: no screen shows more."""
 SMALLEST_P = 1e-12
 """Where `statistics` stops looking."""
@@ -24,45 +33,48 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render_html(document: Mapping[str, Any]) -> str:
     """Render `build_report`'s document. All text in it is untrusted and escaped; only Plotly's own code is not."""
-    environment = _environment()
+    environment = _make_jinja_environment()
     drawn = {
-        name: json.loads(figure.to_json(), parse_float=lambda text: float(f"{float(text):.{DIGITS}g}"))
-        for name, figure in plots.figures(dict(document)).items()
+        name: json.loads(figure.to_json(), parse_float=lambda text: float(f"{float(text):.{FIGURE_DIGITS}g}"))
+        for name, figure in plots.build_figures(dict(document)).items()
     }
     for figure in drawn.values():
         figure["layout"].pop("template", None)
-    tables = grids(document)
+    tables = build_html_tables(document)
     page = environment.get_template("report.html.j2").render(
         **document,
         figures=drawn,
-        figures_json=script_json(drawn),
+        figures_json=encode_script_json(drawn),
         grids=tables,
-        grids_json=script_json({name: grid.json for name, grid in tables.items() if grid.paged}),
-        claim_arms={claim["id"]: claim_arms(claim, document) for claim in document["claims"]},
-        claim_arms_shown=CLAIM_ARMS,
-        failures=failures(document),
-        radar_arms=plots.RADAR_ARMS,
-        map_models=plots.map_models(dict(document)),
-        many_lines=_many_lines(document),
-        deciding=_deciding,
+        grids_json=encode_script_json({name: grid.payload for name, grid in tables.items() if grid.is_paged}),
+        claim_arms={claim["id"]: find_claim_arms(claim, document) for claim in document["claims"]},
+        claim_arms_shown=MAX_CLAIM_ARMS,
+        failures=group_failures(document),
+        radar_arms=plots.MAX_RADAR_ARMS,
+        map_models=plots.list_heatmap_models(dict(document)),
+        many_lines=_exceeds_line_limit(document),
+        deciding=_find_deciding_comparison,
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - our dependency's code, not data
-        styles=_styles(),
+        styles=_load_styles(),
         script=Markup((TEMPLATES / "report.js").read_text()),  # noqa: S704
     )
     return page + "\n"
 
 
-def render_union(document: Mapping[str, Any]) -> str:
+def render_combined_html(document: Mapping[str, Any]) -> str:
     """Render `report_union`'s document, its parts' pages named: without scripts. All text in it is escaped."""
     pages = {part["sweep"]: part["page"] for part in document["parts"]}
-    return _environment().get_template("union.html.j2").render(**document, pages=pages, styles=_styles()) + "\n"
+    return (
+        _make_jinja_environment().get_template("union.html.j2").render(**document, pages=pages, styles=_load_styles())
+        + "\n"
+    )
 
 
-def _styles() -> Markup:
+def _load_styles() -> Markup:
     return Markup((TEMPLATES / "report.css").read_text())  # noqa: S704 - our own
 
 
-def _environment() -> jinja2.Environment:
+def _make_jinja_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -71,25 +83,25 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., str]] = {
-        "percent": percent,
-        "points": lambda rate: MISSING if rate is None else points(rate),
-        "number": number,
+        "percent": format_percent,
+        "points": lambda rate: MISSING if rate is None else format_percentage_points(rate),
+        "number": format_number,
         "count": lambda value: MISSING if value is None else f"{value:,.0f}",
-        "short": plots.short_count,
-        "size": lambda value, kind: plots.short_count(value) if kind == "parameters" else f"{value:.3g}",
-        "duration": duration,
-        "words": lambda name: AXIS_WORDS.get(str(name), str(name).replace("_", " ")),
-        "plain": plain,
-        "listed": listed,
+        "short": plots.format_short_count,
+        "size": lambda value, kind: plots.format_short_count(value) if kind == "parameters" else f"{value:.3g}",
+        "duration": format_duration,
+        "words": lambda name: AXIS_LABELS.get(str(name), str(name).replace("_", " ")),
+        "plain": format_manifest_value,
+        "listed": join_names,
         "counted": lambda counts: ", ".join(f"{count:,} {name}" for name, count in counts.items()),
-        "amount": amount,
-        "p_value": p_value,
+        "amount": format_estimate,
+        "p_value": format_p_value,
     }
     environment.filters |= filters
     return environment
 
 
-def script_json(value: Any) -> Markup:
+def encode_script_json(value: Any) -> Markup:
     """JSON that is safe inside a <script> element: no text in it can close the element or open a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
@@ -97,42 +109,42 @@ def script_json(value: Any) -> Markup:
     return Markup(text)  # noqa: S704 - escaped above
 
 
-def percent(rate: float | None) -> str:
+def format_percent(rate: float | None) -> str:
     """A rate as `77.5 %`."""
     return MISSING if rate is None else f"{100 * rate:.1f} %"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """A number with fixed decimals, so that columns align."""
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
-def amount(value: float | None, unit: str | None = "points") -> str:
+def format_estimate(value: float | None, unit: str | None = "points") -> str:
     """A number in a comparison's unit, signed where 0 is no difference."""
     if value is None:
         return MISSING
     if unit in (None, "points"):
-        return points(value)
+        return format_percentage_points(value)
     return f"{value:+.3f}".replace("-", "−") if unit == "nats" else f"{value:.2f}".replace("-", "−")
 
 
-def p_value(value: float | None) -> str:
+def format_p_value(value: float | None) -> str:
     """A p-value with two digits; the smallest there is, is a bound."""
     if value is None:
         return MISSING
     return f"≤ {value:.0g}" if value <= SMALLEST_P else f"{value:.2g}"
 
 
-def plain(value: Any) -> str:
+def format_manifest_value(value: Any) -> str:
     """A value of the manifest as text."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {format_manifest_value(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return ", ".join(plain(item) for item in value)
+        return ", ".join(format_manifest_value(item) for item in value)
     return {None: MISSING, True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def _deciding(claim: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _find_deciding_comparison(claim: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The comparison whose numbers are the claim's."""
     for part in claim["components"]:
         if part["estimate"] == claim["estimate"] and part["interval"] == claim["interval"]:
@@ -141,7 +153,7 @@ def _deciding(claim: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _many_lines(document: Mapping[str, Any]) -> bool:
+def _exceeds_line_limit(document: Mapping[str, Any]) -> bool:
     """Whether plots over an axis show the arms' median instead of a line each."""
     others = [axis for axis in document["study"]["varied"] if axis != "model"]
-    return len({tuple(arm[axis] for axis in others) for arm in document["arms"]}) > plots.LINES
+    return len({tuple(arm[axis] for axis in others) for arm in document["arms"]}) > plots.MAX_PLOT_LINES

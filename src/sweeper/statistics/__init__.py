@@ -1,109 +1,95 @@
 """Pure functions over outcome tables: rates, paired differences, verdicts. Undefined is NaN, never 0."""
 
-from sweeper.statistics.agreement import (
-    agreement,
+from sweeper.statistics.bootstrap import bootstrap_clusters, bootstrap_two_way
+from sweeper.statistics.clustered import estimate_clustered_difference, estimate_clustered_rate
+from sweeper.statistics.definitions import (
+    DEFINITIONS,
+    compare_definitions,
+    compute_judged_rates,
+    compute_rates_by_judge,
+    compute_rates_by_subset,
+    score_stabletoolbench,
+    score_strict,
+    score_tooleval,
+)
+from sweeper.statistics.equivalence import tost, tost_from_interval
+from sweeper.statistics.intervals import Interval, clopper_pearson_interval, wilson_interval
+from sweeper.statistics.judge_agreement import (
     cohen_kappa,
     fleiss_kappa,
     gwet_ac1,
     krippendorff_alpha,
+    measure_agreement,
     raw_agreement,
 )
-from sweeper.statistics.bootstrap import cluster_bootstrap, two_way_bootstrap
-from sweeper.statistics.claims.component import Component
-from sweeper.statistics.claims.detectable import detectable_divergence, detectable_margin
-from sweeper.statistics.claims.needed import Needed
-from sweeper.statistics.clustered import clustered_interval, clustered_rate
-from sweeper.statistics.definitions import (
-    DEFINITIONS,
-    by_subset,
-    rate_by_judge,
-    rates,
-    sensitivity,
-    stabletoolbench,
-    strict,
-    tooleval,
+from sweeper.statistics.mixed_model import fit_mixed_logistic
+from sweeper.statistics.multiple_testing import holm_step_down
+from sweeper.statistics.paired import EffectEstimate, Exclusions, Pairing, estimate_paired_difference, match_runs
+from sweeper.statistics.paired_tests import mcnemar_test, paired_permutation_test
+from sweeper.statistics.pass_matrix import (
+    COUNTED_STATUSES,
+    DEFAULT_AXES,
+    build_pass_matrix,
+    drop_queries,
+    format_arm_name,
 )
-from sweeper.statistics.equivalence import tost, tost_interval
-from sweeper.statistics.fits import fit_power_law, fit_quadratic
-from sweeper.statistics.intervals import Interval, clopper_pearson, wilson
-from sweeper.statistics.mixed import mixed_logistic
-from sweeper.statistics.multiple import holm
-from sweeper.statistics.outcomes import AXES, COUNTED, arm_name, pass_matrix, without_queries
-from sweeper.statistics.paired import Estimate, Excluded, Pairing, match_runs, paired_difference
-from sweeper.statistics.paired_tests import mcnemar, permutation
-from sweeper.statistics.power import approximate_power, minimum_detectable_effect, power, seeds_needed
-from sweeper.statistics.summary import Rate, pass_rate, subset_mean, subset_rates
-from sweeper.statistics.verdicts import (
-    Reading,
-    Sensitivity,
-    Verdict,
-    adjust,
-    decide,
-    decide_all,
-    one_family,
-    outcomes_of,
+from sweeper.statistics.pass_rates import PassRate, average_subset_rates, compute_pass_rate, compute_subset_rates
+from sweeper.statistics.power import (
+    approximate_power,
+    find_minimum_detectable_effect,
+    find_required_seeds,
+    simulate_power,
 )
-from sweeper.statistics.win_rate import win_rate
+from sweeper.statistics.scaling_fits import fit_power_law, fit_quadratic
+from sweeper.statistics.win_rate import compute_win_rate
 
 __all__ = [
-    "AXES",
-    "COUNTED",
+    "COUNTED_STATUSES",
+    "DEFAULT_AXES",
     "DEFINITIONS",
-    "Component",
-    "Estimate",
-    "Excluded",
+    "EffectEstimate",
+    "Exclusions",
     "Interval",
-    "Needed",
     "Pairing",
-    "Rate",
-    "Reading",
-    "Sensitivity",
-    "Verdict",
-    "adjust",
-    "agreement",
+    "PassRate",
     "approximate_power",
-    "arm_name",
-    "by_subset",
-    "clopper_pearson",
-    "cluster_bootstrap",
-    "clustered_interval",
-    "clustered_rate",
+    "average_subset_rates",
+    "bootstrap_clusters",
+    "bootstrap_two_way",
+    "build_pass_matrix",
+    "clopper_pearson_interval",
     "cohen_kappa",
-    "decide",
-    "decide_all",
-    "detectable_divergence",
-    "detectable_margin",
+    "compare_definitions",
+    "compute_judged_rates",
+    "compute_pass_rate",
+    "compute_rates_by_judge",
+    "compute_rates_by_subset",
+    "compute_subset_rates",
+    "compute_win_rate",
+    "drop_queries",
+    "estimate_clustered_difference",
+    "estimate_clustered_rate",
+    "estimate_paired_difference",
+    "find_minimum_detectable_effect",
+    "find_required_seeds",
+    "fit_mixed_logistic",
     "fit_power_law",
     "fit_quadratic",
     "fleiss_kappa",
+    "format_arm_name",
     "gwet_ac1",
-    "holm",
+    "holm_step_down",
     "krippendorff_alpha",
     "match_runs",
-    "mcnemar",
-    "minimum_detectable_effect",
-    "mixed_logistic",
-    "one_family",
-    "outcomes_of",
-    "paired_difference",
-    "pass_matrix",
-    "pass_rate",
-    "permutation",
-    "power",
-    "rate_by_judge",
-    "rates",
+    "mcnemar_test",
+    "measure_agreement",
+    "paired_permutation_test",
     "raw_agreement",
-    "seeds_needed",
-    "sensitivity",
-    "stabletoolbench",
-    "strict",
-    "subset_mean",
-    "subset_rates",
-    "tooleval",
+    "score_stabletoolbench",
+    "score_strict",
+    "score_tooleval",
+    "simulate_power",
     "tost",
-    "tost_interval",
-    "two_way_bootstrap",
-    "wilson",
-    "win_rate",
-    "without_queries",
+    "tost_from_interval",
+    "wilson_interval",
 ]

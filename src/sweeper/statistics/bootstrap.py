@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import Interval
 
-DRAWS = 2000
+BOOTSTRAP_DRAWS = 2000
 """Ends of a 95 % interval then stand on 50 draws each."""
-_CELLS = 20_000_000
+_MAX_CELLS = 20_000_000
 
 
-def two_way_bootstrap(
-    values: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05, draws: int = DRAWS
+def bootstrap_two_way(
+    values: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05, draws: int = BOOTSTRAP_DRAWS
 ) -> tuple[Interval, float]:
     """Percentile interval and standard error for the mean of `values` (queries, seeds), drawn over both (Owen 2007).
 
@@ -27,16 +27,16 @@ def two_way_bootstrap(
     Raises DataError for a table that is empty or holds NaN.
     """
     table = np.asarray(values, dtype=np.float64)
-    return _bootstrap(table, np.arange(len(table)), rng, alpha, draws)
+    return _bootstrap_mean(table, np.arange(len(table)), rng, alpha, draws)
 
 
-def cluster_bootstrap(
+def bootstrap_clusters(
     values: ArrayLike,
     clusters: Sequence[Hashable],
     *,
     rng: np.random.Generator,
     alpha: float = 0.05,
-    draws: int = DRAWS,
+    draws: int = BOOTSTRAP_DRAWS,
 ) -> tuple[Interval, float]:
     """The same with whole clusters of queries drawn, such as those about one tool; `clusters`: one name per query. The
     mean is over the queries drawn, so clusters weigh as many queries as they have. Raises DataError as above, and where
@@ -44,30 +44,30 @@ def cluster_bootstrap(
     table = np.asarray(values, dtype=np.float64)
     if len(clusters) != len(table):
         raise DataError(
-            "cluster bootstrap", asked=f"a cluster for each of {len(table)} queries", found=f"{len(clusters)}"
+            "cluster bootstrap", requested=f"a cluster for each of {len(table)} queries", found=f"{len(clusters)}"
         )
     names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
-    return _bootstrap(table, np.array([names[name] for name in clusters]), rng, alpha, draws)
+    return _bootstrap_mean(table, np.array([names[name] for name in clusters]), rng, alpha, draws)
 
 
-def _bootstrap(
-    table: NDArray[np.float64], places: NDArray[np.int64], rng: np.random.Generator, alpha: float, draws: int
+def _bootstrap_mean(
+    table: NDArray[np.float64], cluster_codes: NDArray[np.int64], rng: np.random.Generator, alpha: float, draws: int
 ) -> tuple[Interval, float]:
     if table.ndim != 2 or not table.size or np.isnan(table).any():
-        raise DataError("bootstrap", asked="(queries, seeds) without NaN", found=f"shape {table.shape}")
-    sizes = np.bincount(places).astype(np.float64)
-    sums = np.stack([np.bincount(places, column) for column in table.T], axis=1)
+        raise DataError("bootstrap", requested="(queries, seeds) without NaN", found=f"shape {table.shape}")
+    sizes = np.bincount(cluster_codes).astype(np.float64)
+    sums = np.stack([np.bincount(cluster_codes, column) for column in table.T], axis=1)
     means: list[NDArray[np.float64]] = []
-    for start in range(0, draws, step := max(1, _CELLS // len(sizes))):
+    for start in range(0, draws, step := max(1, _MAX_CELLS // len(sizes))):
         some = min(step, draws - start)
-        rows, columns = _weights(len(sizes), some, rng), _weights(table.shape[1], some, rng)
+        rows, columns = _draw_weights(len(sizes), some, rng), _draw_weights(table.shape[1], some, rng)
         means.append(((rows @ sums) * columns).sum(axis=1) / (rows @ sizes))
     drawn = np.concatenate(means)
     low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
     return Interval(float(low), float(high)), float(drawn.std())
 
 
-def _weights(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_weights(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(draws, count), each row of sum 1: how often each was drawn."""
     if count == 1:
         return np.ones((draws, 1))

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeper.errors import DataError
-from sweeper.statistics.intervals import wilson
+from sweeper.statistics.intervals import wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DEFINITIONS = ("strict", "stabletoolbench", "tooleval")
 """Names of the definitions, the headline first."""
-STATUSES = ("solved", "unsolved", "unsure")
-TASKS = ("solvable", "unsolvable", "unsure")
-_ROW = ["subset", "query_id", "judge", "vote"]
-_ASKED = "one row per (subset, query, judge, vote)"
+VOTE_STATUSES = ("solved", "unsolved", "unsure")
+TASK_STATUSES = ("solvable", "unsolvable", "unsure")
+_VOTE_KEY_COLUMNS = ["subset", "query_id", "judge", "vote"]
+_EXPECTED_ROWS = "one row per (subset, query, judge, vote)"
 
 Query = tuple[str, str]
 """(subset, query_id)."""
@@ -36,34 +36,34 @@ Votes = Sequence[Mapping[str, Any]]
 """One query's votes: mappings with subset, query_id, vote, status, task and answered."""
 
 
-def strict(votes: Votes) -> float:
+def score_strict(votes: Votes) -> float:
     """1 if more than half of the query's scored votes are `solved`, else 0: a tie fails, unsure is not solved. NaN
     where no vote is scored."""
-    scored = _scored(votes)
-    return float(2 * _count(scored, "solved") > len(scored)) if scored else math.nan
+    scored = _keep_scored_votes(votes)
+    return float(2 * _count_votes(scored, "solved") > len(scored)) if scored else math.nan
 
 
-def stabletoolbench(votes: Votes) -> float:
+def score_stabletoolbench(votes: Votes) -> float:
     """Mean over the query's scored votes of solved 1, unsure 0.5, unsolved 0. NaN where no vote is scored."""
-    scored = _scored(votes)
-    return (_count(scored, "solved") + _count(scored, "unsure") / 2) / len(scored) if scored else math.nan
+    scored = _keep_scored_votes(votes)
+    return (_count_votes(scored, "solved") + _count_votes(scored, "unsure") / 2) / len(scored) if scored else math.nan
 
 
-def tooleval(votes: Votes, seed: int = 0) -> float:
+def score_tooleval(votes: Votes, seed: int = 0) -> float:
     """1 if at least half of the query's scored votes pass, else 0: a tie passes. NaN where no vote is scored.
 
     A vote passes if solved or if the task is unsolvable, fails if unsolved otherwise, and is a coin if unsure, or if
     unsolved while the task is unsure. An answer without Finish fails in every vote, whatever the judge said.
     """
-    passed = [_passed(vote, seed) for vote in _scored(votes)]
+    passed = [_passes_tooleval(vote, seed) for vote in _keep_scored_votes(votes)]
     return float(2 * sum(passed) >= len(passed)) if passed else math.nan
 
 
-def rates(
+def compute_judged_rates(
     votes: pd.DataFrame,
     missing: Iterable[Query],
     *,
-    solvable: Set[Query] | None = None,
+    solvable_queries: Set[Query] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -76,22 +76,22 @@ def rates(
     `pass_rate`: definition -> `value` (0..1, NaN without a query), `interval` [low, high] and `n`, its denominator.
     Raises DataError for tables that break this contract, duplicate rows and several judges among it.
     """
-    return _rates(*_asked(votes, missing, solvable), seed, alpha)
+    return _summarize_votes(*_collect_requested_votes(votes, missing, solvable_queries), seed, alpha)
 
 
-def by_subset(
+def compute_rates_by_subset(
     votes: pd.DataFrame,
     missing: Iterable[Query],
     *,
-    solvable: Set[Query] | None = None,
+    solvable_queries: Set[Query] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
     """`rates` of all queries (`overall`, every query alike) and of each subset by name (`subsets`), and `subset_mean`:
     definition -> plain mean of the subsets' values, NaN where one is undefined. Raises DataError as `rates` does."""
-    queries, absent = _asked(votes, missing, solvable)
+    queries, absent = _collect_requested_votes(votes, missing, solvable_queries)
     subsets = {
-        name: _rates(
+        name: _summarize_votes(
             {query: found for query, found in queries.items() if query[0] == name},
             [query for query in absent if query[0] == name],
             seed,
@@ -103,14 +103,14 @@ def by_subset(
     for name in DEFINITIONS:
         values = [found["pass_rate"][name]["value"] for found in subsets.values()]
         means[name] = math.fsum(values) / len(values) if values else math.nan
-    return {"overall": _rates(queries, absent, seed, alpha), "subsets": subsets, "subset_mean": means}
+    return {"overall": _summarize_votes(queries, absent, seed, alpha), "subsets": subsets, "subset_mean": means}
 
 
-def sensitivity(
+def compare_definitions(
     votes: pd.DataFrame,
     missing: Iterable[Query],
     *,
-    solvable: Set[Query] | None = None,
+    solvable_queries: Set[Query] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -122,22 +122,22 @@ def sensitivity(
     """
     absent = list(missing)
     populations: dict[str, Set[Query] | None] = {"all": None}
-    if solvable is not None:
-        populations["solvable"] = solvable
+    if solvable_queries is not None:
+        populations["solvable"] = solvable_queries
     rows = []
     for name, kept in populations.items():
-        found = rates(votes, absent, solvable=kept, seed=seed, alpha=alpha)["pass_rate"]
+        found = compute_judged_rates(votes, absent, solvable_queries=kept, seed=seed, alpha=alpha)["pass_rate"]
         rows += [{"definition": definition, "queries": name, **found[definition]} for definition in DEFINITIONS]
     values = [row["value"] for row in rows]
     defined = not any(math.isnan(value) for value in values)
     return {"rows": rows, "spread": max(values) - min(values) if defined else math.nan}
 
 
-def rate_by_judge(
+def compute_rates_by_judge(
     votes: pd.DataFrame,
     missing: Iterable[Query],
     *,
-    solvable: Set[Query] | None = None,
+    solvable_queries: Set[Query] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -145,57 +145,62 @@ def rate_by_judge(
     that every judge scored, and `left_out`, the judged queries that some judge did not. Raises DataError as `rates`."""
     if votes.empty:
         return {"judges": {}, "left_out": 0}
-    _check_columns(votes)
+    _check_vote_columns(votes)
     absent = list(missing)
     names = votes["judge"].astype(str)
-    asked = {name: _asked(votes[names == name], absent, solvable) for name in sorted(names.unique())}
+    asked = {
+        name: _collect_requested_votes(votes[names == name], absent, solvable_queries)
+        for name in sorted(names.unique())
+    }
     judged = set().union(*(queries for queries, _ in asked.values()))
-    shared = {q for q in judged if all(_scored(queries.get(q, [])) for queries, _ in asked.values())}
+    shared = {q for q in judged if all(_keep_scored_votes(queries.get(q, [])) for queries, _ in asked.values())}
     found = {
-        name: _rates({q: queries[q] for q in queries if q in shared}, kept, seed, alpha)
+        name: _summarize_votes({q: queries[q] for q in queries if q in shared}, kept, seed, alpha)
         for name, (queries, kept) in asked.items()
     }
     return {"judges": found, "left_out": len(judged - shared)}
 
 
-def _scored(votes: Votes) -> list[Mapping[str, Any]]:
-    return [vote for vote in votes if vote["status"] in STATUSES]
+def _keep_scored_votes(votes: Votes) -> list[Mapping[str, Any]]:
+    return [vote for vote in votes if vote["status"] in VOTE_STATUSES]
 
 
-def _count(votes: Votes, status: str) -> int:
+def _count_votes(votes: Votes, status: str) -> int:
     return sum(vote["status"] == status for vote in votes)
 
 
-def _passed(vote: Mapping[str, Any], seed: int) -> bool:
+def _passes_tooleval(vote: Mapping[str, Any], seed: int) -> bool:
     if not vote["answered"]:
         return False
     if vote["status"] == "solved" or vote["task"] == "unsolvable":
         return True
     if vote["status"] == "unsolved" and vote["task"] != "unsure":
         return False
-    return bool(_coin(vote, seed).random() < 0.5)
+    return bool(_make_vote_generator(vote, seed).random() < 0.5)
 
 
-def _coin(vote: Mapping[str, Any], seed: int) -> np.random.Generator:
+def _make_vote_generator(vote: Mapping[str, Any], seed: int) -> np.random.Generator:
     """A generator of this vote alone, so that neither the order of rows nor other votes change its coin."""
     key = json.dumps([seed, str(vote["subset"]), str(vote["query_id"]), int(vote["vote"])])
     return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big"))
 
 
-def _rates(queries: Mapping[Query, Votes], missing: Sequence[Query], seed: int, alpha: float) -> dict[str, Any]:
+def _summarize_votes(
+    queries: Mapping[Query, Votes], missing: Sequence[Query], seed: int, alpha: float
+) -> dict[str, Any]:
     every = [vote for votes in queries.values() for vote in votes]
-    counts = {status: _count(every, status) for status in STATUSES}
-    judged = [votes for votes in queries.values() if _scored(votes)]
+    counts = {status: _count_votes(every, status) for status in VOTE_STATUSES}
+    judged = [votes for votes in queries.values() if _keep_scored_votes(votes)]
     definitions: dict[str, Callable[[Votes], float]] = {
-        "strict": strict,
-        "stabletoolbench": stabletoolbench,
-        "tooleval": partial(tooleval, seed=seed),
+        "strict": score_strict,
+        "stabletoolbench": score_stabletoolbench,
+        "tooleval": partial(score_tooleval, seed=seed),
     }
     found = {}
     for name, definition in definitions.items():
         n = len(judged) + (len(missing) if name == "strict" else 0)
         passed = math.fsum(definition(votes) for votes in judged)
-        interval = wilson(passed, n, alpha)
+        interval = wilson_interval(passed, n, alpha)
         value = passed / n if n else math.nan
         found[name] = {"value": value, "interval": [interval.low, interval.high], "n": n}
     return {
@@ -207,63 +212,69 @@ def _rates(queries: Mapping[Query, Votes], missing: Sequence[Query], seed: int, 
     }
 
 
-def _asked(
-    votes: pd.DataFrame, missing: Iterable[Query], solvable: Set[Query] | None
+def _collect_requested_votes(
+    votes: pd.DataFrame, missing: Iterable[Query], solvable_queries: Set[Query] | None
 ) -> tuple[dict[Query, list[dict[str, Any]]], list[Query]]:
     """The votes of each query, and the queries without an answer; only the solvable ones where those are given."""
     absent = [(str(subset), str(query)) for subset, query in missing]
-    queries = _by_query(votes)
+    queries = _group_by_query(votes)
     again = [query for query, times in Counter(absent).items() if times > 1 or query in queries]
     if again:
         raise DataError(
             "votes table",
-            asked="every query once, judged or missing",
+            requested="every query once, judged or missing",
             found=f"{len(again)} missing queries that are judged or listed twice, first {again[0]}",
         )
-    if solvable is None:
+    if solvable_queries is None:
         return queries, absent
-    kept = {(str(subset), str(query)) for subset, query in solvable}
+    kept = {(str(subset), str(query)) for subset, query in solvable_queries}
     return {q: found for q, found in queries.items() if q in kept}, [q for q in absent if q in kept]
 
 
-def _by_query(votes: pd.DataFrame) -> dict[Query, list[dict[str, Any]]]:
+def _group_by_query(votes: pd.DataFrame) -> dict[Query, list[dict[str, Any]]]:
     if votes.empty:
         return {}
-    _check(votes)
+    _check_votes(votes)
     found: dict[Query, list[dict[str, Any]]] = {}
-    columns = {name: _plain(votes[name]) for name in [*_ROW, "status", "task", "answered"]}
+    columns = {name: _to_builtin_values(votes[name]) for name in [*_VOTE_KEY_COLUMNS, "status", "task", "answered"]}
     for row in zip(*columns.values(), strict=True):
         vote = dict(zip(columns, row, strict=True))
         found.setdefault((str(vote["subset"]), str(vote["query_id"])), []).append(vote)
     return found
 
 
-def _plain(column: pd.Series[Any]) -> list[Any]:
+def _to_builtin_values(column: pd.Series[Any]) -> list[Any]:
     """Values as Python holds them, one None for pandas' several kinds of nothing."""
     return [None if gone else value for value, gone in zip(column.tolist(), column.isna(), strict=True)]
 
 
-def _check_columns(votes: pd.DataFrame) -> None:
-    lacking = [name for name in [*_ROW, "status", "task", "answered"] if name not in votes.columns]
+def _check_vote_columns(votes: pd.DataFrame) -> None:
+    lacking = [name for name in [*_VOTE_KEY_COLUMNS, "status", "task", "answered"] if name not in votes.columns]
     if lacking:
-        raise DataError("votes table", asked=_ASKED, found=f"no column {lacking}")
+        raise DataError("votes table", requested=_EXPECTED_ROWS, found=f"no column {lacking}")
 
 
-def _check(votes: pd.DataFrame) -> None:
-    _check_columns(votes)
-    if votes[_ROW].isna().any(axis=None):
-        raise DataError("votes table", asked=_ASKED, found=f"nothing in one of the columns {_ROW}")
+def _check_votes(votes: pd.DataFrame) -> None:
+    _check_vote_columns(votes)
+    if votes[_VOTE_KEY_COLUMNS].isna().any(axis=None):
+        raise DataError(
+            "votes table", requested=_EXPECTED_ROWS, found=f"nothing in one of the columns {_VOTE_KEY_COLUMNS}"
+        )
     # As text: a query that is 7 in one row and "7" in another is one query.
-    repeated = votes[_ROW].astype(str).duplicated()
+    repeated = votes[_VOTE_KEY_COLUMNS].astype(str).duplicated()
     if repeated.any():
-        first = votes.loc[repeated.to_numpy(), _ROW].iloc[0].to_dict()
-        raise DataError("votes table", asked=_ASKED, found=f"{int(repeated.sum())} duplicate rows, first {first}")
+        first = votes.loc[repeated.to_numpy(), _VOTE_KEY_COLUMNS].iloc[0].to_dict()
+        raise DataError(
+            "votes table", requested=_EXPECTED_ROWS, found=f"{int(repeated.sum())} duplicate rows, first {first}"
+        )
     judges = sorted(votes["judge"].astype(str).unique())
     if len(judges) > 1:
-        raise DataError("votes table", asked="votes of one judge", found=f"{judges}", do="give one judge's rows")
-    for name, known in (("status", STATUSES), ("task", TASKS)):
-        others = sorted({str(value) for value in _plain(votes[name]) if value is not None and value not in known})
+        raise DataError("votes table", requested="votes of one judge", found=f"{judges}", hint="give one judge's rows")
+    for name, known in (("status", VOTE_STATUSES), ("task", TASK_STATUSES)):
+        others = sorted(
+            {str(value) for value in _to_builtin_values(votes[name]) if value is not None and value not in known}
+        )
         if others:
-            raise DataError("votes table", asked=f"`{name}` one of {list(known)} or None", found=f"{others}")
+            raise DataError("votes table", requested=f"`{name}` one of {list(known)} or None", found=f"{others}")
     if not votes["answered"].isin([True, False]).all():
-        raise DataError("votes table", asked="`answered` true or false", found="other values")
+        raise DataError("votes table", requested="`answered` true or false", found="other values")

@@ -26,16 +26,16 @@ def tost(estimate: float, standard_error: float, df: float, margin: float, alpha
     `tost_interval` with an interval that allows for it). Raises DataError for a margin or alpha out of range, and a
     negative standard error.
     """
-    _check(margin, alpha, standard_error)
+    _check_equivalence_inputs(margin, alpha, standard_error)
     if not all(map(math.isfinite, (estimate, standard_error))) or not df > 0 or standard_error == 0:
-        return _result(math.nan, math.nan, (math.nan, math.nan), alpha)
-    half = _quantile(1 - alpha, df) * standard_error
-    lower = _tail((estimate + margin) / standard_error, df)
-    upper = _tail((margin - estimate) / standard_error, df)
-    return _result(lower, upper, (estimate - half, estimate + half), alpha)
+        return _make_tost_result(math.nan, math.nan, (math.nan, math.nan), alpha)
+    half = _compute_quantile(1 - alpha, df) * standard_error
+    lower = _compute_upper_tail((estimate + margin) / standard_error, df)
+    upper = _compute_upper_tail((margin - estimate) / standard_error, df)
+    return _make_tost_result(lower, upper, (estimate - half, estimate + half), alpha)
 
 
-def tost_interval(
+def tost_from_interval(
     estimate: float,
     low: float,
     high: float,
@@ -51,38 +51,43 @@ def tost_interval(
     whatever `df`; else `df` carries it from one level to the other. NaN, and not equivalent, where a side has no width.
     Raises DataError as `tost` does, and for an estimate outside its interval or an interval_alpha out of range.
     """
-    _check(margin, alpha, 0.0)
+    _check_equivalence_inputs(margin, alpha, 0.0)
     if not 0 < interval_alpha < 1:
-        raise DataError("equivalence test", asked="interval_alpha between 0 and 1", found=f"{interval_alpha}")
+        raise DataError("equivalence test", requested="interval_alpha between 0 and 1", found=f"{interval_alpha}")
     if low > estimate or high < estimate:
-        raise DataError("equivalence test", asked="an estimate inside its interval", found=f"{low}..{estimate}..{high}")
+        raise DataError(
+            "equivalence test", requested="an estimate inside its interval", found=f"{low}..{estimate}..{high}"
+        )
     if not all(map(math.isfinite, (estimate, low, high))) or not df > 0 or low == estimate or high == estimate:
-        return _result(math.nan, math.nan, (math.nan, math.nan), alpha)
-    scale = _quantile(1 - interval_alpha / 2, df)
+        return _make_tost_result(math.nan, math.nan, (math.nan, math.nan), alpha)
+    scale = _compute_quantile(1 - interval_alpha / 2, df)
     below, above = (estimate - low) / scale, (high - estimate) / scale
-    wanted = _quantile(1 - alpha, df)
-    lower, upper = _tail((estimate + margin) / below, df), _tail((margin - estimate) / above, df)
-    return _result(lower, upper, (estimate - wanted * below, estimate + wanted * above), alpha)
+    wanted = _compute_quantile(1 - alpha, df)
+    lower, upper = (
+        _compute_upper_tail((estimate + margin) / below, df),
+        _compute_upper_tail((margin - estimate) / above, df),
+    )
+    return _make_tost_result(lower, upper, (estimate - wanted * below, estimate + wanted * above), alpha)
 
 
-def _check(margin: float, alpha: float, standard_error: float) -> None:
+def _check_equivalence_inputs(margin: float, alpha: float, standard_error: float) -> None:
     if not margin > 0:
-        raise DataError("equivalence test", asked="a margin above 0", found=f"{margin}")
+        raise DataError("equivalence test", requested="a margin above 0", found=f"{margin}")
     if not 0 < alpha < 0.5:
-        raise DataError("equivalence test", asked="alpha between 0 and 0.5", found=f"{alpha}")
+        raise DataError("equivalence test", requested="alpha between 0 and 0.5", found=f"{alpha}")
     if standard_error < 0:
-        raise DataError("equivalence test", asked="a standard error of 0 or more", found=f"{standard_error}")
+        raise DataError("equivalence test", requested="a standard error of 0 or more", found=f"{standard_error}")
 
 
-def _quantile(share: float, df: float) -> float:
+def _compute_quantile(share: float, df: float) -> float:
     return float(special.ndtri(share) if math.isinf(df) else special.stdtrit(df, share))
 
 
-def _tail(statistic: float, df: float) -> float:
+def _compute_upper_tail(statistic: float, df: float) -> float:
     return float(special.ndtr(-statistic) if math.isinf(df) else special.stdtr(df, -statistic))
 
 
-def _result(lower: float, upper: float, interval: tuple[float, float], alpha: float) -> dict[str, Any]:
+def _make_tost_result(lower: float, upper: float, interval: tuple[float, float], alpha: float) -> dict[str, Any]:
     p = math.nan if math.isnan(lower) or math.isnan(upper) else max(lower, upper)
     return {
         "p_lower": lower,

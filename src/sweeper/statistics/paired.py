@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from sweeper.statistics.intervals import Interval, clopper_pearson
-from sweeper.statistics.outcomes import AXES
+from sweeper.statistics.intervals import Interval, clopper_pearson_interval
+from sweeper.statistics.pass_matrix import DEFAULT_AXES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPARSE = 10
+MIN_DISCORDANT_QUERIES = 10
 """Below this many discordant queries the normal theory is not trusted."""
 Array = NDArray[np.float64]
 Variance = Array | float
 
 
 @dataclass(frozen=True)
-class Excluded:
+class Exclusions:
     """What a comparison left out: `queries` not scored in every compared run, `outcomes` (run x query) without a score
     in those runs, and `runs` of one arm without a counterpart in the other."""
 
@@ -34,7 +34,7 @@ class Excluded:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class EffectEstimate:
     """Mean difference of two rates with its two-sided interval at 1 - alpha; all NaN where nothing could be paired.
 
     With `n_seeds` = 1 the interval holds for that one training run: only queries vary.
@@ -47,7 +47,7 @@ class Estimate:
     n_queries: int
     n_seeds: int
     n_runs: int
-    excluded: Excluded
+    exclusions: Exclusions
     method: str
 
     @property
@@ -62,10 +62,12 @@ class Pairing:
     runs without a counterpart."""
 
     pairs: tuple[tuple[int, str, str], ...]
-    alone: int
+    unmatched_runs: int
 
 
-def match_runs(trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = AXES) -> Pairing:
+def match_runs(
+    trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = DEFAULT_AXES
+) -> Pairing:
     """Pair the runs of `axis` = first with those of `axis` = second."""
     others = [name for name in axes if name != axis and name in trials.columns]
     # NaN (clipping off, say) differs from itself; None does not.
@@ -80,31 +82,31 @@ def match_runs(trials: pd.DataFrame, axis: str, first: object, second: object, a
     return Pairing(tuple((int(cell[-1]), runs[0][cell], runs[1][cell]) for cell in shared), alone)
 
 
-def equals(column: pd.Series[Any], value: object) -> pd.Series[bool]:
+def equals_value(column: pd.Series[Any], value: object) -> pd.Series[bool]:
     """Where a column has a value; None and NaN are one value."""
     return column.isna() if value is None or value != value else column == value
 
 
-def paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha: float) -> Estimate:
+def estimate_paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha: float) -> EffectEstimate:
     """Rate of the first arm minus rate of the second, over the queries scored in all compared runs of both.
 
     `matrix` is `pass_matrix`'s. Every seed counts alike, and within a seed every cell of the other axes.
     """
     pairs = [p for p in pairing.pairs if p[1] in matrix.columns and p[2] in matrix.columns]
-    alone = pairing.alone + 2 * (len(pairing.pairs) - len(pairs))
+    alone = pairing.unmatched_runs + 2 * (len(pairing.pairs) - len(pairs))
     if not pairs:
-        return _undefined(alpha, Excluded(runs=alone))
+        return _make_empty_estimate(alpha, Exclusions(runs=alone))
     passed = [matrix[[p[arm] for p in pairs]].to_numpy(dtype=float) for arm in (1, 2)]
     scored = ~np.isnan(passed[0]) & ~np.isnan(passed[1])
     whole = scored.all(axis=1)
     asked = ~(np.isnan(passed[0]) & np.isnan(passed[1])).all(axis=1)
     unscored = int(np.isnan(passed[0][asked]).sum() + np.isnan(passed[1][asked]).sum())
-    excluded = Excluded(queries=int((asked & ~whole).sum()), outcomes=unscored, runs=alone)
+    excluded = Exclusions(queries=int((asked & ~whole).sum()), outcomes=unscored, runs=alone)
     if not whole.any():
-        return _undefined(alpha, excluded)
-    by_seed = mean_by(passed[0][whole] - passed[1][whole], [p[0] for p in pairs])
-    interval, method = two_way_interval(by_seed, alpha=alpha)
-    return Estimate(
+        return _make_empty_estimate(alpha, excluded)
+    by_seed = average_by_key(passed[0][whole] - passed[1][whole], [p[0] for p in pairs])
+    interval, method = compute_two_way_interval(by_seed, alpha=alpha)
+    return EffectEstimate(
         estimate=float(by_seed.mean()),
         low=interval.low,
         high=interval.high,
@@ -112,16 +114,16 @@ def paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha: float) -
         n_queries=by_seed.shape[0],
         n_seeds=by_seed.shape[1],
         n_runs=len(pairs),
-        excluded=excluded,
+        exclusions=excluded,
         method=method,
     )
 
 
-def _undefined(alpha: float, excluded: Excluded) -> Estimate:
-    return Estimate(math.nan, math.nan, math.nan, alpha, 0, 0, 0, excluded, "nothing to pair")
+def _make_empty_estimate(alpha: float, exclusions: Exclusions) -> EffectEstimate:
+    return EffectEstimate(math.nan, math.nan, math.nan, alpha, 0, 0, 0, exclusions, "nothing to pair")
 
 
-def mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
+def average_by_key(columns: Array, keys: Sequence[Hashable]) -> Array:
     """Mean of the columns that share a key: (rows, runs) -> (rows, distinct keys), in the order of appearance."""
     groups: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
@@ -131,7 +133,7 @@ def mean_by(columns: Array, keys: Sequence[Hashable]) -> Array:
     return np.stack([columns[:, group].mean(axis=1) for group in groups.values()], axis=1)
 
 
-def two_way_interval(differences: Array, *, alpha: float) -> tuple[Interval, str]:
+def compute_two_way_interval(differences: Array, *, alpha: float) -> tuple[Interval, str]:
     """Interval for the mean of `differences` (queries, seeds), each in -1..1, and the method's name.
 
     Half as wide as `two_way_spread` says. Where fewer than SPARSE queries differ the normal theory sees too little
@@ -140,33 +142,33 @@ def two_way_interval(differences: Array, *, alpha: float) -> tuple[Interval, str
     """
     mean = float(differences.mean())
     n_queries, n_seeds = differences.shape
-    half = float(two_way_spread(differences).half_width(alpha))
+    half = float(estimate_two_way_variance(differences).compute_half_width(alpha))
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     varied = "queries and seeds vary" if n_seeds > 1 else "queries vary, one seed"
-    if int((differences != 0).any(axis=1).sum()) >= SPARSE:
+    if int((differences != 0).any(axis=1).sum()) >= MIN_DISCORDANT_QUERIES:
         return Interval(low, high), f"Banerjee's interval, {varied}"
-    better = clopper_pearson(float((differences > 0).any(axis=1).sum()), n_queries, alpha)
-    worse = clopper_pearson(float((differences < 0).any(axis=1).sum()), n_queries, alpha)
+    better = clopper_pearson_interval(float((differences > 0).any(axis=1).sum()), n_queries, alpha)
+    worse = clopper_pearson_interval(float((differences < 0).any(axis=1).sum()), n_queries, alpha)
     return Interval(min(low, -worse.high), max(high, better.high)), f"Clopper-Pearson bounds, {varied}"
 
 
 @dataclass(frozen=True)
-class Spread:
+class VarianceEstimate:
     """Variance of a mean as a sum of independent estimates.
 
     `parts`: (variance, degrees of freedom) of each. Variances may be arrays of one shape, for many means at once; the
     results then have that shape.
     """
 
-    parts: tuple[tuple[Variance, float], ...] = ()
+    terms: tuple[tuple[Variance, float], ...] = ()
 
     @property
-    def error(self) -> Array:
+    def standard_error(self) -> Array:
         """Standard error of the mean, shape () for one mean. It has no degrees of freedom of its own."""
-        total: Array = np.sqrt(sum(variance for variance, _ in self.parts))
+        total: Array = np.sqrt(sum(variance for variance, _ in self.terms))
         return total
 
-    def half_width(self, alpha: float) -> Array:
+    def compute_half_width(self, alpha: float) -> Array:
         """Half of the mean's interval at 1 - alpha, shape () for one mean; 0 without parts.
 
         The root of the sum of t(1 - alpha / 2, df)^2 times the variance (Banerjee 1960, Sankhya 22), which never covers
@@ -174,21 +176,23 @@ class Spread:
         variance is underestimated by chance, the degrees of freedom are overestimated with it.
         """
         # Of `special`, since `stats.t` takes a hundred times as long and p-values ask often.
-        squares = (float(special.stdtrit(df, alpha / 2)) ** 2 * variance for variance, df in self.parts)
+        squares = (float(special.stdtrit(df, alpha / 2)) ** 2 * variance for variance, df in self.terms)
         half: Array = np.sqrt(sum(squares))
         return half
 
 
-def two_way_spread(values: NDArray[Any]) -> Spread:
+def estimate_two_way_variance(values: NDArray[Any]) -> VarianceEstimate:
     """Spread of the mean of `values` (..., queries, seeds), from its `margins`; no parts with a single query."""
     n_queries, n_seeds = values.shape[-2:]
     if n_queries < 2:
-        return Spread()
-    by_query, by_seed, both = margins(values)
-    return crossed([(by_query, both, n_queries - 1)], by_seed, n_seeds - 1)
+        return VarianceEstimate()
+    by_query, by_seed, both = marginal_variances(values)
+    return combine_crossed_variances([(by_query, both, n_queries - 1)], by_seed, n_seeds - 1)
 
 
-def crossed(queries: Sequence[tuple[Variance, Variance, float]], by_seed: Variance, freedom: float) -> Spread:
+def combine_crossed_variances(
+    queries: Sequence[tuple[Variance, Variance, float]], by_seed: Variance, degrees_of_freedom: float
+) -> VarianceEstimate:
     """Spread of a mean over crossed queries and seeds, from the variances that its margins give it.
 
     `queries`: for each independent sample of queries the variance by the query margin, the interaction's share of it,
@@ -200,10 +204,10 @@ def crossed(queries: Sequence[tuple[Variance, Variance, float]], by_seed: Varian
     both = sum(shared for _, shared, _ in queries)
     counted = np.minimum(by_seed, both) / np.where(both > 0, both, 1.0)
     rest = [(np.maximum(0.0, by_query - counted * shared), df) for by_query, shared, df in queries]
-    return Spread(((by_seed, max(freedom, 1.0)), *rest))
+    return VarianceEstimate(((by_seed, max(degrees_of_freedom, 1.0)), *rest))
 
 
-def margins(values: NDArray[Any]) -> tuple[Array, Array, Array]:
+def marginal_variances(values: NDArray[Any]) -> tuple[Array, Array, Array]:
     """Variances of the mean of `values` (..., queries, seeds): by its query margin, by its seed margin, and the
     interaction's share, which each of them holds; all of shape (...). The latter two are 0 with one seed.
 

@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sweeper.errors import DataError
 
-FLIPS = 10_000
+SIGN_FLIPS = 10_000
 """Random sign flips; a p-value of 0.05 then has a Monte-Carlo standard error of 0.002."""
-_BATCH = 500
+_BATCH_SIZE = 500
 Array = NDArray[np.float64]
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
+def mcnemar_test(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     """McNemar's test (1947) that two runs pass equally many queries, on two aligned vectors of 0, 1 and NaN.
 
     Returns `b` (only the first passes), `c` (only the second), `n` (pairs scored in both), `dropped` (pairs that are
@@ -33,10 +33,10 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     vectors = [np.asarray(vector, dtype=np.float64) for vector in (first, second)]
     if vectors[0].shape != vectors[1].shape or vectors[0].ndim != 1:
         shapes = f"{vectors[0].shape} and {vectors[1].shape}"
-        raise DataError("McNemar's test", asked="two vectors of one length", found=f"shapes {shapes}")
+        raise DataError("McNemar's test", requested="two vectors of one length", found=f"shapes {shapes}")
     scored = ~np.isnan(vectors[0]) & ~np.isnan(vectors[1])
     if not all(np.isin(vector[~np.isnan(vector)], (0.0, 1.0)).all() for vector in vectors):
-        raise DataError("McNemar's test", asked="passes that are 0, 1 or NaN", found="other values")
+        raise DataError("McNemar's test", requested="passes that are 0, 1 or NaN", found="other values")
     b = int((vectors[0][scored] > vectors[1][scored]).sum())
     c = int((vectors[0][scored] < vectors[1][scored]).sum())
     n = int(scored.sum())
@@ -52,7 +52,9 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     }
 
 
-def permutation(differences: ArrayLike, rng: np.random.Generator, draws: int = FLIPS) -> dict[str, Any]:
+def paired_permutation_test(
+    differences: ArrayLike, rng: np.random.Generator, draws: int = SIGN_FLIPS
+) -> dict[str, Any]:
     """Two-sided paired permutation test that the mean of `differences` (queries, seeds) is 0.
 
     A query's seeds keep together: the null hypothesis is that swapping both arms' names in all runs of a query changes
@@ -61,7 +63,7 @@ def permutation(differences: ArrayLike, rng: np.random.Generator, draws: int = F
     (Phipson and Smyth 2010). Queries without a score in some seed are left out. Returns `p`, `exact`, `n` (queries
     used) and `dropped`; p is 1 if no query differs and NaN without a query. Raises DataError for another shape.
     """
-    rows, kept = scored_rows(differences, "permutation test")
+    rows, kept = keep_scored_rows(differences, "permutation test")
     means = rows.mean(axis=1) if len(rows) else np.zeros(0)
     differing = means[means != 0]
     p, exact = (1.0 if len(rows) else math.nan), True
@@ -72,18 +74,18 @@ def permutation(differences: ArrayLike, rng: np.random.Generator, draws: int = F
             permutation_type="samples",
             vectorized=True,
             n_resamples=draws,
-            batch=_BATCH,
+            batch=_BATCH_SIZE,
             rng=rng,
         )
         p, exact = float(found.pvalue), 2 ** len(differing) <= draws
     return {"p": p, "exact": exact, "n": len(rows), "dropped": int((~kept).sum())}
 
 
-def scored_rows(differences: ArrayLike, who: str) -> tuple[Array, NDArray[np.bool_]]:
+def keep_scored_rows(differences: ArrayLike, where: str) -> tuple[Array, NDArray[np.bool_]]:
     """The rows of (queries, seeds) without NaN, and which they are. Raises DataError, in the name of `who`, for another
     shape."""
     table = np.asarray(differences, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] == 0:
-        raise DataError(who, asked="differences of shape (queries, seeds)", found=f"shape {table.shape}")
+        raise DataError(where, requested="differences of shape (queries, seeds)", found=f"shape {table.shape}")
     kept = np.asarray(~np.isnan(table).any(axis=1), dtype=np.bool_)
     return table[kept], kept

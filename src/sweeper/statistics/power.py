@@ -24,25 +24,30 @@ from numpy.typing import NDArray
 from scipy import special
 
 from sweeper.errors import UsageError
-from sweeper.statistics.intervals import clopper_pearson
-from sweeper.statistics.paired import SPARSE, Spread, crossed, two_way_spread
+from sweeper.statistics.intervals import clopper_pearson_interval
+from sweeper.statistics.paired import (
+    MIN_DISCORDANT_QUERIES,
+    VarianceEstimate,
+    combine_crossed_variances,
+    estimate_two_way_variance,
+)
 
 SIMULATIONS = 2000
 """Simulated comparisons; a power of 0.8 then has a Monte-Carlo standard error of 0.009."""
-_CELLS = 4_000_000
-_NODES = 500
-Test = Literal["superior", "no-better"]
+_MAX_CELLS = 4_000_000
+_QUADRATURE_NODES = 500
+PowerTest = Literal["superior", "no-better"]
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Design:
+class _ComparisonDesign:
     n_queries: int
     n_seeds: int
     discordance: float
     seed_sd: float
     alpha: float
-    test: Test
+    test: PowerTest
     margin: float
     correlation: float
 
@@ -59,10 +64,10 @@ class _Design:
         }
         for name, (value, fine, asked) in ranges.items():
             if not fine:
-                raise UsageError("power", asked=f"`{name}` {asked}", found=f"{value}")
+                raise UsageError("power", requested=f"`{name}` {asked}", found=f"{value}")
 
 
-def power(
+def simulate_power(
     effect: float,
     *,
     n_queries: int,
@@ -71,7 +76,7 @@ def power(
     rng: np.random.Generator,
     seed_sd: float = 0.0,
     alpha: float = 0.05,
-    test: Test = "superior",
+    test: PowerTest = "superior",
     margin: float = math.nan,
     correlation: float = 0.0,
     simulations: int = SIMULATIONS,
@@ -82,13 +87,13 @@ def power(
     Returns `power`, `standard_error` (Monte-Carlo) and `approximate` (`approximate_power`). With one seed this is the
     comparison's alone: a verdict needs two. Raises UsageError for a value out of range.
     """
-    design = _Design(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
+    design = _ComparisonDesign(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
     _check_effect(effect)
-    shown = _power(effect, design, simulations, _seed(rng))
+    shown = _estimate_power(effect, design, simulations, _draw_seed(rng))
     return {
         "power": shown,
         "standard_error": math.sqrt(shown * (1 - shown) / simulations),
-        "approximate": _approximate(effect, design),
+        "approximate": _integrate_power(effect, design),
     }
 
 
@@ -100,7 +105,7 @@ def approximate_power(
     discordance: float,
     seed_sd: float = 0.0,
     alpha: float = 0.05,
-    test: Test = "superior",
+    test: PowerTest = "superior",
     margin: float = math.nan,
     correlation: float = 0.0,
 ) -> float:
@@ -113,10 +118,12 @@ def approximate_power(
     interval is widened. Raises UsageError for a value out of range.
     """
     _check_effect(effect)
-    return _approximate(effect, _Design(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation))
+    return _integrate_power(
+        effect, _ComparisonDesign(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
+    )
 
 
-def minimum_detectable_effect(
+def find_minimum_detectable_effect(
     *,
     n_queries: int,
     n_seeds: int,
@@ -124,7 +131,7 @@ def minimum_detectable_effect(
     rng: np.random.Generator,
     seed_sd: float = 0.0,
     alpha: float = 0.05,
-    test: Test = "superior",
+    test: PowerTest = "superior",
     correlation: float = 0.0,
     target_power: float = 0.8,
     simulations: int = SIMULATIONS,
@@ -139,27 +146,27 @@ def minimum_detectable_effect(
     reaches the target. Raises UsageError for a value out of range.
     """
     margin = math.nan if test == "superior" else 0.5
-    design = _Design(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
+    design = _ComparisonDesign(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
     if not 0 < target_power < 1:
-        raise UsageError("power", asked="`target_power` between 0 and 1", found=f"{target_power}")
+        raise UsageError("power", requested="`target_power` between 0 and 1", found=f"{target_power}")
     start = _approximate_effect(design, target_power)
-    seed = _seed(rng)
+    seed = _draw_seed(rng)
     if test == "no-better":
-        high = np.concatenate([ends[1] for ends in _simulated(0.0, design, simulations, seed)])
+        high = np.concatenate([ends[1] for ends in _simulate_intervals(0.0, design, simulations, seed)])
         found = float(np.quantile(high, target_power, method="higher"))
         found = found if found < 1 else math.nan
         reached = float((high <= found).mean()) if found == found else math.nan
     else:
-        found, reached = _bisected(design, target_power, start, simulations, seed)
+        found, reached = _bisect_effect(design, target_power, start, simulations, seed)
     return {
         "effect": found,
-        "standard_error": _effect_error(found, design, target_power, simulations),
+        "standard_error": _approximate_effect_error(found, design, target_power, simulations),
         "power": reached,
         "approximate": start,
     }
 
 
-def seeds_needed(
+def find_required_seeds(
     effect: float,
     *,
     n_queries: int,
@@ -168,7 +175,7 @@ def seeds_needed(
     rng: np.random.Generator,
     seed_sd: float = 0.0,
     alpha: float = 0.05,
-    test: Test = "superior",
+    test: PowerTest = "superior",
     margin: float = math.nan,
     correlation: float = 0.0,
     target_power: float = 0.8,
@@ -180,17 +187,17 @@ def seeds_needed(
     `power` and `standard_error` (Monte-Carlo) with that many, or with `limit`. Within two standard errors of the
     target a seed more or less is a matter of chance. Raises UsageError for a value out of range.
     """
-    design = _Design(n_queries, 2, discordance, seed_sd, alpha, test, margin, correlation)
+    design = _ComparisonDesign(n_queries, 2, discordance, seed_sd, alpha, test, margin, correlation)
     _check_effect(effect)
     if limit < 2:
-        raise UsageError("power", asked="`limit` of 2 seeds or more", found=f"{limit}")
-    random = _seed(rng)
+        raise UsageError("power", requested="`limit` of 2 seeds or more", found=f"{limit}")
+    random = _draw_seed(rng)
 
     def reached(seeds: int) -> float:
-        return _power(effect, replace(design, n_seeds=seeds), simulations, random)
+        return _estimate_power(effect, replace(design, n_seeds=seeds), simulations, random)
 
     counts = range(2, limit + 1)
-    place = bisect_left(counts, target_power, key=lambda n: _approximate(effect, replace(design, n_seeds=n)))
+    place = bisect_left(counts, target_power, key=lambda n: _integrate_power(effect, replace(design, n_seeds=n)))
     seeds = counts[min(place, len(counts) - 1)]
     shown = reached(seeds)
     if shown >= target_power:
@@ -209,33 +216,37 @@ def seeds_needed(
 
 def _check_effect(effect: float) -> None:
     if not -1 <= effect <= 1:
-        raise UsageError("power", asked="an effect from -1 to 1", found=f"{effect}")
+        raise UsageError("power", requested="an effect from -1 to 1", found=f"{effect}")
 
 
-def _seed(rng: np.random.Generator) -> int:
+def _draw_seed(rng: np.random.Generator) -> int:
     """Seed of the random numbers that all simulations of one question share."""
     return int(rng.integers(2**63))
 
 
-def _power(effect: float, design: _Design, simulations: int, seed: int) -> float:
+def _estimate_power(effect: float, design: _ComparisonDesign, simulations: int, seed: int) -> float:
     shown = 0
-    for low, high in _simulated(effect, design, simulations, seed):
+    for low, high in _simulate_intervals(effect, design, simulations, seed):
         shown += int((low > 0).sum() if design.test == "superior" else (high < design.margin).sum())
     return shown / simulations
 
 
-def _simulated(effect: float, design: _Design, simulations: int, seed: int) -> list[tuple[Array, Array]]:
+def _simulate_intervals(
+    effect: float, design: _ComparisonDesign, simulations: int, seed: int
+) -> list[tuple[Array, Array]]:
     """Ends of the intervals of simulated comparisons, in blocks that fit into memory."""
     rng = np.random.default_rng(seed)
-    block = max(1, _CELLS // (design.n_queries * design.n_seeds))
+    block = max(1, _MAX_CELLS // (design.n_queries * design.n_seeds))
     ends = []
     for start in range(0, simulations, block):
-        drawn = _differences(effect, design, min(block, simulations - start), rng)
-        ends.append(_intervals(drawn, design.alpha))
+        drawn = _simulate_differences(effect, design, min(block, simulations - start), rng)
+        ends.append(_compute_intervals(drawn, design.alpha))
     return ends
 
 
-def _differences(effect: float, design: _Design, studies: int, rng: np.random.Generator) -> NDArray[np.int8]:
+def _simulate_differences(
+    effect: float, design: _ComparisonDesign, studies: int, rng: np.random.Generator
+) -> NDArray[np.int8]:
     """Differences -1, 0, 1 of simulated comparisons (studies, queries, seeds)."""
     shape = (studies, design.n_queries, design.n_seeds)
     shifts = rng.standard_normal((studies, 1, design.n_seeds)) * (math.sqrt(2) * design.seed_sd)
@@ -252,16 +263,21 @@ def _differences(effect: float, design: _Design, studies: int, rng: np.random.Ge
     return found
 
 
-def _intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Array]:
+def _compute_intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Array]:
     """`paired.two_way_interval` of many tables (studies, queries, seeds) at once."""
     n_queries, mean = differences.shape[1], differences.mean(axis=(1, 2))
-    half = two_way_spread(differences).half_width(alpha)
+    half = estimate_two_way_variance(differences).compute_half_width(alpha)
     low, high = np.maximum(-1.0, mean - half), np.minimum(1.0, mean + half)
     # The first seed alone clears most studies, at a fraction of the time.
-    sparse = np.flatnonzero((differences[:, :, 0] != 0).sum(axis=1) < SPARSE)
-    sparse = sparse[(differences[sparse] != 0).any(axis=2).sum(axis=1) < SPARSE]
+    sparse = np.flatnonzero((differences[:, :, 0] != 0).sum(axis=1) < MIN_DISCORDANT_QUERIES)
+    sparse = sparse[(differences[sparse] != 0).any(axis=2).sum(axis=1) < MIN_DISCORDANT_QUERIES]
     if len(sparse):
-        bounds = np.array([clopper_pearson(k, n_queries, alpha).high for k in range(min(SPARSE, n_queries + 1))])
+        bounds = np.array(
+            [
+                clopper_pearson_interval(k, n_queries, alpha).high
+                for k in range(min(MIN_DISCORDANT_QUERIES, n_queries + 1))
+            ]
+        )
         better = (differences[sparse] > 0).any(axis=2).sum(axis=1)
         worse = (differences[sparse] < 0).any(axis=2).sum(axis=1)
         low[sparse] = np.minimum(low[sparse], -bounds[worse])
@@ -269,7 +285,7 @@ def _intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Arra
     return low, high
 
 
-def _approximate(effect: float, design: _Design) -> float:
+def _integrate_power(effect: float, design: _ComparisonDesign) -> float:
     gap = effect if design.test == "superior" else design.margin - effect
     n, seeds = design.n_queries, design.n_seeds
     each = max(design.discordance, abs(effect)) - effect**2
@@ -280,49 +296,60 @@ def _approximate(effect: float, design: _Design) -> float:
     if true <= 0:
         return 1.0 if gap > 0 else 0.0
     if seeds > 1:
-        spread = crossed([(queries, both, max(1, n - 1))], (between + both) * _chi_square(seeds - 1), seeds - 1)
+        spread = combine_crossed_variances(
+            [(queries, both, max(1, n - 1))], (between + both) * _compute_chi_square_nodes(seeds - 1), seeds - 1
+        )
     else:
         # One seed hides its own spread.
-        spread = Spread(((queries * _chi_square(max(1, n - 1)), max(1, n - 1)),))
-    return float(special.ndtr((gap - spread.half_width(design.alpha)) / math.sqrt(true)).mean())
+        spread = VarianceEstimate(((queries * _compute_chi_square_nodes(max(1, n - 1)), max(1, n - 1)),))
+    return float(special.ndtr((gap - spread.compute_half_width(design.alpha)) / math.sqrt(true)).mean())
 
 
 @lru_cache
-def _chi_square(freedom: int) -> Array:
+def _compute_chi_square_nodes(degrees_of_freedom: int) -> Array:
     """Values of a chi-square variable over its degrees of freedom, each as likely as the others."""
-    found: Array = 2 * special.gammaincinv(freedom / 2, (np.arange(_NODES) + 0.5) / _NODES) / freedom
+    found: Array = (
+        2
+        * special.gammaincinv(degrees_of_freedom / 2, (np.arange(_QUADRATURE_NODES) + 0.5) / _QUADRATURE_NODES)
+        / degrees_of_freedom
+    )
     return found
 
 
-def _gap_power(gap: float, design: _Design) -> float:
+def _approximate_gap_power(gap: float, design: _ComparisonDesign) -> float:
     """Approximate power at an effect or, for `no-better`, of equal arms at a margin."""
     if design.test == "superior":
-        return _approximate(gap, design)
-    return _approximate(0.0, replace(design, margin=gap))
+        return _integrate_power(gap, design)
+    return _integrate_power(0.0, replace(design, margin=gap))
 
 
-def _approximate_effect(design: _Design, target: float) -> float:
+def _approximate_effect(design: _ComparisonDesign, target: float) -> float:
     millionths = range(1, 10**6)
-    if _gap_power(millionths[0] * 1e-6, design) >= target or _gap_power(millionths[-1] * 1e-6, design) < target:
+    if (
+        _approximate_gap_power(millionths[0] * 1e-6, design) >= target
+        or _approximate_gap_power(millionths[-1] * 1e-6, design) < target
+    ):
         return math.nan
-    return millionths[bisect_left(millionths, target, key=lambda i: _gap_power(i * 1e-6, design))] * 1e-6
+    return millionths[bisect_left(millionths, target, key=lambda i: _approximate_gap_power(i * 1e-6, design))] * 1e-6
 
 
-def _effect_error(effect: float, design: _Design, target: float, simulations: int) -> float:
+def _approximate_effect_error(effect: float, design: _ComparisonDesign, target: float, simulations: int) -> float:
     if math.isnan(effect):
         return math.nan
     step = 0.05 * effect
     above, below = min(1 - 1e-9, effect + step), effect - step
-    slope = (_gap_power(above, design) - _gap_power(below, design)) / (above - below)
+    slope = (_approximate_gap_power(above, design) - _approximate_gap_power(below, design)) / (above - below)
     return math.sqrt(target * (1 - target) / simulations) / slope if slope > 0 else math.nan
 
 
-def _bisected(design: _Design, target: float, start: float, simulations: int, seed: int) -> tuple[float, float]:
+def _bisect_effect(
+    design: _ComparisonDesign, target: float, start: float, simulations: int, seed: int
+) -> tuple[float, float]:
     """Effect with the target power, and the power there."""
     powers: dict[float, float] = {}
 
     def reached(effect: float) -> bool:
-        powers[effect] = _power(effect, design, simulations, seed)
+        powers[effect] = _estimate_power(effect, design, simulations, seed)
         return powers[effect] >= target
 
     middle = start if start == start else 0.5

@@ -11,12 +11,12 @@ import scipy  # its `stats` takes a second to import, and loads when it is first
 from scipy import special
 
 from sweeper.errors import DataError
-from sweeper.statistics.intervals import Interval, wilson
+from sweeper.statistics.intervals import Interval, wilson_interval
 
-Outcome = Literal["a", "b", "tie"]
+PreferenceOutcome = Literal["a", "b", "tie"]
 
 
-def win_rate(outcomes: Sequence[Outcome | None], alpha: float = 0.05) -> dict[str, Any]:
+def compute_win_rate(outcomes: Sequence[PreferenceOutcome | None], alpha: float = 0.05) -> dict[str, Any]:
     """Win rate of "a" over "b", one outcome per query; None (or NaN) = unscored: left out, counted.
 
     Returns `n` (scored), `unscored`, `wins`, `losses`, `ties`, `value` = (wins + ties / 2) / n, `interval` at 1 - alpha
@@ -29,10 +29,10 @@ def win_rate(outcomes: Sequence[Outcome | None], alpha: float = 0.05) -> dict[st
     counts = Counter(scored)
     others = sorted(str(outcome) for outcome in set(counts) - {"a", "b", "tie"})
     if others:
-        raise DataError("win rate", asked="outcomes a, b, tie or None", found=f"{others}")
+        raise DataError("win rate", requested="outcomes a, b, tie or None", found=f"{others}")
     wins, losses, ties, n = counts["a"], counts["b"], counts["tie"], len(scored)
     value = (wins + ties / 2) / n if n else math.nan
-    interval = _score_interval(value, ties, n, alpha)
+    interval = _compute_score_interval(value, ties, n, alpha)
     return {
         "n": n,
         "unscored": len(outcomes) - n,
@@ -45,11 +45,11 @@ def win_rate(outcomes: Sequence[Outcome | None], alpha: float = 0.05) -> dict[st
     }
 
 
-def _score_interval(value: float, ties: int, n: int, alpha: float) -> Interval:
+def _compute_score_interval(value: float, ties: int, n: int, alpha: float) -> Interval:
     """All m with (value - m)^2 <= z^2 / n (m (1 - m) - P(tie) / 4): between the roots of a quadratic in m."""
     if n == 0:
         return Interval(math.nan, math.nan)
-    share = wilson(ties, n, alpha).low
+    share = wilson_interval(ties, n, alpha).low
     k = float(special.ndtri(1 - alpha / 2)) ** 2 / n
     middle = (2 * value + k) / (2 * (1 + k))
     half = math.sqrt(k * (4 * value * (1 - value) - share + k * (1 - share))) / (2 * (1 + k))

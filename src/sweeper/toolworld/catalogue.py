@@ -41,7 +41,7 @@ class Api:
         return f"{self.field}_for_{self.tool}"
 
     @property
-    def counts(self) -> bool:
+    def takes_count(self) -> bool:
         """Whether it takes a count as well."""
         return len(self.parameters) > 1
 
@@ -65,27 +65,27 @@ class Catalogue:
     tables: dict[tuple[str, str], dict[str, int | str]] = field(repr=False)
     """(tool, field) -> entity -> value."""
 
-    def select(self, unseen: str) -> list[Tool]:
+    def select_tools(self, unseen: str) -> list[Tool]:
         """Tools with that `unseen` mark, in a fixed order."""
         return [tool for tool in self.tools.values() if tool.unseen == unseen]
 
 
 def build_catalogue(rng: np.random.Generator) -> Catalogue:
     """Draw every tool's name and fields, every table, and the collections."""
-    firsts, lasts = _shuffled(rng, lexicon.FIRSTS), _shuffled(rng, lexicon.LASTS)
+    firsts, lasts = _shuffle_words(rng, lexicon.FIRST_WORDS), _shuffle_words(rng, lexicon.LAST_WORDS)
     tools: list[Tool] = []
     for number, (category, kind) in enumerate((lexicon.SEEN_CATEGORIES | lexicon.UNSEEN_CATEGORIES).items()):
-        for i, name in enumerate(_names(number, firsts, lasts)):
+        for i, name in enumerate(_make_tool_names(number, firsts, lasts)):
             unseen = "tool" if i == TOOLS_PER_CATEGORY - 1 else ""
             unseen = "category" if category in lexicon.UNSEEN_CATEGORIES else unseen
-            tools.append(_tool(rng, category, name, kind, unseen))
-    tables = {(api.tool, api.field): _table(rng, api) for tool in tools for api in tool.apis}
+            tools.append(_draw_tool(rng, category, name, kind, unseen))
+    tables = {(api.tool, api.field): _draw_table(rng, api) for tool in tools for api in tool.apis}
     groups = [[t.name for t in tools if t.category == c and not t.unseen] for c in lexicon.SEEN_CATEGORIES]
-    collections = tuple(zip(*(_shuffled(rng, names) for names in groups), strict=True))
+    collections = tuple(zip(*(_shuffle_words(rng, names) for names in groups), strict=True))
     return Catalogue({tool.name: tool for tool in tools}, collections, tables)
 
 
-def _names(number: int, firsts: Sequence[str], lasts: Sequence[str]) -> list[str]:
+def _make_tool_names(number: int, firsts: Sequence[str], lasts: Sequence[str]) -> list[str]:
     """Names of a category's tools, disjoint between categories: places in a Latin square of first and last words.
 
     Row by row, so that the seen tools of the first categories together hold every word in its place.
@@ -95,32 +95,32 @@ def _names(number: int, firsts: Sequence[str], lasts: Sequence[str]) -> list[str
     return [f"{firsts[column]}_{lasts[(row + column) % len(lasts)]}" for row, column in cells]
 
 
-def _shuffled(rng: np.random.Generator, words: Sequence[str]) -> list[str]:
+def _shuffle_words(rng: np.random.Generator, words: Sequence[str]) -> list[str]:
     return [words[i] for i in rng.permutation(len(words))]
 
 
-def _tool(rng: np.random.Generator, category: str, name: str, kind: str, unseen: str) -> Tool:
+def _draw_tool(rng: np.random.Generator, category: str, name: str, kind: str, unseen: str) -> Tool:
     """Five APIs: two number fields, a link and another word field, and a product."""
-    links = sorted(lexicon.LINKS)
+    links = sorted(lexicon.LINK_FIELDS)
     link = links[int(rng.integers(len(links)))]
-    others = sorted(set(lexicon.WORDS) - {link})
-    numbers = [lexicon.NUMBERS[i] for i in rng.permutation(len(lexicon.NUMBERS))[:2]]
-    product = lexicon.PRODUCTS[int(rng.integers(len(lexicon.PRODUCTS)))]
-    who = Parameter(lexicon.ENTITY, "string", lexicon.POOLS[kind][0])
+    others = sorted(set(lexicon.WORD_FIELDS) - {link})
+    numbers = [lexicon.NUMBER_FIELDS[i] for i in rng.permutation(len(lexicon.NUMBER_FIELDS))[:2]]
+    product = lexicon.PRODUCT_FIELDS[int(rng.integers(len(lexicon.PRODUCT_FIELDS)))]
+    who = Parameter(lexicon.ENTITY_PARAMETER, "string", lexicon.ENTITY_POOLS[kind][0])
     fields = [*numbers, link, others[int(rng.integers(len(others)))]]
     apis = [Api(category, name, each, kind, (who,)) for each in fields]
-    apis.append(Api(category, name, product, kind, (who, Parameter(lexicon.COUNT, "integer", "2"))))
+    apis.append(Api(category, name, product, kind, (who, Parameter(lexicon.COUNT_PARAMETER, "integer", "2"))))
     return Tool(name, category, tuple(apis), unseen)
 
 
-def _table(rng: np.random.Generator, api: Api) -> dict[str, int | str]:
+def _draw_table(rng: np.random.Generator, api: Api) -> dict[str, int | str]:
     """Entity -> value, for every entity that fits the API's parameter."""
-    entities = lexicon.POOLS[api.kind]
-    if api.field in lexicon.WORDS:
-        words = lexicon.WORDS[api.field]
+    entities = lexicon.ENTITY_POOLS[api.kind]
+    if api.field in lexicon.WORD_FIELDS:
+        words = lexicon.WORD_FIELDS[api.field]
         return {
             entity: words[i] for entity, i in zip(entities, rng.integers(len(words), size=len(entities)), strict=True)
         }
-    low, high = (2, 9) if api.counts else (10, 99)
+    low, high = (2, 9) if api.takes_count else (10, 99)
     values = rng.integers(low, high, size=len(entities), endpoint=True)
     return {entity: int(value) for entity, value in zip(entities, values, strict=True)}

@@ -47,13 +47,13 @@ class WorldConfig:
         for name in ("seed", "train_queries", "validation_queries", "test_queries_per_subset"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < (name != "seed" and name[0] == "t"):
-                raise _refusal(name, value, "a whole number, at least 1 for training and test queries")
+                raise _make_settings_error(name, value, "a whole number, at least 1 for training and test queries")
         for name in ("g1_share", "g2_share"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise _refusal(name, value, "a share from 0 to 1")
+                raise _make_settings_error(name, value, "a share from 0 to 1")
         if self.g1_share + self.g2_share > 1 + 1e-9:
-            raise _refusal("g2_share", self.g2_share, "g1_share + g2_share of at most 1")
+            raise _make_settings_error("g2_share", self.g2_share, "g1_share + g2_share of at most 1")
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> WorldConfig:
@@ -63,15 +63,15 @@ class WorldConfig:
             if key not in known:
                 near = get_close_matches(str(key), known, 1)
                 hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
-                raise UsageError("toolworld settings", found=f"unknown key `{key}`", do=hint)
+                raise UsageError("toolworld settings", found=f"unknown key `{key}`", hint=hint)
         return cls(**settings)
 
-    def group_sizes(self, total: int) -> dict[str, int]:
+    def allocate_to_groups(self, total: int) -> dict[str, int]:
         """How many of `total` queries each group gets; they add up to `total`."""
         first = round(total * self.g1_share)
         second = min(round(total * self.g2_share), total - first)
         return {"G1": first, "G2": second, "G3": total - first - second}
 
 
-def _refusal(name: str, value: object, wanted: str) -> UsageError:
-    return UsageError("toolworld settings", asked=f"{name} = {value!r}", do=f"give {wanted}")
+def _make_settings_error(name: str, value: object, expected: str) -> UsageError:
+    return UsageError("toolworld settings", requested=f"{name} = {value!r}", hint=f"give {expected}")

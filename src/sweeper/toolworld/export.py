@@ -6,24 +6,24 @@ import dataclasses
 import json
 from pathlib import Path
 
-from sweeper.toolworld.formats import test_queries, training_answers
+from sweeper.toolworld.toolbench_format import make_test_query_documents, make_training_documents
 from sweeper.toolworld.world import World
 
 
-def export(world: World, directory: Path) -> None:
+def export_world(world: World, directory: Path) -> None:
     """Write `answer/G*_answer/*.json` (training split), `validation_answer/G*_answer/*.json`, `test_instruction/`,
     `test_query_ids/` and `world.json` (the settings). Overwrites files of the same name."""
     directory = Path(directory)
     for split, folder in (("train", "answer"), ("validation", "validation_answer")):
-        for name, document in training_answers(world, split):  # type: ignore[arg-type]
-            _write(directory / folder / name, document)
-    for subset, queries in test_queries(world).items():
-        _write(directory / "test_instruction" / f"{subset}.json", queries)
+        for name, document in make_training_documents(world, split):  # type: ignore[arg-type]
+            _write_json(directory / folder / name, document)
+    for subset, queries in make_test_query_documents(world).items():
+        _write_json(directory / "test_instruction" / f"{subset}.json", queries)
         ids = {str(query["query_id"]): 0 for query in queries}
-        _write(directory / "test_query_ids" / f"{subset}.json", ids)
-    _write(directory / "world.json", dataclasses.asdict(world.config))
+        _write_json(directory / "test_query_ids" / f"{subset}.json", ids)
+    _write_json(directory / "world.json", dataclasses.asdict(world.config))
 
 
-def _write(path: Path, value: object) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

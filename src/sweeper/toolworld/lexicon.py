@@ -11,26 +11,26 @@ NAMES = ("ann", "bob", "eve", "kim", "leo", "max", "sue", "tom", "zoe", "ian")
 CITIES = ("rome", "oslo", "lima", "cairo", "paris", "delhi", "tokyo", "bern", "quito", "seoul")
 COLORS = ("red", "blue", "green", "gray", "pink", "gold", "black", "white")
 
-POOLS = {"item": ITEMS, "name": NAMES, "city": CITIES, "color": COLORS}
+ENTITY_POOLS = {"item": ITEMS, "name": NAMES, "city": CITIES, "color": COLORS}
 """Entities by kind. A tool's table holds one kind."""
 
-NUMBERS = ("price", "size", "rank", "rate", "age", "level", "speed", "score")
+NUMBER_FIELDS = ("price", "size", "rank", "rate", "age", "level", "speed", "score")
 """Fields holding a whole number from 10 to 99."""
 
-WORDS = {"color": COLORS, "owner": NAMES, "home": CITIES, "gift": ITEMS}
+WORD_FIELDS = {"color": COLORS, "owner": NAMES, "home": CITIES, "gift": ITEMS}
 """Fields holding a word, and where it comes from."""
 
-LINKS = {"owner": "name", "home": "city", "gift": "item"}
+LINK_FIELDS = {"owner": "name", "home": "city", "gift": "item"}
 """Fields whose value is an entity, and its kind: what a G3 query follows."""
 
-PRODUCTS = ("total", "bill")
+PRODUCT_FIELDS = ("total", "bill")
 """Functions of an entity and a count: its unit (2 to 9) times the count."""
 
-ENTITY, COUNT = "item", "count"
+ENTITY_PARAMETER, COUNT_PARAMETER = "item", "count"
 """Names of the parameters."""
 
-FIRSTS = ("sun", "sea", "city", "hill", "lake", "star")
-LASTS = ("shop", "bank", "park", "farm", "club", "port")
+FIRST_WORDS = ("sun", "sea", "city", "hill", "lake", "star")
+LAST_WORDS = ("shop", "bank", "park", "farm", "club", "port")
 """The two words of a tool's name."""
 
 SEEN_CATEGORIES = {
@@ -46,7 +46,7 @@ SEEN_CATEGORIES = {
 UNSEEN_CATEGORIES = {"Sport": "name", "Art": "color"}
 """The same for categories of which nothing is in training. Colors are met there only as values, never as arguments."""
 
-OPENINGS = ("What is {}?", "Tell me {}.", "Please find {}.", "Please give {}.", "I need {}.", "Show me {}.")
+QUERY_TEMPLATES = ("What is {}?", "Tell me {}.", "Please find {}.", "Please give {}.", "I need {}.", "Show me {}.")
 """Ways of asking; `{}` is what is asked for."""
 
-SYSTEM = "Use the APIs."
+WORLD_SYSTEM_PROMPT = "Use the APIs."

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sweeper.errors import UsageError
 from sweeper.toolworld import lexicon
 from sweeper.toolworld.catalogue import Api, Catalogue
-from sweeper.toolworld.execute import call
-from sweeper.toolworld.schemas import finish_function, function_schema
+from sweeper.toolworld.executor import call_api
+from sweeper.toolworld.schemas import make_api_schema, make_finish_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,10 @@ GoldCall = tuple[str, dict[str, Any], str]
 Instruction = tuple[tuple[str, str, int], ...]
 """What is asked, apart from its wording and order: (API name, entity, count or 0) of each call, sorted."""
 
-MISSES = 1000
+MAX_CONSECUTIVE_MISSES = 1000
 """So many draws in a row that gave nothing new mean that (nearly) nothing new is left."""
 
-OFFERED = 3
+APIS_PER_QUERY = 3
 """APIs offered to a query, beside Finish."""
 
 
@@ -39,42 +39,42 @@ class WorldQuery:
     query: str
     apis: tuple[Api, ...]
     """The offered APIs, in the order of `functions` (which ends with Finish)."""
-    asked: tuple[Api, ...]
+    gold_apis: tuple[Api, ...]
     """Those that the gold solution calls, in its order."""
-    plan: Instruction
+    gold_plan: Instruction
     """What it calls them with, in its order."""
     catalogue: Catalogue = field(repr=False, compare=False)
-    system: str = lexicon.SYSTEM
+    system: str = lexicon.WORLD_SYSTEM_PROMPT
 
     @property
     def instruction(self) -> Instruction:
         """What is asked, whatever the order."""
-        return tuple(sorted(self.plan))
+        return tuple(sorted(self.gold_plan))
 
     @cached_property
     def functions(self) -> tuple[dict[str, Any], ...]:
         """Schemas of what is offered."""
-        return (*(function_schema(api) for api in self.apis), finish_function())
+        return (*(make_api_schema(api) for api in self.apis), make_finish_schema())
 
     @cached_property
-    def gold(self) -> tuple[GoldCall, ...]:
+    def gold_calls(self) -> tuple[GoldCall, ...]:
         """The calls of the gold solution."""
         calls = []
-        for api, (_, entity, count) in zip(self.asked, self.plan, strict=True):
+        for api, (_, entity, count) in zip(self.gold_apis, self.gold_plan, strict=True):
             given = (entity, count)[: len(api.parameters)]
             arguments = {p.name: value for p, value in zip(api.parameters, given, strict=True)}
-            calls.append((api.name, arguments, call(self.catalogue, api, arguments)))
+            calls.append((api.name, arguments, call_api(self.catalogue, api, arguments)))
         return tuple(calls)
 
     @property
-    def values(self) -> tuple[str, ...]:
+    def gold_values(self) -> tuple[str, ...]:
         """The responses of the gold calls: what a right answer has to contain."""
-        return tuple(str(json.loads(text)["response"]) for _, _, text in self.gold)
+        return tuple(str(json.loads(text)["response"]) for _, _, text in self.gold_calls)
 
     @property
-    def answer(self) -> str:
+    def gold_answer(self) -> str:
         """Text of the gold solution's final answer."""
-        return " and ".join(self.values)
+        return " and ".join(self.gold_values)
 
 
 def draw_queries(
@@ -83,7 +83,7 @@ def draw_queries(
     subset: str,
     count: int,
     first_id: int,
-    blocked: frozenset[Instruction],
+    excluded_instructions: frozenset[Instruction],
 ) -> list[WorldQuery]:
     """`count` queries with distinct texts; none asks what a blocked instruction asks.
 
@@ -91,33 +91,33 @@ def draw_queries(
     Raises UsageError where the world has not that many different queries.
     """
     group, _, unseen = subset.partition("_")
-    pairs = _candidates(catalogue, group, "" if unseen == "instruction" else unseen)
+    pairs = _list_candidates(catalogue, group, "" if unseen == "instruction" else unseen)
     found: dict[str, WorldQuery] = {}
     misses = 0
-    while len(found) < count and misses < MISSES:
+    while len(found) < count and misses < MAX_CONSECUTIVE_MISSES:
         apis = pairs[int(rng.integers(len(pairs)))]
-        plan = _plan(rng, catalogue, group, apis)
-        opening = lexicon.OPENINGS[int(rng.integers(len(lexicon.OPENINGS)))]
-        text = opening.format(_wording(group, apis, plan))
-        if text in found or tuple(sorted(plan)) in blocked:
+        plan = _draw_plan(rng, catalogue, group, apis)
+        opening = lexicon.QUERY_TEMPLATES[int(rng.integers(len(lexicon.QUERY_TEMPLATES)))]
+        text = opening.format(_phrase_query(group, apis, plan))
+        if text in found or tuple(sorted(plan)) in excluded_instructions:
             misses += 1
             continue
         misses = 0
-        offered = _offer(rng, catalogue, apis)
+        offered = _draw_offered_apis(rng, catalogue, apis)
         found[text] = WorldQuery(first_id + len(found), subset, text, offered, apis, plan, catalogue)
     if len(found) < count:
         raise UsageError(
             "toolworld settings",
-            asked=f"{count} queries of {subset}",
+            requested=f"{count} queries of {subset}",
             found=f"only {len(found)} differ",
-            do="ask for less",
+            hint="ask for less",
         )
     return list(found.values())
 
 
-def _candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api, ...]]:
+def _list_candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api, ...]]:
     """The API sequences a group may ask for."""
-    tools = catalogue.select(unseen)
+    tools = catalogue.select_tools(unseen)
     if group == "G1":
         return [(api,) for tool in tools for api in tool.apis]
     if group == "G2":
@@ -129,39 +129,39 @@ def _candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api
         for a, b in pairs
         for f in a.apis
         for g in b.apis
-        if lexicon.LINKS.get(f.field) == g.kind and not g.counts
+        if lexicon.LINK_FIELDS.get(f.field) == g.kind and not g.takes_count
     ]
 
 
-def _plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tuple[Api, ...]) -> Instruction:
+def _draw_plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tuple[Api, ...]) -> Instruction:
     """Draw the arguments. In G3 the second call's entity is the first call's value."""
     calls: list[tuple[str, str, int]] = []
     for api in apis:
         if group == "G3" and calls:
             entity = str(catalogue.tables[apis[0].tool, apis[0].field][calls[0][1]])
         else:
-            pool = lexicon.POOLS[api.kind]
+            pool = lexicon.ENTITY_POOLS[api.kind]
             entity = pool[int(rng.integers(len(pool)))]
-        calls.append((api.name, entity, int(rng.integers(2, 10)) if api.counts else 0))
+        calls.append((api.name, entity, int(rng.integers(2, 10)) if api.takes_count else 0))
     return tuple(calls)
 
 
-def _wording(group: str, apis: tuple[Api, ...], plan: Instruction) -> str:
-    asked = [_phrase(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
+def _phrase_query(group: str, apis: tuple[Api, ...], plan: Instruction) -> str:
+    asked = [_phrase_call(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
     if group == "G3":
         return f"{asked[0]} and its {apis[1].field} at {apis[1].tool}"
     return " and ".join(asked)
 
 
-def _phrase(api: Api, entity: str, count: int) -> str:
+def _phrase_call(api: Api, entity: str, count: int) -> str:
     number = f"{count} " if count else ""
     return f'the {api.field} of {number}"{entity}" at {api.tool}'
 
 
-def _offer(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]) -> tuple[Api, ...]:
+def _draw_offered_apis(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]) -> tuple[Api, ...]:
     """The needed APIs and others of the same tools, shuffled."""
     others = [
         api for tool in dict.fromkeys(a.tool for a in apis) for api in catalogue.tools[tool].apis if api not in apis
     ]
-    chosen = [*apis, *(others[i] for i in rng.permutation(len(others))[: OFFERED - len(apis)])]
+    chosen = [*apis, *(others[i] for i in rng.permutation(len(others))[: APIS_PER_QUERY - len(apis)])]
     return tuple(chosen[i] for i in rng.permutation(len(chosen)))

@@ -7,19 +7,19 @@ from typing import Any
 from sweeper.toolworld.catalogue import Api
 
 
-def describe(api: Api) -> str:
+def describe_api(api: Api) -> str:
     """One sentence on what an API does."""
-    if api.counts:
+    if api.takes_count:
         return f"The {api.field} of a number of one {api.kind}."
     return f"The {api.field} of one {api.kind}."
 
 
-def function_schema(api: Api) -> dict[str, Any]:
+def make_api_schema(api: Api) -> dict[str, Any]:
     """An item of `answer_generation.function` (Qin et al. 2023, ToolBench commit d56fdd8)."""
     return {
         "name": api.name,
         "description": f'This is the subfunction for tool "{api.tool}", you can use this tool.'
-        f'The description of this function is: "{describe(api)}"',
+        f'The description of this function is: "{describe_api(api)}"',
         "parameters": {
             "type": "object",
             "properties": {
@@ -31,7 +31,7 @@ def function_schema(api: Api) -> dict[str, Any]:
     }
 
 
-def finish_function() -> dict[str, Any]:
+def make_finish_schema() -> dict[str, Any]:
     """ToolBench's `Finish`, word for word."""
     return {
         "name": "Finish",

@@ -10,7 +10,7 @@ from sweeper.toolworld.catalogue import Catalogue, build_catalogue
 from sweeper.toolworld.config import GROUPS, SUBSETS, WorldConfig
 from sweeper.toolworld.queries import Instruction, WorldQuery, draw_queries
 
-FIRST_ID = {"train": 1, "validation": 1_000_001, "test": 2_000_001}
+FIRST_IDS = {"train": 1, "validation": 1_000_001, "test": 2_000_001}
 """Ids say the split, and do not move with the other splits' sizes."""
 
 CATALOGUE_STREAM, TEST_STREAM, VALIDATION_STREAM, TRAIN_STREAM = range(4)
@@ -23,14 +23,16 @@ class World:
     config: WorldConfig
     catalogue: Catalogue
     splits: dict[str, tuple[WorldQuery, ...]]
-    by_id: dict[int, WorldQuery] = field(repr=False)
+    queries_by_id: dict[int, WorldQuery] = field(repr=False)
 
-    def query(self, query_id: int | str) -> WorldQuery:
+    def get_query(self, query_id: int | str) -> WorldQuery:
         """The query of any split with that id. Raises UsageError where there is none."""
         try:
-            return self.by_id[int(query_id)]
+            return self.queries_by_id[int(query_id)]
         except (KeyError, ValueError) as error:
-            raise UsageError("toolworld", asked=f"query {query_id!r}", found="no such query in this world") from error
+            raise UsageError(
+                "toolworld", requested=f"query {query_id!r}", found="no such query in this world"
+            ) from error
 
 
 @lru_cache(maxsize=4)  # a warm worker evaluates many trials in one world, which nothing changes
@@ -47,18 +49,18 @@ def build_world(config: WorldConfig) -> World:
     splits: dict[str, tuple[WorldQuery, ...]] = {}
     for split, number, sizes in (
         ("test", TEST_STREAM, per_subset),
-        ("validation", VALIDATION_STREAM, _seen(config, config.validation_queries)),
-        ("train", TRAIN_STREAM, _seen(config, config.train_queries)),
+        ("validation", VALIDATION_STREAM, _allocate_to_seen_subsets(config, config.validation_queries)),
+        ("train", TRAIN_STREAM, _allocate_to_seen_subsets(config, config.train_queries)),
     ):
         queries: list[WorldQuery] = []
         for i, (subset, count) in enumerate(sizes.items()):
-            first = FIRST_ID[split] + len(queries)
+            first = FIRST_IDS[split] + len(queries)
             queries += draw_queries(stream(number, i), catalogue, subset, count, first, blocked)
         blocked |= {query.instruction for query in queries}
         splits[split] = tuple(queries)
     return World(config, catalogue, splits, {q.query_id: q for queries in splits.values() for q in queries})
 
 
-def _seen(config: WorldConfig, total: int) -> dict[str, int]:
-    sizes = config.group_sizes(total)
+def _allocate_to_seen_subsets(config: WorldConfig, total: int) -> dict[str, int]:
+    sizes = config.allocate_to_groups(total)
     return {f"{group}_instruction": sizes[group] for group in GROUPS}

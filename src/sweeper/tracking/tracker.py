@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sweeper.store import Store
-from sweeper.tracking.metrics import TrialMetrics
-from sweeper.tracking.wandb_mirror import WandbRun
+from sweeper.storage import Store
+from sweeper.tracking.prometheus import TrialMetrics
+from sweeper.tracking.wandb import WandbRun
 
 if TYPE_CHECKING:
-    from sweeper.trial import TrialRecord
+    from sweeper.training import TrialRecord
 
-Tracking = Literal["wandb", "none"]
+TrackerName = Literal["wandb", "none"]
 
 
-class Mirror(Protocol):
+class MetricSink(Protocol):
     """One place where a trial's numbers go."""
 
     def log(self, progress: dict[str, Any]) -> None:
@@ -31,74 +31,74 @@ class Mirror(Protocol):
         """Nothing more will come, however the trial ended."""
 
 
-class TrialTrack:
+class TrialLogger:
     """Where one trial's numbers go; without mirrors, nowhere."""
 
-    def __init__(self, mirrors: Sequence[Mirror] = ()) -> None:
-        self._mirrors = list(mirrors)
+    def __init__(self, sinks: Sequence[MetricSink] = ()) -> None:
+        self._sinks = list(sinks)
 
     def log(self, progress: dict[str, Any]) -> None:
         """Metrics of one logged step."""
-        self._each(lambda mirror: mirror.log(progress))
+        self._send_to_each(lambda mirror: mirror.log(progress))
 
     def finish(self, row: dict[str, Any], record: TrialRecord) -> None:
         """The trial's end: status, final metrics, asked and applied."""
-        self._each(lambda mirror: mirror.finish(row, record))
+        self._send_to_each(lambda mirror: mirror.finish(row, record))
 
-    def _each(self, tell: Callable[[Mirror], None]) -> None:
+    def _send_to_each(self, send: Callable[[MetricSink], None]) -> None:
         """A mirror that fails is named on stderr, and told nothing more: it must not cost a training run."""
-        for mirror in list(self._mirrors):
+        for mirror in list(self._sinks):
             try:
-                tell(mirror)
+                send(mirror)
             except Exception as error:
                 print(f"{type(mirror).__name__}: told nothing more: {error}", file=sys.stderr)
-                self._mirrors.remove(mirror)
+                self._sinks.remove(mirror)
 
 
 @dataclass(frozen=True)
 class Tracker:
     """Opens a trial's mirrors: Prometheus where there is Ray, W&B where it is asked for. Picklable, for workers."""
 
-    kind: Tracking
+    kind: TrackerName
     study: str
     store: Store
-    evaluates: bool = False
+    is_evaluation_only: bool = False
     """Whether what is tracked is an evaluation alone, by one worker of whatever many trained."""
 
-    def evaluation(self) -> Tracker:
+    def make_evaluation_tracker(self) -> Tracker:
         """The same for one worker that evaluates what several have trained."""
-        return replace(self, evaluates=True)
+        return replace(self, is_evaluation_only=True)
 
     @contextlib.contextmanager
-    def trial(self, planned: Any) -> Iterator[TrialTrack]:
+    def open_trial(self, trial: Any) -> Iterator[TrialLogger]:
         """Mirrors of one trial. One that cannot start is named on stderr, and never fails the trial."""
-        mirrors: list[Mirror] = []
+        mirrors: list[MetricSink] = []
         with contextlib.ExitStack() as opened:
-            for name, start in self._mirrors(planned):
+            for name, start in self._list_sinks(trial):
                 try:
                     mirrors.append(start())
                 except Exception as error:  # a mirror must not cost a training run
-                    print(f"{name}: trial {planned.fingerprint} is not tracked: {error}", file=sys.stderr)
+                    print(f"{name}: trial {trial.fingerprint} is not tracked: {error}", file=sys.stderr)
                 else:
-                    opened.enter_context(_closing(mirrors[-1]))
-            yield TrialTrack(mirrors)
+                    opened.enter_context(_close_on_exit(mirrors[-1]))
+            yield TrialLogger(mirrors)
 
-    def _mirrors(self, planned: Any) -> list[tuple[str, Callable[[], Mirror]]]:
-        gpus = planned.spec.runtime.gpus * (1 if self.evaluates else planned.spec.runtime.workers)
-        found: list[tuple[str, Callable[[], Mirror]]] = [
-            ("Prometheus", lambda: TrialMetrics(self.study, planned, gpus))
+    def _list_sinks(self, trial: Any) -> list[tuple[str, Callable[[], MetricSink]]]:
+        gpus = trial.spec.runtime.gpus * (1 if self.is_evaluation_only else trial.spec.runtime.workers)
+        found: list[tuple[str, Callable[[], MetricSink]]] = [
+            ("Prometheus", lambda: TrialMetrics(self.study, trial, gpus))
         ]
         if self.kind == "wandb":
-            found.append(("W&B", lambda: WandbRun(self.study, self.store, planned)))
+            found.append(("W&B", lambda: WandbRun(self.study, self.store, trial)))
         return found
 
 
 @contextlib.contextmanager
-def _closing(mirror: Mirror) -> Iterator[None]:
+def _close_on_exit(sink: MetricSink) -> Iterator[None]:
     try:
         yield
     finally:
         try:
-            mirror.close()
+            sink.close()
         except Exception as error:
-            print(f"{type(mirror).__name__}: {error}", file=sys.stderr)
+            print(f"{type(sink).__name__}: {error}", file=sys.stderr)

@@ -1,0 +1,83 @@
+"""What is asked: YAML -> Sweep -> list[TrialSpec], and the fingerprint that says when two trials are the same."""
+
+from sweeper.config.budget import BudgetSpec
+from sweeper.config.fingerprint import TRAINING_SEMANTICS, compute_trial_fingerprint
+from sweeper.config.hardware import AssumedRange, HardwareSpec
+from sweeper.config.loading import (
+    find_hardware_spec,
+    find_sweep,
+    list_sweep_files,
+    load_data_spec,
+    load_evaluation_spec,
+    load_hardware_specs,
+    load_model_spec,
+    load_references,
+    load_sweep,
+)
+from sweeper.config.parts import (
+    AUTO_ENGINES,
+    LENGTH_POLICIES,
+    RUNTIME_TUNABLES,
+    Branch,
+    Claim,
+    DataSpec,
+    EngineSpec,
+    EvaluationSpec,
+    HyperparameterChange,
+    JudgeName,
+    LlmSpec,
+    ModelSpec,
+    Recipe,
+    Reference,
+    Runtime,
+    RuntimeTunable,
+)
+from sweeper.config.search import ConfirmSpec, PbtConfig, Rungs, Scheduler, SearchedAxis, SearchSpec
+from sweeper.config.sweep import DATA_AXES, Sweep, TrialSpec, expand_sweep, make_trial
+from sweeper.config.yaml_lines import read_yaml_as_dict, write_yaml
+
+__all__ = [
+    "AUTO_ENGINES",
+    "DATA_AXES",
+    "LENGTH_POLICIES",
+    "RUNTIME_TUNABLES",
+    "TRAINING_SEMANTICS",
+    "AssumedRange",
+    "Branch",
+    "BudgetSpec",
+    "Claim",
+    "ConfirmSpec",
+    "DataSpec",
+    "EngineSpec",
+    "EvaluationSpec",
+    "HardwareSpec",
+    "HyperparameterChange",
+    "JudgeName",
+    "LlmSpec",
+    "ModelSpec",
+    "PbtConfig",
+    "Recipe",
+    "Reference",
+    "Rungs",
+    "Runtime",
+    "RuntimeTunable",
+    "Scheduler",
+    "SearchSpec",
+    "SearchedAxis",
+    "Sweep",
+    "TrialSpec",
+    "compute_trial_fingerprint",
+    "expand_sweep",
+    "find_hardware_spec",
+    "find_sweep",
+    "list_sweep_files",
+    "load_data_spec",
+    "load_evaluation_spec",
+    "load_hardware_specs",
+    "load_model_spec",
+    "load_references",
+    "load_sweep",
+    "make_trial",
+    "read_yaml_as_dict",
+    "write_yaml",
+]

@@ -1,0 +1,209 @@
+"""Test queries -> suites of the six subsets, named and checked against the published counts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeper.config import DataSpec
+from sweeper.data.api_names import make_function_name, standardize_api_name, standardize_name
+from sweeper.data.schema_checks import SchemaMismatchError, require_field, require_items
+from sweeper.errors import DataError, MissingPathError
+
+SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
+PUBLISHED_SUITES = {
+    "toolbench-1100": dict(zip(SUBSETS, (200, 200, 200, 200, 200, 100), strict=True)),
+    "solvable-765": dict(zip(SUBSETS, (163, 153, 158, 106, 124, 61), strict=True)),
+}
+"""Queries per subset of ToolBench's test set, and of the solvable ones of StableToolBench (arXiv 2403.07714)."""
+
+
+@dataclass(frozen=True)
+class OfferedApi:
+    """An API of a query's `api_list`, with ToolBench's names of it and of its tool in their standard form.
+
+    `document` is the item as it stands in the list.
+    """
+
+    function: str
+    api: str
+    tool: str
+    category: str
+    document: dict[str, Any] = dataclass_field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class SuiteQuery:
+    """One test query. `needed`: the tools of its "relevant APIs", or of all offered ones where none are named."""
+
+    id: str
+    text: str
+    apis: tuple[OfferedApi, ...]
+    needed_tools: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Queries by subset. `missing_ids`: asked for by `test_query_ids`, and not found."""
+
+    subsets: dict[str, tuple[SuiteQuery, ...]]
+    missing_ids: dict[str, tuple[str, ...]]
+
+    @property
+    def query_counts(self) -> dict[str, int]:
+        """Queries per subset."""
+        return {name: len(queries) for name, queries in self.subsets.items()}
+
+    @property
+    def name(self) -> str:
+        """The published set it is, or which part of which one."""
+        for name, expected in PUBLISHED_SUITES.items():
+            if self.query_counts == expected:
+                return name
+        for name, expected in PUBLISHED_SUITES.items():
+            if self.query_counts and all(expected.get(subset) == count for subset, count in self.query_counts.items()):
+                return f"part of {name}: {', '.join(self.subsets)} of its six subsets"
+        return "unpublished set"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As commands print it."""
+        return {
+            "name": self.name,
+            "complete": self.name in PUBLISHED_SUITES,
+            "queries": sum(self.query_counts.values()),
+            "subsets": self.query_counts,
+            "expected": PUBLISHED_SUITES,
+            "missing_ids": {name: list(ids) for name, ids in self.missing_ids.items()},
+        }
+
+
+def read_suite(location: Path) -> Suite:
+    """The suite of a folder that holds `test_instruction/` or `instruction/`, of such a folder itself, or of one file.
+
+    Where `test_query_ids/` lies beside, a subset is its ids, in their order. Raises DataError.
+    """
+    files = _find_query_files(location)
+    ids = {subset: _read_ids(file) for subset, file in _find_id_files(location).items()}
+    subsets: dict[str, tuple[SuiteQuery, ...]] = {}
+    for file in files:
+        queries = parse_queries(str(file), _read_json_file(file))
+        wanted = [subset for subset in ids if subset == file.stem or f"{subset[:2]}_query" == file.stem]
+        for subset in wanted or [file.stem]:
+            chosen = {query.id: query for query in queries if subset not in ids or query.id in ids[subset]}
+            if chosen:
+                subsets[subset] = tuple(chosen[i] for i in ids.get(subset, chosen) if i in chosen)
+    if not subsets:
+        raise DataError(f"test queries {location}", requested="queries of the six subsets", found="none")
+    found = {subset: {query.id for query in queries} for subset, queries in subsets.items()}
+    asked = ids if location.is_dir() else {subset: wanted for subset, wanted in ids.items() if subset in found}
+    missing = {subset: tuple(i for i in wanted if i not in found.get(subset, ())) for subset, wanted in asked.items()}
+    order = [*(s for s in SUBSETS if s in subsets), *(s for s in subsets if s not in SUBSETS)]
+    return Suite({s: subsets[s] for s in order}, {s: m for s, m in missing.items() if m})
+
+
+def open_suite(data: DataSpec, split: Literal["test", "validation"] = "test") -> Suite:
+    """The generated world's queries of a split, or the test queries at the data's path. Raises DataError, or
+    UsageError."""
+    if data.source == "toolworld":
+        from sweeper import toolworld
+
+        world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
+        asked = toolworld.make_test_query_documents(world, split)
+        return Suite({subset: parse_queries(subset, rows) for subset, rows in asked.items()}, {})
+    return read_suite(Path(str(data.path)).expanduser())
+
+
+def parse_queries(location: str, rows: Any) -> tuple[SuiteQuery, ...]:
+    """Queries of a list `[{"query", "query_id", "api_list", "relevant APIs"}]`. Raises DataError naming the item."""
+    if not isinstance(rows, list):
+        raise DataError(f"test queries {location}", found=f"{type(rows).__name__}, not a list of queries")
+    found = []
+    for k, row in enumerate(rows):
+        try:
+            found.append(_parse_query(row))
+        except SchemaMismatchError as error:
+            raise DataError(f"test queries {location}[{k}]", found=str(error)) from error
+    twice = [i for i, count in Counter(query.id for query in found).items() if count > 1]
+    if twice:
+        raise DataError(f"test queries {location}", found=f"the same query_id more than once: {', '.join(twice[:5])}")
+    return tuple(found)
+
+
+def _parse_query(row: Any) -> SuiteQuery:
+    apis = []
+    for k, api in enumerate(require_items(row, "api_list", dict, "")):
+        tool, name, category = (
+            require_field(api, key, str, f"api_list[{k}]") for key in ("tool_name", "api_name", "category_name")
+        )
+        apis.append(
+            OfferedApi(
+                make_function_name(name, tool), standardize_api_name(name), standardize_name(tool), category, api
+            )
+        )
+    if not isinstance(row.get("query_id"), int | str):
+        raise SchemaMismatchError(f"query_id is {type(row.get('query_id')).__name__}, neither a number nor a text")
+    relevant = {standardize_name(str(pair[0])) for pair in row.get("relevant APIs") or [] if pair}
+    return SuiteQuery(
+        str(row["query_id"]),
+        require_field(row, "query", str, ""),
+        tuple(apis),
+        frozenset(relevant or {a.tool for a in apis}),
+    )
+
+
+def _find_query_files(location: Path) -> list[Path]:
+    """One file a subset; ToolBench's `instruction` files only where there are no test files."""
+    if location.is_file():
+        return [location]
+    for folder in (location / "test_instruction", location / "instruction", location):
+        if files := sorted(folder.glob("*.json")):
+            return files
+    who, do = f"test queries {location}", "ToolBench's folder with test_instruction/, or one file"
+    if not location.is_dir():
+        raise MissingPathError(who, found="no such file or folder", hint=do)
+    raise DataError(who, found="no *.json of test queries in it", hint=do)
+
+
+def _find_id_files(location: Path) -> dict[str, Path]:
+    """Subset -> its file of ids; StableToolBench's names, or ToolBench's longer ones."""
+    for near in (location, *location.resolve().parents[:2]):
+        if files := sorted((near / "test_query_ids").glob("*.json")):
+            return {file.stem.removesuffix("_test_query_ids"): file for file in files}
+    return {}
+
+
+def _read_ids(file: Path) -> list[str]:
+    found = _read_json_file(file)
+    if not isinstance(found, dict | list):
+        raise DataError(f"query ids {file}", found=f"{type(found).__name__}, not ids")
+    return [str(i) for i in found]
+
+
+def _read_json_file(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}:{error.lineno}:{error.colno}", found=f"not JSON: {error.msg}") from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(str(file), found=f"cannot be read: {error}") from error
+
+
+def find_tool_categories(location: Path) -> dict[str, str]:
+    """Standard tool name -> category, from ToolBench's `instruction/*.json` in or beside a folder or file of training
+    data. Empty where there is none. Raises DataError for a damaged one."""
+    for folder in (location, *location.resolve().parents[:2]):
+        if files := sorted((folder / "instruction").glob("*.json")):
+            return map_tools_to_categories(
+                query for file in files for query in parse_queries(str(file), _read_json_file(file))
+            )
+    return {}
+
+
+def map_tools_to_categories(queries: Iterable[SuiteQuery]) -> dict[str, str]:
+    """Standard tool name -> category."""
+    return {api.tool: api.category for query in queries for api in query.apis}

@@ -1,0 +1,139 @@
+"""Conversations -> rows of token ids and labels, in batches that the tokeniser works on in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from sweeper.data.conversations import Conversation
+from sweeper.data.length_policy import LengthLimiter, LengthPolicyCounts, TokenIds, TokenizedRow
+from sweeper.data.prompt_format import Segment, make_conversation_segments
+
+ROWS_PER_BATCH = 512
+"""Rows whose texts go to the tokeniser together."""
+
+
+@dataclass(frozen=True)
+class FoldedRow:
+    """One row: examples of one answer, each the beginning of the next; all their targets are learned."""
+
+    split: str | None
+    examples: tuple[Conversation, ...]
+
+    @property
+    def full_conversation(self) -> Conversation:
+        """The last example holds all turns."""
+        return self.examples[-1]
+
+    @property
+    def target_turns(self) -> frozenset[int]:
+        """Indices of the turns to learn, among the assistant's turns."""
+        return frozenset(sum(turn.role == "assistant" for turn in e.turns) - 1 for e in self.examples)
+
+
+def fold_examples(examples: Iterable[tuple[str | None, Conversation]], *, fold_steps: bool) -> Iterator[FoldedRow]:
+    """Rows of neighbouring examples of one answer. Without folding, one row each.
+
+    With it, an example whose turns begin the next one, of the same query and APIs, joins its row. Under causal
+    attention a target's prediction sees only what stands before it, so each target's loss is the same either way.
+    """
+    row: FoldedRow | None = None
+    for split, example in examples:
+        if row is not None and fold_steps and split == row.split and _is_prefix(row.full_conversation, example):
+            row = FoldedRow(split, (*row.examples, example))
+            continue
+        if row is not None:
+            yield row
+        row = FoldedRow(split, (example,))
+    if row is not None:
+        yield row
+
+
+def _is_prefix(first: Conversation, second: Conversation) -> bool:
+    return first.query == second.query and first.turns == second.turns[: len(first.turns)] and first.apis == second.apis
+
+
+class SegmentTokenizer:
+    """Token ids of segments. Neighbouring examples share most of theirs, which are tokenised once."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._current_ids: dict[Segment, TokenIds] = {}
+        self._previous_ids: dict[Segment, TokenIds] = {}
+
+    def __call__(self, segment: Segment) -> TokenIds:
+        """The ids of one segment, int32; an assistant's end with the end token."""
+        found = self._current_ids.get(segment)
+        if found is None:
+            found = self._previous_ids.get(segment)
+            if found is None:
+                found = self._tokenize([segment])[0]
+            self._current_ids[segment] = found
+        return found
+
+    def tokenize_ahead(self, segments: Iterable[Segment]) -> None:
+        """Tokenise a batch in parallel. What neither this batch nor the one before it asked for is forgotten."""
+        self._previous_ids, self._current_ids = self._current_ids, {}
+        new = [segment for segment in dict.fromkeys(segments) if segment not in self._previous_ids]
+        self._current_ids.update(zip(new, self._tokenize(new), strict=True))
+
+    def decode(self, ids: TokenIds) -> str:
+        """The text of ids."""
+        return str(self.tokenizer.decode(ids.tolist()))
+
+    def _tokenize(self, segments: Sequence[Segment]) -> list[TokenIds]:
+        if not segments:
+            return []
+        # OPT's tokeniser would put its `</s>` before every text: not here.
+        texts = [segment.text for segment in segments]
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        end = self.tokenizer.eos_token_id
+        return [
+            np.array([*ids, end] if segment.role == "assistant" else ids, dtype=np.int32)
+            for segment, ids in zip(segments, encoded, strict=True)
+        ]
+
+
+def make_length_limiter(
+    tokenizer: Any, policy: str, max_length: int, api_format: str, segment_tokenizer: SegmentTokenizer | None = None
+) -> tuple[LengthLimiter, SegmentTokenizer]:
+    """A policy for a tokeniser, and the memory of its texts (a new one, or `texts`)."""
+    segment_tokenizer = segment_tokenizer or SegmentTokenizer(tokenizer)
+    return LengthLimiter(
+        policy, max_length, api_format, tokenizer.bos_token_id, segment_tokenizer, segment_tokenizer.decode
+    ), segment_tokenizer
+
+
+def tokenize_rows(
+    rows: Iterable[FoldedRow], limiter: LengthLimiter, segment_tokenizer: SegmentTokenizer, counts: LengthPolicyCounts
+) -> Iterator[tuple[FoldedRow, TokenizedRow]]:
+    """Fitted rows in the order of `rows`. A row of several targets that does not fit is taken apart first.
+
+    What the policy drops is counted in `counts`, one count for each target.
+    """
+    rows = iter(rows)
+    while batch := list(islice(rows, ROWS_PER_BATCH)):
+        segment_tokenizer.tokenize_ahead(
+            part for row in batch for part in make_conversation_segments(row.full_conversation, limiter.api_format)
+        )
+        for row in batch:
+            fitted = limiter.make_row(row.full_conversation, row.target_turns)
+            if fitted == "too-long" and len(row.examples) > 1:
+                for single in (FoldedRow(row.split, (example,)) for example in row.examples):
+                    yield from _count_and_yield(
+                        single, limiter.make_row(single.full_conversation, single.target_turns), counts
+                    )
+            else:
+                yield from _count_and_yield(row, fitted, counts)
+
+
+def _count_and_yield(
+    row: FoldedRow, fitted: TokenizedRow | str, counts: LengthPolicyCounts
+) -> Iterator[tuple[FoldedRow, TokenizedRow]]:
+    counts.count_row(fitted, len(row.examples), row.full_conversation.apis)
+    if not isinstance(fitted, str):
+        yield row, fitted

@@ -1,0 +1,1 @@
+"""Agents: a local checkpoint, or a model behind an OpenAI-compatible endpoint."""

@@ -1,0 +1,1 @@
+"""Backends: `inline` runs trials in this process, `ray` on a Ray cluster."""

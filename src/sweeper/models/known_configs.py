@@ -1,0 +1,85 @@
+"""What is known of a model without downloading it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sweeper.config import ModelSpec
+from sweeper.errors import ModelError
+
+
+def _make_opt_config(hidden: int, layers: int, heads: int, **other: Any) -> dict[str, Any]:
+    return {
+        "model_type": "opt",
+        "vocab_size": 50272,
+        "hidden_size": hidden,
+        "word_embed_proj_dim": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "ffn_dim": 4 * hidden,
+        "max_position_embeddings": 2048,
+        "do_layer_norm_before": True,
+        **other,
+    }
+
+
+def _make_pythia_config(hidden: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "model_type": "gpt_neox",
+        "vocab_size": 50304,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "max_position_embeddings": 2048,
+        "rotary_pct": 0.25,
+        "use_parallel_residual": True,
+        "tie_word_embeddings": False,
+    }
+
+
+KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
+    "facebook/opt-125m": _make_opt_config(768, 12, 12),
+    # The odd one of its family: post-layer-norm, 512-wide embeddings projected to 1,024.
+    "facebook/opt-350m": _make_opt_config(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
+    "facebook/opt-1.3b": _make_opt_config(2048, 24, 32),
+    "facebook/opt-2.7b": _make_opt_config(2560, 32, 32),
+    # The control ladder: one architecture, one corpus in one order at every size (Biderman et al. 2023, table 1).
+    "EleutherAI/pythia-70m": _make_pythia_config(512, 6, 8),
+    "EleutherAI/pythia-160m": _make_pythia_config(768, 12, 12),
+    "EleutherAI/pythia-410m": _make_pythia_config(1024, 24, 16),
+    "EleutherAI/pythia-1b": _make_pythia_config(2048, 16, 8),
+    "EleutherAI/pythia-1.4b": _make_pythia_config(2048, 24, 16),
+}
+"""Hub id -> the fields of its published config.json that decide its size."""
+
+
+_DEFAULT_MAX_POSITIONS = 2048
+"""Of `OPTConfig` and `GPTNeoXConfig`, where a config built from scratch does not say."""
+
+
+def load_config(model: ModelSpec, vocab_size: int) -> dict[str, Any]:
+    """The model's config: its own (with `vocab_size` of the tokeniser), a local directory's, or a known hub id's.
+
+    Raises ModelError where none of these is there.
+    """
+    if model.config is not None:
+        default = {"model_type": "opt", "max_position_embeddings": _DEFAULT_MAX_POSITIONS}
+        return {**default, **model.config, "vocab_size": vocab_size}
+    source = str(model.source)
+    path = Path(source) / "config.json"
+    if path.is_file():
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"model {model.name}", requested=str(path), found=f"not readable: {error}") from error
+    if source in KNOWN_CONFIGS:
+        return KNOWN_CONFIGS[source]
+    raise ModelError(
+        f"model {model.name}",
+        requested=f"source: {source}",
+        found="neither a local directory with a config.json nor a known hub id",
+        hint=f"known hub ids: {', '.join(KNOWN_CONFIGS)}; or a directory saved by save_pretrained",
+    )

@@ -1,0 +1,1 @@
+"""Sweep -> plan: trials, their cost, the hardware they need. Starts nothing."""

@@ -1,0 +1,163 @@
+"""How long trials take on machines: the queue of admission run over the seconds that `costs` predicts. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.planning.cluster_files import ClusterSpec
+from sweeper.planning.cost_model import UNKNOWN_ESTIMATE, Estimate, sum_estimates
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.scheduling.trial_queue import (
+    Node,
+    QueuedTrial,
+    ResourceLedger,
+    ResourceRequest,
+    Schedule,
+    count_max_concurrent,
+    simulate_schedule,
+)
+
+MAX_SIMULATED_TRIALS = 3_000
+"""Of more trials only the expected time is simulated, and the ends of its range are in proportion to their work."""
+RUN_START_SECONDS = 15
+"""Until the first worker takes its first trial: imports, mostly. Taken; they took 10 s on two CPU cores."""
+_SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Makespan:
+    """Wall time of trials on machines, seconds; unknown with the `reasons`, and with `problems` that no time mends."""
+
+    seconds: Estimate
+    schedule: Schedule | None
+    """With the expected seconds."""
+    reasons: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def build_resource_request(trial: PlannedTrial) -> ResourceRequest:
+    """What it takes while it trains."""
+    runtime = trial.spec.runtime
+    return ResourceRequest(runtime.workers, runtime.cpus, runtime.gpus)
+
+
+def default_nodes(trials: Sequence[PlannedTrial], cores: float) -> tuple[Node, ...]:
+    """Where no cluster is given: this machine, of so many `cores`, for trials without a GPU, and for the others one
+    with as many GPUs as the largest of them needs, and the cores to fill them."""
+    needs = {build_resource_request(trial) for trial in trials}
+    on_gpus = [need for need in needs if need.gpus]
+    nodes = [Node("this machine", cores, 0)] if len(on_gpus) < len(needs) else []
+    if on_gpus:
+        gpus = max(math.ceil(need.total_gpus) for need in on_gpus)
+        nodes.append(Node("one machine", gpus * max(need.cpus / need.gpus for need in on_gpus), gpus))
+    return tuple(nodes)
+
+
+def simulate_makespan(trials: Sequence[PlannedTrial], seconds: Sequence[Estimate], nodes: Sequence[Node]) -> Makespan:
+    """Simulate the queue of a run over trials that take `seconds` each, as low, expected and high as they may be."""
+    if not trials:
+        return Makespan(Estimate(0.0, 0.0, 0.0), None)
+    if problems := _find_unplaceable(trials, nodes):
+        return Makespan(UNKNOWN_ESTIMATE, None, problems=problems)
+    if not all(amount.is_known for amount in seconds):
+        return Makespan(UNKNOWN_ESTIMATE, None, reasons=("what a trial takes is not known",))
+    expected = _simulate_bound(trials, seconds, nodes, "expected")
+    if len(trials) > MAX_SIMULATED_TRIALS:
+        whole = sum_estimates(seconds)
+        low, high = (expected.makespan / whole.expected * end for end in (whole.low, whole.high))
+    else:
+        low, high = (_simulate_bound(trials, seconds, nodes, end).makespan for end in ("low", "high"))
+    start = RUN_START_SECONDS
+    return Makespan(Estimate(start + low, start + expected.makespan, start + high), expected)
+
+
+def _simulate_bound(
+    trials: Sequence[PlannedTrial], seconds: Sequence[Estimate], nodes: Sequence[Node], bound: str
+) -> Schedule:
+    jobs = [
+        _make_queued_trial(i, *row)
+        for i, row in enumerate(zip(trials, (getattr(each, bound) for each in seconds), strict=True))
+    ]
+    return simulate_schedule(nodes, jobs)
+
+
+def build_cluster_document(plan: Plan, cluster: ClusterSpec, makespan: Makespan) -> dict[str, Any]:
+    """What `plan --cluster` prints as `cluster`: how many trials at once, how long, and how well the machines are used.
+
+    Trials that the store has are not in it. NaN where something is not known, with `reasons`.
+    """
+    pending = [trial for trial in plan.trials if not (trial.estimate and trial.estimate.remaining.is_nothing)]
+    jobs = [_make_queued_trial(i, trial, math.nan) for i, trial in enumerate(pending)]
+    schedule = makespan.schedule
+    concurrency = count_max_concurrent(cluster.nodes, jobs)
+    return {
+        "cluster": cluster.name,
+        "nodes": len(cluster.nodes),
+        "cpus": sum(node.cpus for node in cluster.nodes),
+        "gpus": cluster.total_gpus,
+        "hardware": sorted({name for name in cluster.gpu_names.values() if name is not None}),
+        "concurrency": max(concurrency, schedule.peak_concurrency) if schedule else concurrency,
+        "peak": schedule.peak_concurrency if schedule else math.nan,
+        "makespan_hours": makespan.seconds.expected / _SECONDS_PER_HOUR,
+        "lower_bound_hours": schedule.lower_bound / _SECONDS_PER_HOUR if schedule else math.nan,
+        "longest_hours": schedule.longest_seconds / _SECONDS_PER_HOUR if schedule else math.nan,
+        "utilisation": schedule.utilization if schedule else math.nan,
+        "efficiency": schedule.efficiency if schedule else math.nan,
+        "problems": list(makespan.problems),
+        "reasons": list(makespan.reasons),
+    }
+
+
+def format_cluster_lines(document: dict[str, Any]) -> list[str]:
+    """The forecast for people, a line each."""
+    kinds = f" ({', '.join(document['hardware'])})" if document["hardware"] else ""
+    lines = [
+        f"cluster {document['cluster']}: {_pluralize(document['nodes'], 'machine')}, {document['cpus']:g} CPUs, "
+        f"{_pluralize(document['gpus'], 'GPU')}{kinds}; at most {_pluralize(document['concurrency'], 'trial')} at once"
+    ]
+    if math.isnan(document["makespan_hours"]):
+        return lines + [f"makespan unknown: {reason}" for reason in document["reasons"]]
+    if math.isnan(document["lower_bound_hours"]):
+        return lines
+    used = "" if math.isnan(document["utilisation"]) else f"GPUs in use {document['utilisation']:.0%}, "
+    return [
+        *lines,
+        f"makespan {document['makespan_hours']:.1f} h with all machines there from the start, no order could make it "
+        f"less than {document['lower_bound_hours']:.1f} h; {used}longest trial {document['longest_hours']:.1f} h",
+    ]
+
+
+def _make_queued_trial(number: int, trial: PlannedTrial, seconds: float) -> QueuedTrial:
+    return QueuedTrial(
+        str(number),
+        build_resource_request(trial),
+        seconds,
+        _ROLE_PHASES[trial.role] if trial.role else trial.spec.branch is not None,
+    )
+
+
+_ROLE_PHASES = {"anchor": 2, "explore": 2, "confirm": 3}
+"""What a search proposes comes after the listed trials (0) and the branches of these (1), and then what it confirms."""
+
+
+def _find_unplaceable(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> tuple[str, ...]:
+    """One sentence for each model and need that fits no node, however empty."""
+    ledger = ResourceLedger(nodes)
+    counts: dict[tuple[str, ResourceRequest], int] = {}
+    for trial in trials:
+        if not ledger.fits_empty_cluster(need := build_resource_request(trial)):
+            counts[trial.spec.model.name, need] = counts.get((trial.spec.model.name, need), 0) + 1
+    largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
+    return tuple(
+        f"{model} ({_pluralize(count, 'trial')}) asks for {need}: that does not fit the cluster even when nothing else "
+        f"runs; it has {_pluralize(len(nodes), 'machine')}, the largest with {largest.cpus:g} CPUs and "
+        f"{_pluralize(largest.gpus, 'GPU')}"
+        for (model, need), count in counts.items()
+    )
+
+
+def _pluralize(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -1,0 +1,120 @@
+"""Planned trials -> what each has to compute, also where the data are not prepared and their size is only taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from sweeper import data, models, toolworld
+from sweeper.config import DataSpec, EvaluationSpec, TrialSpec
+from sweeper.data.test_queries import PUBLISHED_SUITES
+from sweeper.errors import ModelError, StoreError, SweeperError
+from sweeper.evaluation import load_evaluation_suite
+from sweeper.planning.cost_model import FLOAT32_BYTES, EvaluationLoad, Workload
+from sweeper.planning.plan import PlannedTrial
+from sweeper.storage import Store
+from sweeper.training import arguments
+
+ASSUMED_QUERIES = sum(PUBLISHED_SUITES["solvable-765"].values())
+"""Queries of a suite that cannot be read here: those of StableToolBench."""
+Manifest = dict[str, Any]
+
+
+def build_workloads(trials: Sequence[PlannedTrial], store: Store | None) -> list[Workload]:
+    """The work of each trial, equal for trials that differ in their seed alone."""
+    manifests: dict[tuple[str, int], tuple[Manifest | None, bool]] = {}
+    known: dict[tuple[Any, ...], Workload] = {}
+    found = []
+    for trial in trials:
+        spec = trial.spec
+        place = (trial.data_fingerprint, id(spec.data))
+        if place not in manifests:
+            manifests[place] = _load_manifest(trial, store)
+        key = (place, id(spec.model), spec.recipe, spec.branch is None, trial.planned_steps, trial.planned_train_flops)
+        if key not in known:
+            known[key] = build_workload(trial, *manifests[place])
+        found.append(known[key])
+    return found
+
+
+def build_workload(trial: PlannedTrial, manifest: Manifest | None, is_assumed: bool) -> Workload:
+    """Of one trial, from the manifest of its data, or a stand-in of one (`assumed`); NaN where something is missing."""
+    parameters, nan = float(trial.parameters or math.nan), math.nan
+    steps = nan if trial.planned_steps is None else float(trial.planned_steps)
+    if manifest is None:
+        return Workload(steps, nan, nan, parameters, nan, nan, nan, is_assumed=False)
+    spec, flops = trial.spec, arguments.compute_row_flops(trial.spec.model, manifest)
+    train = nan if trial.planned_train_flops is None else trial.planned_train_flops
+    if math.isnan(steps) or math.isnan(train):
+        steps, train = _estimate_steps_and_flops(spec, manifest["rows"]["train"], flops.per_row)
+    return Workload(
+        steps=steps,
+        tokens=train / flops.per_token,
+        train_flops=train,
+        parameters=parameters,
+        mean_length=flops.mean_length,
+        forward_flops_per_token=flops.per_token / 3,
+        kv_cache_bytes_per_token=_compute_kv_cache_bytes(spec, manifest["vocab_size"]),
+        is_assumed=is_assumed,
+    )
+
+
+def assume_manifest(spec: DataSpec) -> Manifest | None:
+    """What costs need of a manifest, of data that are not prepared (`DataSpec.assumed`); None: nothing is taken."""
+    if spec.assumed is None:
+        return None
+    examples = spec.assumed.examples
+    if examples is None:
+        if spec.source != "toolworld":
+            return None
+        examples = toolworld.WorldConfig.from_mapping(spec.toolworld).train_queries
+    length = min(spec.assumed.mean_tokens or math.inf, spec.max_length)
+    return {"rows": {"train": examples}, "tokens": {"train": examples * length}, "vocab_size": spec.vocab_size}
+
+
+def build_evaluation_load(evaluation: EvaluationSpec, spec: DataSpec) -> tuple[EvaluationLoad, bool]:
+    """How a suite is asked, and whether the number of its queries is taken because they cannot be read."""
+    taken = False
+    if evaluation.queries is None:
+        world = toolworld.WorldConfig.from_mapping(spec.toolworld)
+        test = len(toolworld.SUBSETS) * world.test_queries_per_subset
+        queries = world.validation_queries if evaluation.split == "validation" else test
+    else:
+        try:
+            queries = sum(load_evaluation_suite(evaluation, spec).query_counts.values())
+        except SweeperError:
+            queries, taken = ASSUMED_QUERIES, True
+    return EvaluationLoad(queries, evaluation.batch_size, evaluation.max_steps, evaluation.max_new_tokens), taken
+
+
+def _load_manifest(trial: PlannedTrial, store: Store | None) -> tuple[Manifest | None, bool]:
+    """(the manifest of its data, False), or (what stands in for it, True)."""
+    if trial.data_fingerprint and store is not None:
+        try:
+            return data.read_data_manifest(store, trial.data_fingerprint), False
+        except StoreError:
+            pass
+    return assume_manifest(trial.spec.data), True
+
+
+def _estimate_steps_and_flops(spec: TrialSpec, examples: int, flops_per_row: float) -> tuple[float, float]:
+    """(optimiser steps, training FLOPs) that it does itself; NaN for a recipe that cannot be met."""
+    try:
+        steps = arguments.count_optimizer_steps(spec.recipe, examples, flops_per_row)
+        begin = arguments.compute_branch_start(spec, steps)
+    except SweeperError:
+        return math.nan, math.nan
+    rows = arguments.count_examples_seen(spec.recipe, examples, steps) - arguments.count_examples_seen(
+        spec.recipe, examples, begin
+    )
+    return float(steps - begin), flops_per_row * rows
+
+
+def _compute_kv_cache_bytes(spec: TrialSpec, vocab_size: int) -> float:
+    """Keys and values of one token, all layers."""
+    try:
+        config = models.load_config(spec.model, vocab_size)
+    except ModelError:
+        return math.nan
+    return float(2 * int(config["num_hidden_layers"]) * int(config["hidden_size"]) * FLOAT32_BYTES)

@@ -1,0 +1,72 @@
+"""Choices that a user makes by name. A choice is one file of a package: adding the file adds the choice.
+
+    JUDGES: Registry[JudgeFactory] = Registry("judge", "evaluation/judges", attribute="make_judge")
+
+`judges/llm.py` is then the judge `llm`. Names can be listed and checked without importing any of the files, so a
+configuration can be validated by packages that must not import the implementations.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from sweeper.errors import UsageError
+
+T = TypeVar("T")
+_SOURCE = Path(__file__).parent
+_NO_CHOICE = ("base",)
+
+
+class Registry(Generic[T]):
+    """The files of one package as named choices.
+
+    Args:
+        kind: what a choice is called in messages, e.g. `judge`.
+        folder: the package, relative to `sweeper`, e.g. `evaluation/judges`.
+        attribute: the name that every file of it defines.
+
+    Files whose name begins with `_`, and `base.py`, are no choices. `best_of.py` is the choice `best-of`.
+
+    Example:
+        >>> environments = Registry("environment", "evaluation/environments", "make_environment")
+        >>> "replay" in environments.names
+        True
+        >>> environments.check("reply")
+        Traceback (most recent call last):
+        sweeper.errors.UsageError: environment
+          requested: reply
+          found:     no environment of this name
+          hint:      one of: replay, stabletoolbench, toolworld
+    """
+
+    def __init__(self, kind: str, folder: str, attribute: str) -> None:
+        self.kind, self.folder, self.attribute = kind, folder, attribute
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All choices, in alphabetical order. Imports nothing."""
+        stems = (path.stem for path in (_SOURCE / self.folder).glob("*.py"))
+        return tuple(sorted(s.replace("_", "-") for s in stems if s[0] != "_" and s not in _NO_CHOICE))
+
+    def check(self, name: str, where: str | None = None) -> str:
+        """Return `name` if it is a choice.
+
+        Raises:
+            UsageError: an unknown name; the message lists those known.
+        """
+        if name not in self.names:
+            found, hint = f"no {self.kind} of this name", f"one of: {', '.join(self.names)}"
+            raise UsageError(where or self.kind, requested=name, found=found, hint=hint)
+        return name
+
+    def load(self, name: str) -> T:
+        """Import the file of a choice and return what it defines.
+
+        Raises:
+            UsageError: an unknown name.
+        """
+        module = f"sweeper.{self.folder.replace('/', '.')}.{self.check(name).replace('-', '_')}"
+        return cast(T, getattr(importlib.import_module(module), self.attribute))

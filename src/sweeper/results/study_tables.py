@@ -1,0 +1,190 @@
+"""Store -> tables: every planned trial is a row, whatever became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.config import Sweep, find_sweep, load_sweep, read_yaml_as_dict
+from sweeper.errors import UsageError
+from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_outcomes, read_summary
+from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE
+from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.search import build_search_document
+from sweeper.storage import LockSnapshot, Store, read_json
+from sweeper.training import FAILED, PRUNED, TrialRecord, read_record, read_status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAN = float("nan")
+CONTAMINATION_FILE = "leakage.json"
+"""The audit of a study's training data against its test queries, in the study's folder."""
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """A study as read from the store. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge,
+    vote); `histories`: fingerprint -> logged steps; `leakage`: the audit's document, None where there was none;
+    `predicted`: the plan as the first run wrote it; `spent`: what all runs spent (`purse`)."""
+
+    plan: Plan
+    trials: list[dict[str, Any]]
+    outcomes: pd.DataFrame
+    histories: dict[str, pd.DataFrame]
+    manifest: dict[str, Any]
+    contamination: dict[str, Any] | None
+    search_history: dict[str, Any] | None = None
+    """The search's history (`search_document`)."""
+    first_plan: dict[str, Any] | None = None
+    resource_usage: dict[str, Any] | None = None
+
+
+def load_study_plan(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
+    """The plan of a study by its name in the store, else of a sweep file or name. Raises UsageError or ConfigError."""
+    as_run = store.study_folder(name) / "sweep.yaml"
+    is_name = Path(name).name == name  # a path is a sweep file's
+    if is_name:
+        store.pull(as_run.parent, patterns=["*.yaml"])
+    if is_name and as_run.exists() and not overrides:
+        try:
+            return plan_sweep(Sweep.model_validate(read_yaml_as_dict(as_run)), store)
+        except ValueError as error:
+            raise UsageError(str(as_run), found=f"not a sweep as run: {error}", hint="run the sweep again") from error
+    return plan_sweep(load_sweep(find_sweep(name), overrides or []), store)
+
+
+def suite_fingerprints(plan: Plan) -> list[str | None]:
+    """Of each trial: the fingerprint of the suite that it is evaluated on; None where the sweep evaluates nothing."""
+    known: dict[tuple[str, str], str] = {}
+    found: list[str | None] = []
+    for trial in plan.trials:
+        if trial.evaluation is None:
+            found.append(None)
+            continue
+        key = trial.evaluation.model_dump_json(), trial.spec.data.model_dump_json()
+        if key not in known:
+            known[key] = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
+        found.append(known[key])
+    return found
+
+
+def read_trial_row(trial: PlannedTrial, store: Store) -> dict[str, Any]:
+    """The row of a trial that the store has finished, as a backend tells it."""
+    record = read_record(store.record_path(trial.fingerprint))
+    if record is None:
+        return {"fingerprint": trial.fingerprint, "status": "PENDING", "metrics": {}}
+    metrics = dict(record.metrics) | {"parameters": record.parameters}
+    if trial.evaluation is not None and record.status not in (FAILED, PRUNED):
+        suite = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
+        if summary := read_summary(store, trial.fingerprint, suite):
+            metrics |= extract_metrics(summary, trial.evaluation)
+    return {"fingerprint": trial.fingerprint, "status": record.status, "metrics": metrics}
+
+
+def is_finished(trial: PlannedTrial, store: Store) -> bool:
+    """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
+    status = read_status(store.record_path(trial.fingerprint))
+    if status is None or status == FAILED:
+        return False
+    if status == PRUNED:
+        return trial.may_be_pruned
+    if trial.evaluation is None:
+        return True
+    suite = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
+    return (store.evaluation_folder(trial.fingerprint, suite) / "summary.json").exists()
+
+
+def pull_records(plan: Plan, store: Store) -> LockSnapshot:
+    """Bring what the store's URL has of a plan, where it is one; to be called before records are read."""
+    suites = zip(plan.trials, suite_fingerprints(plan), strict=True)
+    return store.pull_results(
+        {trial.fingerprint: suite for trial, suite in suites if trial.fingerprint}, plan.sweep.name
+    )
+
+
+def collect_study(plan: Plan, store: Store) -> StudyTables:
+    """Read everything the store has about a plan. Missing numbers are NaN."""
+    rows, files, histories = [], [], {}
+    now = pull_records(plan, store)
+    for trial, suite in zip(plan.trials, suite_fingerprints(plan), strict=True):
+        record = read_record(store.record_path(trial.fingerprint)) if trial.fingerprint else None
+        if record and record.status == PRUNED and not trial.may_be_pruned:
+            record = None  # a search stopped it; this study wants its end
+        row = _build_trial_row(trial, record, store, now)
+        summary = read_summary(store, trial.fingerprint, suite) if suite and record else None
+        if suite and summary is not None:
+            row["metrics"] |= extract_metrics(summary, trial.evaluation) if trial.evaluation else {}
+            if trial.evaluation and trial.evaluation.split == "test":
+                row["subsets"] = summary["subsets"]
+                files.append(store.evaluation_folder(trial.fingerprint, suite) / "outcomes.parquet")
+        elif suite and record and record.status not in (FAILED, PRUNED):
+            row |= _read_evaluation_status(store, trial.fingerprint, suite, now)
+        rows.append(row)
+        history = store.trial_folder(trial.fingerprint) / "history.parquet"
+        if record and history.exists():
+            histories[trial.fingerprint] = _read_history(history)
+    folder = store.study_folder(plan.sweep.name)
+    manifest_path, leakage_path = folder / "manifest.json", folder / CONTAMINATION_FILE
+    plan_path, spent_path = folder / "plan.json", folder / RESOURCE_USAGE_FILE
+    return StudyTables(
+        plan=plan,
+        trials=rows,
+        outcomes=read_outcomes(files),
+        histories=histories,
+        manifest=read_json(manifest_path) if manifest_path.exists() else {},
+        search_history=build_search_document(plan.sweep, folder),
+        contamination=read_json(leakage_path) if leakage_path.exists() else None,
+        first_plan=read_json(plan_path) if plan_path.exists() else None,
+        resource_usage=read_json(spent_path) if spent_path.exists() else None,
+    )
+
+
+def collect_part_studies(tables: StudyTables, store: Store) -> list[StudyTables]:
+    """Of a union: the tables of each of its sweeps, as if it had been run by itself."""
+    return [collect_study(part, store) for part in tables.plan.parts]
+
+
+def _build_trial_row(
+    trial: PlannedTrial, record: TrialRecord | None, store: Store, snapshot: LockSnapshot
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = {"pass_rate": NAN, "val_loss": NAN}
+    if record is not None:
+        metrics |= {key: NAN if value is None else value for key, value in record.metrics.items()}
+    return {
+        **trial.to_row(),
+        "status": record.status if record else _infer_unfinished_status(trial, store, snapshot),
+        "failure": record.failure.model_dump() if record and record.failure else None,
+        "metrics": metrics,
+        "asked": record.asked if record else {},
+        "applied": record.applied if record else {},
+        "data": record.data if record else {},
+        "resumed_from_step": record.resumed_from_step if record else None,
+    }
+
+
+def _infer_unfinished_status(trial: PlannedTrial, store: Store, snapshot: LockSnapshot) -> str:
+    """RUNNING while a live process holds the trial's lock, else PENDING."""
+    held = bool(trial.fingerprint) and snapshot.is_locked(store.trial_folder(trial.fingerprint))
+    return "RUNNING" if held else "PENDING"
+
+
+def _read_evaluation_status(store: Store, fingerprint: str, suite: str, snapshot: LockSnapshot) -> dict[str, Any]:
+    directory = store.evaluation_folder(fingerprint, suite)
+    if (directory / "failure.json").exists():
+        return {"status": FAILED, "failure": read_json(directory / "failure.json")}
+    return {"status": "RUNNING" if snapshot.is_locked(directory) else "PENDING"}
+
+
+HISTORY_COLUMNS = ("step", "loss", "grad_norm", "val_loss")
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        history: pd.DataFrame = file.read(
+            [name for name in HISTORY_COLUMNS if name in file.schema_arrow.names]
+        ).to_pandas()
+    return history

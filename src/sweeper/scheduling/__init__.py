@@ -1,0 +1,1 @@
+"""Which trial starts where and when. Pure: no Ray, no files."""

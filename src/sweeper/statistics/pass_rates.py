@@ -1,0 +1,55 @@
+"""Pass rates of an arm: overall (query-weighted), by subset, and the plain mean of subsets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweeper.statistics.intervals import wilson_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class PassRate:
+    """A rate with its Wilson interval. `n_queries` is the n of the interval: further seeds repeat queries, they do not
+    add any, so the interval is about the choice of queries. `unscored`: outcomes (run x query) without a score."""
+
+    rate: float
+    low: float
+    high: float
+    n_queries: int
+    n_outcomes: int
+    n_unscored: int
+
+
+def compute_pass_rate(matrix: pd.DataFrame, fingerprints: Sequence[str], alpha: float = 0.05) -> PassRate:
+    """Query-weighted rate over runs: the mean over queries of each query's mean over runs. NaN without any score."""
+    runs = matrix[[name for name in fingerprints if name in matrix.columns]]
+    by_query = runs.mean(axis=1).dropna()
+    n_queries, n_outcomes = len(by_query), int(runs.notna().to_numpy().sum())
+    rate = float(by_query.mean()) if n_queries else math.nan
+    interval = wilson_interval(0 if math.isnan(rate) else rate * n_queries, n_queries, alpha)
+    return PassRate(rate, interval.low, interval.high, n_queries, n_outcomes, int(runs.isna().to_numpy().sum()))
+
+
+def compute_subset_rates(matrix: pd.DataFrame, fingerprints: Sequence[str], alpha: float = 0.05) -> dict[str, PassRate]:
+    """The same for each subset of the suite, in the order of their names."""
+    subsets = matrix.index.get_level_values("subset")
+    return {str(name): compute_pass_rate(matrix[subsets == name], fingerprints, alpha) for name in sorted(set(subsets))}
+
+
+def average_subset_rates(rates: Iterable[PassRate], alpha: float = 0.05) -> PassRate:
+    """Plain mean over subsets. Its Wilson interval has n = k^2 / sum(1/n_i): the queries that, drawn alike, would have
+    the variance of k equally weighted subsets. NaN where a subset has no score."""
+    found = list(rates)
+    rate = sum(r.rate for r in found) / len(found) if found else math.nan
+    counts = (sum(r.n_queries for r in found), sum(r.n_outcomes for r in found), sum(r.n_unscored for r in found))
+    if math.isnan(rate):
+        return PassRate(math.nan, math.nan, math.nan, *counts)
+    effective = len(found) ** 2 / sum(1 / r.n_queries for r in found)
+    interval = wilson_interval(rate * effective, effective, alpha)
+    return PassRate(rate, interval.low, interval.high, *counts)

@@ -1,0 +1,325 @@
+"""Outcome rows of a whole study -> rates of runs and arms, in a few passes over flat arrays.
+
+The same numbers as `statistics.pass_matrix`, `pass_rate`, `subset_rates`, `subset_mean` and `by_subset` give one arm or
+one run at a time, for studies of ten thousand runs. What breaks a table's contract is left to those to name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from sweeper.statistics import (
+    COUNTED_STATUSES,
+    DEFINITIONS,
+    PassRate,
+    build_pass_matrix,
+    compute_rates_by_subset,
+    score_tooleval,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+ROWS_PER_BLOCK = 1_000_000
+"""Outcome rows counted together: what is in memory besides the tables stays small."""
+QUERY_COLUMNS = ["subset", "query_id"]
+VOTE_STATUSES = ("solved", "unsolved", "unsure")
+
+FAILURE_MODES = {
+    "unfinished": "no final answer",
+    "incoherent": "a step without an Action, or a call made three times",
+    "hallucinated": "an API that was not offered",
+    "overgenerated": "text beyond its action",
+}
+"""Ways in which small models fail (arXiv 2512.15943, section 6): share of episodes with at least one."""
+
+
+class EncodedOutcomes:
+    """Outcomes by run and query, as codes."""
+
+    def __init__(self, outcomes: pd.DataFrame) -> None:
+        import pandas as pd
+
+        self.outcomes = outcomes
+        self.run_codes, self.run_names = encode_column(outcomes["fingerprint"])
+        subset, subsets = encode_column(outcomes["subset"])
+        query, queries = encode_column(outcomes["query_id"])
+        pairs, self.query_codes = _compact_codes(subset * len(queries) + query, len(subsets) * len(queries))
+        self.query_index = pd.MultiIndex.from_arrays(
+            [subsets[pairs // len(queries)], queries[pairs % len(queries)]], names=QUERY_COLUMNS
+        )
+        # Rows of one run stand together in every table that `collect` makes; else they are brought together.
+        self.row_order: Codes | None = None
+        if len(self.run_codes) and (np.diff(self.run_codes) < 0).any():
+            self.row_order = np.argsort(self.run_codes, kind="stable")
+        ends = np.bincount(self.run_codes, minlength=len(self.run_names)).cumsum()
+        self.run_starts = np.concatenate([[0], ends])
+
+    def iterate_blocks(self) -> Iterator[tuple[int, int, Any]]:
+        """(first run, last run + 1, their rows), about ROWS_AT_ONCE rows each."""
+        first = 0
+        while first < len(self.run_names):
+            last = int(np.searchsorted(self.run_starts, self.run_starts[first] + ROWS_PER_BLOCK, side="right")) - 1
+            last = min(max(last, first + 1), len(self.run_names))
+            rows = slice(self.run_starts[first], self.run_starts[last])
+            yield first, last, rows if self.row_order is None else self.row_order[rows]
+            first = last
+
+    def build_pass_matrix(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """What `pass_matrix` returns. Raises DataError as it does."""
+        import pandas as pd
+
+        planned = trials.loc[trials["fingerprint"].astype(str) != ""]
+        values = (
+            None if planned["fingerprint"].duplicated().any() else self._compute_passes(set(planned["fingerprint"]))
+        )
+        if values is None:
+            return build_pass_matrix(trials, self.outcomes)
+        order = self.query_index.sortlevel()[1]
+        places = {name: i for i, name in enumerate(self.run_names)}
+        counted = planned.loc[planned["status"].isin(COUNTED_STATUSES)]
+        diverged = set(counted.loc[counted["status"] == "DIVERGED", "fingerprint"])
+        kept = [name for name in counted["fingerprint"] if name in places or name in diverged]
+        found = np.zeros((len(order), len(kept)))
+        for column, name in enumerate(kept):
+            if name not in diverged:
+                found[:, column] = values[places[name], order]
+        return pd.DataFrame(found, index=self.query_index[order], columns=pd.Index(kept, name="fingerprint"))
+
+    def _compute_passes(self, planned_fingerprints: set[str]) -> Array | None:
+        """(runs, queries); None where the table breaks its contract."""
+        columns = self.outcomes.columns
+        if not {"judge", "vote", "passed"} <= set(columns) or set(self.run_names) - planned_fingerprints:
+            return None
+        judge, judges = encode_column(self.outcomes["judge"])
+        vote, votes = encode_column(self.outcomes["vote"])
+        if len({str(name) for name in judges[np.unique(judge)]}) > 1:
+            return None
+        passed = self.outcomes["passed"].to_numpy(dtype=float)
+        if ((passed < 0) | (passed > 1)).any():
+            return None
+        values = np.full((len(self.run_names), len(self.query_index)), np.nan)
+        single = True
+        for first, last, rows in self.iterate_blocks():
+            cells, own = (last - first) * len(self.query_index), passed[rows]
+            at = (self.run_codes[rows] - first) * len(self.query_index) + self.query_codes[rows]
+            if np.bincount(at * len(votes) + vote[rows], minlength=1).max() > 1:
+                return None
+            counts = np.bincount(at, minlength=cells)
+            scored = ~np.isnan(own)
+            asked, total = count_codes(at[scored], cells), np.bincount(at[scored], own[scored], minlength=cells)
+            with np.errstate(invalid="ignore"):
+                block = total / asked
+            values[first:last] = block.reshape(last - first, -1)
+            single &= bool((counts <= 1).all())
+        if not single:
+            # Several votes become their majority; a tie fails.
+            values = np.where(np.isnan(values), np.nan, values > 0.5)
+        return values
+
+    def summarize_runs(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Of each run: its pass rate under every definition, and how often its episodes fail in which way."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        if not {"status", "task", "answered", "overgenerated"} <= set(self.outcomes.columns):
+            return found
+        for first, last, rows in self.iterate_blocks():
+            shape = (last - first, len(self.query_index))
+            at = (self.run_codes[rows] - first) * shape[1] + self.query_codes[rows]
+            cells = shape[0] * shape[1]
+            asked = count_codes(at, cells).reshape(shape) > 0
+            means = self._score_definitions(rows, at, cells)
+            shares = {name: self._compute_episode_share(name, rows, at, asked) for name in (*FAILURE_MODES, "finished")}
+            with np.errstate(invalid="ignore"):
+                rates = {name: _average_rows(value.reshape(shape)) for name, value in means.items()}
+            for k in range(shape[0]):
+                own = {name: float(share[k]) for name, share in shares.items() if share is not None}
+                if "finished" in own:
+                    own["unfinished"] = 1 - own.pop("finished")
+                found[str(self.run_names[first + k])] = {
+                    "definitions": {name: float(rate[k]) for name, rate in rates.items()},
+                    "signatures": {name: own[name] for name in FAILURE_MODES if name in own},
+                }
+        return found
+
+    def _compute_episode_share(
+        self, name: str, rows: Any, cell_codes: Codes, has_votes: NDArray[np.bool_]
+    ) -> Array | None:
+        """Share of a run's episodes with a property; every vote of an episode says the same."""
+        if name not in self.outcomes.columns:
+            return None
+        there = self.outcomes[name].iloc[rows].to_numpy(dtype=float)
+        weights = np.bincount(cell_codes, there, minlength=has_votes.size).reshape(has_votes.shape)
+        votes = count_codes(cell_codes, has_votes.size).reshape(has_votes.shape)
+        return np.asarray(
+            np.divide(weights, votes, where=has_votes, out=np.zeros(has_votes.shape)).sum(axis=1) / has_votes.sum(1)
+        )
+
+    def _score_definitions(self, rows: Any, cell_codes: Codes, n_cells: int) -> dict[str, Array]:
+        """Worth of every (run, query) under each definition, as `strict`, `stabletoolbench` and `tooleval` have it."""
+        columns = {name: self.outcomes[name].iloc[rows] for name in ("status", "task", "answered")}
+        status, statuses = encode_column(columns["status"])
+        for place in np.flatnonzero(~np.isin(statuses.astype(str), VOTE_STATUSES)):
+            if (status == place).any():
+                # Raises DataError with the word that is none.
+                compute_rates_by_subset(self.outcomes.iloc[rows].iloc[np.flatnonzero(status == place)[:1]], [])
+        task, tasks = encode_column(columns["task"])
+        is_ = {name: status == _find_code(statuses, name) for name in ("solved", "unsolved", "unsure")}
+        task_is = {name: task == _find_code(tasks, name) for name in ("unsolvable", "unsure")}
+        answered = columns["answered"].to_numpy(dtype=bool)
+        scored = is_["solved"] | is_["unsolved"] | is_["unsure"]
+        n, solved, unsure = (
+            count_codes(cell_codes[which], n_cells) for which in (scored, is_["solved"], is_["unsure"])
+        )
+        passed = scored & answered & (is_["solved"] | task_is["unsolvable"])
+        coin = scored & answered & ~passed & (is_["unsure"] | task_is["unsure"])
+        worth = passed.astype(float)
+        worth[coin] = self._flip_coins(rows, coin)
+        with np.errstate(invalid="ignore"):
+            found = {
+                "strict": (2 * solved > n).astype(float),
+                "stabletoolbench": (solved + unsure / 2) / n,
+                "tooleval": (2 * np.bincount(cell_codes, worth, minlength=n_cells) >= n).astype(float),
+            }
+        return {name: np.where(n > 0, found[name], np.nan) for name in DEFINITIONS}
+
+    def _flip_coins(self, rows: Any, needs_coin: NDArray[np.bool_]) -> Array:
+        """The coin of each such vote: that of its query and number, the same in every run."""
+        chosen = (np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)[needs_coin]
+        votes, numbers = self.outcomes["vote"].iloc[chosen].to_numpy(), self.query_codes[chosen]
+        thrown: dict[tuple[int, int], float] = {}
+        made = np.empty(len(chosen))
+        for i, key in enumerate(zip(numbers.tolist(), votes.tolist(), strict=True)):
+            if key not in thrown:
+                subset, query = self.query_index[key[0]]
+                vote = {"subset": subset, "query_id": query, "vote": key[1]}
+                thrown[key] = score_tooleval([vote | {"status": "unsure", "task": None, "answered": True}])
+            made[i] = thrown[key]
+        return made
+
+
+def encode_column(column: pd.Series[Any]) -> tuple[Codes, NDArray[Any]]:
+    """A column as places in its distinct values, in order of appearance; -1 for nothing."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        own = column.cat.codes.to_numpy()
+        return own.astype(np.int64), column.cat.categories.to_numpy(dtype=object)
+    found, values = pd.factorize(column)
+    return found.astype(np.int64), np.asarray(values, dtype=object)
+
+
+def count_codes(cell_codes: Codes, n_cells: int) -> Codes:
+    """How often each place is named."""
+    return np.bincount(cell_codes, minlength=n_cells)
+
+
+def _compact_codes(pair_codes: Codes, n_possible: int) -> tuple[Codes, Codes]:
+    """The places that occur, and each row's number among them."""
+    used = (
+        np.flatnonzero(np.bincount(pair_codes, minlength=max(1, n_possible)))
+        if len(pair_codes)
+        else np.zeros(0, dtype=np.int64)
+    )
+    numbers = np.zeros(max(1, n_possible), dtype=np.int64)
+    numbers[used] = np.arange(len(used))
+    return used, numbers[pair_codes]
+
+
+def _find_code(values: NDArray[Any], name: str) -> int:
+    """Where a word is among a column's values; a code that no row has where it is not."""
+    found = np.flatnonzero(values == name)
+    return int(found[0]) if len(found) else -2
+
+
+def _average_rows(values: Array) -> Array:
+    """Of each row, over what is defined."""
+    there = ~np.isnan(values)
+    return np.asarray(np.where(there, values, 0.0).sum(axis=1) / there.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class ArmRates:
+    """An arm's rates: over all queries, by subset, and the plain mean of subsets."""
+
+    overall: PassRate
+    subsets: dict[str, PassRate]
+    subset_mean: PassRate
+
+
+def compute_arm_rates(matrix: pd.DataFrame, arms: Sequence[Sequence[str]], alpha: float) -> list[ArmRates]:
+    """`pass_rate`, `subset_rates` and `subset_mean` of many arms, each given by its runs' fingerprints."""
+    values = matrix.to_numpy(dtype=float)
+    places = {name: i for i, name in enumerate(matrix.columns)}
+    subset, names = encode_column(matrix.index.get_level_values("subset").to_series())
+    order = sorted(range(len(names)), key=lambda k: str(names[k]))
+    k = len(order)
+    rates = np.full((len(arms), k + 2), np.nan)
+    sizes = np.zeros((len(arms), k + 2))
+    queries, scored, unscored = (np.zeros((len(arms), k + 1), dtype=np.int64) for _ in range(3))
+    for i, arm in enumerate(arms):
+        own = values[:, [places[name] for name in arm if name in places]]
+        there = ~np.isnan(own)
+        count = there.sum(axis=1)
+        asked = count > 0
+        by_query = np.divide(np.where(there, own, 0.0).sum(axis=1), count, where=asked, out=np.zeros(len(own)))
+        if k:
+            for line, weights in ((queries, asked), (scored, count), (unscored, own.shape[1] - count)):
+                line[i, 1:] = np.bincount(subset, weights, minlength=k)[order]
+                line[i, 0] = line[i, 1:].sum()
+            sums = np.bincount(subset, by_query, minlength=k)[order]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                rates[i, 1:-1] = sums / queries[i, 1:]
+                rates[i, 0] = by_query.sum() / queries[i, 0]
+                rates[i, -1] = rates[i, 1:-1].mean() if k else math.nan
+                sizes[i, -1] = k**2 / (1 / queries[i, 1:]).sum() if k else 0
+    sizes[:, :-1] = queries
+    low, high = wilson_intervals(rates, sizes, alpha)
+
+    def rate(i: int, j: int) -> PassRate:
+        at = 0 if j == k + 1 else j
+        counts = (int(line[i, at]) for line in (queries, scored, unscored))
+        return PassRate(float(rates[i, j]), float(low[i, j]), float(high[i, j]), *counts)
+
+    return [
+        ArmRates(rate(i, 0), {str(names[at]): rate(i, j) for j, at in enumerate(order, 1)}, rate(i, k + 1))
+        for i in range(len(arms))
+    ]
+
+
+def compute_run_rates(matrix: pd.DataFrame) -> dict[str, float]:
+    """Each run's own rate over the queries it was scored on."""
+    values = matrix.to_numpy(dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = _average_rows(values.T) if values.size else np.full(len(matrix.columns), np.nan)
+    return dict(zip(matrix.columns, found.tolist(), strict=True))
+
+
+def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, Array]:
+    """`statistics.wilson` of many rates at once; NaN where there is none."""
+    z = float(-special.ndtri(alpha / 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = (rates + z**2 / (2 * sizes)) / (1 + z**2 / sizes)
+        half = z / (1 + z**2 / sizes) * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))
+    low = np.where(rates <= 0, 0.0, np.maximum(0.0, centre - half))
+    high = np.where(rates >= 1, 1.0, np.minimum(1.0, centre + half))
+    undefined = np.isnan(rates) | (sizes == 0)
+    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+
+
+def summarize_outcomes(outcomes: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """The matrix of passes and what is known of each run. Raises DataError for tables that break their contract."""
+    if outcomes.empty or not {"fingerprint", *QUERY_COLUMNS} <= set(outcomes.columns):
+        return build_pass_matrix(trials, outcomes), {}
+    if outcomes[["fingerprint", *QUERY_COLUMNS]].isna().to_numpy().any():
+        return build_pass_matrix(trials, outcomes), {}
+    tally = EncodedOutcomes(outcomes)
+    return tally.build_pass_matrix(trials), tally.summarize_runs()

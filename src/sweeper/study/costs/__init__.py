@@ -1,1 +1,0 @@
-"""What trials cost: predicted, measured, and held to a budget."""

@@ -1,0 +1,104 @@
+"""The world as ToolBench documents: training answers and test queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from sweeper.toolworld.catalogue import Api
+from sweeper.toolworld.config import SUBSETS
+from sweeper.toolworld.queries import WorldQuery
+from sweeper.toolworld.schemas import describe_api
+from sweeper.toolworld.world import World
+
+TOOLBENCH_TYPES = {"string": "STRING", "integer": "NUMBER"}
+"""JSON Schema's type -> the spelling of ToolBench's `api_list`."""
+
+Message = dict[str, Any]
+
+
+def make_training_documents(
+    world: World, split: Literal["train", "validation"] = "train"
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file name below the answer folder, ToolBench answer document) of each query of the split, in id order."""
+    for query in world.splits[split]:
+        yield f"{query.subset[:2]}_answer/{query.query_id}_toolworld.json", make_answer_document(query)
+
+
+def make_answer_document(query: WorldQuery) -> dict[str, Any]:
+    """The gold solution as a ToolBench answer: one message list a step, each ending in the message to learn."""
+    messages: list[Message] = [
+        {"role": "system", "content": query.system},
+        {"role": "user", "content": f"\n{query.query}\nBegin!\n"},
+    ]
+    steps: list[list[Message]] = []
+    for name, arguments, seen in query.gold_calls:
+        messages.append(_make_call_message(name, arguments))
+        steps.append(list(messages))
+        messages.append({"role": "function", "name": name, "content": seen})
+    finish = {"return_type": "give_answer", "final_answer": query.gold_answer}
+    steps.append([*messages, _make_call_message("Finish", finish)])
+    return {
+        "win": True,
+        "tree": {},
+        "forward_args": {"generator": "toolworld"},
+        "compare_candidates": [],
+        "answer_generation": {
+            "valid_data": True,
+            "query_count": len(steps),
+            "total_tokens": 0,
+            "final_answer": json.dumps(finish),
+            "finish_type": "give_answer",
+            "function": list(query.functions),
+            "chain": [],
+            "train_messages": steps,
+            "query": query.query,
+        },
+    }
+
+
+def make_test_query_documents(
+    world: World, split: Literal["test", "validation"] = "test"
+) -> dict[str, list[dict[str, Any]]]:
+    """Subset -> ToolBench test-query objects, for those of the six subsets that the split has."""
+    found: dict[str, list[dict[str, Any]]] = {subset: [] for subset in SUBSETS}
+    for query in world.splits[split]:
+        found[query.subset].append(make_query_document(query))
+    return {subset: queries for subset, queries in found.items() if queries or split == "test"}
+
+
+def make_query_document(query: WorldQuery) -> dict[str, Any]:
+    """`{api_list, query, "relevant APIs", query_id}`."""
+    offered = {api.name: api for api in query.apis}
+    relevant = [offered[name] for name, _, _ in query.gold_calls]
+    return {
+        "api_list": [_make_api_item(api) for api in query.apis],
+        "query": query.query,
+        "relevant APIs": [[api.tool, api.field] for api in relevant],
+        "query_id": query.query_id,
+    }
+
+
+def _make_call_message(name: str, arguments: dict[str, Any]) -> Message:
+    return {
+        "role": "assistant",
+        "content": None,
+        "function_call": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
+    }
+
+
+def _make_api_item(api: Api) -> dict[str, Any]:
+    return {
+        "category_name": api.category,
+        "tool_name": api.tool,
+        "api_name": api.field,
+        "api_description": describe_api(api),
+        "required_parameters": [
+            {"name": p.name, "type": TOOLBENCH_TYPES[p.type], "description": "", "default": p.example}
+            for p in api.parameters
+        ],
+        "optional_parameters": [],
+        "method": "GET",
+        "template_response": {"error": "str", "response": "str"},
+    }

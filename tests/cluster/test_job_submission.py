@@ -1,0 +1,245 @@
+"""Sweeps sent to a cluster through Ray's job API, and what is said when that cannot be done."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeper import cluster
+from sweeper.cluster import LocalCluster
+from sweeper.cluster import local_cluster as local
+from sweeper.errors import SweeperError, UsageError
+from sweeper.storage import Store, read_json, write_json
+
+SUBMIT = """
+import sys
+from pathlib import Path
+from sweeper import cluster
+from sweeper.cli import _fail
+from sweeper.errors import SweeperError
+sweep, address, storage, folder, *overrides = sys.argv[1:]
+try:
+    sys.exit(cluster.submit(sweep, address, storage=storage, overrides=overrides, folder=Path(folder)))
+except SweeperError as error:
+    _fail(str(error), error.exit_code)
+"""
+"""As the command line does it: in a process of its own, since Ray reads its token settings when it is imported."""
+
+SWEEP = """
+name: one-trial
+question: Does a sweep that was sent to a cluster train there?
+recipe: tiny
+data: {extends: toolworld, toolworld: {seed: 1, train_queries: 240}}
+evaluation: null
+axes: {model: [opt-tiny-32], num_train_epochs: [1], seed: [0]}
+claims: []
+runtime: {default: {engine: single, cpus: 1, gpus: 1}}
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | more
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """A sweep with a piece of configuration of its own beside it, which must travel with it."""
+    folder = tmp_path_factory.mktemp("question")
+    (folder / "configs" / "recipes").mkdir(parents=True)
+    (folder / "configs" / "recipes" / "tiny.yaml").write_text((root / "configs/recipes/miniature.yaml").read_text())
+    (folder / "one-trial.yaml").write_text(SWEEP)
+    return folder / "one-trial.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+class TestOnTwoNodes:
+    """One GPU of a made-up node is asked for: the trial waits for it as for a real one, and trains on the CPU."""
+
+    def send(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", SUBMIT, *words]
+        return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=280)
+
+    def test_a_sweep_trains_there_and_its_log_is_followed(
+        self, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
+    ) -> None:
+        # Ray lets RAY_ADDRESS overrule an address; the one that was given must count.
+        done = self.send(str(sweep), "local", str(tmp_path), str(state), RAY_ADDRESS="http://127.0.0.1:9")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "job raysubmit_" in done.stdout.splitlines()[0]
+        assert two_nodes.dashboard in done.stdout.splitlines()[0]
+        assert "done; next: sweeper report one-trial" in done.stdout
+        store = Store(tmp_path)
+        (trial,) = read_json(store.study_folder("one-trial") / "plan.json")["trials"]
+        assert read_json(store.record_path(trial["fingerprint"]))["status"] == "COMPLETE"
+
+    @pytest.mark.parametrize("reached", ["dashboard", "client_server"])
+    def test_a_job_that_fails_passes_its_exit_code_on(
+        self, reached: str, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
+    ) -> None:
+        blocked = tmp_path / "a file"
+        blocked.touch()  # as --storage: `sweeper run` refuses it, with exit code 2
+        done = self.send(str(sweep), getattr(two_nodes, reached), str(blocked), str(state))
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "found: a file" in done.stdout
+
+    def test_a_client_server_that_starts_no_process_at_first_is_asked_again(
+        self, two_nodes: LocalCluster, state: Path
+    ) -> None:
+        """As Ray's did in one of some sixty connections; said here in Ray's own words, by the part that hears them."""
+        code = """
+import os, sys
+from pathlib import Path
+from sweeper.cluster import address, jobs
+os.environ.update(address.client_environment(sys.argv[1], Path(sys.argv[2])))
+from ray.util.client.worker import Worker
+real, times = Worker._server_init, int(sys.argv[3])
+def init(*asked):
+    global times
+    times -= 1
+    if times >= 0:
+        raise ConnectionAbortedError("Starting Ray client server failed.")
+    return real(*asked)
+Worker._server_init = init
+print(jobs._dashboard_of(sys.argv[1]))
+"""
+        command = [sys.executable, "-c", code, two_nodes.client_server, str(state)]
+        done = subprocess.run([*command, "2"], env=environment(), capture_output=True, text=True, timeout=120)
+        assert f"http://{done.stdout.strip()}" == two_nodes.dashboard, done.stderr
+        never = subprocess.run([*command, "99"], env=environment(), capture_output=True, text=True, timeout=120)
+        assert "Starting Ray client server failed" in never.stderr.splitlines()[-2], never.stderr
+
+    def test_without_the_token_nothing_is_sent(self, two_nodes: LocalCluster, sweep: Path, tmp_path: Path) -> None:
+        unknown = tmp_path / "no state"  # so it is somebody else's cluster
+        done = self.send(str(sweep), two_nodes.dashboard, str(tmp_path), str(unknown), HOME=str(tmp_path))
+        assert done.returncode == 1
+        assert "~/.ray/auth_token" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_ctrl_c_leaves_the_job_running_and_says_so(
+        self, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
+    ) -> None:
+        command = [sys.executable, "-c", SUBMIT, str(sweep), "local", str(tmp_path), str(state)]
+        sender = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert sender.stdout is not None
+        assert "job raysubmit_" in sender.stdout.readline()
+        sender.send_signal(signal.SIGINT)
+        _, said = sender.communicate(timeout=60)
+        assert sender.returncode == 130, said
+        assert "goes on" in said
+        assert "ray job stop" in said
+
+
+@pytest.fixture
+def not_ray() -> Iterator[str]:
+    """A web server that is not Ray's."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+class TestRefusals:
+    def submit(self, sweep: Path | str, address: str, storage: str = "/store", folder: Path = Path("/none")) -> int:
+        return cluster.submit_sweep(str(sweep), address, storage=storage, folder=folder)
+
+    @pytest.mark.parametrize("kind", ["http", "ray"])
+    def test_nobody_answers(self, kind: str, sweep: Path) -> None:
+        (port,) = local._find_free_ports(1)
+        with pytest.raises(SweeperError, match="nobody answers") as refused:
+            self.submit(sweep, f"{kind}://127.0.0.1:{port}")
+        assert str(refused.value).splitlines()[1] == f"  requested: --address {kind}://127.0.0.1:{port}"
+        assert "port-forward" in refused.value.hint
+
+    def test_somebody_else_answers(self, sweep: Path, not_ray: str) -> None:
+        with pytest.raises(SweeperError, match="is this the dashboard of a Ray cluster"):
+            self.submit(sweep, not_ray)
+
+    @pytest.mark.parametrize("address", ["head:8265", "auto", "http://", "ray://"])
+    def test_an_address_that_takes_no_jobs(self, sweep: Path, address: str) -> None:
+        with pytest.raises(UsageError, match="neither a Ray dashboard"):
+            self.submit(sweep, address)
+
+    def test_no_local_cluster(self, sweep: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="no local cluster") as refused:
+            self.submit(sweep, "local", folder=tmp_path)
+        assert "up-local" in refused.value.hint
+
+    def test_a_store_that_the_cluster_would_delete(self, sweep: Path) -> None:
+        with pytest.raises(UsageError, match="a relative path"):
+            self.submit(sweep, "http://127.0.0.1:9", storage="storage")
+
+    def test_a_wrong_sweep_is_said_before_anybody_is_asked(self, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong.yaml"
+        wrong.write_text("name: wrong\nquestion: None?\nrecipe: miniatur\ndata: toolworld\naxes: {seed: [0]}\n")
+        with pytest.raises(UsageError, match=r"wrong\.yaml"):
+            self.submit(wrong, "http://127.0.0.1:9")
+
+
+def test_what_a_sweep_is_made_of_travels_with_it(sweep: Path, tmp_path: Path, root: Path) -> None:
+    cluster.bundle_sweep(sweep, tmp_path)
+    packed = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.yaml")}
+    assert {"sweeps/one-trial.yaml", "configs/recipes/tiny.yaml"} <= packed
+
+
+def test_the_sweeps_of_a_union_travel_with_it(tmp_path: Path, root: Path) -> None:
+    cluster.bundle_sweep(root / "sweeps" / "paper.yaml", tmp_path)
+    packed = {path.name for path in (tmp_path / "sweeps").iterdir()}
+    assert {"paper.yaml", "scaling.yaml", "epochs.yaml"} <= packed
+    assert (tmp_path / "configs" / "rehearsal.yaml").is_file()
+
+
+def test_of_two_pieces_of_one_name_the_sweeps_own_is_packed(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, bundle = tmp_path / "elsewhere", tmp_path / "bundle"
+    (elsewhere / "configs" / "recipes").mkdir(parents=True)
+    (elsewhere / "configs" / "recipes" / "tiny.yaml").write_text("elsewhere")
+    bundle.mkdir()
+    monkeypatch.chdir(elsewhere)
+    cluster.bundle_sweep(sweep, bundle)
+    assert "elsewhere" not in (bundle / "configs" / "recipes" / "tiny.yaml").read_text()
+
+
+class TestClientEnvironment:
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        return tmp_path
+
+    def test_no_token_is_known(self, home: Path) -> None:
+        assert cluster.make_client_environment("http://head:8265", home) == {}
+
+    def test_a_token_file_switches_authentication_on(self, home: Path) -> None:
+        (home / ".ray").mkdir()
+        (home / ".ray" / "auth_token").write_text("secret")
+        assert cluster.make_client_environment("http://head:8265", home) == {"RAY_AUTH_MODE": "token"}
+
+    def test_what_was_set_by_hand_stays(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+        assert cluster.make_client_environment("http://head:8265", home) == {"RAY_AUTH_MODE": "token"}
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        assert cluster.make_client_environment("http://head:8265", home) == {}
+
+    def test_this_machines_cluster_brings_its_own(self, home: Path) -> None:
+        own = LocalCluster(
+            "feed", "127.0.0.1:1", "http://127.0.0.1:2", "ray://127.0.0.1:4", str(home / "token"), str(home), ()
+        )
+        write_json(home / "cluster.json", own.to_dict())
+        for address in ("local", "127.0.0.1:1", "http://127.0.0.1:2", "ray://127.0.0.1:4"):
+            assert cluster.make_client_environment(address, home) == own.environment
+        assert cluster.make_client_environment("http://127.0.0.1:3", home) == {}
+        assert cluster.resolve_address("local", home) == "127.0.0.1:1"
+        assert cluster.resolve_address("ray://head:10001", home) == "ray://head:10001"

@@ -1,0 +1,276 @@
+"""Every shipped YAML loads; every wrong one ends in one clear error with file and line."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from sweeper.config import (
+    Claim,
+    DataSpec,
+    EngineSpec,
+    EvaluationSpec,
+    HardwareSpec,
+    ModelSpec,
+    Recipe,
+    Reference,
+    expand_sweep,
+    find_sweep,
+    load_references,
+    load_sweep,
+)
+from sweeper.config.yaml_lines import parse_override_value, read_yaml, to_builtin
+from sweeper.data.test_queries import PUBLISHED_SUITES
+from sweeper.errors import ConfigError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {
+    "recipes": Recipe,
+    "models": ModelSpec,
+    "data": DataSpec,
+    "evaluation": EvaluationSpec,
+    "engines": EngineSpec,
+    "hardware": HardwareSpec,
+    "claims": Claim,
+    "references": Reference,
+}
+QUICKSTART = (ROOT / "sweeps/quickstart.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_sweep_loads_and_expands(path: Path) -> None:
+    sweep = load_sweep(path)
+    cells = 1
+    for values in sweep.axes.values():
+        cells *= len(values)
+    assert sweep.name == path.stem
+    assert len(expand_sweep(sweep)) == cells
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_shipped_piece_is_valid_and_named_as_its_file(path: Path) -> None:
+    piece = KINDS[path.parent.name].model_validate(to_builtin(read_yaml(path)))
+    assert getattr(piece, "name", getattr(piece, "id", path.stem)) == path.stem
+
+
+def test_published_averages_are_those_of_their_rows() -> None:
+    """A typing error in a rate would show: every published average is a mean of its row, plain or by queries."""
+    for reference in load_references():
+        sizes = PUBLISHED_SUITES[reference.query_set]
+        for row in reference.rows:
+            assert set(row.rates) == set(sizes)
+            plain_mean = sum(row.rates.values()) / len(sizes)
+            weighted = sum(rate * sizes[subset] for subset, rate in row.rates.items()) / sum(sizes.values())
+            mean = weighted if reference.name == "paper" else plain_mean
+            assert row.overall == pytest.approx(mean, abs=0.06), (reference.name, row.model)
+
+
+def test_canonical_recipe_is_the_papers() -> None:
+    recipe = load_sweep(ROOT / "sweeps/canonical.yaml").recipe
+    assert (recipe.num_train_epochs, recipe.learning_rate, recipe.warmup_steps) == (1, 5e-5, 100)
+    assert (recipe.per_device_train_batch_size, recipe.effective_batch_size) == (8, 32)
+    assert (recipe.max_grad_norm, recipe.weight_decay) == (0.3, 0.01)
+    assert (recipe.precision, recipe.gradient_checkpointing) == ("fp16", True)
+    assert (recipe.dataloader_num_workers, recipe.dataloader_pin_memory) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("claims:", "clams:", 12, "did you mean `claims`"),
+        ("[opt-tiny-32, ", "[opt-tiny-33, ", 8, "did you mean `opt-tiny-32`"),
+        ("[1, 3]", "[]", 9, "empty list"),
+        ("[1, 3]", "[1, 1]", 9, "the value 1 twice"),
+        ("[1, 3]", "[1, x]", 9, "valid number"),
+        ("[1, 3]", "[1, 0]", 9, "greater than 0"),
+        ("[1, 3]", "3", 9, "not a list"),
+        ("  num_train_epochs: [1", "  num_train_epoch: [1", 9, "did you mean `num_train_epochs`"),
+        ("seed: [0, 1]", "seed: [0.5]", 10, "valid integer"),
+        ("recipe: miniature", "recipe: minature", 4, "did you mean `miniature`"),
+        ("recipe: miniature", "recipe: {extends: miniature, learning_rat: 1}", 4, "did you mean `learning_rate`"),
+        ("cpus: 1", "cpuss: 1", 20, "did you mean `cpus`"),
+        ("cpus: 1", "cpus: -1", 20, "greater than 0"),
+        ("engine: single", "engine: singel", 20, "did you mean `single`"),
+        ("candidate: opt-tiny-64", "candidate: opt-tiny-65", 13, "the axis has"),
+        ("question:", "question: [", 3, "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(QUICKSTART.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    assert says in str(caught.value)
+    where, _, number = caught.value.where.rpartition(":")
+    assert where == str(path)
+    # A broken flow sequence is noticed where it should have ended.
+    assert int(number) == line or "YAML" in says
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "- a\n- b\n", "", "a: b: c", "\x00"])
+def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_sweep(path)
+
+
+def test_missing_sweep_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="quickstart"):
+        find_sweep("quikstart")
+
+
+def test_numbers_without_a_point_are_numbers() -> None:
+    assert parse_override_value("5e-5") == 5e-5
+    assert isinstance(parse_override_value("5e-5"), float)
+
+
+def test_overrides_reach_every_level() -> None:
+    sweep = load_sweep(
+        find_sweep("quickstart"),
+        [
+            "axes.seed=[7]",
+            "recipe.learning_rate=5e-5",
+            "data.toolworld.seed=3",
+            "runtime.opt-tiny-32.cpus=2",
+            "evaluation.temperature=0.1",
+        ],
+    )
+    assert sweep.axes["seed"] == [7]
+    assert sweep.recipe.learning_rate == 5e-5
+    assert sweep.data.toolworld["seed"] == 3
+    assert sweep.resolve_runtime("opt-tiny-32").cpus == 2
+    assert sweep.resolve_runtime("opt-tiny-64").cpus == 1
+    assert sweep.evaluation is not None
+    assert sweep.evaluation.temperature == 0.1
+
+
+def test_override_reaches_a_model_name_with_dots() -> None:
+    overrides = ["axes.model=[opt-1.3b]", "runtime={}", "runtime.opt-1.3b.workers=4"]
+    assert load_sweep(find_sweep("canonical"), overrides).resolve_runtime("opt-1.3b").workers == 4
+
+
+def test_an_override_reaches_into_a_mapping_that_one_before_gave() -> None:
+    overrides = ["runtime={opt-tiny-32: {cpus: 2}}", "runtime.opt-tiny-64.cpus=3", "runtime.opt-tiny-32.micro_batch=4"]
+    sweep = load_sweep(find_sweep("quickstart"), [*overrides, "data={extends: toolworld}", "data.max_length=300"])
+    assert (sweep.resolve_runtime("opt-tiny-32").cpus, sweep.resolve_runtime("opt-tiny-32").micro_batch) == (2, 4)
+    assert sweep.resolve_runtime("opt-tiny-64").cpus == 3
+    assert (sweep.data.name, sweep.data.max_length) == ("toolworld", 300)
+
+
+@pytest.mark.parametrize("override", ["axes", "foo=1", "axes.modl=[1]", "recipe.lr=1", "name.x=1", "axes.seed=[", "=1"])
+def test_a_wrong_override_is_refused(override: str) -> None:
+    with pytest.raises(UsageError):
+        load_sweep(find_sweep("quickstart"), [override])
+
+
+def test_errors_survive_pickling() -> None:
+    error = ConfigError("a.yaml:3", requested="x", found="y", hint="z")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.exit_code) == (ConfigError, str(error), 2)
+
+
+CLAIM = "id: x\ntext: It is so.\nmargin: 0.05\n"
+KIND_OF_CLAIM = {
+    "reaches": "kind: reaches\nreference: 0.7755\ndirection: at-least\n",
+    "best-of": "kind: best-of\naxis: model\ncandidate: opt-tiny-64\n",
+    "no-gain-beyond": "kind: no-gain-beyond\naxis: num_train_epochs\ncandidate: 1\n",
+    "stabilises": "kind: stabilises\nmetric: divergence_rate\naxis: max_grad_norm\ncandidate: 0.3\n",
+    "generalises": "kind: generalises\ndirection: at-least\n",
+    "judge-independent": "kind: judge-independent\nmetric: agreement\nreference: 0.6\n",
+    "cheaper": "kind: cheaper\nmetric: cost_per_solved\naxis: model\ncandidate: opt-tiny-32\nagainst: [opt-tiny-96]\n"
+    "reference: 0.5\n",
+}
+TUNED = "protocol: tuned\ntuned_axis: learning_rate\nselection_seeds: [0]\n"
+
+
+def load_claim(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Claim:
+    """A sweep of three sizes, two budgets, two clips and three seeds, with this claim by name."""
+    (tmp_path / "configs/claims").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "configs/claims/x.yaml").write_text(text)
+    axes = ["axes.max_grad_norm=[0.3, null]", "axes.learning_rate=[0.01, 0.001]", "axes.seed=[0, 1, 2]", "claims=[x]"]
+    (tmp_path / "sweep.yaml").write_text(QUICKSTART)
+    return load_sweep(tmp_path / "sweep.yaml", [*axes, *(overrides or [])]).claims[0]
+
+
+ONE_ARM = "where: {model: opt-tiny-32, num_train_epochs: 1, max_grad_norm: 0.3, learning_rate: 0.01}\n"
+
+
+@pytest.mark.parametrize("kind", KIND_OF_CLAIM)
+def test_every_kind_of_claim_loads(tmp_path: Path, kind: str) -> None:
+    where = ONE_ARM if kind in ("reaches", "generalises") else ""
+    claim = load_claim(tmp_path, CLAIM + KIND_OF_CLAIM[kind] + where)
+    assert claim.kind == kind and claim.protocol == "identical"
+    assert Claim.model_validate(claim.model_dump(mode="json")) == claim
+
+
+@pytest.mark.parametrize(
+    ("kind", "drop", "add", "line", "says"),
+    [
+        ("reaches", "reference: 0.7755\n", "", 1, "`kind: reaches` needs `reference`"),
+        ("reaches", "direction: at-least\n", "", 1, "needs `direction`"),
+        ("reaches", "0.7755", "77.55", 5, "below 1"),
+        ("reaches", "", "candidate: opt-tiny-32\n", 7, "together"),
+        ("reaches", "", "reading: interior\n", 7, "has no use for `reading`"),
+        ("best-of", "candidate: opt-tiny-64\n", "", 1, "needs `candidate`"),
+        ("best-of", "", "reading: sharp\n", 7, "reading"),
+        ("best-of", "", "metric: agreement\n", 7, "needs `metric: pass_rate`"),
+        ("best-of", "", "readign: interior\n", 7, "did you mean `reading`"),
+        ("best-of", "", "overfitting: true\n", 7, "has no use for `overfitting`"),
+        ("best-of", "", "protocol: tuned\nselection_seeds: [0]\n", 1, "`protocol: tuned` needs `tuned_axis`"),
+        ("best-of", "", "tuned_axis: learning_rate\n", 7, "`protocol: identical` has no use for `tuned_axis`"),
+        ("best-of", "", TUNED + "confirmation_seeds: [0, 1]\n", 10, "cannot confirm"),
+        ("best-of", "", "protocol: tuned\ntuned_axis: model\nselection_seeds: [0]\n", 8, "nothing would be left"),
+        ("best-of", "axis: model", "axis: modle", 5, "not an axis"),
+        ("stabilises", "metric: divergence_rate\n", "", 1, "needs `metric: divergence_rate`"),
+        ("stabilises", "", "against: [0.3]\n", 8, "itself"),
+        ("generalises", "at-least", "at-most", 5, "`at-least` and `about`"),
+        ("generalises", "", "protocol: tuned\n", 6, "has no use for `protocol`"),
+        ("judge-independent", "", "axis: model\n", 7, "has no use for `axis`"),
+        ("cheaper", "[opt-tiny-96]", "[opt-tiny-96, opt-tiny-64]", 8, "exactly one"),
+        ("cheaper", "", "price_per_hour: {opt-tiny-32: 1}\n", 10, "no price above 0 for ['opt-tiny-96']"),
+    ],
+)
+def test_a_claim_with_too_little_or_too_much_is_refused_with_its_line(
+    tmp_path: Path, kind: str, drop: str, add: str, line: int, says: str
+) -> None:
+    text = CLAIM + KIND_OF_CLAIM[kind]
+    text = text.replace(drop, add) if drop and add else text.replace(drop, "") + add if drop else text + add
+    with pytest.raises(ConfigError) as caught:
+        load_claim(tmp_path, text)
+    assert says in str(caught.value) and caught.value.exit_code == 2
+    path, _, number = caught.value.where.rpartition(":")
+    assert Path(path).name == "x.yaml" and int(number) == line
+
+
+@pytest.mark.parametrize(
+    ("kind", "add", "overrides", "says"),
+    [
+        ("reaches", "", [], "name one of them in `where`"),
+        ("reaches", "where: {model: opt-1.3b}\n", [], "the axis has"),
+        ("generalises", "", [], "name one of them in `where`"),
+        ("best-of", "", ["axes.model=[opt-tiny-64]"], "arms besides model"),
+        ("best-of", "", ["evaluation=null"], "evaluates nothing"),
+        ("no-gain-beyond", "", ["axes.num_train_epochs=[1, 0.5]"], "arms beyond num_train_epochs"),
+        ("stabilises", "against: [1.0]\n", [], "max_grad_norm = 1.0"),
+        ("stabilises", "", ["axes.max_grad_norm=[0.3]"], "arms besides max_grad_norm"),
+        ("cheaper", "", ["axes.model=[opt-tiny-32, opt-tiny-64]"], "opt-tiny-96"),
+        ("best-of", TUNED, ["axes.learning_rate=[0.01]"], "not several values"),
+        ("best-of", TUNED, ["axes.seed=[0]"], "seeds to confirm on"),
+        ("best-of", TUNED.replace("[0]", "[0, 9]"), [], "seed 9"),
+    ],
+)
+def test_a_claim_that_the_sweep_cannot_decide_is_refused(
+    tmp_path: Path, kind: str, add: str, overrides: list[str], says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_claim(tmp_path, CLAIM + KIND_OF_CLAIM[kind] + add, overrides)
+    assert says in str(caught.value) and "claim x" in str(caught.value)
+
+
+def test_the_claims_of_the_paper_are_all_there() -> None:
+    names = {"pass-rate", "sweet-spot", "single-epoch", "stability", "generalises", "judge-independent"}
+    assert {path.stem for path in (ROOT / "configs/claims").glob("*.yaml")} >= names | {"small-is-cheaper"}

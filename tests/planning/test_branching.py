@@ -1,0 +1,185 @@
+"""A sweep over epochs as branches: refused where it would be another experiment, planned, run in order, cleared up."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeper import data
+from sweeper.cli.tables import render_plan_table
+from sweeper.config import Sweep, load_sweep
+from sweeper.errors import ConfigError, TrialsFailedError
+from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.study_runner import run_study
+from sweeper.planning.branching import dependency_batches, format_branching_savings
+from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.results.study_tables import collect_study, load_study_plan
+from sweeper.storage import Store, read_json
+from sweeper.training import read_record, train_trial
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "sweeps/epochs-branched.yaml"
+SMALL = [
+    "claims=[]",
+    "evaluation=null",
+    "axes.model=[opt-tiny-32]",
+    "axes.num_train_epochs=[1, 3, 2]",
+    "recipe.warmup_steps=2",
+    "data.toolworld={train_queries: 40, validation_queries: 6, test_queries_per_subset: 1}",
+]
+
+
+def small(*more: str) -> Sweep:
+    return load_sweep(SHIPPED, [*SMALL, *more])
+
+
+def run(plan: Plan, store: Store) -> str:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200)) as display:
+        run_study(plan, store, backend="inline", address=None, tracking="none", display=display)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("  num_train_epochs: [1, 2, 3, 5]\n", "", 14, "no axis `num_train_epochs`"),
+        ("[1, 2, 3, 5]", "[5]", 13, "no axis `num_train_epochs` with several values"),
+        ("[1, 2, 3, 5]", "[1, 2.5]", 13, "2.5 epochs"),
+        ("  lr_scheduler_type: warmup_stable_decay\n  decay_fraction: 0.2\n", "", 13, "lr_scheduler_type: linear"),
+        ("  decay_fraction: 0.2\n", "  decay_fraction: 0.2\n  max_steps: 60\n", 16, "end by max_steps"),
+        ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 17, "several workers train one model"),
+    ],
+)
+def test_what_cannot_be_branched_is_refused_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, says: str
+) -> None:
+    head, _, rest = SHIPPED.read_text().partition("claims:")
+    text = f"{head}runtime:{rest.partition('runtime:')[2]}"
+    assert old in text
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    assert caught.value.requested == "branch_epochs: true"
+    assert says in caught.value.found
+    assert caught.value.where == f"{path}:{line}"
+
+
+def test_a_search_cannot_be_branched() -> None:
+    with pytest.raises(ConfigError, match="each trained alone"):
+        small("axes.seed=[0]", "search={algorithm: random, trials: 3}")
+
+
+def test_off_is_the_default_and_another_study() -> None:
+    branched, alone = (plan_sweep(small(*more)) for more in ((), ("branch_epochs=false",)))
+    assert load_sweep(ROOT / "sweeps/quickstart.yaml").branch_epochs is False
+    assert not {t.fingerprint for t in branched.trials} & {t.fingerprint for t in alone.trials}
+    assert all(t.spec.branch is None and not t.spec.branch_points for t in alone.trials)
+    assert "branching" not in alone.to_document()
+
+
+def test_the_longest_arm_of_each_cell_is_the_trunk_of_its_others() -> None:
+    plan = plan_sweep(small("axes.learning_rate=[0.01, 0.02]"))
+    assert plan.problems == ()
+    assert len({trial.fingerprint for trial in plan.trials}) == 12
+    assert plan == plan_sweep(small("axes.learning_rate=[0.01, 0.02]"))
+    by_name = {trial.fingerprint: trial for trial in plan.trials}
+    for trial in plan.trials:
+        epochs = trial.spec.recipe.num_train_epochs
+        if epochs == 3:
+            assert trial.spec.branch is None
+            assert trial.spec.branch_points == (1, 2)
+        else:
+            assert trial.spec.branch is not None
+            trunk = by_name[trial.spec.branch.trunk]
+            assert trunk.spec.recipe.num_train_epochs == 3
+            assert (trunk.spec.seed, trunk.spec.recipe.learning_rate) == (
+                trial.spec.seed,
+                trial.spec.recipe.learning_rate,
+            )
+    first, then = dependency_batches(plan.trials)
+    assert {trial.spec.recipe.num_train_epochs for trial in first} == {3}
+    assert {trial.spec.recipe.num_train_epochs for trial in then} == {1, 2}
+    assert dependency_batches(then) == [then], "their trunks are finished: nothing to wait for"
+    assert dependency_batches([]) == []
+
+
+def test_the_plan_shows_what_is_saved_once_the_data_are_prepared(tmp_path: Path) -> None:
+    store, sweep = Store(tmp_path), small("axes.seed=[0]")
+    unknown = plan_sweep(sweep, store).to_document()["branching"]
+    assert math.isnan(unknown["saved_share"])
+    assert "once the data are prepared" in format_branching_savings(unknown)
+    data.prepare_data(sweep.data, sweep.models["opt-tiny-32"], tmp_path)
+    plan, alone = (plan_sweep(s, store) for s in (sweep, sweep.model_copy(update={"branch_epochs": False})))
+    assert [trial.planned_steps for trial in alone.trials] == [5, 15, 10]
+    assert [trial.planned_steps for trial in plan.trials] == [1, 15, 2], "40 rows, batch 8; a fifth decays"
+    found = plan.to_document()["branching"]
+    assert (found["saved_steps"], found["steps"]) == (4 + 8, 18)
+    assert found["saved_share"] == pytest.approx(12 / 30)
+    flops, whole = (sum(trial.planned_train_flops or 0 for trial in p.trials) for p in (plan, alone))
+    assert found["saved_flops"] == pytest.approx(whole - flops)
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(render_plan_table(plan))
+    assert "40% of the steps saved (12 of 30)" in shown.getvalue()
+    too_long = plan_sweep(small("axes.seed=[0]", "recipe.warmup_steps=5"), store)
+    assert "whose decay begins after 4" in too_long.problems[0]
+
+
+@pytest.mark.slow
+def test_a_branched_study_runs_in_order_and_clears_up(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = plan_sweep(small("axes.seed=[0]", "evaluation=toolworld"), store)
+    shown = run(plan, store)
+    assert shown.index("epochs 3") < shown.index("epochs 1") < shown.index("epochs 2")
+    tables = collect_study(plan_sweep(plan.sweep, store), store)
+    assert [row["status"] for row in tables.trials] == ["COMPLETE"] * 3
+    assert [row["metrics"]["steps"] for row in tables.trials] == [5, 15, 10], "of the whole schedule"
+    assert [row["metrics"].get("branched_from_step") for row in tables.trials] == [4, None, 8]
+    assert [row["planned_steps"] for row in tables.trials] == [1, 15, 2], "its own"
+    assert [len(tables.histories[row["fingerprint"]]) for row in tables.trials] == [5 + 1, 15 + 3, 10 + 2]
+    trunk = plan.trials[1].fingerprint
+    assert not store.branch_points_folder(trunk).exists(), "they have served"
+    assert load_study_plan("epochs-branched", store) == plan
+    assert "0 to run" in run(plan, store)
+
+
+@pytest.mark.slow
+def test_a_branch_without_its_trunk_is_a_row_and_run_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = plan_sweep(small("axes.seed=[0]"), store)
+    run(plan, store)
+    arm, trunk, other = plan.trials
+    store.delete(store.trial_folder(arm.fingerprint))
+    with pytest.raises(TrialsFailedError, match=arm.fingerprint):
+        run(plan, store)
+    (row, *_) = collect_study(plan, store).trials
+    assert row["status"] == "FAILED"
+    assert row["failure"]["kind"] == "bad-input"
+    assert f"delete trials/{trunk.fingerprint}" in row["failure"]["message"]
+    kept = store.record_path(other.fingerprint).read_bytes()
+    store.delete(store.trial_folder(trunk.fingerprint))
+    run(plan, store)
+    assert read_record(store.record_path(arm.fingerprint)) is not None
+    assert store.record_path(other.fingerprint).read_bytes() == kept
+
+
+@pytest.mark.slow
+def test_points_stay_while_someone_waits_for_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = plan_sweep(small("axes.seed=[0]"), store)
+    arm, trunk, _ = plan.trials
+    prepared = data.prepare_data(trunk.spec.data, trunk.spec.model, store)
+    for trial in (trunk, arm):
+        train_trial(trial.spec, trial.fingerprint, lambda: prepared, store, lambda progress: None)
+    assert sorted(store.list_subfolders(store.branch_points_folder(trunk.fingerprint))) == [
+        "checkpoint-4",
+        "checkpoint-8",
+    ]
+    assert read_json(store.trial_folder(arm.fingerprint) / "spec.json")["branch"]["trunk"] == trunk.fingerprint
+    run(plan, store)
+    assert not store.branch_points_folder(trunk.fingerprint).exists()

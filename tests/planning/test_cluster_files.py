@@ -1,0 +1,164 @@
+"""What launchers' files say of a cluster at its full size, and what is wrong with files that say nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sweeper.errors import UsageError
+from sweeper.planning.cluster_files import read_cluster
+
+
+def test_the_shipped_launcher_for_aws(root: Path) -> None:
+    cluster = read_cluster(root / "cluster/aws/g5.yaml")
+    assert cluster.name == "sweeper"
+    assert Counter((node.cpus, node.gpus) for node in cluster.nodes) == {(32, 1): 8, (48, 4): 2}  # no trial on the head
+    assert len({node.name for node in cluster.nodes}) == 10
+    assert cluster.total_gpus == 16
+    assert cluster.gpu_names == {"g5-8xlarge": "a10g", "g5-12xlarge": "a10g"}
+    assert all(price is not None and price > 0 for price in cluster.gpu_prices.values())
+
+
+@pytest.mark.parametrize(("file", "name"), [("raycluster", "sweeper"), ("rayjob", "sweeper-scaling")])
+def test_the_shipped_files_for_kuberay(root: Path, file: str, name: str) -> None:
+    cluster = read_cluster(root / f"cluster/kuberay/{file}.yaml")
+    assert cluster.name == name
+    assert Counter((node.cpus, node.gpus) for node in cluster.nodes) == {(28, 1): 8, (44, 4): 2}
+    assert cluster.gpu_names == {"one-gpu": "a10g", "four-gpus": "a10g"}
+
+
+@pytest.fixture
+def launcher() -> dict[str, Any]:
+    return {
+        "cluster_name": "c",
+        "max_workers": 5,
+        "head_node_type": "head",
+        "available_node_types": {
+            "head": {"resources": {"CPU": 8}, "node_config": {}},
+            "small": {"resources": {"CPU": 4, "GPU": 1}, "max_workers": 4, "node_config": {"InstanceType": "p9.huge"}},
+            "large": {"resources": {"CPU": 48, "GPU": 4}, "max_workers": 2, "node_config": {}},
+        },
+    }
+
+
+@pytest.fixture
+def group() -> dict[str, Any]:
+    container = {"name": "w", "resources": {"limits": {"cpu": "3500m", "nvidia.com/gpu": 2}}}
+    return {"groupName": "w", "replicas": 1, "maxReplicas": 3, "template": {"spec": {"containers": [container]}}}
+
+
+def counts(tmp_path: Path, *documents: Any) -> dict[str, int]:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    return {kind.name: kind.count for kind in read_cluster(path).node_types}
+
+
+def kuberay(*groups: Any, **spec: Any) -> dict[str, Any]:
+    head = {
+        "rayStartParams": {"num-cpus": "0"},
+        "template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "4"}}}]}},
+    }
+    return {"kind": "RayCluster", "spec": {"headGroupSpec": head, "workerGroupSpecs": list(groups), **spec}}
+
+
+def test_all_workers_together_are_capped_the_largest_come_first_and_the_head_counts(
+    tmp_path: Path, launcher: dict[str, Any]
+) -> None:
+    assert counts(tmp_path, launcher) == {"head": 1, "small": 3, "large": 2}
+
+
+def test_rays_defaults(tmp_path: Path, launcher: dict[str, Any]) -> None:
+    del launcher["max_workers"], launcher["available_node_types"]["large"]["max_workers"]
+    assert counts(tmp_path, launcher) == {"head": 1, "large": 2}
+
+
+def test_a_gpu_that_no_file_names_is_unknown(tmp_path: Path, launcher: dict[str, Any]) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(launcher))
+    assert read_cluster(path).gpu_names == {"small": None, "large": None}
+    assert read_cluster(path).gpu_prices == {"small": None, "large": None}
+
+
+def test_kuberay_grows_only_with_its_autoscaler_and_rounds_cores_up(tmp_path: Path, group: dict[str, Any]) -> None:
+    assert counts(tmp_path, kuberay(group)) == {"w": 1}
+    assert counts(tmp_path, {"kind": "Service"}, kuberay(group, enableInTreeAutoscaling=True)) == {"w": 3}
+    assert read_cluster(tmp_path / "cluster.yaml").nodes[0].cpus == 4
+    group["numOfHosts"] = 2
+    assert counts(tmp_path, kuberay(group, enableInTreeAutoscaling=True)) == {"w": 6}
+
+
+def test_ray_start_params_come_first(tmp_path: Path, group: dict[str, Any]) -> None:
+    group["rayStartParams"] = {"num-cpus": "7", "num-gpus": "1"}
+    counts(tmp_path, kuberay(group))
+    (node,) = read_cluster(tmp_path / "cluster.yaml").nodes
+    assert (node.cpus, node.gpus) == (7, 1)
+
+
+class TestWrongFiles:
+    def refused(self, path: Path) -> str:
+        with pytest.raises(UsageError) as error:
+            read_cluster(path)
+        assert error.value.requested == str(path)
+        return str(error.value)
+
+    def test_one_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "no such file" in self.refused(tmp_path / "none.yaml")
+        assert "cannot be read" in self.refused(tmp_path)
+
+    @pytest.mark.parametrize("text", ["", "[]", "a: 1", "kind: Service", "kind: []", "just words", "--- 1\n--- 2"])
+    def test_one_that_describes_no_cluster(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "c.yaml").write_text(text)
+        assert "neither `available_node_types`" in self.refused(tmp_path / "c.yaml")
+
+    @pytest.mark.parametrize("text", ["a: [", "a: 1\na: 2", "\x00", "a: &b [*b"])
+    def test_one_that_is_no_yaml(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "c.yaml").write_text(text)
+        assert "not valid YAML" in self.refused(tmp_path / "c.yaml")
+
+    def test_tags_are_never_run(self, tmp_path: Path) -> None:
+        ran = tmp_path / "ran"
+        (tmp_path / "c.yaml").write_text(f"available_node_types: !!python/object/apply:os.mkdir ['{ran}']")
+        self.refused(tmp_path / "c.yaml")
+        assert not ran.exists()
+
+    @pytest.mark.parametrize(
+        ("change", "found"),
+        [
+            (lambda c: c.update(available_node_types=[]), "not a mapping"),
+            (lambda c: c.update(head_node_type="tail"), "head_node_type: tail"),
+            (lambda c: c.update(head_node_type=[]), "head_node_type: None"),
+            (lambda c: c.update(max_workers=[1]), "max_workers: list`, not a number"),
+            (lambda c: c.update(max_workers=10**12), "not a number"),
+            (lambda c: c["available_node_types"]["small"].pop("resources"), "without `resources"),
+            (lambda c: c["available_node_types"]["small"]["resources"].update(CPU="many"), "not a number"),
+            (lambda c: c["available_node_types"]["small"]["resources"].update(CPU=True), "not a number"),
+            (lambda c: c["available_node_types"]["small"]["resources"].update(GPU=0.5), "not a whole number"),
+            (lambda c: c["available_node_types"]["small"].update(max_workers=-1), "not a number"),
+            (lambda c: c.update(available_node_types={"head": {"resources": {"CPU": 0}}}), "no machine"),
+        ],
+    )
+    def test_launchers_that_say_too_little(
+        self, tmp_path: Path, launcher: dict[str, Any], change: Any, found: str
+    ) -> None:
+        change(launcher)
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(launcher))
+        assert found in self.refused(tmp_path / "c.yaml")
+
+    @pytest.mark.parametrize(
+        ("change", "found"),
+        [
+            (lambda g: g["template"]["spec"].update(containers=[]), "no container"),
+            (lambda g: g["template"]["spec"]["containers"][0].pop("resources"), "says no `cpu`"),
+            (lambda g: g.update(replicas=2147483647), "more than 10,000 machines"),
+            (lambda g: g.update(rayStartParams={"num-gpus": "999999999"}), "999,999,999 GPUs on one machine"),
+            (lambda g: g.pop("template"), "not a mapping"),
+        ],
+    )
+    def test_groups_that_say_too_little(self, tmp_path: Path, group: dict[str, Any], change: Any, found: str) -> None:
+        change(group)
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(kuberay(group)))
+        assert found in self.refused(tmp_path / "c.yaml")

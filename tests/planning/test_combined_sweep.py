@@ -1,0 +1,125 @@
+"""Several sweeps as one study: equal trials once, each part's claims by its own trials, one page over all."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeper import report
+from sweeper.claims.power_table import build_power_table
+from sweeper.claims.verdict import holm_adjusted
+from sweeper.cli.tables import format_part_lines, render_plan_table, render_verdict_lines
+from sweeper.config import load_sweep
+from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.study_runner import run_study
+from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.results.study_tables import collect_part_studies, collect_study, load_study_plan
+from sweeper.storage import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+PART = """
+name: {name}
+question: Does it hold?
+recipe: {{extends: miniature, warmup_steps: 2}}
+data:
+  extends: toolworld
+  toolworld: {{train_queries: 40, validation_queries: 6, test_queries_per_subset: 1}}
+evaluation: toolworld
+axes: {{model: [opt-tiny-32], num_train_epochs: {epochs}, seed: [0, 1]}}
+claims: [single-epoch]
+"""
+
+
+@pytest.fixture
+def union(tmp_path: Path) -> Path:
+    for name, epochs in (("short", [1, 2]), ("long", [1, 3])):
+        (tmp_path / f"{name}.yaml").write_text(PART.format(name=name, epochs=epochs))
+    path = tmp_path / "both.yaml"
+    path.write_text("name: both\nquestion: Do they?\naccept_underpowered: true\nsweeps: [short, long]\n")
+    return path
+
+
+def test_equal_trials_are_planned_once_and_stand_in_every_part(union: Path) -> None:
+    plan = plan_sweep(load_sweep(union))
+    alone = [plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))) for name in ("short", "long")]
+    assert list(plan.parts) == alone, "a part is planned as the sweep that it is"
+    assert (plan.requested, len(plan.trials)) == (8, 6)
+    every = {trial.fingerprint for part in alone for trial in part.trials}
+    assert {trial.fingerprint for trial in plan.trials} == every
+    document = plan.to_document()
+    assert [(row["sweep"], row["trials"], row["shared"]) for row in document["parts"]] == [
+        ("short", 4, 2),
+        ("long", 4, 2),
+    ]
+    assert document["asked"] == 8
+    assert [claim["id"] for claim in document["claims"]] == [claim["id"] for claim in build_power_table(plan)]
+    text = io.StringIO()
+    Console(file=text, width=200).print(render_plan_table(plan))
+    assert "8 trials asked by 2 sweeps, 6 distinct" in text.getvalue()
+    assert "parts" not in alone[0].to_document()
+
+
+def test_without_data_the_plan_says_so_and_still_knows_what_is_shared() -> None:
+    plan = plan_sweep(load_sweep(ROOT / "sweeps/paper.yaml"))
+    assert all(trial.fingerprint == "" for trial in plan.trials)
+    shared = {row["sweep"]: (row["trials"], row["shared"]) for row in plan.to_document()["parts"]}
+    assert shared["canonical"] == shared["generalisation"] == (6, 6)
+    assert shared["scaling"] == (18, 18)
+    assert shared["scaling-equal-compute"] == (18, 0)
+    problems = "\n".join(plan.problems)
+    assert "data.path" in problems
+    assert "test queries" in problems
+    assert plan.requested > len(plan.trials)
+
+
+def test_holm_over_all_claims_counts_the_undecided() -> None:
+    adjusted = holm_adjusted([0.01, float("nan"), 0.02], 0.05)
+    assert adjusted[0] == pytest.approx(0.03)
+    assert adjusted[1] != adjusted[1]
+    assert adjusted[2] == pytest.approx(0.04)
+
+
+def run(plan: Plan, store: Store) -> str:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200)) as display:
+        run_study(plan, store, backend="inline", address=None, tracking="none", display=display)
+    return text.getvalue()
+
+
+@pytest.mark.slow
+def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    plan = plan_sweep(load_sweep(union), store)
+    assert "6 trials, 0 finished before, 6 to run" in run(plan, store)
+    assert "4 finished before, 0 to run" in run(plan_sweep(load_sweep(union.with_name("long.yaml"))), store)
+    tables = collect_study(load_study_plan("both", store), store)
+    assert [row["status"] for row in tables.trials] == ["COMPLETE"] * 6
+    assert [line.plain for line in format_part_lines(tables.plan, tables.trials)] == [
+        "short: 4 COMPLETE of 4",
+        "long: 4 COMPLETE of 4",
+    ]
+    document, parts = report.build_combined_report(tables, collect_part_studies(tables, store))
+    assert [(claim["part"], claim["id"]) for claim in document["claims"]] == [
+        ("short", "short/single-epoch"),
+        ("long", "long/single-epoch"),
+    ]
+    for name, own in parts.items():
+        alone = collect_study(plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))), store)
+        by_itself = report.build_study_report(dataclasses.replace(alone, leakage=tables.contamination))
+        assert own["claims"] == by_itself["claims"], "decided by the part's own trials"
+        assert own["arms"] == by_itself["arms"]
+    page = tmp_path / "report.html"
+    report.write_combined_report(document, parts, html_path=page, json_path=page.with_suffix(".json"))
+    assert json.loads(page.with_suffix(".json").read_text()) == document
+    text = page.read_text()
+    for part in document["parts"]:
+        assert f'href="{part["page"]}#claim-single-epoch"' in text
+        assert 'id="claim-single-epoch"' in (tmp_path / part["page"]).read_text()
+    assert "no evidence about OPT" in text
+    assert "8 trials asked, 6 distinct" in text
+    assert len(render_verdict_lines(document)) == 3, "two claims and the caveat"

@@ -1,0 +1,155 @@
+"""A makespan from the queue over predicted seconds, and NaN with its reason where something is not known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.config import AssumedRange, Branch, HardwareSpec, expand_sweep, load_hardware_specs, load_sweep
+from sweeper.planning.cluster_files import ClusterSpec, NodeType, read_cluster
+from sweeper.planning.cost_model import UNKNOWN_ESTIMATE, Estimate
+from sweeper.planning.estimate import estimate_plan
+from sweeper.planning.makespan import (
+    RUN_START_SECONDS,
+    build_cluster_document,
+    build_resource_request,
+    default_nodes,
+    format_cluster_lines,
+    simulate_makespan,
+)
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.scheduling.trial_queue import Node, ResourceRequest
+from sweeper.storage import Store
+
+ONE = AssumedRange(low=0.25, expected=0.25, high=0.25)
+GPU = HardwareSpec(
+    name="g",
+    memory_gib=10,
+    tflops={"fp16": 100, "fp32": 50},
+    bandwidth_gb_s=1000,
+    power_watts=100,
+    utilisation=ONE,
+    step_seconds=AssumedRange(low=0, expected=0, high=0),
+    startup_seconds=0,
+    source="a test",
+)
+ONE_FOUR = ClusterSpec("c", (NodeType("m", 64, 4, 2, "x.1", "g", None),))
+HOUR = Estimate(3000, 3600, 7200)
+
+
+def plan(root: Path, *overrides: str) -> Plan:
+    alone = () if overrides and overrides[0].startswith("runtime={") else ALONE
+    asked = ["axes.seed=[0,1,2,3,4]", "evaluation=null", "claims=[]", *alone, *overrides]
+    sweep = load_sweep(root / "sweeps/scaling.yaml", asked)
+    trials = [PlannedTrial(f"{i:x}", spec, 10**8, "") for i, spec in enumerate(expand_sweep(sweep))]
+    return Plan(sweep, tuple(trials), ())
+
+
+ALONE = ("runtime.opt-1.3b.engine=single", "runtime.opt-1.3b.workers=1")
+
+
+def test_a_plan_on_a_cluster(root: Path) -> None:
+    asked = plan(root)
+    # Five trials of half a GPU and two hours, ten of one GPU and one hour.
+    seconds = [HOUR.scale(2)] * 5 + [HOUR] * 10
+    wall = simulate_makespan(asked.trials, seconds, ONE_FOUR.nodes)
+    document = build_cluster_document(asked, ONE_FOUR, wall)
+    assert (document["nodes"], document["gpus"], document["hardware"]) == (2, 8, ["g"])
+    assert document["problems"] == document["reasons"] == []
+    assert document["lower_bound_hours"] == pytest.approx(2)
+    makespan = document["makespan_hours"] - RUN_START_SECONDS / 3600
+    assert makespan >= document["lower_bound_hours"]
+    assert document["utilisation"] == pytest.approx(15 / (8 * makespan))
+    assert document["concurrency"] == 5 + 5
+    assert wall.seconds.low < wall.seconds.expected < wall.seconds.high
+    text = "\n".join(format_cluster_lines(document))
+    assert "2 machines, 128 CPUs, 8 GPUs (g); at most 10 trials at once" in text
+    assert f"makespan {document['makespan_hours']:.1f} h" in text
+
+
+def test_with_the_shipped_cluster_and_gpu(root: Path, tmp_path: Path) -> None:
+    cluster, known = read_cluster(root / "cluster/aws/g5.yaml"), load_hardware_specs()
+    priced, wall = estimate_plan(
+        plan(root), Store(tmp_path), known, gpu_kinds=cluster.list_gpu_kinds(known), nodes=cluster.nodes
+    )
+    document = build_cluster_document(priced, cluster, wall)
+    assert document["hardware"] == ["a10g"]
+    assert 0 < document["lower_bound_hours"] <= document["makespan_hours"] < math.inf
+
+
+def test_seconds_that_are_not_known_leave_the_time_open(root: Path) -> None:
+    asked = plan(root)
+    wall = simulate_makespan(asked.trials, [HOUR] * 14 + [UNKNOWN_ESTIMATE], ONE_FOUR.nodes)
+    document = build_cluster_document(asked, ONE_FOUR, wall)
+    assert math.isnan(document["makespan_hours"])
+    assert math.isnan(document["utilisation"])
+    assert document["concurrency"] == 10
+    assert "makespan unknown: " in "\n".join(format_cluster_lines(document))
+
+
+def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed_are_the_reasons(
+    root: Path, tmp_path: Path
+) -> None:
+    unsized = plan(root, "data.assumed=null")
+    for asked, gpus, why in (
+        (unsized, [GPU], "data not prepared"),
+        (plan(root, "recipe.precision=bf16"), [GPU], "g has no `tflops` of bf16"),
+        (plan(root, "runtime={default: {gpus: 1}}"), [], "what GPU it is"),
+    ):
+        priced, wall = estimate_plan(asked, Store(tmp_path), load_hardware_specs(), gpu_kinds=gpus)
+        assert not wall.seconds.is_known
+        assert any(reason.startswith(why) for reason in wall.reasons), wall.reasons
+        assert priced.estimate is not None
+        assert math.isnan(priced.estimate["cost"]["gpu_hours"])
+
+
+def test_of_two_kinds_of_gpu_the_slower_is_taken(root: Path, tmp_path: Path) -> None:
+    fast = GPU.model_copy(update={"name": "f", "utilisation": AssumedRange(low=0.5, expected=0.5, high=0.5)})
+    asked = plan(root)
+    slow, mixed = (estimate_plan(asked, Store(tmp_path), {}, gpu_kinds=gpus)[0] for gpus in ([GPU], [fast, GPU]))
+    assert [t.estimate for t in mixed.trials] == [t.estimate for t in slow.trials]
+
+
+def test_what_fits_no_node_is_a_problem_named_once(root: Path) -> None:
+    asked = plan(root, "runtime.opt-1.3b.cpus=65")
+    assert build_resource_request(asked.trials[-1]) == ResourceRequest(1, 65, 1)
+    (problem,) = simulate_makespan(asked.trials, [HOUR] * 15, ONE_FOUR.nodes).problems
+    assert problem.startswith("opt-1.3b (5 trials) asks for 65 CPUs and 1 GPU: ")
+
+
+def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(root: Path) -> None:
+    asked = plan(root, "runtime.opt-1.3b.engine=ddp", "runtime.opt-1.3b.workers=4")
+    assert default_nodes(asked.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
+    on_cpus = plan(root, "runtime={default: {cpus: 2}}")
+    assert default_nodes(on_cpus.trials, 2) == (Node("this machine", 2, 0),)
+    wall = simulate_makespan(on_cpus.trials, [HOUR] * 15, default_nodes(on_cpus.trials, 4))
+    assert wall.seconds.expected == pytest.approx(RUN_START_SECONDS + 8 * 3600)  # two at once
+    assert default_nodes((), 2) == ()
+    assert simulate_makespan((), [], ()).seconds.expected == 0
+
+
+@given(durations=st.lists(st.floats(1, 1e5), min_size=1, max_size=30), cores=st.integers(1, 8))
+def test_more_machines_never_take_longer_than_all_in_a_row(durations: list[float], cores: int) -> None:
+    root = Path(__file__).resolve().parents[2]
+    sweep = load_sweep(root / "sweeps/quickstart.yaml")
+    trial = PlannedTrial("x", expand_sweep(sweep)[0], 1, "d")
+    trials = [dataclasses.replace(trial, fingerprint=str(i)) for i in range(len(durations))]
+    seconds = [Estimate(each, each, each) for each in durations]
+    found = simulate_makespan(trials, seconds, [Node("n", cores, 0)]).seconds.expected - RUN_START_SECONDS
+    assert max(durations) - 1e-6 <= found <= sum(durations) + 1e-6
+
+
+def test_branches_wait_for_their_trunks_and_what_is_confirmed_for_the_search(root: Path) -> None:
+    trial = PlannedTrial("x", expand_sweep(load_sweep(root / "sweeps/quickstart.yaml"))[0], 1, "d")
+    branch = dataclasses.replace(trial, spec=trial.spec.model_copy(update={"branch": Branch(trunk="x")}))
+    explored, confirmed = (dataclasses.replace(trial, role=role) for role in ("explore", "confirm"))
+    trials = [confirmed, branch, explored, trial]
+    found = simulate_makespan(trials, [HOUR] * 4, [Node("n", 8, 0)]).schedule
+    assert found is not None
+    assert {run.key: run.start / 3600 for run in found.trials} == {"3": 0, "1": 1, "2": 2, "0": 3}
+    assert found.makespan == 4 * 3600

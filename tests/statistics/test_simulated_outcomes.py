@@ -1,0 +1,72 @@
+"""Drawn outcomes have the rates, spreads and errors that the truth states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sweeper.errors import UsageError
+from sweeper.statistics import build_pass_matrix
+from sweeper.statistics.simulated_outcomes import GroundTruth, SimulatedArm, assign_true_rates, draw_outcomes
+
+
+def trials(seeds: int = 2) -> pd.DataFrame:
+    rows = [(m, s) for m in ("small", "large") for s in range(seeds)]
+    return pd.DataFrame(rows, columns=["model", "seed"]).assign(
+        fingerprint=[f"{m}{s}" for m, s in rows], status="COMPLETE", num_train_epochs=1.0
+    )
+
+
+def truth(**more: object) -> GroundTruth:
+    arms = (SimulatedArm(0.6), SimulatedArm(0.8, {"model": "large"}))
+    return GroundTruth(**({"arms": arms, "subsets": {"G1_tool": 3000, "G2_category": 3000}} | more))  # type: ignore[arg-type]
+
+
+def test_later_arms_go_before_earlier_ones_and_every_trial_needs_one() -> None:
+    assert assign_true_rates(trials(), truth()).to_dict() == {
+        "small0": 0.6,
+        "small1": 0.6,
+        "large0": 0.8,
+        "large1": 0.8,
+    }
+    with pytest.raises(UsageError, match="small"):
+        assign_true_rates(trials(), truth(arms=(SimulatedArm(0.8, {"model": "large"}),)))
+    with pytest.raises(UsageError, match="colour"):
+        assign_true_rates(trials(), truth(arms=(SimulatedArm(0.8, {"colour": "red"}),)))
+
+
+@pytest.mark.parametrize("query_sd", [0.0, 1.5])
+def test_rates_are_marginal_whatever_the_spread(query_sd: float) -> None:
+    matrix = build_pass_matrix(
+        trials(), draw_outcomes(trials(), truth(query_sd=query_sd, seed_sd=0), np.random.default_rng(1))
+    )
+    assert matrix.shape == (6000, 4)
+    assert matrix.mean()["small0"] == pytest.approx(0.6, abs=0.025)
+    assert matrix.mean()["large1"] == pytest.approx(0.8, abs=0.025)
+    shared = matrix["small0"].corr(matrix["small1"])
+    assert (shared > 0.3) == (query_sd > 0), "hard queries are hard for every run"
+
+
+def test_seeds_spread_as_stated() -> None:
+    many = trials(seeds=100)
+    small = truth(arms=(SimulatedArm(0.5),), subsets={"G1_tool": 400}, query_sd=0, seed_sd=0.5)
+    rates = build_pass_matrix(many, draw_outcomes(many, small, np.random.default_rng(2))).mean()
+    from scipy.stats import norm
+
+    assert norm.ppf(rates).std() == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_judges_errors_move_what_is_seen() -> None:
+    noisy = truth(arms=(SimulatedArm(0.5),), query_sd=0, seed_sd=0, wrongly_passed=0.2, wrongly_failed=0.1, votes=3)
+    outcomes = draw_outcomes(trials(1), noisy, np.random.default_rng(3))
+    assert outcomes["passed"].mean() == pytest.approx(0.5 * 0.9 + 0.5 * 0.2, abs=0.015)
+    assert sorted(outcomes["vote"].unique()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"wrongly_passed": 1.1}, {"seed_sd": -1}, {"votes": 0}, {"arms": (SimulatedArm(2.0),)}, {"subsets": {}}]
+)
+def test_an_impossible_truth_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="truth"):
+        truth(**wrong)

@@ -1,0 +1,98 @@
+"""What the world writes has ToolBench's shape: compared with real files where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.toolworld import SUBSETS, World, WorldConfig, build_world, export_world, make_training_documents
+from sweeper.toolworld import make_test_query_documents as queries_of
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(WorldConfig(train_queries=60, validation_queries=12, test_queries_per_subset=5))
+
+
+def shape(value: Any) -> Any:
+    """Keys and types, to the first element of lists; empty lists and free-form keys have no shape."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items() if key != "properties"}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return type(value).__name__
+
+
+def test_message_lists_end_in_the_step_to_learn(world: World) -> None:
+    for (name, document), query in zip(make_training_documents(world, "train"), world.splits["train"], strict=True):
+        answer = document["answer_generation"]
+        assert name == f"{query.subset[:2]}_answer/{query.query_id}_toolworld.json"
+        assert answer["valid_data"] is True
+        assert answer["query"] == query.query
+        steps = answer["train_messages"]
+        assert len(steps) == len(query.gold_calls) + 1
+        for i, messages in enumerate(steps):
+            assert [m["role"] for m in messages] == ["system", "user", "assistant", *["function", "assistant"] * i]
+            assert messages[:-1] == steps[-1][: len(messages) - 1]
+            assert messages[1]["content"] == f"\n{query.query}\nBegin!\n"
+        calls = [m["function_call"] for m in steps[-1] if m["role"] == "assistant"]
+        assert [(c["name"], json.loads(c["arguments"])) for c in calls[:-1]] == [(n, a) for n, a, _ in query.gold_calls]
+        assert calls[-1]["name"] == "Finish"
+        assert json.loads(calls[-1]["arguments"]) == json.loads(answer["final_answer"])
+        assert [f["name"] for f in answer["function"]][-1] == "Finish"
+        assert {c["name"] for c in calls} <= {f["name"] for f in answer["function"]}
+
+
+def test_relevant_apis_are_listed(world: World) -> None:
+    for subset, queries in queries_of(world).items():
+        for document in queries:
+            listed = [[a["tool_name"], a["api_name"]] for a in document["api_list"]]
+            assert all(pair in listed for pair in document["relevant APIs"])
+            assert len(document["relevant APIs"]) == (1 if subset.startswith("G1") else 2)
+            names = [f["name"] for f in world.get_query(document["query_id"]).functions]
+            assert names == [*(f"{api}_for_{tool}" for tool, api in listed), "Finish"]
+
+
+def test_export_writes_what_the_world_gives(world: World, tmp_path: Path) -> None:
+    export_world(world, tmp_path)
+    written = {
+        str(p.relative_to(tmp_path / "answer")): json.loads(p.read_text()) for p in tmp_path.glob("answer/*/*.json")
+    }
+    assert written == dict(make_training_documents(world, "train"))
+    for subset in SUBSETS:
+        queries = json.loads((tmp_path / "test_instruction" / f"{subset}.json").read_text())
+        assert queries == queries_of(world)[subset]
+        ids = json.loads((tmp_path / "test_query_ids" / f"{subset}.json").read_text())
+        assert list(ids) == [str(q["query_id"]) for q in queries]
+    settings = json.loads((tmp_path / "world.json").read_text())
+    assert build_world(WorldConfig.from_mapping(settings)).splits == world.splits
+
+
+def test_answers_have_the_shape_of_real_ones(world: World, real_toolbench: Path) -> None:
+    real = json.loads((real_toolbench / "answer" / "G1_answer" / "10_ChatGPT_DFS_woFilter_w2.json").read_text())
+    _, ours = next(make_training_documents(world, "train"))
+    assert set(ours) == set(real)
+    theirs, mine = real["answer_generation"], ours["answer_generation"]
+    assert set(mine) == set(theirs)
+    for key in theirs:
+        assert type(mine[key]) is type(theirs[key]), key
+    assert shape(mine["train_messages"][1]) == shape(theirs["train_messages"][1])
+    assert [shape(m) for m in mine["train_messages"][1]] == [shape(m) for m in theirs["train_messages"][1]]
+    assert shape(mine["function"]) == shape(theirs["function"])
+    assert mine["function"][-1] == theirs["function"][-1]
+    described = theirs["function"][0]["parameters"]["properties"]["is_id"]
+    assert all(set(p) == set(described) for f in mine["function"][:-1] for p in f["parameters"]["properties"].values())
+
+
+def test_test_queries_have_the_shape_of_real_ones(world: World, real_toolbench: Path) -> None:
+    real = json.loads((real_toolbench / "test_instruction" / "G1_instruction.json").read_text())[0]
+    ours = queries_of(world)["G1_instruction"][0]
+    assert set(ours) == set(real)
+    assert set(ours["api_list"][0]) == set(real["api_list"][0])
+    assert shape(ours["api_list"][0]["required_parameters"]) == shape(real["api_list"][0]["required_parameters"])
+    assert shape(ours["relevant APIs"]) == shape(real["relevant APIs"])
+    ids = json.loads((real_toolbench / "test_query_ids" / "G1_instruction.json").read_text())
+    assert set(map(type, ids.values())) == {int}

@@ -1,0 +1,280 @@
+"""Dashboard, alerts and code name the same metrics; what a trial and a study tell; what happens without Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from expressions import FOLDER, NODE_METRICS, alerts, dashboard, metrics_in, panel_queries
+
+from sweeper.config.yaml_lines import read_yaml_as_dict
+from sweeper.storage import Store
+from sweeper.tracking import METRICS, TRIAL_STATUSES, StudyMetrics, Tracker
+from sweeper.tracking import prometheus as metrics
+
+EXPORTED = {metric.prometheus_name for metric in METRICS.values()}
+
+
+def planned(fingerprint: str = "a1", gpus: float = 0.5, workers: int = 1) -> Any:
+    runtime = SimpleNamespace(gpus=gpus, workers=workers)
+    spec = SimpleNamespace(model=SimpleNamespace(name="opt-tiny-32"), seed=3, runtime=runtime)
+    return SimpleNamespace(fingerprint=fingerprint, spec=spec)
+
+
+LABELS = {"study": "s", "trial": "a1", "model": "opt-tiny-32", "seed": "3"}
+
+
+class TestFiles:
+    def test_the_dashboard_shows_every_metric_and_no_other(self) -> None:
+        shown = set().union(*(metrics_in(query) for query in panel_queries().values()))
+        assert shown == EXPORTED | NODE_METRICS
+        (variable,) = [v for v in dashboard()["templating"]["list"] if v["name"] == "study"]
+        assert metrics_in(variable["definition"]) <= EXPORTED
+
+    def test_alerts_ask_for_metrics_that_there_are(self) -> None:
+        asked = set().union(*(metrics_in(expression) for expression in alerts().values()))
+        assert asked <= EXPORTED | NODE_METRICS
+
+    def test_every_query_but_the_nodes_is_of_the_chosen_study(self) -> None:
+        for panel in dashboard()["panels"]:
+            for target in panel["targets"]:
+                assert ('study=~"$study"' in target["expr"]) == bool(metrics_in(target["expr"]) - NODE_METRICS)
+
+    def test_panels_have_numbers_of_their_own_and_places_of_their_own(self) -> None:
+        panels = dashboard()["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels)
+        places: set[tuple[int, int]] = set()
+        for panel in panels:
+            at = panel["gridPos"]
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert not cells & places, panel["title"]
+            assert at["x"] + at["w"] <= 24
+            places |= cells
+
+    def test_statuses_have_the_same_numbers_everywhere(self) -> None:
+        (trials,) = [panel for panel in dashboard()["panels"] if panel["title"] == "Trials"]
+        (mapping,) = trials["fieldConfig"]["defaults"]["mappings"]
+        assert {int(code): shown["text"] for code, shown in mapping["options"].items()} == dict(
+            enumerate(TRIAL_STATUSES)
+        )
+        expressions = alerts()
+        assert f"ray_sweeper_trial_status) == {TRIAL_STATUSES.index('TRAINING')}" in expressions["SweeperTrialStalled"]
+        assert expressions["SweeperTrialDiverged"].endswith(f"== {TRIAL_STATUSES.index('DIVERGED')}")
+        told = ", ".join(f"{code} {status.lower()}" for code, status in enumerate(TRIAL_STATUSES))
+        assert told in (FOLDER / "alerts.yaml").read_text()
+
+    def test_statuses_are_those_of_records(self) -> None:
+        from sweeper.training.record import Failure, TrialRecord
+
+        assert set(TrialRecord.model_fields["status"].annotation.__args__) <= set(TRIAL_STATUSES)
+        assert {*Failure.model_fields["kind"].annotation.__args__, "unknown"} == set(metrics.FAILURE_KINDS)
+
+    def test_prometheus_reads_what_lies_beside_its_configuration(self) -> None:
+        for name in read_yaml_as_dict(FOLDER / "prometheus.yaml")["rule_files"]:
+            assert (FOLDER / name).is_file()
+
+
+class TestPromtool:
+    def run(self, promtool: str, *words: str) -> None:
+        done = subprocess.run([promtool, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_the_configuration_is_one(self, promtool: str) -> None:
+        self.run(promtool, "check", "config", str(FOLDER / "prometheus.yaml"))
+
+    def test_the_alerts_are_rules(self, promtool: str) -> None:
+        self.run(promtool, "check", "rules", str(FOLDER / "alerts.yaml"))
+
+    def test_each_alert_fires_when_it_should(self, promtool: str) -> None:
+        tests = Path(__file__).with_name("alerts_test.yaml")
+        assert all(f"alertname: {name}" in tests.read_text() for name in alerts())
+        self.run(promtool, "test", "rules", str(tests))
+
+
+class FakeRay:
+    """Notes what Ray would be told."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def metric(self, name: str) -> Any:
+        def told(value: float, tags: dict[str, str], *, add: bool) -> None:
+            assert tuple(tags) == METRICS[name].labels
+            key = (name, tuple(tags.values()))
+            self.values[key] = value + (self.values.get(key, 0.0) if add else 0.0)
+
+        return SimpleNamespace(
+            set=lambda value, tags: told(value, tags, add=False), inc=lambda value, tags: told(value, tags, add=True)
+        )
+
+    def of(self, name: str) -> dict[tuple[str, ...], float]:
+        return {labels: value for (told, labels), value in self.values.items() if told == name}
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRay]:
+    fake = FakeRay()
+    monkeypatch.setattr(metrics, "_is_ray_initialized", lambda: True)
+    monkeypatch.setattr(metrics, "_get_ray_metric", fake.metric)
+    return fake
+
+
+class TestATrial:
+    def test_tells_what_was_logged_and_the_gpu_time(
+        self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = [100.0]
+        monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        with Tracker("none", "s", Store(tmp_path)).open_trial(planned(gpus=0.5, workers=4)) as track:
+            track.log({"step": 1.0, "steps": 9.0, "loss": 2.5, "learning_rate": 0.1})
+            track.log({"step": 2.0, "steps": 9.0, "loss": float("nan"), "val_loss": 3.0})
+            clock[0] += 10
+        labels = tuple(LABELS.values())
+        assert {name for name, _ in ray.values} == {"step", "steps", "val_loss", "gpu_seconds"}, "NaN is no number"
+        assert ray.values["step", labels] == 2
+        assert ray.values["gpu_seconds", labels] == 20
+
+    def test_an_evaluation_alone_holds_one_workers_gpus(
+        self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = [100.0]
+        monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        with Tracker("none", "s", Store(tmp_path)).make_evaluation_tracker().open_trial(planned(gpus=1, workers=4)):
+            clock[0] += 10
+        assert list(ray.of("gpu_seconds").values()) == [10]
+
+    def test_a_gauge_is_told_again_while_the_trial_runs_and_not_after(
+        self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import time
+
+        monkeypatch.setattr(metrics, "PUBLISH_INTERVAL_SECONDS", 0.01)
+        with Tracker("none", "s", Store(tmp_path)).open_trial(planned()) as track:
+            track.log({"step": 1.0})
+            for _ in range(3):
+                ray.values.clear()
+                until = time.monotonic() + 20
+                while not ray.of("step") and time.monotonic() < until:
+                    time.sleep(0.01)
+                assert ray.of("step")
+        ray.values.clear()
+        time.sleep(0.1)
+        assert not ray.values
+
+    def test_without_ray_nothing_happens_and_ray_is_not_loaded(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from pathlib import Path; from types import SimpleNamespace as N\n"
+            "from sweeper.storage import Store; from sweeper.tracking import Tracker, StudyMetrics\n"
+            "spec = N(model=N(name='m'), seed=0, runtime=N(gpus=1, workers=1))\n"
+            f"tracker = Tracker('none', 's', Store(Path({str(tmp_path)!r})))\n"
+            "with tracker.open_trial(N(fingerprint='f', spec=spec)) as track:\n"
+            "    track.log({'step': 1.0, 'loss': 2.0})\n"
+            "with StudyMetrics().publishing(): pass\n"
+            "import threading; print('ray' in sys.modules, threading.active_count())"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+        assert (done.stdout.strip(), done.stderr) == ("False 1", "")
+
+    def test_a_mirror_that_fails_costs_no_trial(
+        self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def broken(name: str) -> Any:
+            raise RuntimeError("no agent")
+
+        monkeypatch.setattr(metrics, "_get_ray_metric", broken)
+        with Tracker("none", "s", Store(tmp_path)).open_trial(planned()) as track:
+            track.log({"step": 1.0})
+        assert "Prometheus: not told: no agent" in capsys.readouterr().err
+
+
+class TestAStudy:
+    def study(self, tmp_path: Path) -> StudyMetrics:
+        study = StudyMetrics()
+        trials = {name: planned(name) for name in ("a", "b", "c", "d")}
+        study.start("s", trials, {"a": "DIVERGED"}, tmp_path)
+        return study
+
+    def counts(self, ray: FakeRay) -> dict[str, int]:
+        return {labels[1]: int(value) for labels, value in ray.of("study_trials").items() if value}
+
+    def test_every_planned_trial_has_a_status(self, ray: FakeRay, tmp_path: Path) -> None:
+        study = self.study(tmp_path)
+        with study.publishing():
+            assert self.counts(ray) == {"DIVERGED": 1, "WAITING": 3}
+        study.on_progress("b", {"stage": "training", "step": 1.0})
+        study.on_progress("c", {"stage": "evaluating"})
+        study.on_progress("c", {"stage": "waiting for storage"})
+        study.on_trial_end({"fingerprint": "d", "status": "COMPLETE", "metrics": {"pass_rate": 0.25}})
+        with study.publishing():
+            pass
+        assert self.counts(ray) == {"DIVERGED": 1, "TRAINING": 1, "EVALUATING": 1, "COMPLETE": 1}
+        status = {labels[1]: TRIAL_STATUSES[int(value)] for labels, value in ray.of("trial_status").items()}
+        assert status == {"a": "DIVERGED", "b": "TRAINING", "c": "EVALUATING", "d": "COMPLETE"}
+        assert {labels[1]: value for labels, value in ray.of("pass_rate").items()} == {"d": 0.25}
+        assert 0 < ray.values["store_free_bytes", ("s",)] < ray.values["store_size_bytes", ("s",)]
+
+    def test_failures_are_counted_by_kind_and_in_a_row(self, ray: FakeRay, tmp_path: Path) -> None:
+        study = self.study(tmp_path)
+        for fingerprint, kind in (("a", "out-of-memory"), ("b", "out-of-memory"), ("c", None)):
+            study.on_trial_end({"fingerprint": fingerprint, "status": "FAILED", "metrics": {}, "failure_kind": kind})
+        with study.publishing():
+            assert ray.values["study_failure_streak", ("s",)] == 3
+        study.on_trial_end({"fingerprint": "d", "status": "COMPLETE", "metrics": {}})
+        with study.publishing():
+            pass
+        failures = {labels[1]: value for labels, value in ray.of("study_failures").items()}
+        assert failures == {"out-of-memory": 2, "unknown": 1, "lost-worker": 0, "bad-input": 0, "bug": 0}
+        assert ray.values["study_failure_streak", ("s",)] == 0
+
+    def test_a_trial_nobody_planned_breaks_nothing(self, ray: FakeRay, tmp_path: Path) -> None:
+        study = self.study(tmp_path)
+        study.on_progress("x", {"stage": "training"})
+        study.on_trial_end({"fingerprint": "x", "status": "COMPLETE", "metrics": {"pass_rate": 1.0}})
+        with study.publishing():
+            assert not any(labels[1] == "x" for labels in ray.of("trial_status"))
+
+    def test_the_store_away_costs_no_other_number(self, ray: FakeRay, tmp_path: Path) -> None:
+        study = self.study(tmp_path / "gone")
+        with study.publishing():
+            assert not ray.of("store_free_bytes")
+            assert self.counts(ray)
+
+
+class TestThePace:
+    def test_tokens_per_second_leaves_validation_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from sweeper.training import callbacks as watch
+
+        clock = [0.0]
+        monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        told: list[dict[str, float]] = []
+        report, state = watch.ProgressCallback(told.append), SimpleNamespace(global_step=0, max_steps=9)
+        state.num_input_tokens_seen = 5000  # of the run before an interruption
+        report.on_train_begin(None, state, None)
+        for seconds, tokens, logs in (
+            (2, 400, {"loss": 1.0}),
+            (5, 0, {"val_loss": 1.0}),
+            (1, 300, {"loss": 1.0}),
+            (0, 0, {"loss": 1.0}),
+        ):
+            clock[0] += seconds
+            state.num_input_tokens_seen += tokens
+            report.on_log(None, state, None, logs=logs)
+        assert [row.get("tokens_per_second") for row in told] == [200, None, 300, None]
+
+    def test_gpu_memory_is_told_only_where_there_is_cuda(self) -> None:
+        import torch
+
+        from sweeper.training import callbacks as watch
+
+        told: list[dict[str, float]] = []
+        state = SimpleNamespace(global_step=0, max_steps=9, num_input_tokens_seen=0)
+        report = watch.ProgressCallback(told.append)
+        report.on_train_begin(None, state, None)
+        report.on_log(None, state, None, logs={"loss": 1.0})
+        assert ("gpu_memory_bytes" in told[0]) == torch.cuda.is_available()
