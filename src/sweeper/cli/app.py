@@ -880,13 +880,11 @@ _MAX_INDENTED_TRIALS = 1_000
 
 
 def _print_json(document: Any) -> None:
-    from sweeper.storage import to_strict_json
+    from sweeper.storage import dump_json
 
     # Indented JSON is written by Python itself: ten thousand trials would take seconds.
     indent = 2 if len(document.get("trials", ())) <= _MAX_INDENTED_TRIALS else None
-    sys.stdout.write(
-        json.dumps(to_strict_json(document), indent=indent, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    )
+    sys.stdout.write(dump_json(document, indent) + "\n")
 
 
 def _exit_with_error(message: str, exit_code: int) -> NoReturn:

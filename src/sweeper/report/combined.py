@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.claims.verdict import holm_adjusted
 from sweeper.report.build import build_study_report, format_caveat, write_report
-from sweeper.report.document import serialize_report, to_strict_json
+from sweeper.report.document import serialize_report
 from sweeper.report.html import render_combined_html
-from sweeper.storage import write_bytes
+from sweeper.storage import to_strict_json, write_bytes
 
 if TYPE_CHECKING:
     from sweeper.results.study_tables import StudyTables
@@ -58,8 +58,7 @@ def build_combined_report(tables: StudyTables, parts: Sequence[StudyTables]) -> 
         "manifest": tables.manifest,
         "commands": [*next(iter(reports.values()))["commands"][:-1], command],
     }
-    plain: Document = to_strict_json(document)
-    return plain, reports
+    return to_strict_json(document), reports
 
 
 def write_combined_report(

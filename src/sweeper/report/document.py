@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from sweeper.claims.comparison import Comparison
 from sweeper.claims.verdict import RobustnessCheck, Verdict, decide_claims, select_judge_outcomes
@@ -22,6 +19,7 @@ from sweeper.report.search_section import summarize_importances
 from sweeper.report.text import format_comparison, format_comparison_value, format_requirement, format_verdict
 from sweeper.statistics import COUNTED_STATUSES, DEFAULT_AXES, drop_queries
 from sweeper.statistics.vectorized_rates import summarize_outcomes
+from sweeper.storage import dump_json, to_strict_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,8 +147,7 @@ def build_report(
         "predicted": compare_predicted_costs(rows, predicted_plan, varied, sweep_info.get("wall_hours")),
         "commands": [command.format(name=sweep_info["name"]) for command in REPRODUCE_COMMANDS],
     }
-    plain: dict[str, Any] = to_strict_json(document)
-    return plain
+    return to_strict_json(document)
 
 
 def _has_constant_values(row: Mapping[str, Any]) -> bool:
@@ -166,26 +163,7 @@ def _list_search_axes(search_history: Mapping[str, Any] | None) -> list[str]:
 def serialize_report(document: Mapping[str, Any]) -> str:
     """The document as strict JSON; indented unless the study is large."""
     indent = 2 if len(document.get("trials", ())) <= MAX_INDENTED_TRIALS else None
-    return json.dumps(to_strict_json(document), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def to_strict_json(value: Any) -> Any:
-    """Plain Python, with NaN and infinities as None, since strict JSON has no word for them."""
-    kind = type(value)
-    # What there are most of comes first: a large study has millions of them.
-    if kind is float:
-        return value if math.isfinite(value) else None
-    if kind is int or kind is str or kind is bool or value is None:
-        return value
-    if kind is dict or isinstance(value, Mapping):
-        return {str(key): to_strict_json(item) for key, item in value.items()}
-    if kind is list or isinstance(value, tuple | np.ndarray | list):
-        return [to_strict_json(item) for item in value]
-    if isinstance(value, np.generic):
-        return to_strict_json(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, int | str) else str(value)
+    return dump_json(document, indent)
 
 
 CONTAMINATION_KEYS = ("method", "test", "subsets", "exclude")

@@ -1,6 +1,16 @@
-"""Where things lie: a folder, or a URL with a working copy here. Written atomically, or not at all."""
+"""The store: a local folder, or a URL with a local working copy. Files are written atomically.
+
+store = Store.from_location("s3://bucket/sweeps")
+with store.lock_folder(store.trial_folder(fingerprint)):
+    ...
+    store.push(store.trial_folder(fingerprint))
+    store.publish(store.record_path(fingerprint), record)
+"""
 
 from sweeper.storage.atomic_io import (
+    Json,
+    JsonObject,
+    dump_json,
     link_or_copy,
     read_json,
     to_strict_json,
@@ -14,11 +24,14 @@ from sweeper.storage.store import LockSnapshot, Store
 
 __all__ = [
     "CheckpointUploader",
+    "Json",
+    "JsonObject",
     "LeaseLostError",
     "Lock",
     "LockHeldError",
     "LockSnapshot",
     "Store",
+    "dump_json",
     "link_or_copy",
     "read_json",
     "to_strict_json",

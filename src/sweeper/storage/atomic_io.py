@@ -1,26 +1,107 @@
-"""The ways to write a file: atomically, or not at all; a second name for one that is there; the mending of one that
-grows by lines."""
+"""Atomic file writes, strict JSON, hard links, and the repair of files that grow line by line."""
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from sweeper.errors import StoreError
 
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+"""A JSON value."""
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object whose values are not checked: a document that was read from a file or received from a server."""
 
-def write_json(path: Path, document: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half. NaN is written as null."""
-    text = json.dumps(to_strict_json(document), indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, text.encode())
+
+def write_json(path: Path, document: object) -> None:
+    """Write strict JSON atomically: a reader sees the old file or the new one, never a part of it.
+
+    Args:
+        path: the file; its folder is created.
+        document: converted by `to_strict_json`.
+
+    Raises:
+        TypeError: a value that has no JSON form.
+    """
+    write_bytes(path, dump_json(document, indent=2).encode())
+
+
+def dump_json(document: object, indent: int | None = None) -> str:
+    """Serialize a document as strict JSON.
+
+    Args:
+        document: converted by `to_strict_json`.
+        indent: spaces per level; None writes one line, which is several times as fast for large documents.
+
+    Raises:
+        TypeError: a value that has no JSON form.
+    """
+    return json.dumps(_convert_value(document), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def to_strict_json(document: Mapping[Any, Any]) -> JsonObject:
+    """Convert a document to plain JSON values.
+
+    NaN and infinities become None, since strict JSON cannot express them. Keys become strings, tuples and arrays
+    become lists, scalars of numpy become Python's, paths and dates become text.
+
+    Raises:
+        TypeError: a value of any other type.
+
+    Example:
+        >>> to_strict_json({1: (float("nan"), 0.5)})
+        {'1': [None, 0.5]}
+    """
+    return {str(key): _convert_value(value) for key, value in document.items()}
+
+
+def _convert_value(value: object) -> Json:
+    kind = type(value)
+    # The most frequent types come first: the report of a large study has millions of numbers.
+    if kind is float:
+        return value if math.isfinite(value) else None  # type: ignore[arg-type,return-value]
+    if kind is int or kind is str or kind is bool or value is None:
+        return value  # type: ignore[return-value]
+    if isinstance(value, Mapping):
+        return to_strict_json(value)
+    if isinstance(value, list | tuple):
+        return [_convert_value(item) for item in value]
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy, which this package does not import
+        return _convert_value(value.tolist())
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, int | str):
+        return value
+    if isinstance(value, os.PathLike | datetime.date):
+        return str(value)
+    raise TypeError(f"{kind.__name__} has no JSON form: {value!r}")
+
+
+def read_json(path: Path) -> JsonObject:
+    """Read a JSON object.
+
+    Raises:
+        StoreError: no such file, or not a JSON object.
+    """
+    hint = "delete it and run again"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise StoreError(str(path), found=f"not readable as JSON: {error}", hint=hint) from error
+    if not isinstance(document, dict):
+        raise StoreError(str(path), found=f"{type(document).__name__}, not a JSON object", hint=hint)
+    return document
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write through a temporary file beside the target, flushed to disk before it takes the name."""
+    """Write a file atomically, by way of a temporary file in the same folder that is flushed to disk first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -34,38 +115,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """The same file under another name. Whoever writes to one of them must replace it, never write into it."""
+    """Hard-link a file, or copy it on file systems without hard links.
+
+    A file made this way must be replaced, never written into: its content may be shared.
+    """
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError:
         shutil.copy2(source, target)
 
 
 def truncate_partial_line(path: Path) -> None:
-    """What a killed process left half-written of a file of lines goes: the next would be written into it. For its only
-    writer. SIGKILL tears even a small write where it crosses a page (docs/log.md)."""
+    """Cut off the incomplete last line that a killed process left, so that the next line starts a line of its own.
+
+    Only the file's single writer may call this. SIGKILL tears even a small write where it crosses a page (docs/log.md).
+    """
     if path.exists():
         whole = path.read_bytes()
         end = whole.rfind(b"\n") + 1
         if end < len(whole):
             with path.open("r+b") as file:
                 file.truncate(end)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON document at `path`. Raises StoreError where it is not one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise StoreError(str(path), found=f"not readable as JSON: {error}", hint="delete it and run again") from error
-
-
-def to_strict_json(value: Any) -> Any:
-    """The same document with NaN and infinities as None, since strict JSON has no word for them."""
-    if isinstance(value, dict):
-        return {key: to_strict_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_strict_json(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
