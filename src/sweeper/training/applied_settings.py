@@ -77,7 +77,7 @@ def applied_settings(
             "adam_beta1": groups[0]["betas"][0],
             "adam_beta2": groups[0]["betas"][1],
             "adam_epsilon": groups[0]["eps"],
-            "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "make_axis_cell", args.lr_scheduler_type)),
+            "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
             "warmup_steps": args.get_warmup_steps(state.max_steps),
             "master_dtype": "+".join(dtypes),
             "precision": {"no": "fp32"}.get(mixed, mixed),
