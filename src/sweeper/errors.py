@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -44,6 +46,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _rebuild_error(error_class: type[SweeperError], where: str, requested: str, found: str, hint: str) -> SweeperError:
     return error_class(where, requested=requested, found=found, hint=hint)
+
+
+def suggest_nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint with the known name nearest to a word, and all known names.
+
+    Example:
+        >>> suggest_nearest("orcale", ["oracle", "rules"])
+        'did you mean `oracle`? known: oracle, rules'
+    """
+    known = sorted(set(known))
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return (f"did you mean `{nearest[0]}`? " if nearest else "") + f"known: {', '.join(known)}"
 
 
 class UsageError(SweeperError):

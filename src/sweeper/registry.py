@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from sweeper.errors import UsageError
+from sweeper.errors import UsageError, suggest_nearest
 
 T = TypeVar("T")
 _SOURCE = Path(__file__).parent
@@ -39,7 +39,7 @@ class Registry(Generic[T]):
         sweeper.errors.UsageError: environment
           requested: reply
           found:     no environment of this name
-          hint:      one of: replay, stabletoolbench, toolworld
+          hint:      did you mean `replay`? known: http, replay, toolworld
     """
 
     def __init__(self, kind: str, folder: str, attribute: str) -> None:
@@ -58,8 +58,8 @@ class Registry(Generic[T]):
             UsageError: an unknown name; the message lists those known.
         """
         if name not in self.names:
-            found, hint = f"no {self.kind} of this name", f"one of: {', '.join(self.names)}"
-            raise UsageError(where or self.kind, requested=name, found=found, hint=hint)
+            found = f"no {self.kind} of this name"
+            raise UsageError(where or self.kind, requested=name, found=found, hint=suggest_nearest(name, self.names))
         return name
 
     def load(self, name: str) -> T:

@@ -1,8 +1,16 @@
-"""What is asked: YAML -> Sweep -> list[TrialSpec], and the fingerprint that says when two trials are the same."""
+"""Sweeps as typed configuration: YAML -> `Sweep` -> list of `TrialSpec`, and the fingerprint of a trial.
 
-from sweeper.config.budget import BudgetSpec
+    sweep = load_sweep(find_sweep("quickstart"), overrides=["axes.seed=[0,1]"])
+    trials = expand_sweep(sweep)
+
+Every class here is frozen, and an unknown key is an error with file, line and the nearest known key.
+"""
+
+from sweeper.config.base import Choice
+from sweeper.config.claim import Claim
+from sweeper.config.data import DATA_AXES, LENGTH_POLICIES, DataSpec
+from sweeper.config.evaluation import EvaluationSpec, JudgeName, LlmSpec
 from sweeper.config.fingerprint import TRAINING_SEMANTICS, compute_trial_fingerprint
-from sweeper.config.hardware import AssumedRange, HardwareSpec
 from sweeper.config.loading import (
     find_hardware_spec,
     find_sweep,
@@ -14,26 +22,13 @@ from sweeper.config.loading import (
     load_references,
     load_sweep,
 )
-from sweeper.config.parts import (
-    AUTO_ENGINES,
-    LENGTH_POLICIES,
-    RUNTIME_TUNABLES,
-    Branch,
-    Claim,
-    DataSpec,
-    EngineSpec,
-    EvaluationSpec,
-    HyperparameterChange,
-    JudgeName,
-    LlmSpec,
-    ModelSpec,
-    Recipe,
-    Reference,
-    Runtime,
-    RuntimeTunable,
-)
+from sweeper.config.model import ModelSpec
+from sweeper.config.recipe import RUNTIME_TUNABLES, HyperparameterChange, Recipe, RuntimeTunable
+from sweeper.config.reference import Reference
+from sweeper.config.resources import AssumedRange, BudgetSpec, HardwareSpec
+from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
 from sweeper.config.search import ConfirmSpec, PbtConfig, Rungs, Scheduler, SearchedAxis, SearchSpec
-from sweeper.config.sweep import DATA_AXES, Sweep, TrialSpec, expand_sweep, make_trial
+from sweeper.config.sweep import Branch, Sweep, TrialSpec, expand_sweep, make_trial
 from sweeper.config.yaml_lines import read_yaml_as_dict, write_yaml
 
 __all__ = [
@@ -45,6 +40,7 @@ __all__ = [
     "AssumedRange",
     "Branch",
     "BudgetSpec",
+    "Choice",
     "Claim",
     "ConfirmSpec",
     "DataSpec",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sweeper.config.sweep import DATA_AXES, Sweep, TrialSpec, expand_sweep
+from sweeper.config.data import DATA_AXES
+from sweeper.config.sweep import Sweep, TrialSpec, expand_sweep
 from sweeper.errors import ConfigError
 
 COMBINED_SWEEP_KEYS = ("name", "question", "sweeps", "budget", "accept_underpowered", "rehearsal")

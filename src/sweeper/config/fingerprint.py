@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from sweeper.config.parts import Branch, ModelSpec, Recipe
+from sweeper.config.model import ModelSpec
+from sweeper.config.recipe import Recipe
+from sweeper.config.sweep import Branch
 
 TRAINING_SEMANTICS = 1
 """Raised whenever a change to `trial/` changes the result of an unchanged specification."""

@@ -9,35 +9,29 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
+from sweeper.config.base import FrozenConfig
 from sweeper.config.branch_checks import check_branches
-from sweeper.config.budget import BudgetSpec
+from sweeper.config.claim import Claim
 from sweeper.config.combined_sweep import COMBINED_SWEEP_KEYS, combine_sweeps
-from sweeper.config.hardware import HardwareSpec
-from sweeper.config.parts import (
-    AUTO_ENGINES,
-    Claim,
-    DataSpec,
-    EngineSpec,
-    EvaluationSpec,
-    FrozenConfig,
-    ModelSpec,
-    Recipe,
-    Reference,
-    Runtime,
-)
+from sweeper.config.data import DATA_AXES, DataSpec
+from sweeper.config.evaluation import EvaluationSpec
+from sweeper.config.model import ModelSpec
+from sweeper.config.recipe import Recipe
+from sweeper.config.reference import Reference
+from sweeper.config.resources import BudgetSpec, HardwareSpec
+from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
 from sweeper.config.search_checks import check_search, split_searched_axes
 from sweeper.config.smoke_test import SmokeTestConfig, make_smoke_test
-from sweeper.config.sweep import DATA_AXES, Sweep, expand_sweep
+from sweeper.config.sweep import Sweep, expand_sweep
 from sweeper.config.yaml_lines import format_location as _place
 from sweeper.config.yaml_lines import (
     make_config_error,
     parse_override_value,
     read_yaml,
-    suggest_nearest,
     to_builtin,
     to_commented,
 )
-from sweeper.errors import ConfigError, UsageError
+from sweeper.errors import ConfigError, UsageError, suggest_nearest
 
 ConfigT = TypeVar("ConfigT", bound=FrozenConfig)
 

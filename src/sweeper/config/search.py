@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
-from sweeper.config.parts import FrozenConfig
+from sweeper.config.base import FrozenConfig
 
 Algorithm = Literal["grid", "random", "tpe", "gp", "cma-es", "nsga2"]
 Scheduler = Literal["none", "asha", "hyperband", "median", "pbt"]

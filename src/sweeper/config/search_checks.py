@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from sweeper.config.parts import RUNTIME_TUNABLES, Recipe
+from sweeper.config.data import DATA_AXES
+from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
 from sweeper.config.search import STARTUP_OPTIONS, ConfirmSpec, SearchedAxis, SearchSpec
-from sweeper.config.sweep import DATA_AXES, Sweep, enumerate_combinations, make_trial
-from sweeper.config.yaml_lines import format_location, make_config_error, suggest_nearest, to_builtin
-from sweeper.errors import ConfigError
+from sweeper.config.sweep import Sweep, enumerate_combinations, make_trial
+from sweeper.config.yaml_lines import format_location, make_config_error, to_builtin
+from sweeper.errors import ConfigError, suggest_nearest
 
 SearchProblem = tuple[list[Any], str, str, str]
 """(keys that lead to the line, what was asked, what was found, what to do)."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic import Field, FiniteFloat
 
-from sweeper.config.parts import FrozenConfig
+from sweeper.config.base import FrozenConfig
 from sweeper.errors import ConfigError
 
 SMOKE_TEST_SUFFIX = "-rehearsal"

@@ -8,23 +8,15 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
-from sweeper.config.budget import BudgetSpec
-from sweeper.config.hardware import HardwareSpec
-from sweeper.config.parts import (
-    Branch,
-    Claim,
-    DataSpec,
-    EngineSpec,
-    EvaluationSpec,
-    FrozenConfig,
-    ModelSpec,
-    Recipe,
-    Runtime,
-)
+from sweeper.config.base import FrozenConfig
+from sweeper.config.claim import Claim
+from sweeper.config.data import DATA_AXES, DataSpec
+from sweeper.config.evaluation import EvaluationSpec
+from sweeper.config.model import ModelSpec
+from sweeper.config.recipe import Recipe
+from sweeper.config.resources import BudgetSpec, HardwareSpec
+from sweeper.config.runtime import EngineSpec, Runtime
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
-
-DATA_AXES = ("fit", "max_length")
-"""Fields of the data that can be varied, besides those of the recipe."""
 
 
 class Sweep(FrozenConfig):
@@ -86,6 +78,16 @@ class Sweep(FrozenConfig):
     def resolve_runtime(self, model: str) -> Runtime:
         """What a trial of `model` is given."""
         return self.runtime.get(model) or self.runtime.get("default") or Runtime()
+
+
+class Branch(FrozenConfig):
+    """Start of a trial that continues another one, its trunk, instead of training from scratch."""
+
+    trunk: str = Field(min_length=1)
+    """Fingerprint of the trial that keeps the checkpoint to continue from."""
+    step: int | None = Field(default=None, gt=0)
+    """Optimizer step of that checkpoint; `null`: the step at which this trial's own decay begins. A given step only
+    saves time: without the checkpoint, the trial is trained from scratch to the same end."""
 
 
 class TrialSpec(FrozenConfig):

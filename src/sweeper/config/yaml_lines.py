@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import io
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -15,7 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from sweeper.errors import ConfigError, UsageError
+from sweeper.config.base import UNKNOWN_CHOICE
+from sweeper.errors import ConfigError, UsageError, suggest_nearest
 from sweeper.storage import write_bytes
 
 
@@ -106,13 +106,6 @@ def format_location(path: Path, node: Any, keys: list[Any]) -> str:
     return f"{path}:{line}" if line else str(path)
 
 
-def suggest_nearest(word: str, known: Iterable[str]) -> str:
-    """A hint naming what was probably meant, and what there is."""
-    known = sorted(set(known))
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return (f"did you mean `{close[0]}`? " if close else "") + f"known: {', '.join(known)}"
-
-
 def make_config_error(
     error: ValidationError, path: str, node: Any, known: Sequence[str], prefix: Sequence[Any] = ()
 ) -> ConfigError:
@@ -131,6 +124,11 @@ def make_config_error(
     if unknown:
         return ConfigError(
             place, requested=dotted, found=f"unknown key `{keys[-1]}`", hint=suggest_nearest(str(keys[-1]), known)
+        )
+    if first["type"] == UNKNOWN_CHOICE:
+        given, names = str(first["input"]), first["ctx"]["names"]
+        return ConfigError(
+            place, requested=f"{dotted}: {given}", found=first["msg"], hint=suggest_nearest(given, names)
         )
     message = first["msg"].removeprefix("Value error, ")
     # Neither on the screen nor in a log.

@@ -1,0 +1,48 @@
+"""What every configuration class shares: frozen fields, no unknown keys, and choices validated by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from sweeper.registry import Registry
+
+UNKNOWN_CHOICE = "unknown_choice"
+"""Pydantic's error type for a name that is not in a registry; its context has the `names`."""
+
+
+class FrozenConfig(BaseModel):
+    """Base of all configuration: immutable, and unknown keys are errors. Validators refuse; they never repair."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Validates a field against the names of a registry, without importing any implementation.
+
+    An unknown name is a `ConfigError` with file, line, the nearest known name, and all known names.
+
+    Example:
+        >>> JUDGES: Registry[object] = Registry("judge", "evaluation/judges", "make_judge")
+        >>> class EvaluationSpec(FrozenConfig):
+        ...     judge: Annotated[str, Choice(JUDGES)]
+    """
+
+    registry: Registry[object]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Hook of pydantic: the check runs after the field is known to be text."""
+        return core_schema.no_info_after_validator_function(self._check_name, handler(source))
+
+    def _check_name(self, name: str) -> str:
+        names = self.registry.names
+        if name not in names:
+            raise PydanticCustomError(
+                UNKNOWN_CHOICE,
+                "no {kind} of this name",
+                {"kind": self.registry.kind, "names": list(names)},
+            )
+        return name

@@ -1,0 +1,191 @@
+"""A claim: a statement registered before the run, one file of `configs/claims/`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
+
+from sweeper.config.base import FrozenConfig
+from sweeper.config.data import DATA_AXES
+from sweeper.config.recipe import Recipe
+
+ClaimKind = Literal["reaches", "best-of", "no-gain-beyond", "stabilises", "generalises", "judge-independent", "cheaper"]
+_ARM_FIELDS = {"axis", "candidate"}
+CLAIM_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+    "reaches": ({"reference", "direction"}, _ARM_FIELDS),
+    "best-of": (_ARM_FIELDS, {"reading", "protocol"}),
+    "no-gain-beyond": (_ARM_FIELDS, {"overfitting"}),
+    "stabilises": (_ARM_FIELDS | {"metric"}, {"against", "spread_of"}),
+    "generalises": ({"direction"}, _ARM_FIELDS),
+    "judge-independent": ({"metric", "reference"}, set()),
+    "cheaper": (
+        _ARM_FIELDS | {"metric", "against", "reference"},
+        {"price_per_hour", "amortised_over", "protocol"},
+    ),
+}
+"""Kind of a claim -> its required and its optional fields, besides those of every claim."""
+PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+    "identical": (set(), set()),
+    "tuned": ({"tuned_axis", "selection_seeds"}, {"confirmation_seeds"}),
+    "equal-compute": (set(), {"compute_axis", "train_flops"}),
+    "searched": (set(), set()),
+}
+"""Protocol of a claim -> its required and its optional fields."""
+_METRIC_BY_KIND = {"stabilises": "divergence_rate", "judge-independent": "agreement", "cheaper": "cost_per_solved"}
+
+
+class Claim(FrozenConfig):
+    """A statement registered before the run, with its test. Its kind and protocol decide which fields are required;
+    any other field is an error."""
+
+    id: str = Field(min_length=1)
+    """Name of the claim in reports."""
+    text: str = Field(min_length=1)
+    """The claim in one sentence."""
+    kind: ClaimKind
+    """`reaches`: an arm's pass rate is at least, at most or about `reference`, within the margin.
+    `best-of`: the candidate is the best value of the axis, in the sense of `reading`.
+    `no-gain-beyond`: no arm beyond the candidate beats it by the margin (non-inferiority to each).
+    `stabilises`: fewer runs diverge at the candidate than at each other value, and seeds spread no more there.
+    `generalises`: an arm's pass rate on unseen tools and categories minus that on seen ones, within the margin.
+    `judge-independent`: judges agree above `reference`, give the same pass rate within the margin, and the sweep's
+    other claims have the same verdict under each of them.
+    `cheaper`: cost per solved query of the candidate over that of `against` is below `reference`, at a pass rate that
+    is lower by less than the margin."""
+    metric: Literal["pass_rate", "divergence_rate", "agreement", "cost_per_solved"] = Field(
+        default="pass_rate", validate_default=True
+    )
+    """What is tested: `divergence_rate` (share of runs) for `stabilises`, `agreement` (Gwet's AC1) for
+    `judge-independent`, `cost_per_solved` (a ratio) for `cheaper`, `pass_rate` (a rate, 0 to 1) for all others."""
+    axis: str | None = Field(default=None, validate_default=True)
+    """The axis whose arms are compared: `model`, a field of the recipe, or the data's `fit` or `max_length`."""
+    candidate: str | FiniteFloat | None = Field(default=None, validate_default=True)
+    """The arm the claim is about: a value of that axis."""
+    against: list[str | FiniteFloat | None] = Field(default_factory=list, validate_default=True)
+    """The values it is compared with (`null`: clipping off). `cheaper` takes exactly one; without any, `stabilises`
+    takes all others of the axis. The other kinds compare with the whole axis."""
+    reference: FiniteFloat | None = Field(default=None, gt=0, validate_default=True)
+    """The number claimed. `reaches`: a pass rate, 0 to 1. `judge-independent`: the AC1 to exceed, below 1. `cheaper`:
+    the ratio of costs to stay below (1: merely cheaper; 0.5: at most half)."""
+    direction: Literal["at-least", "at-most", "about"] | None = Field(default=None, validate_default=True)
+    """`reaches`: the claimed side of the reference. `generalises`: `at-least`, unseen falls short of seen by less than
+    the margin; `about`, they differ by less than it. The other kinds imply their direction."""
+    reading: Literal["beats-smaller", "interior", "smallest-non-inferior"] = Field(
+        default="beats-smaller", validate_default=True
+    )
+    """Meaning of "best" for `best-of`; the report also shows the others. `beats-smaller`: superior to every smaller
+    arm, and no larger one better by the margin. `interior`: superior to both neighbours on the axis.
+    `smallest-non-inferior`: no arm better by the margin, and every smaller arm worse by more than the margin."""
+    margin: FiniteFloat = Field(gt=0, lt=1)
+    """Difference, as a rate, below which two values count as equal. `stabilises`: of the divergence rates, and of the
+    spreads over seeds (in nats with `spread_of: val_loss`). `cheaper`: of the pass rates. `judge-independent`: of the
+    pass rate under two judges."""
+    alpha: FiniteFloat = Field(default=0.05, gt=0, lt=1)
+    """Error level of each comparison."""
+    assumed_discordance: FiniteFloat = Field(default=0.2, gt=0, lt=1)
+    """For planning: share of queries on which two equally good runs differ."""
+    assumed_seed_sd: FiniteFloat = Field(default=0.02, ge=0, lt=1)
+    """For planning: standard deviation over seeds of a run's pass rate, as a rate."""
+    where: dict[str, Any] = Field(default_factory=dict)
+    """Fixed values of other axes; axes not named here are matched between the compared arms. `reaches` and
+    `generalises` are about one arm: they name a value of every axis that varies, except the seed."""
+    overfitting: bool = Field(default=False, validate_default=True)
+    """`no-gain-beyond`: also report whether the validation loss (nats per target token) rises beyond the candidate. It
+    does not decide the claim."""
+    spread_of: Literal["pass_rate", "val_loss"] = Field(default="pass_rate", validate_default=True)
+    """`stabilises`: the quantity whose spread over seeds is compared. A diverged run has a pass rate of 0, and no
+    validation loss: it is excluded from that spread."""
+    price_per_hour: dict[str, FiniteFloat] = Field(default_factory=dict, validate_default=True)
+    """`cheaper`: arm -> price per hour of the resources of one of its runs, in any currency. Without it, cost is time,
+    which is comparable only between arms on the same hardware."""
+    amortised_over: int | None = Field(default=None, gt=0, validate_default=True)
+    """`cheaper`: number of queries over which the cost of a training run is spread; `null`: those of the suite."""
+    protocol: Literal["identical", "tuned", "equal-compute", "searched"] = Field(
+        default="identical", validate_default=True
+    )
+    """How arms of `best-of` and `cheaper` are made comparable. `identical`: the same hyperparameters. `tuned`: each arm
+    at its own value of `tuned_axis`, chosen by validation loss on `selection_seeds` among equally many values, and
+    compared on other seeds only. `equal-compute`: each arm's run at a common number of training FLOPs, within 5 %.
+    `searched`: each model with the best values of a search with `equal_per: model`, on the confirmation seeds."""
+    tuned_axis: str | None = Field(default=None, validate_default=True)
+    """`tuned`: the axis from which each arm gets its own value."""
+    selection_seeds: list[int] = Field(default_factory=list, validate_default=True)
+    """`tuned`: seeds on which values are chosen; never used to compare."""
+    confirmation_seeds: list[int] = Field(default_factory=list, validate_default=True)
+    """`tuned`: seeds on which arms are compared; without any, all others of the sweep."""
+    compute_axis: str = Field(default="num_train_epochs", validate_default=True)
+    """`equal-compute`: the axis along which training length varies."""
+    train_flops: FiniteFloat | None = Field(default=None, gt=0, validate_default=True)
+    """`equal-compute`: the common budget, FLOPs of one training run; `null`: that of the candidate's run that the other
+    arms come closest to."""
+
+    @field_validator(
+        *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
+        *("price_per_hour", "amortised_over", "protocol"),
+    )
+    @classmethod
+    def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:
+        kind, name = info.data.get("kind"), str(info.field_name)
+        if kind is None:
+            return value
+        needs, may = CLAIM_FIELDS[kind]
+        given = value != cls.model_fields[name].get_default(call_default_factory=True)
+        if name == "metric":
+            wanted = _METRIC_BY_KIND.get(kind, "pass_rate")
+            if value != wanted:
+                raise ValueError(f"`kind: {kind}` needs `metric: {wanted}`")
+            return value
+        _check_field_allowed(f"kind: {kind}", name, given, needs, may)
+        if name == "axis" and value is not None and value not in ("model", *Recipe.model_fields, *DATA_AXES):
+            raise ValueError("not an axis: `model`, a field of the recipe, `fit` or `max_length`")
+        if name == "candidate" and (value is None) != (info.data.get("axis") is None):
+            raise ValueError("`axis` and `candidate` name an arm together")
+        if name == "against" and kind == "cheaper" and len(value) != 1:
+            raise ValueError(f"`kind: cheaper` takes exactly one arm to compare with, not {len(value)}")
+        if name == "against" and info.data.get("candidate") in value and info.data.get("candidate") is not None:
+            raise ValueError("the candidate cannot be compared with itself")
+        if name == "reference" and kind in ("reaches", "judge-independent") and value >= 1:
+            raise ValueError("must be below 1: rates and agreement are shares, not percent")
+        if name == "direction" and kind == "generalises" and value == "at-most":
+            raise ValueError("`kind: generalises` takes `at-least` or `about`")
+        if name == "price_per_hour" and value:
+            lacking = [str(arm) for arm in (info.data.get("candidate"), *info.data.get("against", ()))]
+            lacking = [arm for arm in lacking if not value.get(_normalize_arm(arm), 0) > 0]
+            if lacking:
+                raise ValueError(f"no price above 0 for {lacking}")
+        return value
+
+    @field_validator("tuned_axis", "selection_seeds", "confirmation_seeds", "compute_axis", "train_flops")
+    @classmethod
+    def _check_protocol_field(cls, value: Any, info: ValidationInfo) -> Any:
+        protocol, name = info.data.get("protocol"), str(info.field_name)
+        if protocol is None:
+            return value
+        given = value != cls.model_fields[name].get_default(call_default_factory=True)
+        _check_field_allowed(f"protocol: {protocol}", name, given, *PROTOCOL_FIELDS[protocol])
+        free = {"tuned": "tuned_axis", "equal-compute": "compute_axis"}.get(protocol)
+        if name == free and value == info.data.get("axis"):
+            raise ValueError("this axis is compared, so no value of it can be chosen")
+        both = set(value) & set(info.data.get("selection_seeds", ())) if name == "confirmation_seeds" else set()
+        if both:
+            raise ValueError(f"seeds {sorted(both)} are also selection seeds: what chose an arm cannot confirm it")
+        return value
+
+
+def _check_field_allowed(
+    choice: str, name: str, is_given: bool, required_fields: set[str], optional_fields: set[str]
+) -> None:
+    if name in required_fields and not is_given:
+        raise ValueError(f"`{choice}` needs `{name}`")
+    if is_given and name not in required_fields | optional_fields:
+        takes = ", ".join(f"`{field}`" for field in sorted(required_fields | optional_fields))
+        raise ValueError(f"`{choice}` does not take `{name}`" + (f"; it takes {takes}" if takes else ""))
+
+
+def _normalize_arm(arm: str) -> str:
+    """An arm as written in `price_per_hour`: `1.0` is `1`."""
+    try:
+        return f"{float(arm):g}"
+    except ValueError:
+        return arm

@@ -1,0 +1,57 @@
+"""Training data, one file of `configs/data/`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import Field, FiniteFloat
+
+from sweeper.config.base import FrozenConfig
+
+LengthPolicy = Literal["strict", "keep-target", "compact-apis", "truncate"]
+LENGTH_POLICIES: tuple[LengthPolicy, ...] = get_args(LengthPolicy)
+
+DATA_AXES = ("fit", "max_length")
+"""Fields of the data that a sweep can vary, besides those of the recipe."""
+
+
+class AssumedSize(FrozenConfig):
+    """Size of a data set as assumed by cost estimates until the data are prepared. Never part of an identity."""
+
+    examples: int | None = Field(default=None, gt=0)
+    """Training rows; `null`: the training queries of the synthetic tool environment."""
+    mean_tokens: FiniteFloat | None = Field(default=None, gt=0)
+    """Mean tokens of a row, at most `max_length`; `null`: every row has `max_length` tokens, so costs are upper
+    bounds."""
+
+
+class DataSpec(FrozenConfig):
+    """Which examples a trial trains on and how they become tokens. Every field is part of a trial's identity."""
+
+    name: str = Field(min_length=1)
+    """Name shown in reports."""
+    source: Literal["toolworld", "toolbench"]
+    """`toolworld` is generated; `toolbench` is read from `path`."""
+    path: str | None = None
+    """ToolBench training data: a folder of answers, ToolLLaMA's released file (or the folder of its train and eval
+    files), or a Hugging Face dataset by folder or hub id."""
+    toolworld: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the synthetic tool environment: seed, numbers of queries."""
+    api_format: Literal["toolbench", "signature"]
+    """How APIs are listed in the system message: ToolBench's Python text, or one `name(arg: type)` line each."""
+    fold_steps: bool
+    """Where the steps of an answer are prefixes of one another, train them as one row with the loss on each step."""
+    max_length: int = Field(gt=0)
+    """Longest row, tokens; at most the model's positions."""
+    fit: LengthPolicy = "strict"
+    """Length policy, for examples longer than `max_length`. `strict` drops them. `keep-target` cuts the middle of the
+    prompt. `compact-apis` shortens the API list: example values, then descriptions, then unused APIs. `truncate` cuts
+    the end off, target included, as TRL does. All are counted."""
+    extend_positions: Literal["interpolate"] | None = None
+    """Stretch the model's table of learned positions to `max_length` by linear interpolation."""
+    validation_fraction: FiniteFloat = Field(default=0.1, gt=0, lt=1)
+    """Share of queries held out for the validation loss (toolworld has its own split)."""
+    vocab_size: int = Field(default=512, ge=300)
+    """Vocabulary of the tokenizer trained on the corpus, for models built from a config."""
+    assumed: AssumedSize | None = None
+    """Size assumed by `sweeper plan` to estimate costs before the data are prepared."""

@@ -1,0 +1,97 @@
+"""How a trained model is evaluated as an agent, one file of `configs/evaluation/`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from sweeper.config.base import FrozenConfig
+
+JudgeName = Literal["oracle", "rules", "llm"]
+
+
+class LlmSpec(FrozenConfig):
+    """A language model as judge, behind any OpenAI-compatible endpoint. Its key is read from the environment only."""
+
+    url: str = Field(min_length=1)
+    """Base URL, such as `http://127.0.0.1:8000/v1`."""
+    model: str = Field(min_length=1)
+    """Name of the model at that endpoint."""
+    votes: int = Field(default=4, gt=0)
+    """Judgements of each answer; their majority decides. ToolEval takes at least 4."""
+    temperature: FiniteFloat = Field(default=0.2, ge=0)
+    """Sampling temperature of the judge; ToolEval's is 0.2."""
+    concurrency: int = Field(default=16, gt=0)
+    """Requests in flight at once. Does not change a result."""
+    requests_per_minute: FiniteFloat | None = Field(default=None, gt=0)
+    """Maximum rate of requests; `null` sets no limit."""
+    timeout_seconds: FiniteFloat = Field(default=60, gt=0)
+    """Timeout of one attempt. A request is tried 6 times, with growing waits."""
+    input_price: FiniteFloat | None = Field(default=None, ge=0)
+    """Price of a million input tokens, in any currency; `null`: costs are not counted."""
+    output_price: FiniteFloat | None = Field(default=None, ge=0)
+    """Price of a million output tokens."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How JSON is requested from the endpoint; `none` for servers that support neither of the others."""
+
+
+class EvaluationSpec(FrozenConfig):
+    """How a trained model is evaluated as an agent. It has an identity of its own and is not part of a trial's."""
+
+    name: str = Field(min_length=1)
+    """Name shown in reports."""
+    queries: str | None = None
+    """Folder of ToolBench's or StableToolBench's test queries (`test_instruction/`, `test_query_ids/`); `null`: the
+    queries of the synthetic tool environment."""
+    split: Literal["test", "validation"] = "test"
+    """Split of the synthetic environment's queries: searches use `validation`, reports use `test`."""
+    environment: Literal["toolworld", "replay", "http"]
+    """Where calls are executed: in the synthetic tool environment, from recorded responses, or by StableToolBench's
+    server."""
+    recorded: str | None = None
+    """For `replay`: a folder of ToolBench answers, or of StableToolBench's response cache."""
+    on_miss: Literal["error", "same-api"] = "error"
+    """For `replay`, the observation of a call that was not recorded: an error, or the first recorded response of that
+    API."""
+    url: str | None = None
+    """For `http`: address of a server that implements StableToolBench's `/virtual` protocol."""
+    judge: JudgeName
+    """What decides whether a query was solved: toolworld's oracle, fixed rules, or a language model."""
+    also_judges: list[JudgeName] = Field(default_factory=list)
+    """Further judges of the same answers. They decide no claim except `judge-independent`; the report shows every
+    claim's verdict under each of them."""
+    llm: LlmSpec | None = None
+    """Settings of the judge `llm`."""
+    temperature: FiniteFloat = Field(default=0.1, ge=0)
+    """Sampling temperature of the agent; 0 is greedy. The paper uses 0.1."""
+    max_steps: int = Field(default=10, gt=0)
+    """Maximum calls per query, `Finish` included. The paper allows 10."""
+    max_new_tokens: int = Field(default=512, gt=0)
+    """Maximum tokens generated per step."""
+    max_episode_tokens: int | None = Field(default=None, gt=0)
+    """Maximum tokens generated per query, over all steps; `null` sets no limit."""
+    batch_size: int = Field(gt=0)
+    """Episodes stepped together. Greedy results do not depend on it."""
+
+    @model_validator(mode="after")
+    def _check_requirements(self) -> EvaluationSpec:
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError(f"`also_judges` repeats a judge: {', '.join(self.judges)}")
+        for value, key in (("replay", "recorded"), ("http", "url")):
+            if self.environment == value and getattr(self, key) is None:
+                raise ValueError(f"`environment: {value}` needs `{key}`")
+        if "llm" in self.judges and self.llm is None:
+            raise ValueError("`judge: llm` needs `llm`")
+        if ("oracle" in self.judges or self.environment == "toolworld") and self.queries is not None:
+            raise ValueError("toolworld's environment and oracle support only its own queries: leave out `queries`")
+        if self.split == "validation" and self.environment != "toolworld":
+            raise ValueError("only the synthetic tool environment has validation queries: `split: test`")
+        if "oracle" in self.judges and self.environment != "toolworld":
+            raise ValueError("the oracle judges only toolworld's episodes: `judge: rules` or `judge: llm`")
+        return self
+
+    @property
+    def judges(self) -> list[JudgeName]:
+        """All judges; the first is `judge`."""
+        return [self.judge, *self.also_judges]
