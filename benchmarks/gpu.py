@@ -281,7 +281,7 @@ class Interrupted(BaseException):
 def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> dict[str, Any]:
     """The whole trial: data, training cut off at step 3 of 5, resumed from its checkpoint, record, evaluation."""
     from sweeper.evaluation import evaluate_trial
-    from sweeper.training import train_trial
+    from sweeper.training import TrainingProgress, train_trial
 
     root = bench.folder
     parameters = count_parameters(bench.configs[name])
@@ -302,8 +302,8 @@ def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> di
     trial = TrialSpec(model=model, data=spec, recipe=recipe, seed=0, runtime=Runtime(cpus=cores))
     store = Store(root / "store")
 
-    def cut(progress: dict[str, float]) -> None:
-        if progress["step"] >= 3:
+    def cut(progress: TrainingProgress) -> None:
+        if progress.step >= 3:
             raise Interrupted
 
     started = time.monotonic()

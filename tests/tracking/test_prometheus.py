@@ -244,37 +244,3 @@ class TestAStudy:
         with study.publishing():
             assert not ray.of("store_free_bytes")
             assert self.counts(ray)
-
-
-class TestThePace:
-    def test_tokens_per_second_leaves_validation_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from sweeper.training import callbacks as watch
-
-        clock = [0.0]
-        monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-        told: list[dict[str, float]] = []
-        report, state = watch.ProgressCallback(told.append), SimpleNamespace(global_step=0, max_steps=9)
-        state.num_input_tokens_seen = 5000  # of the run before an interruption
-        report.on_train_begin(None, state, None)
-        for seconds, tokens, logs in (
-            (2, 400, {"loss": 1.0}),
-            (5, 0, {"val_loss": 1.0}),
-            (1, 300, {"loss": 1.0}),
-            (0, 0, {"loss": 1.0}),
-        ):
-            clock[0] += seconds
-            state.num_input_tokens_seen += tokens
-            report.on_log(None, state, None, logs=logs)
-        assert [row.get("tokens_per_second") for row in told] == [200, None, 300, None]
-
-    def test_gpu_memory_is_told_only_where_there_is_cuda(self) -> None:
-        import torch
-
-        from sweeper.training import callbacks as watch
-
-        told: list[dict[str, float]] = []
-        state = SimpleNamespace(global_step=0, max_steps=9, num_input_tokens_seen=0)
-        report = watch.ProgressCallback(told.append)
-        report.on_train_begin(None, state, None)
-        report.on_log(None, state, None, logs={"loss": 1.0})
-        assert ("gpu_memory_bytes" in told[0]) == torch.cuda.is_available()

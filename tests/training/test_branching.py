@@ -18,7 +18,7 @@ from sweeper import data
 from sweeper.config import Branch, Recipe, Runtime, TrialSpec, compute_trial_fingerprint
 from sweeper.errors import UsageError
 from sweeper.storage import Store, read_json
-from sweeper.training import TrialRecord, train_trial
+from sweeper.training import TrainingProgress, TrialRecord, train_trial
 from sweeper.training.arguments import choose_logging_steps, compute_decay_start, count_decay_steps
 
 EIGHT_STEPS = {"decay_fraction": 0.25}
@@ -109,8 +109,8 @@ def test_a_branch_equals_the_same_schedule_run_alone(
     for arm, step in steps.items():
         told: list[float] = []
 
-        def tell(progress: dict[str, float], told: list[float] = told) -> None:
-            told.append(progress["step"])
+        def tell(progress: TrainingProgress, told: list[float] = told) -> None:
+            told.append(progress.step)
 
         name = f"arm {arm}"
         branched = train(prepared, store, name, spec(arm, trunk="trunk", **fields), tell)
@@ -143,8 +143,8 @@ def test_an_interrupted_trunk_keeps_the_same_points(prepared: data.PreparedData,
     asked, stores = spec(2, points=(1,), **EIGHT_STEPS), [Store(tmp_path / name) for name in ("whole", "cut")]
     train(prepared, stores[0], "trunk", asked)
 
-    def interrupt(progress: dict[str, float]) -> None:
-        if progress["step"] >= 6:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.step >= 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -167,7 +167,7 @@ from sweeper import data
 from sweeper.storage import Store
 store = Store(Path({store!r}))
 def tell(progress):
-    if progress["step"] >= {step}:
+    if progress.step >= {step}:
         os.kill(os.getpid(), signal.SIGKILL)
 prepared = data.open_prepared_data(Store(Path({data!r})), {identity!r})
 train(prepared, store, "arm", spec(1, trunk="trunk", **SIXTY_STEPS), tell)

@@ -14,7 +14,7 @@ from tiny_trial import DATA, MODEL, RECIPE
 from sweeper import data
 from sweeper.config import Branch, EngineSpec, Recipe, Rungs, Runtime, TrialSpec, compute_trial_fingerprint
 from sweeper.storage import Store
-from sweeper.training import Pruner, TrialRecord, train_trial
+from sweeper.training import Pruner, TrainingProgress, TrialRecord, train_trial
 
 CHANGED = [{"step": 4, "learning_rate": 0.02, "max_grad_norm": 0.05}, {"step": 10, "weight_decay": 0.1}]
 """A run has 16 steps, 8 an epoch."""
@@ -131,7 +131,7 @@ def test_going_on_from_another_equals_the_same_recipe_trained_alone(
     train(prepared, store, "parent", spec([], **fields), first=first)
     seen: list[float] = []
     child = spec([one], "parent", first, **fields)
-    record = train(prepared, store, "child", child, lambda progress: seen.append(progress["step"]), first=first)
+    record = train(prepared, store, "child", child, lambda progress: seen.append(progress.step), first=first)
     alone = train(prepared, store, "alone", spec([one], **fields), first=first)
     assert record.status == alone.status == "COMPLETE", (record.failure, alone.failure)
     assert_the_same(store, "child", "alone")
@@ -152,8 +152,8 @@ def test_a_grandchild_that_was_interrupted_equals_the_same_recipe_that_nobody_lo
     train(prepared, store, "parent", spec([]), first=4)
     train(prepared, store, "child", spec([first], "parent", 4), first=4)
 
-    def interrupt(progress: dict[str, float]) -> None:
-        if progress["step"] >= 12:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.step >= 12:
             raise KeyboardInterrupt
 
     asked = spec([first, second], "child", 8)

@@ -25,7 +25,7 @@ from sweeper.config import EngineSpec, ModelSpec, Recipe, Runtime, TrialSpec, re
 from sweeper.errors import LostWorkerError, UsageError
 from sweeper.execution.backends import ray_train as on_ray
 from sweeper.storage import Store, lease, read_json, write_json
-from sweeper.training import TrialRecord, WorkerFailedError, train_trial
+from sweeper.training import TrainingProgress, TrialRecord, WorkerFailedError, train_trial
 from sweeper.training import torchrun_worker as worker
 from sweeper.training.applied_settings import list_mismatches
 from sweeper.training.checkpoints import checkpoint_problem
@@ -131,8 +131,8 @@ def test_a_killed_worker_is_a_lost_worker_and_the_trial_goes_on_from_its_checkpo
     shutil.rmtree(root / "trials", ignore_errors=True)
     spec, store = spec_of("zero2", 2), Store(root)
 
-    def kill(progress: dict[str, float]) -> None:
-        if progress["step"] == 6:
+    def kill(progress: TrainingProgress) -> None:
+        if progress.step == 6:
             mine = psutil.Process().children(recursive=True)
             launched = [process for process in mine if "sweeper.training.torchrun_worker" in process.cmdline()]
             workers = [process for process in launched if "torch.distributed.run" not in process.cmdline()]
@@ -161,7 +161,7 @@ spec, tokens, folder, dies_at = sys.argv[1:]
 prepared = data.open_prepared_data(Path(tokens).parents[1], Path(tokens).name)
 
 def tell(progress):
-    if progress["step"] == int(dies_at):
+    if progress.step == int(dies_at):
         far = Path(folder, "far", "trials/f/checkpoints")
         for _ in range(600):  # until two have gone up, and nothing of a third is there
             there = {file.relative_to(far).parts[0] for file in far.rglob("*") if file.is_file()}

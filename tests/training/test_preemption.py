@@ -20,7 +20,7 @@ from sweeper import data
 from sweeper.config import Recipe, Runtime, TrialSpec
 from sweeper.errors import LostWorkerError, PreemptedError
 from sweeper.storage import Store
-from sweeper.training import TrialRecord, preemption, train_trial
+from sweeper.training import TrainingProgress, TrialRecord, preemption, train_trial
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def whole(prepared: data.PreparedData, tmp_path_factory: pytest.TempPathFactory)
 def test_sigterm_saves_a_checkpoint_of_that_very_step(
     prepared: data.PreparedData, whole: tuple[TrialRecord, pd.DataFrame], tmp_path: Path
 ) -> None:
-    def go(progress: dict[str, float]) -> None:
-        if progress["step"] == 7:
+    def go(progress: TrainingProgress) -> None:
+        if progress.step == 7:
             os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
@@ -100,9 +100,9 @@ def test_losses_between_two_logged_steps_outlive_an_interruption(prepared: data.
     longer = {"num_train_epochs": 10}  # logged every fourth step
     told: list[float] = []
 
-    def go(progress: dict[str, float]) -> None:
-        told.append(progress["step"])
-        if progress["step"] == 28:
+    def go(progress: TrainingProgress) -> None:
+        told.append(progress.step)
+        if progress.step == 28:
             os.kill(os.getpid(), signal.SIGTERM)
 
     train(prepared, tmp_path / "whole", **longer)
@@ -119,8 +119,8 @@ def test_losses_between_two_logged_steps_outlive_an_interruption(prepared: data.
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     damage: str, prepared: data.PreparedData, whole: tuple[TrialRecord, pd.DataFrame], tmp_path: Path
 ) -> None:
-    def interrupt(progress: dict[str, float]) -> None:
-        if progress["step"] >= 11:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.step >= 11:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -145,8 +145,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 @pytest.mark.slow
 def test_what_another_engine_saved_is_refused_and_kept(prepared: data.PreparedData, tmp_path: Path) -> None:
-    def interrupt(progress: dict[str, float]) -> None:
-        if progress["step"] >= 11:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.step >= 11:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from sweeper.config import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, comp
 from sweeper.errors import UsageError
 from sweeper.models import compute_train_flops, load_config
 from sweeper.storage import Store
-from sweeper.training import TrialRecord, train_trial
+from sweeper.training import ProgressListener, TrainingProgress, TrialRecord, train_trial
 from sweeper.training.applied_settings import list_mismatches
 from sweeper.training.arguments import compute_row_flops, count_examples_seen, count_optimizer_steps
-from sweeper.training.callbacks import has_diverged
 
 NEOX = ModelSpec(
     name="tiny-neox",
@@ -46,7 +44,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> data.PreparedData:
 def train(
     prepared: data.PreparedData,
     root: Path,
-    tell: Callable[[dict[str, float]], None] = lambda progress: None,
+    tell: ProgressListener = lambda progress: None,
     model: ModelSpec = MODEL,
     data_spec: DataSpec = DATA,
     **recipe: Any,
@@ -138,8 +136,8 @@ def test_an_interrupted_trial_goes_on_to_the_same_end(
     assert whole.status == "COMPLETE", whole.failure
     assert whole.applied["train_sampling_strategy"] == recipe.get("train_sampling_strategy", "random")
 
-    def interrupt(progress: dict[str, float]) -> None:
-        if progress["step"] >= 9:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.step >= 9:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -164,8 +162,8 @@ def test_a_kill_after_the_last_step_of_a_run_that_ends_within_an_epoch(
 ) -> None:
     whole = train(prepared, tmp_path / "whole", max_steps=13)
 
-    def interrupt(progress: dict[str, float]) -> None:
-        if "val_loss" in progress and progress["step"] == 13:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.val_loss is not None and progress.step == 13:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -251,7 +249,7 @@ def test_compute_of_an_unknown_architecture_is_undefined() -> None:
 @pytest.mark.slow
 def test_a_finished_trial_is_not_trained_again(prepared: data.PreparedData, tmp_path: Path) -> None:
     first = train(prepared, tmp_path)
-    told: list[dict[str, float]] = []
+    told: list[TrainingProgress] = []
     assert train(prepared, tmp_path, told.append) == first
     assert told == []
 
@@ -275,7 +273,7 @@ def test_a_trained_model_does_not_stay_in_memory_while_it_is_evaluated(
 
 @pytest.mark.slow
 def test_a_trial_that_raises_is_a_row_and_is_tried_again(prepared: data.PreparedData, tmp_path: Path) -> None:
-    def fail(progress: dict[str, float]) -> None:
+    def fail(progress: TrainingProgress) -> None:
         raise ZeroDivisionError("planted")
 
     record = train(prepared, tmp_path, fail)
@@ -307,23 +305,6 @@ def test_a_run_that_blows_up_is_diverged(prepared: data.PreparedData, tmp_path: 
     record = train(prepared, tmp_path, learning_rate=50.0, max_grad_norm=None, num_train_epochs=6, warmup_steps=1)
     assert record.status == "DIVERGED"
     assert (Store(tmp_path).trial_folder("f") / "model").exists()
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([2.0] * 30, False),
-        ([2.0] + [4.1] * 10, True),
-        ([2.0] + [3.9] * 10, False),
-        ([2.0] * 10 + [4.1] * 9, False),
-        ([2.0, float("nan")], True),
-        ([float("inf")], True),
-        ([1.0] + [9.0] * 9, False),
-        ([], False),
-    ],
-)
-def test_divergence(losses: list[float], expected: bool) -> None:
-    assert has_diverged(losses, 2.0) is expected
 
 
 def test_every_difference_is_named() -> None:

@@ -14,7 +14,17 @@ from sweeper.planning.plan import PlannedTrial
 from sweeper.storage import Store
 from sweeper.storage.availability import find_storage_fault, is_disk_full, wait_for_store, wait_until_writable
 from sweeper.tracking import Tracker
-from sweeper.training import FAILED, PRUNED, Pruner, TrialRecord, WorkerLauncher, classify_failure, train_trial
+from sweeper.training import (
+    FAILED,
+    PRUNED,
+    ProgressListener,
+    Pruner,
+    TrainingProgress,
+    TrialRecord,
+    WorkerLauncher,
+    classify_failure,
+    train_trial,
+)
 from sweeper.training.retention import may_delete_model
 from sweeper.training.torchrun import launch_torchrun
 
@@ -29,7 +39,7 @@ def run_trial(
     store: Store,
     tracker: Tracker,
     on_progress: TrialProgressListener,
-    make_launcher: Callable[[TrialProgressListener], WorkerLauncher] | None = None,
+    make_launcher: Callable[[ProgressListener], WorkerLauncher] | None = None,
     pruner: Pruner | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate one planned trial, reusing what the store has. Returns its row; a failure is in the row.
@@ -63,15 +73,16 @@ def _run_stages(
     store: Store,
     tracker: Tracker,
     on_progress: TrialProgressListener,
-    make_launcher: Callable[[TrialProgressListener], WorkerLauncher] | None,
+    make_launcher: Callable[[ProgressListener], WorkerLauncher] | None,
     pruner: Pruner | None,
 ) -> dict[str, Any]:
     spec, fingerprint = planned.spec, planned.fingerprint
     with tracker.open_trial(planned) as track:
 
-        def told(progress: dict[str, Any]) -> None:
-            track.log(progress)
-            on_progress({"stage": "training", **progress})
+        def told(progress: TrainingProgress) -> None:
+            document = progress.to_document()
+            track.log(document)
+            on_progress({"stage": "training", **document})
 
         record = _train_stage(planned, store, told, make_launcher, pruner)
         metrics = dict(record.metrics) | {"parameters": record.parameters}
@@ -91,8 +102,8 @@ def _run_stages(
 def _train_stage(
     planned: PlannedTrial,
     store: Store,
-    on_progress: TrialProgressListener,
-    make_launcher: Callable[[TrialProgressListener], WorkerLauncher] | None,
+    on_progress: ProgressListener,
+    make_launcher: Callable[[ProgressListener], WorkerLauncher] | None,
     pruner: Pruner | None,
 ) -> TrialRecord:
     spec, fingerprint = planned.spec, planned.fingerprint

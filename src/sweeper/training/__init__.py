@@ -1,6 +1,7 @@
 """Train one model from one TrialSpec, and leave its record. Knows no Ray."""
 
 from sweeper.training.preemption import drain
+from sweeper.training.progress import ProgressListener, TrainingProgress
 from sweeper.training.pruning import Pruner
 from sweeper.training.record import (
     COMPLETE,
@@ -16,15 +17,16 @@ from sweeper.training.record import (
     read_status,
 )
 from sweeper.training.trial import WorkerLauncher, train_trial
-from sweeper.training.worker import StepReporter, train_worker
+from sweeper.training.worker import train_worker
 
 __all__ = [
     "COMPLETE",
     "DIVERGED",
     "FAILED",
     "PRUNED",
+    "ProgressListener",
     "Pruner",
-    "StepReporter",
+    "TrainingProgress",
     "TrialRecord",
     "WorkerFailedError",
     "WorkerLauncher",

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.config import TrialSpec
+from sweeper.training.progress import ProgressListener, TrainingProgress
 from sweeper.training.pruning import PruningRule
 
 LogFunction = Callable[[dict[str, float]], None]
@@ -125,9 +126,9 @@ def _infer_scheduled_learning_rate(scheduler: Any, groups: list[dict[str, Any]])
 
 
 class ProgressCallback(TrainerCallback):
-    """Tells whoever watches what was logged, the pace, and the GPU's memory. No part of the history: times differ."""
+    """Reports what was logged, the throughput and the GPU memory. None of it enters the history: times differ."""
 
-    def __init__(self, on_progress: Callable[[dict[str, float]], None]) -> None:
+    def __init__(self, on_progress: ProgressListener) -> None:
         self.report_progress = on_progress
         self._last_time, self._last_tokens = 0.0, 0
 
@@ -144,11 +145,16 @@ class ProgressCallback(TrainerCallback):
         logs = kwargs.get("logs") or {}
         known = {key: float(logs[key]) for key in ("loss", "val_loss", "grad_norm", "learning_rate") if key in logs}
         tokens_per_second = self._measure_tokens_per_second(state)
-        if "loss" in known and tokens_per_second:  # before a validation loss the time went into measuring it
-            known["tokens_per_second"] = tokens_per_second
-        if torch.cuda.is_available():
-            known["gpu_memory_bytes"] = float(torch.cuda.max_memory_allocated())
-        self.report_progress({"step": float(state.global_step), "steps": float(state.max_steps), **known})
+        # Time spent on a validation loss is no training time.
+        self.report_progress(
+            TrainingProgress(
+                state.global_step,
+                state.max_steps,
+                **known,
+                tokens_per_second=tokens_per_second if "loss" in known and tokens_per_second else None,
+                gpu_memory_bytes=float(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None,
+            )
+        )
 
     def _measure_tokens_per_second(self, state: TrainerState) -> float:
         """Tokens per second since this was last asked."""

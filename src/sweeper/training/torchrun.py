@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sweeper.config import TrialSpec
 from sweeper.storage import Store, read_json, write_json
+from sweeper.training.progress import ProgressListener, TrainingProgress
 from sweeper.training.pruning import Pruner
 from sweeper.training.record import Failure, error_from_failures
 from sweeper.training.trial import WorkerLauncher
@@ -33,7 +33,7 @@ def launch_torchrun(
     fingerprint: str,
     data_fingerprint: str,
     store: Store,
-    on_progress: Callable[[dict[str, float]], None],
+    on_progress: ProgressListener,
     pruner: Pruner | None = None,
 ) -> WorkerLauncher:
     """Starts the trial's workers with `torch.distributed.run` and waits for them. `data`: fingerprint of the tokens."""
@@ -61,7 +61,8 @@ def launch_torchrun(
                 try:
                     for line in workers.stdout or ():
                         if line.startswith(PROGRESS_PREFIX):
-                            on_progress(json.loads(line.removeprefix(PROGRESS_PREFIX)))
+                            progress = json.loads(line.removeprefix(PROGRESS_PREFIX))
+                            on_progress(TrainingProgress.from_document(progress))
                         elif line.startswith(RUNG_PREFIX) and pruner:
                             rung = json.loads(line.removeprefix(RUNG_PREFIX))
                             stop = pruner.should_prune(rung["resource"], rung["loss"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from sweeper import data
 from sweeper.config import Rungs, TrialSpec
 from sweeper.storage import Store, read_json, write_json
+from sweeper.training.progress import TrainingProgress
 from sweeper.training.pruning import Pruner
 from sweeper.training.record import classify_failure
 from sweeper.training.torchrun import PROGRESS_PREFIX, RUNG_PREFIX, get_answer_path
@@ -24,9 +25,9 @@ def run_worker(job: Path) -> int:
     asked, rank = read_json(job), int(os.environ["RANK"])
     store = replace(Store.from_location(asked["storage"]), is_marked=asked["marked"])
 
-    def tell(progress: dict[str, float]) -> None:
+    def tell(progress: TrainingProgress) -> None:
         if rank == 0:
-            print(PROGRESS_PREFIX + json.dumps(progress), flush=True)
+            print(PROGRESS_PREFIX + json.dumps(progress.to_document()), flush=True)
 
     try:
         prepared = data.open_prepared_data(store, asked["data"])

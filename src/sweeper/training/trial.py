@@ -14,8 +14,9 @@ from sweeper.errors import LostWorkerError, PreemptedError, StorageUnavailableEr
 from sweeper.storage import Store, write_json
 from sweeper.storage.availability import find_storage_fault
 from sweeper.training.engine import split_for_trial
+from sweeper.training.progress import ProgressListener
 from sweeper.training.record import FAILED, PRUNED, TrialRecord, classify_failure, publish_failure, read_record
-from sweeper.training.worker import StepReporter, train_worker
+from sweeper.training.worker import train_worker
 
 if TYPE_CHECKING:
     from sweeper.data import PreparedData
@@ -31,7 +32,7 @@ def train_trial(
     fingerprint: str,
     prepare: Callable[[], PreparedData],
     store: Store,
-    on_progress: StepReporter,
+    on_progress: ProgressListener,
     launch: WorkerLauncher | None = None,
     pruner: Pruner | None = None,
 ) -> TrialRecord:

@@ -15,6 +15,7 @@ from sweeper.storage import CheckpointUploader, Store, write_bytes
 from sweeper.storage.availability import wait_for_store
 from sweeper.training.arguments import check_hyperparameter_changes, compute_branch_start, compute_decay_start
 from sweeper.training.engine import BatchSplit, disable_deepspeed_jit, split_for_trial
+from sweeper.training.progress import ProgressListener
 from sweeper.training.record import COMPLETE, DIVERGED, PRUNED, TrialRecord
 
 if TYPE_CHECKING:
@@ -25,16 +26,13 @@ if TYPE_CHECKING:
     from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, PruningCallback
     from sweeper.training.pruning import Pruner
 
-StepReporter = Callable[[dict[str, float]], None]
-"""Called with `step`, `steps` and what was just measured (`loss`, `val_loss`, …)."""
-
 
 def train_worker(
     spec: TrialSpec,
     fingerprint: str,
     prepared: PreparedData,
     store: Store,
-    on_progress: StepReporter,
+    on_progress: ProgressListener,
     max_micro_batch: int | None = None,
     check_lease: Callable[[], None] = lambda: None,
     pruner: Pruner | None = None,
@@ -178,7 +176,7 @@ def _make_trainer(
     config: Any,
     rows: Any,
     validation: Any,
-    on_progress: StepReporter,
+    on_progress: ProgressListener,
     checkpoints: Any,
     batch_split: BatchSplit,
     pruning_callback: PruningCallback,

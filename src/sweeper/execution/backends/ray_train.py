@@ -15,12 +15,14 @@ from typing import Any
 from sweeper import data
 from sweeper.config import Runtime
 from sweeper.errors import LostWorkerError
-from sweeper.execution.trial_stages import TrialProgressListener, run_trial
+from sweeper.execution.trial_stages import run_trial
 from sweeper.planning.plan import PlannedTrial
 from sweeper.storage import Store
 from sweeper.tracking import Tracker
 from sweeper.training import (
+    ProgressListener,
     Pruner,
+    TrainingProgress,
     WorkerFailedError,
     WorkerLauncher,
     classify_failure,
@@ -37,7 +39,7 @@ TRAIN_RETRIES = 0
 def make_ray_launcher(
     planned: PlannedTrial,
     store: Store,
-    on_progress: TrialProgressListener,
+    on_progress: ProgressListener,
     nodes: tuple[str, ...],
     pruner: Pruner | None = None,
 ) -> WorkerLauncher:
@@ -129,10 +131,10 @@ def _make_worker(
     def train() -> None:
         import ray.train
 
-        def tell(progress: dict[str, float]) -> None:
+        def tell(progress: TrainingProgress) -> None:
             if ray.train.get_context().get_world_rank() == 0:
                 with contextlib.suppress(Exception):  # who watches is no part of the training
-                    progress_queue.put_nowait(progress)
+                    progress_queue.put_nowait(progress.to_document())
 
         try:
             prepared = data.open_prepared_data(store, planned.data_fingerprint)
@@ -171,7 +173,7 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _relay_progress(progress_queue: Any, on_progress: TrialProgressListener, work: Callable[[], Any]) -> None:
+def _relay_progress(progress_queue: Any, on_progress: ProgressListener, work: Callable[[], Any]) -> None:
     """Do the work in another thread, and tell here, in the thread that Tune knows, what its workers tell."""
     from ray.exceptions import RayActorError
 
@@ -187,7 +189,7 @@ def _relay_progress(progress_queue: Any, on_progress: TrialProgressListener, wor
     thread.start()
     while thread.is_alive() or not progress_queue.empty():
         try:
-            on_progress(progress_queue.get(timeout=0.5))
+            on_progress(TrainingProgress.from_document(progress_queue.get(timeout=0.5)))
         except queues.Empty:
             continue
         except RayActorError:
