@@ -62,7 +62,7 @@ def main() -> int:
 def trained(folder: Path) -> Path:
     """The quickstart's middle size, one epoch."""
     sets = [part for value in TRAIN for part in ("--set", value)]
-    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--backend", "inline", "--tracking", "none"]
+    command = [sys.executable, "-m", "sweeper", "run", "quickstart", "--backend", "inline", "--tracking", "none"]
     subprocess.run([*command, *sets, "--storage", str(folder)], check=True, stdout=subprocess.DEVNULL)
     (model,) = folder.glob("trials/*/model")
     return model

@@ -119,7 +119,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             here = [sys.executable, __file__, *sets]
-            run = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", *sets, "--tracking", "none", "--storage"]
+            run = [sys.executable, "-m", "sweeper", "run", "quickstart", *sets, "--tracking", "none", "--storage"]
             ways["ours"].append(in_a_process([*run, str(folder / "ours")]))
             loop = [*here, "--way", "plain", "--folder", str(folder / "plain")]
             loops = [

@@ -7,7 +7,7 @@
 seeds): into an empty store, and into one where every trial has a record, so that all of them are read. The aim is 10 s
 and 1 GB.
 
-`actual` runs the sweep's calibrating seeds in an empty store (`--rehearse` where the sweep is one for GPUs), predicts
+`actual` runs the sweep's calibrating seeds in an empty store (`--smoke-test` where the sweep is one for GPUs), predicts
 other seeds from their records, runs those and compares. The aim is a wall time within 30 % of the predicted one. It
 takes as long as the two runs.
 """
@@ -92,7 +92,7 @@ def plan(trials: int) -> list[dict[str, Any]]:
 def actual(sweep: str, backend: str, calibrate: str, predict: str) -> dict[str, Any]:
     """Calibrate on some seeds, predict and run others."""
     with tempfile.TemporaryDirectory() as folder:
-        rehearsed = [] if sweep in ("quickstart", "size-three-ways") else ["--rehearse"]
+        rehearsed = [] if sweep in ("quickstart", "size-three-ways") else ["--smoke-test"]
         common = [sweep, *rehearsed, "--storage", folder, "--set", "claims=[]"]
         run = ["run", *common, "--backend", backend, "--tracking", "none"]
         before = json.loads(measured(["plan", *common, "--set", f"axes.seed={predict}", "--json"])[1])

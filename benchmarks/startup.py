@@ -23,7 +23,7 @@ from typing import Any
 
 from row import Row, finish, number
 
-SWEEPER = [sys.executable, "-m", "sweeper.cli"]
+SWEEPER = [sys.executable, "-m", "sweeper"]
 PLANS = ("quickstart", "scaling", "paper")
 """A small sweep, a shipped one for GPUs, and the largest (these two as they are rehearsed: without ToolBench here)."""
 SWEEPS = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "sweeps").glob("*.yaml"))
@@ -88,8 +88,8 @@ def main() -> int:
         return 0
     rows = [Row("sweeper --help", "s", [command(["--help"]) for _ in range(asked.rounds)], aim="<= 1")]
     with tempfile.TemporaryDirectory() as store:
-        words = {name: ["plan", name, "--storage", store, "--rehearse"] for name in SWEEPS}
-        words["quickstart"].remove("--rehearse")
+        words = {name: ["plan", name, "--storage", store, "--smoke-test"] for name in SWEEPS}
+        words["quickstart"].remove("--smoke-test")
         once = {name: command(words[name]) for name in SWEEPS if name not in PLANS}
         for name in (*PLANS, max(once, key=lambda name: once[name])):
             seconds = [command(words[name]) for _ in range(asked.rounds)]

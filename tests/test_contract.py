@@ -101,7 +101,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fingerprints_of_shipped_sweeps_stay(sweep: str) -> None:
     pinned = load_pinned("fingerprints.json")[sweep]
     assert planned_fingerprints(sweep) == pinned["plan"]
-    assert planned_fingerprints(sweep, "--rehearse") == pinned["smoke test"]
+    assert planned_fingerprints(sweep, "--smoke-test") == pinned["smoke test"]
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -141,7 +141,7 @@ def write_pinned() -> None:
         {
             sweep: {
                 "plan": planned_fingerprints(sweep),
-                "smoke test": planned_fingerprints(sweep, "--rehearse"),
+                "smoke test": planned_fingerprints(sweep, "--smoke-test"),
                 "specification": spec_fingerprints(sweep),
             }
             for sweep in SWEEPS

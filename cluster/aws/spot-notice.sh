@@ -8,6 +8,6 @@ while sleep "${1:-5}"; do
   token=$(curl -sf -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$metadata/api/token") || continue
   if curl -sf -m 2 -o /dev/null -H "X-aws-ec2-metadata-token: $token" "$metadata/meta-data/spot/instance-action"; then
     echo "this machine goes in two minutes"
-    exec sweeper cluster leave --seconds 110
+    exec sweeper cluster drain --seconds 110
   fi
 done

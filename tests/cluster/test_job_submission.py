@@ -23,13 +23,13 @@ SUBMIT = """
 import sys
 from pathlib import Path
 from sweeper import cluster
-from sweeper.cli import _fail
+from sweeper.cli.output import exit_with_error
 from sweeper.errors import SweeperError
 sweep, address, storage, folder, *overrides = sys.argv[1:]
 try:
     sys.exit(cluster.submit(sweep, address, storage=storage, overrides=overrides, folder=Path(folder)))
 except SweeperError as error:
-    _fail(str(error), error.exit_code)
+    exit_with_error(str(error), error.exit_code)
 """
 """As the command line does it: in a process of its own, since Ray reads its token settings when it is imported."""
 

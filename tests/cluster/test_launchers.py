@@ -316,4 +316,4 @@ def test_on_a_spot_notice_the_trials_of_the_machine_leave(root: Path, tmp_path: 
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
         server.shutdown()
     assert looks == ["/meta-data/spot/instance-action"] * 2
-    assert done.stdout.splitlines()[-1] == "sweeper cluster leave --seconds 110"
+    assert done.stdout.splitlines()[-1] == "sweeper cluster drain --seconds 110"

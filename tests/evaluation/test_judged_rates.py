@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from sweeper.cli.tables import render_comparison_table, render_judging_table
+from sweeper.cli.tables_judging import render_comparison_table, render_judging_table
 from sweeper.evaluation.answers import Answer, ToolCall
 from sweeper.evaluation.judged_rates import build_votes_table, summarize_comparisons, summarize_votes
 from sweeper.evaluation.judges import Vote
@@ -99,9 +99,7 @@ def test_a_question_of_solvability_without_an_answer_is_counted_and_shown() -> N
     cast = [[Vote("llm", k, "unsolved", "gave up", None, {}, "500") for k in range(2)] for _ in ANSWERS[:3]]
     found = summarize_votes(ANSWERS, {"llm": [*cast, votes("llm", "solved")]}) | {"judging_usage": {}}
     assert found["task_unanswered"] == {"500": 6}
-    assert "llm was asked whether the query can be solved, and 6 votes got no answer" in shown(
-        render_judging_table(found)
-    )
+    assert "llm did not judge whether the query is solvable for 6 votes" in shown(render_judging_table(found))
 
 
 def test_an_undefined_rate_is_one_dash_and_units_are_named() -> None:

@@ -65,7 +65,7 @@ def test_a_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     said = run(sweep, whole)
     assert "trained from the start" not in said
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
+    command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
     for told in (1, 4):  # once in the first population, once while one goes on from another
         process = subprocess.Popen(
             [*command, "--storage", str(broken)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -66,7 +66,7 @@ def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
 def test_a_search_killed_with_sigkill_goes_on_as_if_it_had_not_been(tmp_path: Path, sweep: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(sweep, whole)
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
+    command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
     for told in (1, 3):  # once while the first proposals run, once between
         process = subprocess.Popen(
             [*command, "--storage", str(broken)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

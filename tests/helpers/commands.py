@@ -33,8 +33,8 @@ def document(*arguments: str) -> Any:
 
 
 def broken_off(sweep: Path, store: Path, backend: str) -> None:
-    """Ctrl-C while it trains: says how to go on, and has something to go on from."""
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(sweep), "--storage", str(store), "--backend", backend]
+    """Interrupt a run while it trains: it says how to resume, and leaves a checkpoint."""
+    command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--storage", str(store), "--backend", backend]
     command += ["--set", "axes.num_train_epochs=[1,40]", "--tracking", "none"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A test run that was itself started in the background would hand down "ignore".
@@ -49,5 +49,5 @@ def broken_off(sweep: Path, store: Path, backend: str) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert "go on" in errors
+    assert "resume" in errors
     assert list(store.glob("trials/*/checkpoints/*/sweeper-complete"))

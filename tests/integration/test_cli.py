@@ -68,7 +68,7 @@ def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scaling", "paper"])
 def test_a_rehearsal_is_planned_with_nothing_but_this_machine(name: str, tmp_path: Path) -> None:
-    planned = plan_of(name, "--rehearse", "--storage", str(tmp_path))
+    planned = plan_of(name, "--smoke-test", "--storage", str(tmp_path))
     assert planned["sweep"] == f"{name}-rehearsal"
     assert planned["problems"] == []
     assert all(len(trial["fingerprint"]) == 16 and trial["gpus"] == 0 for trial in planned["trials"])
@@ -114,7 +114,7 @@ def test_prepare_export_and_leakage(tmp_path: Path) -> None:
     assert len(manifest["source"]["sha256"]) == 64
     assert "licence" in manifest
     assert document(*asked) == manifest
-    assert "licence" in sweeper(*asked).stdout
+    assert "license" in sweeper(*asked).stdout
     out = tmp_path / "released.json"
     written = document("data", "export", str(tmp_path / "answer"), "--format", "toolllama", "--out", str(out))
     assert written["conversations"] == manifest["read"] == len(json.loads(out.read_text()))

@@ -105,8 +105,8 @@ def test_judges_side_by_side_with_toolevals_files(answers: Path, tmp_path: Path)
             document("judge", str(tmp_path / "out" / folder))["overall"] == document("judge", str(answers))["overall"]
         )
     shown = sweeper(*asked, env=key).stdout
-    assert "endpoint of judge llm:m, this time: 0 requests" in shown
-    assert "tokens 0 in, 0 out; money 0" in shown
+    assert "endpoint of judge llm:m, this run: 0 requests" in shown
+    assert "tokens 0 in, 0 out; cost 0" in shown
     assert not [f for f in (tmp_path).rglob("*") if f.is_file() and b"very-secret" in f.read_bytes()]
     assert (
         document("judge", str(tmp_path / "out" / "converted" / "answers"))["overall"]
@@ -143,7 +143,7 @@ def test_ctrl_c_says_from_where_it_goes_on(answers: Path, tmp_path: Path) -> Non
     with ChatServer(slow_from_the_third) as server:
         for what in (command, ["compare", str(answers), *command[1:]]):
             process = subprocess.Popen(
-                [sys.executable, "-m", "sweeper.cli", *what, "--judge-endpoint", server.url],
+                [sys.executable, "-m", "sweeper", *what, "--judge-endpoint", server.url],
                 cwd=ROOT,
                 stderr=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -166,7 +166,9 @@ def test_answers_outside_the_suite_are_named_and_missing_ones_counted(answers: P
     suite = tmp_path / "suite" / "test_instruction"
     write_suite(suite, [0, 1, 7])
     done = sweeper("judge", str(answers), "--suite", str(suite))
-    assert "3 answers are to no query of the suite, and not judged: G1_tool 2, G3_instruction 0, G3_ins" in done.stdout
+    assert (
+        "3 answers match no query of the suite and are not judged: G1_tool 2, G3_instruction 0, G3_ins" in done.stdout
+    )
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("G1_tool"))
     assert row[1:5] == ["3", "2", "1", "0"], "queries, answers, missing, unscored"
     found = document("judge", str(answers), "--suite", str(suite))
@@ -208,13 +210,13 @@ def test_what_an_environment_does_not_execute_is_shown_and_where_it_executes_not
         recorded.write_text(json.dumps({"{'page': 9}": {"error": "", "response": "five"}}))
         done = sweeper(*asked, *replay, code=1)
         assert "environment: 2 calls, 2 not recorded" in done.stdout
-        assert "no rate: the environment executed none of 2 calls" in done.stderr
+        assert "no pass rate: the environment executed none of 2 calls" in done.stderr
 
         recorded.write_text(json.dumps({"{'page': 1}": {"error": "", "response": "five"}}))
         done = sweeper(*asked, *replay, "--input-price", "1000", "--output-price", "2000")
         assert "environment: 2 calls, 1 not recorded" in done.stdout
         assert "episodes ended: 2 answered" in done.stdout
-        assert "4 requests, 0 retries, 0 failed; tokens 40 in, 20 out; money 0.08" in done.stdout
+        assert "4 requests, 0 retries, 0 failed; tokens 40 in, 20 out; cost 0.08" in done.stdout
 
         done = sweeper(*asked, "--environment", "http", "--set", f"url=http://127.0.0.1:{closed_port()}", code=1)
         assert "environment: 2 calls, 2 failed" in done.stdout
@@ -235,7 +237,7 @@ def test_people_label_blind_and_their_labels_count(answers: Path, tmp_path: Path
     assert "may hold labels" in refused
     other = tmp_path / "other.csv"
     assert (
-        "5 answers to label (all there are; 100 asked)"
+        "5 answers to label (all there are; --items 100)"
         in sweeper("judge", str(answers), "--label-sheet", str(other)).stdout
     )
     other.unlink()

@@ -41,7 +41,7 @@ def test_killed_and_run_again_ends_as_uninterrupted(tmp_path: Path, tiny: Path) 
     more = ("--backend", "inline", "--tracking", "none", "--set", "claims=[]", "--set", "axes.seed=[0]")
     more += ("--set", "axes.num_train_epochs=[1,12]")
     sweeper("run", str(tiny), "--storage", whole, *more)
-    command = [sys.executable, "-m", "sweeper.cli", "run", str(tiny), "--storage", cut, *more]
+    command = [sys.executable, "-m", "sweeper", "run", str(tiny), "--storage", cut, *more]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=ROOT, **quiet)
     deadline = time.monotonic() + 240

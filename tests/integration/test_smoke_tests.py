@@ -32,7 +32,7 @@ def test_nothing_stands_in_the_way_of_a_rehearsal(path: Path) -> None:
 def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
     """On Ray, with the sizes, seeds and claims of the real one; the data are cut to what shows that it works."""
     small = "data.toolworld={seed: 1, train_queries: 80, validation_queries: 6, test_queries_per_subset: 1}"
-    command = [sys.executable, "-m", "sweeper.cli", "run", "scaling", "--rehearse", "--tracking", "none"]
+    command = [sys.executable, "-m", "sweeper", "run", "scaling", "--smoke-test", "--tracking", "none"]
     command += ["--storage", str(tmp_path), "--set", small, "--set", "recipe.warmup_steps=2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,7 +46,7 @@ def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
     assert document["study"]["caveat"] in page
     assert "a rehearsal with toy models" in page
     assert str(folder / "report.html") in done.stdout
-    command = [sys.executable, "-m", "sweeper.cli", "report", "scaling-rehearsal", "--storage", str(tmp_path), "--json"]
+    command = [sys.executable, "-m", "sweeper", "report", "scaling-rehearsal", "--storage", str(tmp_path), "--json"]
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=True)
     assert json.loads(again.stdout)["claims"] == document["claims"]
 
@@ -55,7 +55,7 @@ def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
 def test_search_is_rehearsed_to_its_report(tmp_path: Path) -> None:
     """An equal search for each size, the best and the recipe again on fresh seeds, a verdict on these alone."""
     small = "data.toolworld={seed: 1, train_queries: 80, validation_queries: 6, test_queries_per_subset: 1}"
-    command = ["run", "search", "--rehearse", "--tracking", "none", "--backend", "inline"]
+    command = ["run", "search", "--smoke-test", "--tracking", "none", "--backend", "inline"]
     command += ["--storage", str(tmp_path), "--set", small, "--set", "axes.warmup_steps={int_uniform: [1, 4]}"]
     command += ["--set", "recipe.warmup_steps=2", "--set", "search.trials=9", "--set", "confirm.seeds=[1]"]
     command += ["--set", "search.rungs={unit: tokens, first: 3000, reduction_factor: 2}"]

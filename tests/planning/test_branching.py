@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from sweeper import data
-from sweeper.cli.tables import render_plan_table
+from sweeper.cli.tables_study import render_plan_table
 from sweeper.config import Sweep, load_sweep
 from sweeper.errors import ConfigError, TrialsFailedError
 from sweeper.execution.progress import ProgressDisplay

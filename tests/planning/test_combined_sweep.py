@@ -13,7 +13,7 @@ from rich.console import Console
 from sweeper import report
 from sweeper.claims.power_table import build_power_table
 from sweeper.claims.verdict import holm_adjusted
-from sweeper.cli.tables import format_part_lines, render_plan_table, render_verdict_lines
+from sweeper.cli.tables_study import format_part_lines, render_plan_table, render_verdict_lines
 from sweeper.config import load_sweep
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
@@ -60,7 +60,7 @@ def test_equal_trials_are_planned_once_and_stand_in_every_part(union: Path) -> N
     assert [claim["id"] for claim in document["claims"]] == [claim["id"] for claim in build_power_table(plan)]
     text = io.StringIO()
     Console(file=text, width=200).print(render_plan_table(plan))
-    assert "8 trials asked by 2 sweeps, 6 distinct" in text.getvalue()
+    assert "6 trials (8 requested by 2 sweeps)" in text.getvalue()
     assert "parts" not in alone[0].to_document()
 
 

@@ -48,7 +48,7 @@ def test_a_full_disk_is_waited_for(small_disk: Path, tmp_path: Path) -> None:
     undisturbed, store = Store(tmp_path / "undisturbed"), Store(small_disk / "store")
     warm.sweeper(*RUN, "--storage", undisturbed.root)
     (trial,) = [path.parent.name for path in undisturbed.root.glob("trials/*/record.json")]
-    command = [sys.executable, "-m", "sweeper.cli", *RUN, "--storage", str(store.root)]
+    command = [sys.executable, "-m", "sweeper", *RUN, "--storage", str(store.root)]
     said = tmp_path / "said"
     with said.open("wb") as output:
         run = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)

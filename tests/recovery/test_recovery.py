@@ -78,7 +78,7 @@ def folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def running(up: LocalCluster, root: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """`sweeper run` on that cluster, and what it says."""
-    command = [sys.executable, "-m", "sweeper.cli", "run", "quickstart", "--address", up.address]
+    command = [sys.executable, "-m", "sweeper", "run", "quickstart", "--address", up.address]
     command += ["--storage", str(root), "--tracking", "none", *(word for text in ASKED for word in ("--set", text))]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     with tempfile.TemporaryFile() as said:

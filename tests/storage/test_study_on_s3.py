@@ -47,7 +47,7 @@ def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Pa
     s3fs.S3FileSystem().mkdir("study")
     url, first, second = "s3://study/store", tmp_path / "first", tmp_path / "second"
     inline = ("--backend", "inline", "--tracking", "none")
-    words = [sys.executable, "-m", "sweeper.cli", *command("run", url, *inline)]
+    words = [sys.executable, "-m", "sweeper", *command("run", url, *inline)]
     killed = subprocess.Popen(words, env=machine(s3, first), cwd=ROOT, stderr=subprocess.PIPE)
     until = time.monotonic() + 300
     while not any("/checkpoints/" in key and key.endswith("sweeper-complete") for key in listing(s3)):

@@ -149,7 +149,7 @@ def watched(
     command = [
         sys.executable,
         "-m",
-        "sweeper.cli",
+        "sweeper",
         "run",
         "quickstart",
         "--address",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sweeper.claims.interval_estimates import UNDEFINED_INTERVAL, IntervalEstimate, IntervalPredictor, find_p_value
+from sweeper.config.axes import format_arm_name
 from sweeper.statistics.intervals import Interval
 from sweeper.statistics.paired import EffectEstimate
-from sweeper.statistics.pass_matrix import format_arm_name
 
 ComparisonTest = Literal[
     "superior", "superior-by", "no-better", "at-least", "at-most", "about", "reduces", "exceeds", "stays-below"

@@ -12,8 +12,9 @@ import numpy as np
 from sweeper.claims import interval_estimates as ev
 from sweeper.claims.comparison import Comparison, ComparisonMetric, ComparisonTest, make_comparison
 from sweeper.claims.protocols import extract_metric
+from sweeper.config.axes import format_arm_name
 from sweeper.statistics.paired import Array, Exclusions, Pairing, equals_value, match_runs
-from sweeper.statistics.pass_matrix import QUERY_COLUMNS, build_pass_matrix, format_arm_name
+from sweeper.statistics.pass_matrix import QUERY_COLUMNS, build_pass_matrix
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeper.statistics.pass_matrix import COUNTED_STATUSES, format_arm_name
+from sweeper.config.axes import format_arm_name
+from sweeper.statistics.pass_matrix import COUNTED_STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,11 +15,12 @@ from sweeper.claims.protocols import AxisChoice, RunSelection, select_runs
 from sweeper.claims.robustness import PASS_RATE_KINDS as BY_PASS_RATE
 from sweeper.claims.robustness import OutcomeVariant, Query, build_judge_variants, build_outcome_variants
 from sweeper.claims.sample_size import RequiredSampleSize, estimate_required_sample_size, make_unknown_sample_size
+from sweeper.config.axes import format_arm_name
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import Interval
 from sweeper.statistics.multiple_testing import holm_step_down
 from sweeper.statistics.paired import Exclusions, equals_value
-from sweeper.statistics.pass_matrix import COUNTED_STATUSES, DEFAULT_AXES, build_pass_matrix, format_arm_name
+from sweeper.statistics.pass_matrix import COUNTED_STATUSES, DEFAULT_AXES, build_pass_matrix
 
 if TYPE_CHECKING:
     import pandas as pd

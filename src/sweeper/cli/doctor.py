@@ -1,4 +1,4 @@
-"""What this machine can run, and what is missing."""
+"""Checks of the environment: what can run on this machine, and what is missing."""
 
 from __future__ import annotations
 
@@ -7,59 +7,97 @@ import importlib.util
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 _REQUIRED_PACKAGES = ("ray", "torch", "transformers", "trl", "datasets", "accelerate", "optuna", "wandb")
 _OPTIONAL_PACKAGES = ("deepspeed",)
+_MIN_FREE_GIB = 2.0
+
+State = Literal["ok", "missing", "optional"]
 
 
-def check_environment() -> dict[str, Any]:
-    """`ok` is False where the quickstart cannot run; `checks` holds one row per part with what to do."""
-    checks = [_check_python(), *(_check_package(name, is_required=True) for name in _REQUIRED_PACKAGES)]
+@dataclass(frozen=True)
+class EnvironmentCheck:
+    """One part of the environment.
+
+    Args:
+        name: the part, e.g. `torch`.
+        state: `missing` prevents the quickstart; `optional` does not.
+        found: a version, a size, or what is not there.
+        hint: how to fix it.
+    """
+
+    name: str
+    state: State
+    found: str
+    hint: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check as `doctor --json` prints it."""
+        return {"name": self.name, "state": self.state, "found": self.found, "do": self.hint}
+
+
+@dataclass(frozen=True)
+class EnvironmentReport:
+    """All checks, and the number of CPU cores."""
+
+    cpus: int | None
+    checks: tuple[EnvironmentCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the quickstart can run."""
+        return all(check.state != "missing" for check in self.checks)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as `doctor --json` prints it."""
+        return {"ok": self.ok, "cpus": self.cpus, "checks": [check.to_json() for check in self.checks]}
+
+
+def check_environment() -> EnvironmentReport:
+    """Check Python, packages, GPUs, free disk space and the browser."""
+    checks = [_check_python()]
+    checks += [_check_package(name, is_required=True) for name in _REQUIRED_PACKAGES]
     checks += [_check_package(name, is_required=False) for name in _OPTIONAL_PACKAGES]
-    checks += [_check_gpu(), _check_disk(), _check_browser()]
-    return {
-        "ok": all(check["state"] != "missing" for check in checks),
-        "cpus": os.cpu_count(),
-        "checks": checks,
-    }
+    return EnvironmentReport(os.cpu_count(), (*checks, _check_gpu(), _check_disk(), _check_browser()))
 
 
-def _make_check(name: str, state: str, finding: str, hint: str = "") -> dict[str, str]:
-    return {"name": name, "state": state, "found": finding, "do": hint}
-
-
-def _check_python() -> dict[str, str]:
+def _check_python() -> EnvironmentCheck:
     version = ".".join(map(str, sys.version_info[:3]))
-    fits = sys.version_info >= (3, 11)
-    return _make_check("python", "ok" if fits else "missing", version, "" if fits else "install Python 3.11 or newer")
+    if sys.version_info >= (3, 11):
+        return EnvironmentCheck("python", "ok", version)
+    return EnvironmentCheck("python", "missing", version, "install Python 3.11 or newer")
 
 
-def _check_package(name: str, *, is_required: bool) -> dict[str, str]:
+def _check_package(name: str, *, is_required: bool) -> EnvironmentCheck:
     if importlib.util.find_spec(name) is None:
-        return _make_check(name, "missing" if is_required else "optional", "not installed", "make setup")
-    return _make_check(name, "ok", importlib.metadata.version(name))
+        return EnvironmentCheck(name, "missing" if is_required else "optional", "not installed", "make setup")
+    return EnvironmentCheck(name, "ok", importlib.metadata.version(name))
 
 
-def _check_gpu() -> dict[str, str]:
+def _check_gpu() -> EnvironmentCheck:
     if importlib.util.find_spec("torch") is None:
-        return _make_check("gpu", "optional", "unknown without torch")
+        return EnvironmentCheck("gpu", "optional", "unknown without torch")
     import torch
 
     if not torch.cuda.is_available():
-        return _make_check("gpu", "optional", "none: tiny models only; fp16 recipes will not run")
+        return EnvironmentCheck("gpu", "optional", "none: tiny models only; fp16 recipes cannot run")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return _make_check("gpu", "ok", ", ".join(names))
+    return EnvironmentCheck("gpu", "ok", ", ".join(names))
 
 
-def _check_disk() -> dict[str, str]:
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return _make_check(
-        "disk", "ok" if free > 2 else "missing", f"{free:.0f} GiB free here", "" if free > 2 else "free 2 GiB"
-    )
+def _check_disk() -> EnvironmentCheck:
+    free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
+    found = f"{free_gib:.0f} GiB free here"
+    if free_gib > _MIN_FREE_GIB:
+        return EnvironmentCheck("disk", "ok", found)
+    return EnvironmentCheck("disk", "missing", found, f"free {_MIN_FREE_GIB:.0f} GiB")
 
 
-def _check_browser() -> dict[str, str]:
+def _check_browser() -> EnvironmentCheck:
     path = shutil.which("chromium") or shutil.which("google-chrome")
-    return _make_check("browser", "ok" if path else "optional", path or "none: report tests that open one are skipped")
+    if path:
+        return EnvironmentCheck("browser", "ok", path)
+    return EnvironmentCheck("browser", "optional", "none", "install chromium: the report's browser tests need one")

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.config.axes import format_axis_value, get_axis_label
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.storage import Store
 from sweeper.tracking import StudyMetrics
@@ -121,9 +122,7 @@ class ProgressDisplay:
 
     def _format_arm(self, fingerprint: str) -> str:
         row = self._trials[fingerprint].to_row()
-        short = {"num_train_epochs": "epochs", "learning_rate": "lr", "max_grad_norm": "clip"}
-        values = (f"{row[a]:g}" if isinstance(row[a], int | float) else str(row[a] or "off") for a in self._label_axes)
-        named = [f"{short.get(axis, axis)} {value}" for axis, value in zip(self._label_axes, values, strict=True)]
+        named = [f"{get_axis_label(axis, short=True)} {format_axis_value(row[axis])}" for axis in self._label_axes]
         changed = [f"changed at {change['step']:,}" for change in row.get("changes", ())]
         return " ".join([row["model"], *named, *changed, f"seed {row['seed']}"])
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeper.statistics import COUNTED_STATUSES, PassRate, format_arm_name
+from sweeper.config.axes import format_arm_name
+from sweeper.statistics import COUNTED_STATUSES, PassRate
 from sweeper.statistics.vectorized_rates import compute_arm_rates, compute_run_rates
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sweeper.statistics import format_arm_name
+from sweeper.config.axes import format_arm_name
 
 NAN = math.nan
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from sweeper.config.axes import format_arm_name
 from sweeper.report.search_section import build_optuna_study
-from sweeper.statistics import format_arm_name
 
 COLORS = ("#4477AA", "#CC6677", "#228833", "#C9A227", "#66AACC", "#AA3377", "#8A8A8A")
 """After Paul Tol's `bright` scheme: distinct for colour-blind readers, legible on white and on black."""

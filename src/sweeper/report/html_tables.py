@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeper.config.axes import format_arm_name
 from sweeper.report.text import format_percentage_points
-from sweeper.statistics import format_arm_name
 
 MISSING = "–"
 STATIC_ROWS = 200

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sweeper.statistics import fit_power_law, fit_quadratic, format_arm_name
+from sweeper.config.axes import format_arm_name
+from sweeper.statistics import fit_power_law, fit_quadratic
 
 MAX_FIT_GROUPS = 6
 """Combinations of the other axes that get curves of their own; beyond them nothing is fitted, and the page says so."""

@@ -31,7 +31,6 @@ from sweeper.statistics.pass_matrix import (
     DEFAULT_AXES,
     build_pass_matrix,
     drop_queries,
-    format_arm_name,
 )
 from sweeper.statistics.pass_rates import PassRate, average_subset_rates, compute_pass_rate, compute_subset_rates
 from sweeper.statistics.power import (
@@ -76,7 +75,6 @@ __all__ = [
     "fit_power_law",
     "fit_quadratic",
     "fleiss_kappa",
-    "format_arm_name",
     "gwet_ac1",
     "holm_step_down",
     "krippendorff_alpha",

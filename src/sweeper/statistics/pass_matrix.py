@@ -21,18 +21,6 @@ _VOTE_COLUMNS = ["fingerprint", *QUERY_COLUMNS, "judge", "vote"]
 _TRIAL_QUERY_COLUMNS = ["fingerprint", *QUERY_COLUMNS]
 
 
-def format_arm_name(axis: str, value: object) -> str:
-    """An arm's place on an axis, in words: `opt-125m`, `3 epochs`, `clip off`, `learning rate 0.01`."""
-    if axis == "model":
-        return str(value)
-    text = "off" if value is None or value != value else str(value)
-    if isinstance(value, float | int) and not isinstance(value, bool) and value == value:
-        text = f"{value:g}"
-    if axis == "num_train_epochs":
-        return f"{text} epoch" if text == "1" else f"{text} epochs"
-    return f"{ {'max_grad_norm': 'clip'}.get(axis, axis.replace('_', ' ')) } {text}"
-
-
 def build_pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     """Passes as floats: rows (subset, query_id), columns the fingerprints of COUNTED trials; NaN = not scored.
 

@@ -1,0 +1,283 @@
+"""`sweeper evaluate`, `judge` and `compare`: evaluation without a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from sweeper.cli.options import (
+    InputPriceOption,
+    JsonOption,
+    JudgeEndpointOption,
+    JudgeModelOption,
+    JudgesOption,
+    LabelsOption,
+    OutputPriceOption,
+    RequestRateOption,
+    StorageOption,
+    VotesOption,
+    WorldOption,
+)
+from sweeper.cli.output import check_choice, exit_on_interrupt, exit_with_error, print_json, print_table, show_progress
+
+if TYPE_CHECKING:
+    from sweeper.config import LlmSpec
+
+commands = typer.Typer()
+Protocol = Literal["chat", "completions"]
+
+
+@dataclass(frozen=True)
+class LlmJudgeOptions:
+    """The options of `--judge llm`."""
+
+    endpoint: str | None
+    model: str | None
+    votes: int
+    requests_per_minute: float | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+
+    def make_spec(self, judge_names: Sequence[str], default: LlmSpec | None = None) -> LlmSpec | None:
+        """Make the judge's configuration; `default` without an endpoint.
+
+        Raises:
+            UsageError: one of endpoint and model is missing, or no judge uses them.
+        """
+        from sweeper.config import LlmSpec
+        from sweeper.errors import UsageError
+
+        where = "--judge llm"
+        if self.endpoint is None and self.model is None:
+            return default
+        if self.endpoint is None:
+            hint = "--judge-endpoint URL, the server's base URL"
+            raise UsageError(where, requested=f"--judge-model {self.model}", found="no --judge-endpoint", hint=hint)
+        if self.model is None:
+            hint = f"--judge-model NAME, one of those at {self.endpoint.rstrip('/')}/models"
+            raise UsageError(where, requested=f"--judge-endpoint {self.endpoint}", found="no --judge-model", hint=hint)
+        if "llm" not in judge_names:
+            found = f"--judge {', '.join(judge_names)}: none of them uses an endpoint"
+            raise UsageError("--judge-endpoint", requested=self.endpoint, found=found, hint="add --judge llm")
+        limits = {
+            "requests_per_minute": self.requests_per_minute,
+            "input_price": self.input_price,
+            "output_price": self.output_price,
+        }
+        limits = {name: value for name, value in limits.items() if value is not None}
+        return LlmSpec.model_validate({"url": self.endpoint, "model": self.model, "votes": self.votes, **limits})
+
+
+@commands.command("evaluate")
+@exit_on_interrupt
+def evaluate_model_command(  # every option of the command line is one parameter
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint folder, a name in configs/models/, a trial's fingerprint in the store, or a hub id; "
+            "with --endpoint, the model's name on that server."
+        ),
+    ],
+    suite: Annotated[
+        str,
+        typer.Option("--suite", help="An evaluation in configs/evaluation/, or a folder of ToolBench test queries."),
+    ],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Base URL of an OpenAI-compatible server with the model. Its API key: OPENAI_API_KEY."),
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="API of that server: chat or completions.")] = "chat",
+    judge: JudgesOption = None,
+    environment: Annotated[
+        str | None, typer.Option(help="toolworld, replay or http. Default: the evaluation's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the evaluation.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data whose prompt format (and world) to use. Default: the suite's own.")
+    ] = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_model: JudgeModelOption = None,
+    votes: VotesOption = 4,
+    input_price: InputPriceOption = None,
+    output_price: OutputPriceOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder; resumed if it exists. Default: one in the store.")
+    ] = None,
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Run a model over a suite as a tool-using agent, judge its answers, and write them in ToolBench's formats."""
+    from sweeper.cli.tables_judging import render_judging_table
+    from sweeper.config import load_data_spec, load_evaluation_spec
+    from sweeper.evaluation import offline
+    from sweeper.storage import Store
+
+    check_choice("--protocol", protocol, get_args(Protocol))
+    overrides = {"environment": environment} if environment else {}
+    evaluation = load_evaluation_spec(suite, set_ or [], **overrides)
+    data_spec = load_data_spec(data or ("toolworld" if evaluation.queries is None else "toolbench"))
+    names = judge or [evaluation.judge]
+    _refuse_human_judge("evaluate", names)
+    store = Store.from_location(storage)
+    llm = LlmJudgeOptions(judge_endpoint, judge_model, votes).make_spec(_check_judges(names), evaluation.llm)
+    panel = offline.JudgePanel(tuple(names), data_spec, llm, cache=store.root / "judgements")  # type: ignore[arg-type]
+    with show_progress("evaluating") as on_progress:
+        document = offline.evaluate_model(
+            model if endpoint else offline.resolve_model_path(model, store),
+            evaluation,
+            data_spec,
+            panel,
+            out,
+            store.root,
+            endpoint=endpoint,
+            protocol=protocol,  # type: ignore[arg-type]
+            input_price=input_price,
+            output_price=output_price,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    if json_:
+        print_json(document)
+    else:
+        print_table(render_judging_table(document))
+        typer.echo(f"answers and judgments: {document['directory']}")
+    _exit_on_problems(document["problems"])
+
+
+@commands.command("judge")
+@exit_on_interrupt
+def judge_answers_command(  # every option of the command line is one parameter
+    answers: Annotated[
+        list[Path],
+        typer.Argument(help="Files or folders of answers: ToolEval's converted form, ToolBench's raw form, or ours."),
+    ],
+    judge: JudgesOption = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_model: JudgeModelOption = None,
+    votes: VotesOption = 4,
+    labels: LabelsOption = None,
+    key: Annotated[Path | None, typer.Option(help="The key that --label-sheet wrote beside its sheet.")] = None,
+    label_sheet: Annotated[
+        Path | None, typer.Option(help="Write a blinded sheet to label to this new file, and exit.")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Maximum number of answers on that sheet.")] = 100,
+    suite: Annotated[str | None, typer.Option(help="Test queries; those without an answer count as missing.")] = None,
+    solvable: Annotated[str | None, typer.Option(help="The solvable queries, for the sensitivity analysis.")] = None,
+    requests_per_minute: RequestRateOption = None,
+    input_price: InputPriceOption = None,
+    output_price: OutputPriceOption = None,
+    data: WorldOption = "toolworld",
+    out: Annotated[Path | None, typer.Option(help="Also write votes and ToolEval's result files here.")] = None,
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Judge existing answers: pass rates under every definition, failing rules, agreement between judges."""
+    from sweeper.cli.tables_judging import render_judging_table
+    from sweeper.config import load_data_spec
+    from sweeper.evaluation import offline
+    from sweeper.evaluation.answer_files import read_answers
+    from sweeper.storage import Store
+
+    saved_answers = read_answers(answers)
+    if label_sheet is not None:
+        sheet = offline.write_label_sheet(saved_answers, label_sheet, items)
+        if json_:
+            print_json(sheet)
+        else:
+            fewer = f" (all there are; --items {items})" if sheet["items"] < items else ""
+            typer.echo(f"{sheet['items']} answers to label{fewer}: {sheet['sheet']}; their key: {sheet['key']}")
+        return
+    names = list(judge or ["rules"])
+    if labels is not None and "human" not in names:
+        names.append("human")
+    llm_options = LlmJudgeOptions(
+        judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price
+    ).make_spec(_check_judges(names))
+    cache = Store.from_location(storage).root / "judgements"
+    panel = offline.JudgePanel(tuple(names), load_data_spec(data), llm_options, labels, key, cache)  # type: ignore[arg-type]
+    suites = [offline.open_test_suite(load_data_spec(name)) if name else None for name in (suite, solvable)]
+    model = answers[0].name.removesuffix(".json")
+    with show_progress("judging") as on_progress:
+        document = offline.judge_saved_answers(
+            saved_answers, panel, suite=suites[0], solvable=suites[1], out=out, model=model, on_progress=on_progress
+        )
+    if json_:
+        print_json(document)
+    else:
+        print_table(render_judging_table(document))
+    _exit_on_problems(document["problems"])
+
+
+@commands.command("compare")
+@exit_on_interrupt
+def compare_answers_command(  # every option of the command line is one parameter
+    answers_a: Annotated[Path, typer.Argument(help="Answers of model A.")],
+    answers_b: Annotated[Path, typer.Argument(help="Answers of model B to the same queries.")],
+    judge: JudgesOption = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_model: JudgeModelOption = None,
+    votes: VotesOption = 4,
+    requests_per_minute: RequestRateOption = None,
+    input_price: InputPriceOption = None,
+    output_price: OutputPriceOption = None,
+    data: WorldOption = "toolworld",
+    storage: StorageOption = "storage",
+    json_: JsonOption = False,
+) -> None:
+    """Report the win rate of A over B.
+
+    A pass beats a fail; --judge llm decides between two passes or two fails. The default judge is `rules`.
+    """
+    from sweeper.cli.tables_judging import render_comparison_table
+    from sweeper.config import load_data_spec
+    from sweeper.evaluation import offline
+    from sweeper.evaluation.answer_files import read_answers
+    from sweeper.storage import Store
+
+    names = judge or ["rules"]
+    _refuse_human_judge("compare", names)
+    llm_options = LlmJudgeOptions(
+        judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price
+    ).make_spec(_check_judges(names))
+    cache = Store.from_location(storage).root / "judgements"
+    panel = offline.JudgePanel(tuple(names), load_data_spec(data), llm_options, cache=cache)  # type: ignore[arg-type]
+    sides = read_answers([answers_a]), read_answers([answers_b])
+    with show_progress("comparing") as on_progress:
+        document = offline.compare_saved_answers(*sides, panel, on_progress)
+    if json_:
+        print_json(document)
+    else:
+        print_table(render_comparison_table(document))
+    _exit_on_problems(document["problems"])
+
+
+def _check_judges(judge_names: list[str]) -> list[str]:
+    from sweeper.evaluation.offline import JUDGE_NAMES
+
+    for name in judge_names:
+        check_choice("--judge", name, JUDGE_NAMES)
+    return judge_names
+
+
+def _refuse_human_judge(command: str, judge_names: list[str]) -> None:
+    from sweeper.errors import UsageError
+
+    if "human" in judge_names:
+        raise UsageError(
+            f"{command} --judge human",
+            found=f"{command} reads no labels",
+            hint="use oracle, rules or llm; `judge ANSWERS --labels CSV` gives the pass rates of human labels",
+        )
+
+
+def _exit_on_problems(problems: list[str]) -> None:
+    """Exit with code 1 where a pass rate could not be measured."""
+    if problems:
+        exit_with_error("\n".join(f"no pass rate: {problem}" for problem in problems), 1)

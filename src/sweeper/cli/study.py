@@ -1,0 +1,329 @@
+"""The commands of a study: `plan`, `claims`, `simulate`, `run`, `status`, `report` and `search history`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+
+from sweeper.cli.options import (
+    JsonOption,
+    SetOption,
+    SmokeTestOption,
+    StorageOption,
+    StudyArgument,
+    SweepArgument,
+)
+from sweeper.cli.output import check_choice, exit_with_error, make_console, print_json, print_table, show_progress
+
+if TYPE_CHECKING:
+    from sweeper.config import HardwareSpec
+    from sweeper.results.study_tables import StudyTables
+    from sweeper.storage import Store
+
+commands = typer.Typer()
+search_commands = typer.Typer(no_args_is_help=True, help="Inspect the proposals of a search.")
+Backend = Literal["ray", "inline"]
+Tracking = Literal["wandb", "none"]
+
+
+@commands.command("plan")
+def show_plan_command(
+    sweep: SweepArgument,
+    set_: SetOption = None,
+    smoke_test: SmokeTestOption = False,
+    storage: StorageOption = "storage",
+    accept_underpowered: Annotated[
+        bool,
+        typer.Option("--accept-underpowered", help="Accept claims whose minimum detectable effect exceeds the margin."),
+    ] = False,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="A cluster file (Ray launcher or KubeRay): what fits, how many trials at once, how long."),
+    ] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Plan for this GPU of configs/hardware/ instead of the sweep's.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show every trial of a sweep, its cost, what its claims can detect, and what is missing. Starts nothing."""
+    from sweeper.claims.power_table import build_power_table
+    from sweeper.cli.tables_study import render_claims_table, render_plan_table
+    from sweeper.config import find_hardware_spec, find_sweep, load_hardware_specs, load_sweep
+    from sweeper.planning.cluster_files import read_cluster
+    from sweeper.planning.estimate import estimate_plan, retarget_hardware
+    from sweeper.planning.makespan import build_cluster_document, format_cluster_lines
+    from sweeper.planning.plan import plan_sweep
+    from sweeper.storage import Store
+
+    specs = load_hardware_specs()
+    gpu = find_hardware_spec(hardware, specs) if hardware else None
+    machines = read_cluster(cluster) if cluster else None
+    cluster_gpus = machines.list_gpu_kinds(specs) if machines else []
+    if gpu and machines:
+        _check_gpu_in_cluster(gpu, cluster_gpus, cluster)
+    loaded = load_sweep(find_sweep(sweep), set_ or [], smoke_test=smoke_test)
+    loaded = retarget_hardware(loaded, gpu) if gpu else loaded
+    store = Store.from_location(storage)
+    planned = plan_sweep(loaded, store, gpu or (machines.find_smallest_gpu(specs) if machines else None))
+    nodes = machines.nodes if machines else None
+    gpu_kinds = cluster_gpus or ([gpu] if gpu else [])
+    planned, makespan = estimate_plan(planned, store, specs, gpu_kinds=gpu_kinds, nodes=nodes)
+    claims = build_power_table(planned)
+    forecast = build_cluster_document(planned, machines, makespan) if machines else None
+    if json_:
+        document = planned.to_document() | ({"cluster": forecast} if forecast else {})
+        print_json(document | {"claims": [a | b for a, b in zip(document["claims"], claims, strict=True)]})
+    else:
+        print_table(render_plan_table(planned))
+        for line in format_cluster_lines(forecast) if forecast else ():
+            make_console().print(line, highlight=False, markup=False)
+        if claims:
+            print_table(render_claims_table(claims))
+    if problems := [*planned.problems, *(makespan.problems if machines else ())]:
+        exit_with_error("\n".join(f"problem: {problem}" for problem in problems), 2)
+    underpowered = [claim for claim in claims if claim["underpowered"]]
+    if underpowered and not (accept_underpowered or planned.sweep.accept_underpowered):
+        lines = [f"claim {claim['id']}: {claim['reason']}" for claim in underpowered]
+        hint = "to plan it anyway: --accept-underpowered, or `accept_underpowered: true` in the sweep"
+        exit_with_error("\n".join([*lines, hint]), 2)
+
+
+def _check_gpu_in_cluster(gpu: HardwareSpec, cluster_gpus: list[HardwareSpec], cluster: Path | None) -> None:
+    from sweeper.errors import UsageError
+
+    if gpu.name not in {kind.name for kind in cluster_gpus}:
+        raise UsageError(
+            "--hardware",
+            requested=f"{gpu.name} with --cluster {cluster}",
+            found=f"a cluster with {', '.join(kind.name for kind in cluster_gpus) or 'unknown GPUs'}",
+            hint="give --hardware or --cluster, not both",
+        )
+
+
+@commands.command("claims")
+def show_claims_command(sweep: SweepArgument, set_: SetOption = None, json_: JsonOption = False) -> None:
+    """Show each claim of a sweep: arms, seeds, margin, and the minimum detectable effect of this design."""
+    from sweeper.claims.power_table import build_power_table
+    from sweeper.cli.tables_study import render_claims_table
+    from sweeper.config import find_sweep, load_sweep
+    from sweeper.planning.plan import plan_sweep
+
+    planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
+    claims = build_power_table(planned)
+    if json_:
+        print_json({"sweep": planned.sweep.name, "claims": claims})
+    elif claims:
+        print_table(render_claims_table(claims))
+    else:
+        typer.echo(f"{planned.sweep.name} registers no claim; configs/claims/ has some to choose from")
+
+
+@commands.command("simulate")
+def simulate_verdicts_command(
+    sweep: SweepArgument,
+    truth: Annotated[
+        Path,
+        typer.Option("--truth", help="YAML file: the true pass rate of each arm, and the spread of seeds and queries."),
+    ],
+    studies: Annotated[int, typer.Option(min=1, help="Number of simulated studies.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Simulate studies under assumed true pass rates: how often is each verdict correct, wrong or inconclusive?"""
+    from sweeper.claims.operating_characteristics import parse_truth, simulate_verdicts
+    from sweeper.cli.tables_study import render_simulation_table
+    from sweeper.config import find_sweep, load_sweep, read_yaml_as_dict
+    from sweeper.errors import UsageError
+    from sweeper.planning.plan import plan_sweep
+
+    planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
+    if planned.parts:
+        raise UsageError("simulate", requested=sweep, found="a union of sweeps", hint="simulate each of its sweeps")
+    ground_truth = parse_truth(read_yaml_as_dict(truth), planned)
+    with show_progress("simulating") as on_progress:
+        document = simulate_verdicts(planned, ground_truth, studies, seed, on_progress)
+    if json_:
+        print_json(document)
+    else:
+        print_table(render_simulation_table(document))
+
+
+@commands.command("run")
+def run_sweep_command(
+    sweep: SweepArgument,
+    set_: SetOption = None,
+    smoke_test: SmokeTestOption = False,
+    storage: StorageOption = "storage",
+    backend: Annotated[
+        str, typer.Option(help="`ray` runs trials in parallel on a cluster; `inline` runs them one by one here.")
+    ] = "ray",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: `auto`, host:port, `local` (from `cluster up-local`), or http://… (dashboard) or ray://… "
+            "(client server) to submit the sweep as a job. Default: start Ray here."
+        ),
+    ] = None,
+    tracking: Annotated[str, typer.Option(help="`wandb` (offline unless WANDB_MODE is set) or `none`.")] = "wandb",
+) -> None:
+    """Train and evaluate every unfinished trial. Run again to resume."""
+    import os
+
+    from sweeper import cluster
+    from sweeper.config import find_sweep, load_hardware_specs, load_sweep
+    from sweeper.execution.progress import ProgressDisplay
+    from sweeper.execution.study_runner import run_study
+    from sweeper.planning.estimate import estimate_plan
+    from sweeper.planning.plan import plan_sweep
+    from sweeper.results.study_tables import collect_study
+    from sweeper.storage import Store
+
+    check_choice("--backend", backend, get_args(Backend))
+    check_choice("--tracking", tracking, get_args(Tracking))
+    if address is not None and address.startswith(("http://", "https://", "ray://")):
+        options = ["--tracking", tracking, *(["--smoke-test"] if smoke_test else [])]
+        raise typer.Exit(cluster.submit_sweep(sweep, address, storage=storage, overrides=set_ or [], options=options))
+    store = Store.from_location(storage)
+    planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or [], smoke_test=smoke_test), store)
+    planned, _ = estimate_plan(planned, store, load_hardware_specs())
+    display = ProgressDisplay(make_console(stderr=True))
+    if address is not None:
+        os.environ.update(cluster.make_client_environment(address))  # before Ray is imported
+        address = cluster.resolve_address(address)
+    try:
+        with display:
+            planned = run_study(
+                planned,
+                store,
+                backend=backend,  # type: ignore[arg-type]
+                address=address,
+                tracking=tracking,  # type: ignore[arg-type]
+                display=display,
+            )
+    except KeyboardInterrupt:
+        command = f"sweeper {shlex.join(sys.argv[1:])}"
+        exit_with_error(f"Interrupted. Run `{command}` again to resume from the checkpoints.", 130)
+    if smoke_test:
+        _print_verdicts(*_write_report_files(collect_study(planned, store), store))
+    else:
+        typer.echo(f"done; next: sweeper report {planned.sweep.name} --storage {storage}")
+
+
+@commands.command("status")
+def show_status_command(
+    study: StudyArgument, storage: StorageOption = "storage", set_: SetOption = None, json_: JsonOption = False
+) -> None:
+    """Show the status and metrics of every planned trial of a study."""
+    from sweeper.cli.tables_study import format_part_lines, render_status_table
+    from sweeper.results.study_tables import collect_study, load_study_plan
+    from sweeper.storage import Store
+
+    store = Store.from_location(storage)
+    tables = collect_study(load_study_plan(study, store, set_), store)
+    if json_:
+        print_json({"study": tables.plan.sweep.name, "trials": tables.trials})
+    else:
+        print_table(
+            render_status_table(tables.plan.sweep.name, tables.trials, tables.plan.varying_axes),
+            *format_part_lines(tables.plan, tables.trials),
+        )
+
+
+@search_commands.command("history")
+def show_search_history_command(
+    study: StudyArgument, storage: StorageOption = "storage", set_: SetOption = None, json_: JsonOption = False
+) -> None:
+    """Show the proposals of a search in order: values, state, and which are baseline trials."""
+    from sweeper.cli.tables_study import render_search_table
+    from sweeper.errors import UsageError
+    from sweeper.results.study_tables import load_study_plan
+    from sweeper.search import build_search_document
+    from sweeper.storage import Store
+
+    store = Store.from_location(storage)
+    sweep = load_study_plan(study, store, set_).sweep
+    document = build_search_document(sweep, store.study_folder(sweep.name))
+    if document is None:
+        raise UsageError(f"study {study}", found="a sweep without a search", hint="`sweeper status` shows its trials")
+    if json_:
+        print_json(document)
+    else:
+        print_table(render_search_table(document))
+
+
+@commands.command("report")
+def write_report_command(
+    study: StudyArgument,
+    storage: StorageOption = "storage",
+    set_: SetOption = None,
+    json_: JsonOption = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Path of the HTML report; the JSON report is written beside it.")
+    ] = None,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Also write wandb_report.json: the report as W&B blocks.")
+    ] = False,
+    push: Annotated[
+        bool, typer.Option("--push", help="Send the W&B report to WANDB_ENTITY and WANDB_PROJECT (`sweeper`).")
+    ] = False,
+) -> None:
+    """Evaluate the claims and write the report: HTML, JSON and, on request, a W&B report."""
+    import os
+
+    from sweeper import report as reports
+    from sweeper.errors import UsageError
+    from sweeper.results.study_tables import collect_study, load_study_plan
+    from sweeper.storage import Store
+
+    store = Store.from_location(storage)
+    tables = collect_study(load_study_plan(study, store, set_), store)
+    if not tables.manifest and all(row["status"] == "PENDING" for row in tables.trials):
+        raise UsageError(f"study {study}", found=f"it has not run in {store.location}", hint=f"sweeper run {study}")
+    if tables.plan.parts and (wandb or push):
+        hint = "run `sweeper report --wandb` on each of its sweeps"
+        raise UsageError("report --wandb", requested=study, found="a union of sweeps", hint=hint)
+    document, path = _write_report_files(tables, store, out)
+    wandb_path = reports.write_wandb_report(document, path.parent) if wandb or push else None
+    if json_:
+        print_json(document)
+    else:
+        _print_verdicts(document, path)
+        if wandb_path:
+            typer.echo(f"W&B report: {wandb_path}")
+    if push:
+        entity, project = os.environ.get("WANDB_ENTITY"), os.environ.get("WANDB_PROJECT", "sweeper")
+        typer.echo(f"sent: {reports.push_wandb_report(document, entity, project)}", err=json_)
+
+
+def _write_report_files(tables: StudyTables, store: Store, out: Path | None = None) -> tuple[dict[str, Any], Path]:
+    """Evaluate the claims and write the report; for a union of sweeps, each sweep's own report beside it.
+
+    Returns:
+        The report document and the path of its page.
+    """
+    from sweeper import report as reports
+    from sweeper.results.study_tables import collect_part_studies
+
+    folder = store.study_folder(tables.plan.sweep.name)
+    html_path = out or folder / "report.html"
+    json_path = html_path.with_suffix(".json")
+    if tables.plan.parts:
+        document, parts = reports.build_combined_report(tables, collect_part_studies(tables, store))
+        reports.write_combined_report(document, parts, html_path=html_path, json_path=json_path)
+    else:
+        document = reports.build_study_report(tables)
+        reports.write_report(document, html_path=html_path, json_path=json_path)
+    store.push(folder, patterns=["report*"])
+    return document, html_path
+
+
+def _print_verdicts(document: dict[str, Any], report_path: Path) -> None:
+    from sweeper.cli.tables_study import render_verdict_lines
+
+    print_table(*render_verdict_lines(document))
+    typer.echo(f"report: {report_path}")

@@ -1,0 +1,319 @@
+"""Tables of a study's commands: plan, claims, simulation, status, search, verdicts, environment."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweeper.cli.formatting import format_plural, make_status, make_table, truncate_lines
+from sweeper.config.axes import format_axis_value, get_axis_label
+from sweeper.report.formatting import (
+    MISSING,
+    format_bytes,
+    format_counts,
+    format_duration,
+    format_number,
+    format_range,
+    format_si,
+)
+from sweeper.storage import JsonObject
+
+if TYPE_CHECKING:
+    from sweeper.cli.doctor import EnvironmentReport
+    from sweeper.planning.plan import Plan
+
+_RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")
+_MAX_LISTED_TRIALS = 60
+"""Trials of a plan that are listed one by one; a larger plan is shown by its arms."""
+_MAX_LISTED_ARMS = 40
+
+
+def render_plan_table(plan: Plan) -> RenderableType:
+    """Render the trials of a plan, or the arms of a large one, and what they will cost."""
+    from sweeper.planning.branching import branching_savings, format_branching_savings
+
+    table = _render_trials_table(plan) if len(plan.trials) <= _MAX_LISTED_TRIALS else _render_arms_table(plan)
+    lines: list[RenderableType] = [
+        Text(plan.sweep.question, style="bold"),
+        table,
+        Text(_format_trial_counts(plan)),
+        *(Text(_format_part_counts(part.to_part_row(plan))) for part in plan.parts),
+    ]
+    if savings := branching_savings(plan.trials):
+        lines.append(Text(format_branching_savings(savings)))
+    if plan.estimate is not None:
+        lines += [Text(line) for line in format_cost_lines(plan.estimate)]
+    lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
+    return Group(*lines)
+
+
+def _format_trial_counts(plan: Plan) -> str:
+    """Format `222 trials: 129 unique + 57 search + 36 confirmation (174 requested by 8 sweeps)`."""
+    text = format_plural(len(plan.trials) + len(plan.placeholders), "trial")
+    roles = Counter("confirmation" if trial.role == "confirm" else "search" for trial in plan.placeholders)
+    if roles:
+        parts = [f"{roles[role]:,} {role}" for role in ("search", "confirmation") if roles[role]]
+        text += f": {' + '.join([f'{len(plan.trials):,} unique', *parts])}"
+    if plan.parts:
+        text += f" ({plan.requested:,} requested by {len(plan.parts)} sweeps)"
+    return f"{text}; search trials cost what random values would" if roles else text
+
+
+def _format_part_counts(row: JsonObject) -> str:
+    return f"  {row['sweep']}: {format_plural(row['trials'], 'trial')}, {row['shared']:,} of them shared"
+
+
+def _list_axes(plan: Plan) -> list[str]:
+    return [*plan.sweep.axes, *plan.sweep.searched]
+
+
+def _render_trials_table(plan: Plan) -> Table:
+    axes = _list_axes(plan)
+    columns = ["fingerprint", *(get_axis_label(axis, short=True) for axis in axes), *_RESOURCE_COLUMNS]
+    table = make_table(plan.sweep.name, columns, n_left_columns=2)
+    for trial in plan.trials:
+        row = trial.to_row()
+        values = [format_axis_value(row[axis]) for axis in axes]
+        table.add_row(row["fingerprint"] or "unknown", *values, *_format_resources(row), _format_trial_time(row))
+    return table
+
+
+def _render_arms_table(plan: Plan) -> RenderableType:
+    """Render one line per arm: trials that differ in their seed alone."""
+    axes = [axis for axis in _list_axes(plan) if axis != "seed"]
+    arms: dict[tuple[object, ...], list[JsonObject]] = {}
+    for trial in plan.trials:
+        row = trial.to_row()
+        arms.setdefault(tuple(row[axis] for axis in axes), []).append(row)
+    columns = [*(get_axis_label(axis, short=True) for axis in axes), "seeds", "reused", *_RESOURCE_COLUMNS]
+    table = make_table(plan.sweep.name, columns, n_left_columns=1)
+    for values, rows in list(arms.items())[:_MAX_LISTED_ARMS]:
+        n_reused = sum(row.get("reused") == "whole" for row in rows)
+        longest = max(rows, key=lambda row: row.get("predicted_seconds") or 0.0)
+        table.add_row(
+            *map(format_axis_value, values),
+            f"{len(rows):,}",
+            f"{n_reused:,}" if n_reused else "",
+            *_format_resources(rows[0]),
+            _format_trial_time({**longest, "reused": "whole" if n_reused == len(rows) else ""}),
+        )
+    n_more = len(arms) - _MAX_LISTED_ARMS
+    return Group(table, Text(f"and {n_more:,} more arms: --json lists every trial")) if n_more > 0 else table
+
+
+def _format_resources(row: JsonObject) -> tuple[str | Text, ...]:
+    """Format the size of a trial's model and the resources of the trial."""
+    size = "unknown" if row["parameters"] is None else f"{row['parameters']:,}"
+    return (size, row["engine"], str(row["workers"]), f"{row['cpus']:g}", f"{row['gpus']:g}", _format_memory(row))
+
+
+def _format_memory(row: JsonObject) -> Text:
+    """Format the predicted memory of a worker, and what its share of a GPU has; red if it does not fit."""
+    if row["memory_gib_predicted"] is None:
+        return Text("")
+    available = "" if row["memory_gib_there"] is None else f" of {row['memory_gib_there']:.1f}"
+    return Text(f"{row['memory_gib_predicted']:.1f}{available}", style="red" if row["fits"] is False else "")
+
+
+def _format_trial_time(row: JsonObject) -> Text:
+    """Format the predicted time of a trial, from start to end."""
+    if row.get("reused") == "whole":
+        return Text("reused", style="dim")
+    seconds = row.get("predicted_seconds")
+    if seconds is None or math.isnan(seconds):
+        return Text("")
+    return Text(format_duration(seconds) + (" (evaluation)" if row.get("reused") else ""))
+
+
+def format_cost_lines(estimate: JsonObject) -> list[str]:
+    """Format what a plan will cost; each figure with its range."""
+    lines = [
+        f"work: {_format_work(estimate)}",
+        f"cost: {_format_cost(estimate)}",
+        f"disk: {_format_disk(estimate)}",
+        *(f"  {line}" for line in truncate_lines(estimate["rests_on"])),
+    ]
+    return lines + [f"unknown: {reason}" for reason in truncate_lines(estimate["unknown"])]
+
+
+def _format_work(estimate: JsonObject) -> str:
+    flops = _or_unknown(format_number(estimate["flops"], ".3g"))
+    parts = [
+        f"{_or_unknown(format_si(estimate['steps']))} optimizer steps, "
+        f"{_or_unknown(format_si(estimate['tokens']))} tokens, {flops} training FLOPs"
+    ]
+    if estimate["reused"]:
+        parts.append(f"{estimate['reused']:,} trials reused, at no cost")
+    if estimate["reused_training"]:
+        parts.append(f"{estimate['reused_training']:,} only evaluated")
+    return "; ".join(parts)
+
+
+def _format_cost(estimate: JsonObject) -> str:
+    cost, energy = estimate["cost"], estimate["energy_kwh_range"]
+    ranges = {
+        name: format_range(cost["low"][name], cost[name], cost["high"][name])
+        for name in ("gpu_hours", "cpu_hours", "usd")
+    }
+    parts = [f"{ranges['gpu_hours']} GPU-hours"] if cost["gpu_hours"] != 0 else []
+    if parts and not math.isnan(cost["usd"]):
+        parts.append(f"{ranges['usd']} US dollars on demand")
+    if cost["cpu_hours"] != 0:
+        parts.append(f"{ranges['cpu_hours']} core-hours")
+    wall, *wall_range = (3600 * hours for hours in (estimate["wall_hours"], *estimate["wall_hours_range"]))
+    wall_text = (
+        "unknown"
+        if math.isnan(wall)
+        else f"{format_duration(wall)} ({' to '.join(format_duration(end) for end in wall_range)})"
+    )
+    kwh = format_range(energy[0], estimate["energy_kwh"], energy[1])
+    return f"{', '.join(parts) or 'nothing'}; {kwh} kWh; wall time {wall_text}"
+
+
+def _format_disk(estimate: JsonObject) -> str:
+    checkpoint, training, kept = (
+        _or_unknown(format_bytes(estimate[name]))
+        for name in ("checkpoint_bytes", "disk_bytes_while_training", "disk_bytes_kept")
+    )
+    memory = estimate["memory_gib_peak"]
+    peak = "" if math.isnan(memory) else f"; at most {memory:.1f} GiB of memory per GPU"
+    return f"checkpoints of at most {checkpoint} each, {training} while training, {kept} kept{peak}"
+
+
+def _or_unknown(text: str) -> str:
+    return "unknown" if text == MISSING else text
+
+
+def render_claims_table(claims: Sequence[JsonObject]) -> RenderableType:
+    """Render what each claim can detect, before the run."""
+    columns = ["claim", "kind", "protocol", "seeds", "queries", "margin", "detectable", "note"]
+    title = "claims: minimum detectable effect (80 % power), percentage points"
+    table = make_table(title, columns, n_left_columns=3)
+    table.columns[-1].justify = "left"
+    for claim in claims:
+        effect, assumed = claim["detectable_effect"], claim["assumed"]
+        assumptions = (
+            f"assuming {assumed['discordance']:.0%} discordant queries, seed standard deviation "
+            f"{100 * assumed['seed_sd']:.3g} points"
+        )
+        table.add_row(
+            claim["id"],
+            claim["kind"],
+            claim["protocol"],
+            str(claim["seeds"]),
+            f"{claim['queries']:,}",
+            f"{100 * claim['margin']:g}",
+            MISSING if effect is None else f"{100 * effect:.1f}",
+            Text(claim["reason"] or assumptions, style="yellow" if claim["underpowered"] else ""),
+        )
+    return table
+
+
+def render_simulation_table(document: JsonObject) -> RenderableType:
+    """Render how often each verdict was reached under assumed true pass rates."""
+    columns = ["claim", "true", "supported", "refuted", "inconclusive", "interval coverage"]
+    title = f"{document['studies']:,} studies of {document['queries']:,} queries"
+    table = make_table(title, columns, n_left_columns=2)
+    for claim in document["claims"]:
+        holds = {True: "yes", False: "no", None: "undefined"}[claim["holds"]]
+        shares = (format_number(claim["verdicts"][label], ".1%") for label in ("supported", "refuted", "inconclusive"))
+        table.add_row(claim["id"], holds, *shares, format_number(claim["coverage"], ".1%"))
+    skipped = document["not_simulated"]
+    note = [Text(f"not simulated (they need more than pass rates): {', '.join(skipped)}")] if skipped else []
+    return Group(table, *note)
+
+
+def format_part_lines(plan: Plan, trials: Sequence[JsonObject]) -> list[Text]:
+    """Format the progress of each sweep of a union.
+
+    Args:
+        plan: the plan of the union.
+        trials: one row per trial of the plan, in order.
+    """
+    status = {trial.key: row["status"] for trial, row in zip(plan.trials, trials, strict=True)}
+    lines = []
+    for part in plan.parts:
+        counts = Counter(status[trial.key] for trial in part.trials)
+        lines.append(Text(f"{part.sweep.name}: {format_counts(counts)} of {len(part.trials):,}"))
+    return lines
+
+
+def render_status_table(name: str, trials: Sequence[JsonObject], varying_axes: Sequence[str]) -> RenderableType:
+    """Render every planned trial with the axes that vary, and the number of trials by status."""
+    axes = list(dict.fromkeys(["num_train_epochs", "learning_rate", "max_grad_norm", *varying_axes]))
+    labels = [get_axis_label(axis, short=True) for axis in axes]
+    table = make_table(name, ["trial", "model", *labels, "seed", "status", "val loss", "pass rate"], n_left_columns=2)
+    for row in trials:
+        table.add_row(
+            row["fingerprint"][:8] or "unknown",
+            row["model"],
+            *(format_axis_value(row[axis]) for axis in axes),
+            str(row["seed"]),
+            make_status(row["status"]),
+            format_number(row["metrics"].get("val_loss"), ".3f"),
+            format_number(row["metrics"].get("pass_rate"), ".1%"),
+        )
+    failures = [
+        Text(f"{row['fingerprint']}: {row['failure']['kind']}: {row['failure']['message']}", style="red")
+        for row in trials
+        if row["failure"]
+    ]
+    return Group(table, Text(format_counts(Counter(row["status"] for row in trials))), *failures)
+
+
+def render_search_table(document: JsonObject) -> RenderableType:
+    """Render the proposals of a search in order, and their number by state."""
+    axes = list(dict.fromkeys(axis for entry in document["trials"] for axis in entry["axes"] if axis != "model"))
+    labels = [get_axis_label(axis, short=True) for axis in axes]
+    columns = ["", "model", *labels, "state", *document["metrics"], "last rung"]
+    table = make_table(document["study"], columns, n_left_columns=2)
+    for entry in document["trials"]:
+        values = entry["values"] if entry["state"] == "COMPLETE" and entry["values"] else []
+        rungs = {int(step): loss for step, loss in entry["rungs"].items()}
+        table.add_row(
+            _format_proposal(entry),
+            entry["model"],
+            *(format_axis_value(entry["axes"][axis]) if axis in entry["axes"] else "" for axis in axes),
+            make_status(entry["state"]),
+            *(format_number(values[i] if values else None, ".4g") for i in range(len(document["metrics"]))),
+            f"{rungs[max(rungs)]:.3f} at {max(rungs):,}" if rungs else "",
+        )
+    counts: Mapping[str, int] = Counter(entry["state"] for entry in document["trials"])
+    summary = format_counts(counts) if counts else "nothing proposed yet"
+    limit = "at most " if document["scheduler"] == "pbt" else ""
+    method = f"{document['algorithm']}, {document['scheduler']}"
+    return Group(table, Text(f"{summary}; {limit}{document['planned']} planned; {method}"))
+
+
+def _format_proposal(entry: JsonObject) -> str:
+    """Format a proposal's number, whether it is a baseline trial, and what it continues or repeats."""
+    text: str = entry["proposal"].rpartition("#")[2] + (" baseline" if entry["anchor"] else "")
+    if entry.get("goes_on_from"):
+        text += f" from {entry['goes_on_from'].rpartition('#')[2]} at {entry['at_step']:,}"
+    return text if entry["retry_of"] is None else f"{text} retry of {entry['retry_of']}"
+
+
+def render_verdict_lines(document: JsonObject) -> list[RenderableType]:
+    """Render two lines per claim: its verdict and its sentence."""
+    lines: list[RenderableType] = []
+    for claim in document["claims"]:
+        verdict = make_status(claim["verdict"].upper())
+        verdict.style = f"bold {make_status(claim['verdict']).style}".strip()
+        lines.append(Text.assemble(f"{claim['id']}: ", verdict, f"\n  {claim['sentence']}"))
+    caveat = document.get("study", {}).get("caveat")
+    return [*lines, Text(caveat, style="dim")] if caveat else lines
+
+
+def render_environment_table(report: EnvironmentReport) -> RenderableType:
+    """Render one row per part of the environment."""
+    table = make_table("", ["part", "state", "found", "hint"], n_left_columns=4)
+    for check in report.checks:
+        table.add_row(check.name, make_status(check.state), check.found, check.hint)
+    can_run = "can" if report.ok else "cannot"
+    return Group(table, Text(f"{report.cpus} CPU cores; the quickstart {can_run} run here"))

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from sweeper.cli.evaluate import LlmJudgeOptions
+from sweeper.config import LlmSpec
+from sweeper.errors import UsageError
+
+URL = "http://127.0.0.1:1/v1"
+
+
+def test_llm_judge_without_options_has_the_suites_own() -> None:
+    default = LlmSpec(url=URL, model="m")
+    assert LlmJudgeOptions(None, None, votes=4).make_spec(["llm"], default) is default
+    assert LlmJudgeOptions(None, None, votes=4).make_spec(["rules"]) is None
+
+
+def test_llm_judge_options_become_its_specification() -> None:
+    options = LlmJudgeOptions(URL, "m", votes=6, requests_per_minute=30.0, input_price=1.0, output_price=2.0)
+    spec = options.make_spec(["llm"])
+    assert spec is not None
+    assert (spec.url, spec.model, spec.votes, spec.requests_per_minute) == (URL, "m", 6, 30.0)
+    assert (spec.input_price, spec.output_price) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "model", "judges", "message"),
+    [
+        (URL, None, ["llm"], "no --judge-model"),
+        (None, "m", ["llm"], "no --judge-endpoint"),
+        (URL, "m", ["rules"], "none of them uses an endpoint"),
+    ],
+)
+def test_llm_judge_options_that_do_not_fit_together_are_refused(
+    endpoint: str | None, model: str | None, judges: list[str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        LlmJudgeOptions(endpoint, model, votes=4).make_spec(judges)
