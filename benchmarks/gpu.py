@@ -325,8 +325,8 @@ def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> di
         "loss": record.metrics["train_loss"],
         "val_loss": record.metrics["val_loss"],
         "seconds": trained - started,
-        "queries": summary["n_queries"] if "n_queries" in summary else summary.get("queries"),
-        "evaluation_seconds": summary["eval_seconds"],
+        "queries": summary.queries,
+        "evaluation_seconds": summary.eval_seconds,
     }
 
 
@@ -353,7 +353,7 @@ def generate(name: str, batch_size: int, bench: Bench) -> dict[str, Any]:
     from sweeper.evaluation.agent_loop import run_episodes
     from sweeper.evaluation.environments import make_environment
     from sweeper.evaluation.tasks import load_tasks
-    from sweeper.evaluation.trial_evaluation import load_local_agent
+    from sweeper.evaluation.agent_run import load_local_agent
 
     world = {"seed": 1, "test_queries_per_subset": -(-batch_size // 6)}
     spec = load_data_spec("toolworld", toolworld=world, max_length=bench.configs[name]["max_position_embeddings"])

@@ -14,19 +14,15 @@ import pytest
 from sweeper.config import DataSpec, EvaluationSpec, ModelSpec
 from sweeper.errors import EvaluationError, UsageError
 from sweeper.evaluation.agent_loop import run_episodes
+from sweeper.evaluation.agent_run import count_environment_calls, no_signal_reason, run_agent
 from sweeper.evaluation.agents.base import AgentInput, Generation
 from sweeper.evaluation.agents.local import LocalAgent
 from sweeper.evaluation.environments import Observation, make_environment
 from sweeper.evaluation.episode import Episode
 from sweeper.evaluation.outcomes_table import read_outcomes
+from sweeper.evaluation.suite_fingerprint import compute_suite_fingerprint
 from sweeper.evaluation.tasks import Task, load_tasks
-from sweeper.evaluation.trial_evaluation import (
-    compute_suite_fingerprint,
-    count_environment_calls,
-    evaluate_trial,
-    no_signal_reason,
-    run_agent,
-)
+from sweeper.evaluation.trial_evaluation import evaluate_trial
 from sweeper.storage import Store
 
 DATA = DataSpec(
@@ -85,7 +81,7 @@ def test_batched_with_kept_keys_equals_one_at_a_time(model: tuple[Any, Any]) -> 
 @pytest.mark.slow
 def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     fed: list[tuple[str, int]] = []
-    for name in ("_generate_anew", "_generate_from"):
+    for name in ("_generate_from_scratch", "_generate_from_cache"):
         real = getattr(LocalAgent, name)
         monkeypatch.setattr(
             LocalAgent,
@@ -93,7 +89,7 @@ def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], mo
             lambda self, *a, real=real, name=name: fed.append((name, 1)) or real(self, *a),
         )
     run(model)
-    assert ("_generate_from", 1) in fed
+    assert ("_generate_from_cache", 1) in fed
 
 
 @pytest.mark.slow
@@ -237,10 +233,12 @@ class Calling(Scripted):
 
 def calling(folder: Path, environment: Callable[[str], Observation], monkeypatch: pytest.MonkeyPatch) -> list[Episode]:
     class Env:
+        max_concurrent_calls = 1
+
         def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> Observation:
             return environment(task.id)
 
-    monkeypatch.setattr("sweeper.evaluation.trial_evaluation.make_environment", lambda evaluation, data: Env())
+    monkeypatch.setattr("sweeper.evaluation.agent_run.make_environment", lambda evaluation, data: Env())
     return run_agent(folder, Calling(), spec(), DATA, method="m")[0]
 
 
@@ -263,7 +261,7 @@ def test_faults_of_the_environment_are_counted_also_of_episodes_from_disk(
     [
         (Observation("{}", "missed", "not recorded"), r"none of 18 calls \(18 not recorded, 0 failed\): not recorded"),
         (Observation("{}", "failed", "status 404"), r"none of 18 calls \(0 not recorded, 18 failed\): status 404"),
-        (Observation(None, "failed", "refused"), "none of 18 queries could be tried: refused"),
+        (Observation(None, "failed", "refused"), "none of 18 queries could be run: refused"),
         (Observation("{}", "substituted", "not recorded"), "^$"),
     ],
 )
@@ -283,7 +281,7 @@ def test_a_trial_whose_environment_is_down_has_no_summary_and_is_tried_again(
     with pytest.raises(EvaluationError, match="connection refused"):
         evaluate_trial(store, "f", spec(), DATA, seed=0, threads=1)
     monkeypatch.setattr("sweeper.evaluation.trial_evaluation.load_local_agent", lambda *a, **k: Scripted())
-    assert evaluate_trial(store, "f", spec(), DATA, seed=0, threads=1)["unscored"] == 0
+    assert evaluate_trial(store, "f", spec(), DATA, seed=0, threads=1).unscored == 0
 
 
 def test_several_judges_judge_the_same_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,8 +290,8 @@ def test_several_judges_judge_the_same_answers(tmp_path: Path, monkeypatch: pyte
     store = Store(tmp_path)
     summary = evaluate_trial(store, "f", evaluation, DATA, seed=0, threads=1)
     alone = evaluate_trial(store, "g", spec(), DATA, seed=0, threads=1)
-    for key in ("pass_rate", "queries", "calls_per_query"):
-        assert summary[key] == alone[key], "the first judge's"
+    for name in ("pass_rate", "queries", "calls_per_query"):
+        assert getattr(summary, name) == getattr(alone, name), "the first judge's"
     assert compute_suite_fingerprint(evaluation, DATA) != compute_suite_fingerprint(spec(), DATA)
     found = read_outcomes(
         [store.evaluation_folder("f", compute_suite_fingerprint(evaluation, DATA)) / "outcomes.parquet"]
@@ -310,11 +308,11 @@ class Down(Scripted):
 
 
 def test_what_an_endpoint_could_not_answer_is_asked_again_and_unscored(tmp_path: Path) -> None:
-    from sweeper.evaluation.judges import judge_answers, make_judge
+    from sweeper.evaluation.judges import JudgeContext, judge_answers, make_judge
 
     evaluation = spec()
     _, answers = run_agent(tmp_path, Down(), evaluation, DATA, method="m")
-    votes = judge_answers(make_judge(evaluation.judge, evaluation, DATA, tmp_path), answers)
+    votes = judge_answers(make_judge(evaluation.judge, JudgeContext(DATA)), answers)
     assert {vote.status for cast in votes for vote in cast} == {None}
     up = Scripted()
     _, answers = run_agent(tmp_path, up, evaluation, DATA, method="m")
@@ -324,14 +322,16 @@ def test_what_an_endpoint_could_not_answer_is_asked_again_and_unscored(tmp_path:
 
 def test_a_stopped_evaluation_says_how_many_episodes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sweeper.errors import StoppedError
-    from sweeper.evaluation import offline as judging
+    from sweeper.evaluation.judge_panel import JudgePanel
+    from sweeper.evaluation.judges import JudgeContext
+    from sweeper.evaluation.offline import ModelEvaluation, evaluate_model
 
-    monkeypatch.setattr("sweeper.evaluation.trial_evaluation.load_local_agent", lambda *a, **k: Scripted(die_after=6))
+    monkeypatch.setattr("sweeper.evaluation.offline.load_local_agent", lambda *a, **k: Scripted(die_after=6))
     monkeypatch.setattr("sweeper.evaluation.offline.compute_weights_fingerprint", lambda model: "w")
     told: list[float] = []
-    with pytest.raises(StoppedError, match="goes on from 6 kept episodes"):
-        panel = judging.JudgePanel(("rules",), DATA)
-        judging.evaluate_model("m", spec(), DATA, panel, tmp_path / "out", tmp_path, on_progress=told.append)
+    with pytest.raises(StoppedError, match="6 episodes saved"):
+        panel = JudgePanel(("rules",), JudgeContext(DATA))
+        evaluate_model(ModelEvaluation("m", spec(), DATA, panel, tmp_path), told.append)
     assert told == sorted(told)
     assert StoppedError.exit_code == 130
 

@@ -139,7 +139,7 @@ def test_a_rest_longer_than_the_time_left_ends_the_request() -> None:
         reply = endpoint(server.url, total_seconds=5).send_requests([hello()])[0]
     assert time.monotonic() - started < 2
     assert reply.text is None
-    assert reply.reason == "429 Too Many Requests, 1 try; was asked to wait 3600 s, no time left of 5 s"
+    assert reply.reason == "429 Too Many Requests, 1 try; the server demands a wait of 3600 s, no time left of 5 s"
 
 
 def test_server_errors_pass() -> None:
@@ -235,8 +235,8 @@ def test_a_refused_key_and_a_key_that_is_not_set_are_told_apart(monkeypatch: pyt
         (without,) = endpoint(server.url).send_requests([hello()])
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         (refused,) = endpoint(server.url).send_requests([hello()])
-    assert "OPENAI_API_KEY is not set" in without.reason
-    assert "refuses the key in the environment variable OPENAI_API_KEY" in refused.reason
+    assert "requires a key; set the environment variable OPENAI_API_KEY" in without.reason
+    assert "rejects the key in the environment variable OPENAI_API_KEY" in refused.reason
     assert KEY not in refused.reason
 
 
@@ -264,8 +264,8 @@ def test_tokens_and_money_are_counted() -> None:
         free = endpoint(server.url)
         free.send_requests([hello()])
     expected = {"requests": 3, "retries": 1, "failed": 0, "prompt_tokens": 20, "completion_tokens": 10, "uncounted": 1}
-    assert asdict(asked.usage) == expected | {"money": pytest.approx((20 * 2 + 10 * 10) / 1e6)}
-    assert free.usage.money is None
+    assert asked.usage.to_document() == expected | {"money": pytest.approx((20 * 2 + 10 * 10) / 1e6)}
+    assert free.usage.cost is None
 
 
 def echo(status: int) -> Any:
@@ -330,7 +330,8 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_importing_the_judges_loads_no_client() -> None:
-    code = "import sys, sweeper.evaluation, sweeper.evaluation.pairwise, sweeper.evaluation.judges.llm; print(*sys.modules)"
+    modules = "sweeper.evaluation, sweeper.evaluation.pairwise, sweeper.evaluation.judges.llm"
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )

@@ -10,7 +10,7 @@ from chat_server import ChatServer, Said, Seen
 
 from sweeper.errors import UsageError
 from sweeper.evaluation.answers import Answer
-from sweeper.evaluation.judges.base import AnswerStatus, Vote
+from sweeper.evaluation.judges.base import AnswerStatus, Judge, Vote
 from sweeper.evaluation.judges.llm import LlmJudge
 from sweeper.evaluation.openai_client import EndpointClient, EndpointSettings
 from sweeper.evaluation.pairwise import PairwiseResult, compare_pairs, find_majority
@@ -18,8 +18,8 @@ from sweeper.evaluation.pairwise import PairwiseResult, compare_pairs, find_majo
 WORDS: dict[str, AnswerStatus | None] = {"s": "solved", "u": "unsolved", "?": "unsure", "-": None}
 
 
-class Plain:
-    """A judge that prefers nothing."""
+class Plain(Judge):
+    """A judge that cannot prefer."""
 
     name = identity = "plain"
 

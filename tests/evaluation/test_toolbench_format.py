@@ -17,18 +17,16 @@ from sweeper.data.schema_checks import SchemaMismatchError
 from sweeper.errors import DataError
 from sweeper.evaluation.answers import FINISH, Answer, ToolCall
 from sweeper.evaluation.judges.base import Vote
+from sweeper.evaluation.tool_messages import MAX_MESSAGE_CHARACTERS, make_tool_message, parse_tool_message
 from sweeper.evaluation.toolbench_format import (
-    MAX_MESSAGE_CHARACTERS,
     format_tooleval_steps,
     infer_end_reason,
     make_converted_document,
     make_pass_rate_results,
     make_raw_document,
-    make_tool_message,
     parse_converted_answer,
     parse_finish,
     parse_raw_answer,
-    parse_tool_message,
 )
 
 STATUS = {"Solved": "solved", "Unsolved": "unsolved", "Unsure": "unsure"}
@@ -300,7 +298,7 @@ def test_wrong_raw_shapes_are_refused(document: Any) -> None:
 def test_nothing_in_a_message_is_run(tmp_path: Path) -> None:
     flag = tmp_path / "run"
     code = f"__import__('os').system('touch {flag}')"
-    with pytest.raises(SchemaMismatchError, match="no call"):
+    with pytest.raises(SchemaMismatchError, match="not a call"):
         parse_tool_message(code)
     for text in (f"{{'name': {code}}}", f"{{'name': 'f', 'arguments': {code}, 'response': ''}}", f"{{{code}: 1}}"):
         try:

@@ -13,9 +13,9 @@ from machines import Machines
 from sweeper import data
 from sweeper.config import DataSpec, EvaluationSpec, ModelSpec, load_sweep
 from sweeper.errors import EvaluationError, StoreError
+from sweeper.evaluation import EvaluationSummary, compute_suite_fingerprint, evaluate_trial
 from sweeper.evaluation.agents.base import AgentInput, Generation
 from sweeper.evaluation.tasks import Task
-from sweeper.evaluation.trial_evaluation import compute_suite_fingerprint, evaluate_trial
 from sweeper.planning.plan import Plan, plan_sweep
 from sweeper.results.study_tables import collect_study
 from sweeper.storage import Store, read_json, write_bytes
@@ -136,5 +136,5 @@ def test_an_evaluation_goes_on_and_ends_once(machines: Machines, monkeypatch: py
     monkeypatch.setattr(judge, away)
     assert evaluate_trial(here, "f", evaluation, DATA, seed=0, threads=1) == summary
     folder = here.evaluation_folder("f", compute_suite_fingerprint(evaluation, DATA))
-    assert read_json(folder / "summary.json") == summary
+    assert EvaluationSummary.from_document(read_json(folder / "summary.json")) == summary
     assert (folder / "outcomes.parquet").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
@@ -127,28 +127,28 @@ def evaluate_model_command(  # every option of the command line is one parameter
     _refuse_human_judge("evaluate", names)
     store = Store.from_location(storage)
     llm = LlmJudgeOptions(judge_endpoint, judge_model, votes).make_spec(_check_judges(names), evaluation.llm)
-    panel = offline.JudgePanel(tuple(names), data_spec, llm, cache=store.root / "judgements")  # type: ignore[arg-type]
+    context = offline.JudgeContext(data_spec, llm, cache=store.root / "judgements")
+    request = offline.ModelEvaluation(
+        model=model if endpoint else offline.resolve_model_path(model, store),
+        evaluation=evaluation,
+        data=data_spec,
+        panel=offline.JudgePanel(tuple(names), context),
+        storage=store.root,
+        out=out,
+        endpoint=offline.AgentEndpoint(endpoint, cast("Protocol", protocol), input_price, output_price)
+        if endpoint
+        else None,
+        seed=seed,
+    )
     with show_progress("evaluating") as on_progress:
-        document = offline.evaluate_model(
-            model if endpoint else offline.resolve_model_path(model, store),
-            evaluation,
-            data_spec,
-            panel,
-            out,
-            store.root,
-            endpoint=endpoint,
-            protocol=protocol,  # type: ignore[arg-type]
-            input_price=input_price,
-            output_price=output_price,
-            seed=seed,
-            on_progress=on_progress,
-        )
+        report = offline.evaluate_model(request, on_progress)
+    document = report.to_document()
     if json_:
         print_json(document)
     else:
         print_table(render_judging_table(document))
         typer.echo(f"answers and judgments: {document['directory']}")
-    _exit_on_problems(document["problems"])
+    _exit_on_problems(report.problems)
 
 
 @commands.command("judge")
@@ -181,6 +181,7 @@ def judge_answers_command(  # every option of the command line is one parameter
     """Judge existing answers: pass rates under every definition, failing rules, agreement between judges."""
     from sweeper.cli.tables_judging import render_judging_table
     from sweeper.config import load_data_spec
+    from sweeper.data import open_suite
     from sweeper.evaluation import offline
     from sweeper.evaluation.answer_files import read_answers
     from sweeper.storage import Store
@@ -189,10 +190,10 @@ def judge_answers_command(  # every option of the command line is one parameter
     if label_sheet is not None:
         sheet = offline.write_label_sheet(saved_answers, label_sheet, items)
         if json_:
-            print_json(sheet)
+            print_json(sheet.to_document())
         else:
-            fewer = f" (all there are; --items {items})" if sheet["items"] < items else ""
-            typer.echo(f"{sheet['items']} answers to label{fewer}: {sheet['sheet']}; their key: {sheet['key']}")
+            fewer = f" (all there are; --items {items})" if sheet.n_items < items else ""
+            typer.echo(f"{sheet.n_items} answers to label{fewer}: {sheet.sheet}; their key: {sheet.key}")
         return
     names = list(judge or ["rules"])
     if labels is not None and "human" not in names:
@@ -201,18 +202,20 @@ def judge_answers_command(  # every option of the command line is one parameter
         judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price
     ).make_spec(_check_judges(names))
     cache = Store.from_location(storage).root / "judgements"
-    panel = offline.JudgePanel(tuple(names), load_data_spec(data), llm_options, labels, key, cache)  # type: ignore[arg-type]
-    suites = [offline.open_test_suite(load_data_spec(name)) if name else None for name in (suite, solvable)]
+    context = offline.JudgeContext(load_data_spec(data), llm_options, cache, labels, key)
+    panel = offline.JudgePanel(tuple(names), context)
+    suites = [open_suite(load_data_spec(name)) if name else None for name in (suite, solvable)]
     model = answers[0].name.removesuffix(".json")
     with show_progress("judging") as on_progress:
-        document = offline.judge_saved_answers(
+        report = offline.judge_saved_answers(
             saved_answers, panel, suite=suites[0], solvable=suites[1], out=out, model=model, on_progress=on_progress
         )
+    document = report.to_document()
     if json_:
         print_json(document)
     else:
         print_table(render_judging_table(document))
-    _exit_on_problems(document["problems"])
+    _exit_on_problems(report.problems)
 
 
 @commands.command("compare")
@@ -247,23 +250,22 @@ def compare_answers_command(  # every option of the command line is one paramete
         judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price
     ).make_spec(_check_judges(names))
     cache = Store.from_location(storage).root / "judgements"
-    panel = offline.JudgePanel(tuple(names), load_data_spec(data), llm_options, cache=cache)  # type: ignore[arg-type]
+    panel = offline.JudgePanel(tuple(names), offline.JudgeContext(load_data_spec(data), llm_options, cache))
     sides = read_answers([answers_a]), read_answers([answers_b])
     with show_progress("comparing") as on_progress:
-        document = offline.compare_saved_answers(*sides, panel, on_progress)
+        report = offline.compare_saved_answers(*sides, panel, on_progress)
+    document = report.to_document()
     if json_:
         print_json(document)
     else:
         print_table(render_comparison_table(document))
-    _exit_on_problems(document["problems"])
+    _exit_on_problems(report.problems)
 
 
 def _check_judges(judge_names: list[str]) -> list[str]:
-    from sweeper.evaluation.offline import JUDGE_NAMES
+    from sweeper.evaluation.judges import JUDGES
 
-    for name in judge_names:
-        check_choice("--judge", name, JUDGE_NAMES)
-    return judge_names
+    return [JUDGES.check(name, where="--judge") for name in judge_names]
 
 
 def _refuse_human_judge(command: str, judge_names: list[str]) -> None:
@@ -277,7 +279,7 @@ def _refuse_human_judge(command: str, judge_names: list[str]) -> None:
         )
 
 
-def _exit_on_problems(problems: list[str]) -> None:
+def _exit_on_problems(problems: Sequence[str]) -> None:
     """Exit with code 1 where a pass rate could not be measured."""
     if problems:
         exit_with_error("\n".join(f"no pass rate: {problem}" for problem in problems), 1)

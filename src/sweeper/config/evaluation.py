@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import Choice, FrozenConfig
+from sweeper.registry import Registry
 
-JudgeName = Literal["oracle", "rules", "llm"]
+JudgeName = Annotated[str, Choice(Registry("judge", "evaluation/judges", "make_judge"))]
+EnvironmentName = Annotated[str, Choice(Registry("environment", "evaluation/environments", "make_environment"))]
 
 
 class LlmSpec(FrozenConfig):
@@ -46,7 +48,7 @@ class EvaluationSpec(FrozenConfig):
     queries of the synthetic tool environment."""
     split: Literal["test", "validation"] = "test"
     """Split of the synthetic environment's queries: searches use `validation`, reports use `test`."""
-    environment: Literal["toolworld", "replay", "http"]
+    environment: EnvironmentName
     """Where calls are executed: in the synthetic tool environment, from recorded responses, or by StableToolBench's
     server."""
     recorded: str | None = None
@@ -81,6 +83,8 @@ class EvaluationSpec(FrozenConfig):
         for value, key in (("replay", "recorded"), ("http", "url")):
             if self.environment == value and getattr(self, key) is None:
                 raise ValueError(f"`environment: {value}` needs `{key}`")
+        if "human" in self.judges:
+            raise ValueError("people label answers outside of a sweep: `sweeper judge ANSWERS --labels CSV`")
         if "llm" in self.judges and self.llm is None:
             raise ValueError("`judge: llm` needs `llm`")
         if ("oracle" in self.judges or self.environment == "toolworld") and self.queries is not None:
@@ -92,6 +96,6 @@ class EvaluationSpec(FrozenConfig):
         return self
 
     @property
-    def judges(self) -> list[JudgeName]:
+    def judges(self) -> list[str]:
         """All judges; the first is `judge`."""
         return [self.judge, *self.also_judges]

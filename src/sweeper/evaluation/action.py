@@ -1,56 +1,62 @@
-"""A model's text -> an action. Pure, and nothing in the text is ever executed."""
+"""Parsing of a model's text into an action. Pure; nothing in the text is executed."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 MAX_ARGUMENT_CHARACTERS = 10_000
-"""Longer action inputs are refused unread: model output is untrusted."""
+"""Longer action inputs are rejected without parsing: model output is untrusted."""
 _FINAL_ANSWER = '"final_answer": "'
 
 
 @dataclass(frozen=True)
 class Action:
-    """One parsed step. `given` is the action input as written, `arguments` what it says (None where it is no JSON
-    object), `beyond` the text that came after it."""
+    """One parsed step."""
 
     thought: str
     name: str | None
+    """The called function; None where the text has no action."""
     raw_input: str
-    arguments: dict[str, Any] | None
+    """The action input as written."""
+    arguments: dict[str, object] | None
+    """The parsed action input; None where it is not a JSON object."""
     extra_text: str = ""
+    """Text after the action input."""
 
     @property
     def text(self) -> str:
-        """The step in the format of the training data, without what came after it."""
+        """The step in the format of the training data, without `extra_text`."""
         return f"\nThought: {self.thought}\nAction: {self.name or ''}\nAction Input: {self.raw_input}"
 
 
 def parse_action(text: str) -> Action:
-    """Read `Thought: … / Action: … / Action Input: …`; a part that is not there is None (the thought is empty).
+    r"""Parse `Thought: … / Action: … / Action Input: …`.
 
-    An action ends where the JSON value of its input ends: what a model goes on to write is `beyond` it.
+    The action ends where the JSON value of its input ends; the rest becomes `extra_text`.
+
+    Example:
+        >>> parse_action('\nThought: \nAction: f\nAction Input: {"a": 1} and so on').arguments
+        {'a': 1}
     """
-    head, found, tail = text.partition("\nAction:")
+    head, separator, tail = text.partition("\nAction:")
     thought = head.partition("Thought:")[2].strip()
-    if not found:
+    if not separator:
         return Action(thought, None, "", None)
-    name, found, given = tail.partition("\nAction Input:")
-    if not found:
+    name, separator, raw_input = tail.partition("\nAction Input:")
+    if not separator:
         return Action(thought, name.strip() or None, "", None)
-    given = given.strip()
-    end = find_json_end(given)
+    raw_input = raw_input.strip()
+    end = find_json_end(raw_input)
     if end is None:
-        return Action(thought, name.strip() or None, given, None)
-    given, beyond = given[:end], given[end:].strip()
-    value = json.loads(given)
-    return Action(thought, name.strip() or None, given, value if isinstance(value, dict) else None, beyond)
+        return Action(thought, name.strip() or None, raw_input, None)
+    raw_input, extra_text = raw_input[:end], raw_input[end:].strip()
+    value = json.loads(raw_input)
+    return Action(thought, name.strip() or None, raw_input, value if isinstance(value, dict) else None, extra_text)
 
 
 def find_json_end(text: str) -> int | None:
-    """Where the JSON value that an action input begins with ends; None where it does not end, or is none."""
+    """Return where the JSON value at the beginning of `text` ends; None where there is none or it does not end."""
     if len(text) > MAX_ARGUMENT_CHARACTERS:
         return None
     try:
@@ -60,27 +66,27 @@ def find_json_end(text: str) -> int | None:
 
 
 def is_complete_action(text: str) -> bool:
-    """Whether a model's text holds a whole action, so that it need not go on."""
-    _, found, given = text.partition("\nAction Input:")
-    given = given.strip()
-    return bool(found) and given.startswith("{") and find_json_end(given) is not None
+    """Return whether `text` contains a whole action, so that generation can stop."""
+    _, separator, raw_input = text.partition("\nAction Input:")
+    raw_input = raw_input.strip()
+    return bool(separator) and raw_input.startswith("{") and find_json_end(raw_input) is not None
 
 
-def parse_finish_arguments(action: Action) -> dict[str, Any]:
-    """What `Finish` was given, read as leniently as ToolBench does: raw line breaks in texts, and a cut last text."""
+def parse_finish_arguments(action: Action) -> dict[str, object]:
+    """Parse the arguments of `Finish` as leniently as ToolBench: with raw line breaks, and with a cut last text."""
     if action.arguments is not None:
         return action.arguments
-    given = action.raw_input[:MAX_ARGUMENT_CHARACTERS]
+    raw_input = action.raw_input[:MAX_ARGUMENT_CHARACTERS]
     try:
-        value = json.loads(given, strict=False)
+        value = json.loads(raw_input, strict=False)
     except (ValueError, RecursionError):
         value = None
     if isinstance(value, dict):
         return value
-    found: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     for kind in ("give_answer", "give_up_and_restart"):
-        if f'"return_type": "{kind}"' in given:
-            found["return_type"] = kind
-    if _FINAL_ANSWER in given:
-        found["final_answer"] = given.partition(_FINAL_ANSWER)[2]
-    return found
+        if f'"return_type": "{kind}"' in raw_input:
+            arguments["return_type"] = kind
+    if _FINAL_ANSWER in raw_input:
+        arguments["final_answer"] = raw_input.partition(_FINAL_ANSWER)[2]
+    return arguments

@@ -1,4 +1,4 @@
-"""Answer files of any known form -> answers; which form a file has is seen, not told."""
+"""Reading of answer files. The format of a file is detected."""
 
 from __future__ import annotations
 
@@ -6,84 +6,92 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from sweeper.data.schema_checks import SchemaMismatchError, require_field, require_items
 from sweeper.errors import DataError, MissingPathError
-from sweeper.evaluation.answers import Answer, ToolCall
-from sweeper.evaluation.toolbench_format import MAX_MESSAGE_CHARACTERS, parse_converted_answer, parse_raw_answer
+from sweeper.evaluation.answers import Answer, FunctionSchema, QueryKey, ToolCall
+from sweeper.evaluation.tool_messages import check_text_length
+from sweeper.evaluation.toolbench_format import parse_converted_answer, parse_raw_answer
 
 MAX_FILE_BYTES = 2_000_000_000
-"""A larger file is refused unread: JSON of this size no longer fits in memory."""
+"""Larger files are rejected: JSON of this size does not fit in memory."""
 
 _KNOWN_FORMATS = "ToolEval's converted answers, ToolBench's raw answers, or our answers.jsonl"
 
 
 def read_answers(paths: Sequence[Path]) -> list[Answer]:
-    """The answers of files and folders, in their order. Raises DataError naming file and place.
+    """Read the answers of files and folders, in their order.
 
-    A converted file's subset is its name, a raw file's the folder it lies in. Of a folder the files are read, only
-    `answers.jsonl` where it has one; of a folder of folders the files of the first level that has any, at most the
-    second below (`raw/<model>/<subset>/`).
+    The subset of a converted file is its name; of a raw file, its folder. Of a folder with `answers.jsonl`, only that
+    file is read. Otherwise its `*.json` files are read, or else those of the first level below that has any, down to
+    the second (`raw/<model>/<subset>/`).
+
+    Raises:
+        MissingPathError: a path that does not exist.
+        DataError: anything that cannot be read, with file and place, and a second answer to one query.
     """
-    found: dict[tuple[str, str], Answer] = {}
-    places: dict[tuple[str, str], Path] = {}
+    answers: dict[QueryKey, Answer] = {}
+    places: dict[QueryKey, Path] = {}
     for path in paths:
         for file in _list_answer_files(path):
             for answer in _read_answer_file(file):
-                if answer.key in found:
+                if answer.key in answers:
                     raise DataError(
                         f"answers {file}",
                         found=f"a second answer to query {answer.query_id} of {answer.subset}; the first is in "
                         f"{places[answer.key]}",
-                        hint="give one answer a query: one method at a time",
+                        hint="give one answer per query: one method at a time",
                     )
-                found[answer.key], places[answer.key] = answer, file
-    if not found:
+                answers[answer.key], places[answer.key] = answer, file
+    if not answers:
         raise DataError(f"answers {', '.join(map(str, paths))}", requested=_KNOWN_FORMATS, found="no answers")
-    return list(found.values())
+    return list(answers.values())
 
 
 def format_answer_line(answer: Answer) -> str:
-    """One line of `answers.jsonl`, without its end."""
+    """Format one line of `answers.jsonl`, without the line break."""
     steps = [step if isinstance(step, str) else vars(step) for step in answer.steps]
-    return json.dumps({**vars(answer), "steps": steps})  # ASCII: a text may hold halves of characters
+    return json.dumps({**vars(answer), "steps": steps})  # ASCII: a text may contain lone surrogates
 
 
 def parse_answer_line(text: str) -> Answer:
-    """The answer of one line of `answers.jsonl`. Raises WrongShapeError."""
+    """Parse one line of `answers.jsonl`. Raises SchemaMismatchError."""
     try:
         return _parse_own_answer(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
         raise SchemaMismatchError(f"not JSON: {error}") from error
 
 
-def _parse_own_answer(document: Any) -> Answer:
+def _parse_own_answer(document: object) -> Answer:
     query_id, subset, query, final, method, ended = (
-        _check_text_length(require_field(document, key, str, ""), key)
+        check_text_length(require_field(document, key, str, ""), key)
         for key in ("query_id", "subset", "query", "final_answer", "method", "ended")
     )
     steps: list[str | ToolCall] = []
     for k, step in enumerate(require_field(document, "steps", list, "")):
         where = f"steps[{k}]"
         if isinstance(step, str):
-            steps.append(_check_text_length(step, where))
+            steps.append(check_text_length(step, where))
             continue
         name, arguments, response = (
-            _check_text_length(require_field(step, key, str, where), f"{where}.{key}")
+            check_text_length(require_field(step, key, str, where), f"{where}.{key}")
             for key in ("name", "arguments", "response")
         )
         steps.append(ToolCall(name, arguments, response, cut=require_field(step, "cut", bool, where)))
     functions = require_items(document, "functions", dict, "")
     for k, function in enumerate(functions):
         require_field(function, "name", str, f"functions[{k}]")
-    return Answer(query_id, subset, query, tuple(functions), tuple(steps), final, method, ended)
-
-
-def _check_text_length(text: str, where: str) -> str:
-    if len(text) > MAX_MESSAGE_CHARACTERS:
-        raise SchemaMismatchError(f"{where} has {len(text):,} characters, over {MAX_MESSAGE_CHARACTERS:,}")
-    return text
+    return Answer(
+        query_id,
+        subset,
+        query,
+        cast("tuple[FunctionSchema, ...]", tuple(functions)),
+        tuple(steps),
+        final,
+        method,
+        ended,
+    )
 
 
 def _list_answer_files(path: Path) -> list[Path]:
@@ -118,7 +126,7 @@ def _read_answer_file(file: Path) -> Iterator[Answer]:
         if not lines:
             yield from _parse_toolbench_document(file, document)
     if lines:
-        # Not splitlines: JSON texts may hold other characters that it takes for ends of lines.
+        # Not splitlines: it also splits at characters that JSON texts may contain.
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 with _locate_shape_errors(f"answers {file}:{number}"):
@@ -127,13 +135,13 @@ def _read_answer_file(file: Path) -> Iterator[Answer]:
         yield from _parse_toolbench_document(file, _parse_json(file, text))
 
 
-def _parse_toolbench_document(file: Path, document: Any) -> Iterator[Answer]:
+def _parse_toolbench_document(file: Path, document: object) -> Iterator[Answer]:
     if isinstance(document, dict) and "answer_generation" in document:
         with _locate_shape_errors(f"answers {file}"):
             yield parse_raw_answer(file.stem.split("_")[0], file.resolve().parent.name, document)
         return
     if not isinstance(document, dict) or not all(isinstance(value, dict) for value in document.values()):
-        raise DataError(f"answers {file}", requested=_KNOWN_FORMATS, found="JSON of another shape")
+        raise DataError(f"answers {file}", requested=_KNOWN_FORMATS, found="JSON of another structure")
     for query_id, value in document.items():
         with _locate_shape_errors(f"answers {file}", f"query {query_id}"):
             yield parse_converted_answer(query_id, file.stem, value)
@@ -141,21 +149,21 @@ def _parse_toolbench_document(file: Path, document: Any) -> Iterator[Answer]:
 
 @contextmanager
 def _locate_shape_errors(where: str, requested: str = "") -> Iterator[None]:
-    """Says in which file, and where in it, a shape was wrong."""
+    """Convert a SchemaMismatchError into a DataError with the file and the place in it."""
     try:
         yield
     except SchemaMismatchError as error:
         raise DataError(where, requested=requested, found=str(error)) from error
 
 
-def _is_own_format(document: Any) -> bool:
+def _is_own_format(document: object) -> bool:
     return isinstance(document, dict) and "query_id" in document and "steps" in document
 
 
-def _parse_json(file: Path, text: str, line: int = 1) -> Any:
-    """JSON of a whole file, or of its `line`. Halves of characters, which no file can be written with, are replaced."""
+def _parse_json(file: Path, text: str, line: int = 1) -> object:
+    """Parse the JSON of a whole file, or of its line `line`. Lone surrogates are replaced: UTF-8 cannot write them."""
     try:
-        document = json.loads(text)
+        document: object = json.loads(text)
         if "\\ud" in text.lower():
             whole = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
             document = json.loads(whole)

@@ -1,44 +1,46 @@
-"""One agent run on one query, as a state that steps: text in, observation out. Knows neither model nor tools."""
+"""One agent run on one query, as a state machine: text in, observation out. Independent of model and tools."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from sweeper.evaluation.action import Action, parse_action, parse_finish_arguments
-from sweeper.evaluation.answers import FINISH, Answer, ToolCall
+from sweeper.evaluation.answers import FINISH, Answer, QueryKey, ToolCall
 from sweeper.evaluation.environments import Fault, Observation
 from sweeper.evaluation.tasks import Task
 
 MAX_OBSERVATION_CHARACTERS = 1024
-"""ToolBench cuts observations here, and puts `...` after the cut."""
+"""ToolBench truncates observations to this length and appends `...`."""
 
-ExecuteCall = Callable[[str, dict[str, Any]], Observation]
+ExecuteCall = Callable[[str, Mapping[str, object]], Observation]
 EndReason = Literal["answered", "gave-up", "steps", "tokens", "context", "unreachable"]
 
 NO_RETURN_TYPE = '{error:"must have "return_type""}'
 NO_FINAL_ANSWER = '{error:"must have "final_answer""}'
 WRONG_RETURN_TYPE = '{error:""return_type" is not a valid choice"}'
-"""What ToolBench answers to a `Finish` that lacks a part, quotes as they are there."""
+"""ToolBench's observations for an incomplete `Finish`, with its own quoting."""
 
 
 @dataclass
 class Episode:
-    """State of one run, and its record. `turns`: (role, content) after the query; `calls`: executed calls, `Finish`
-    among them; `texts`: what the model wrote, whole; `reason`: why it ended where that is not plain; `requests`: calls
-    that the environment was asked to execute, and `faults`: (fault, reason) of those that it did not."""
+    """State of one run, and its record."""
 
     query_id: str
     subset: str
     known_apis: frozenset[str] = frozenset()
     turns: list[tuple[str, str]] = field(default_factory=list)
+    """(role, content) after the query."""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
+    """(name, arguments, observation) of the executed calls, `Finish` included."""
     texts: list[str] = field(default_factory=list)
+    """The model's texts, in full."""
     final_answer: str = ""
     ended: EndReason | None = None
     reason: str = ""
+    """Why the episode ended, where `ended` does not explain it."""
     tokens: int = 0
     actions: int = 0
     valid_actions: int = 0
@@ -47,17 +49,32 @@ class Episode:
     overgenerated: int = 0
     malformed: int = 0
     requests: int = 0
+    """Calls sent to the environment."""
     faults: list[tuple[Fault, str]] = field(default_factory=list)
+    """(fault, reason) of the calls that the environment did not execute."""
+
+    @property
+    def key(self) -> QueryKey:
+        """(subset, query id)."""
+        return self.subset, self.query_id
 
     @classmethod
     def from_task(cls, task: Task) -> Episode:
-        """An episode that has not begun."""
+        """Make an episode that has not begun."""
         return cls(task.id, task.subset, frozenset(function["name"] for function in task.functions))
 
     def step(
         self, text: str, tokens: int, execute: ExecuteCall, *, max_steps: int, max_tokens: int | None = None
     ) -> None:
-        """Take one text of the model: execute its call, or end. Sets `ended` when the episode is over."""
+        """Process one text of the model: execute its call, or end. Sets `ended` when the episode is over.
+
+        Args:
+            text: the text of the model.
+            tokens: its number of tokens.
+            execute: executes a call.
+            max_steps: the episode ends after this many texts.
+            max_tokens: the episode ends after this many tokens in total.
+        """
         action = parse_action(text)
         self.texts.append(text)
         self.turns.append(("assistant", action.text if action.extra_text else text))
@@ -79,11 +96,11 @@ class Episode:
             self.ended = "tokens"
 
     def stop(self, end_reason: EndReason, reason: str = "") -> None:
-        """End it from outside: the conversation outgrew the model, or its endpoint or the environment is not there."""
+        """End the episode: the prompt no longer fits, or the agent's endpoint or the environment is unreachable."""
         self.ended, self.reason = end_reason, reason
 
     def make_answer(self, task: Task, method: str) -> Answer:
-        """The run as judges read it."""
+        """Convert the run into an answer for the judges."""
         steps: list[str | ToolCall] = []
         calls = iter(self.calls)
         for (role, content), following in zip(self.turns, [*self.turns[1:], ("", "")], strict=False):
@@ -93,8 +110,8 @@ class Episode:
             if action.thought or action.name is None:
                 steps.append(action.thought or content)
             if action.name is not None and (following[0] == "function" or action.name == FINISH):
-                name, given, response = next(calls)
-                steps.append(ToolCall(name, given, "" if name == FINISH else response))
+                name, arguments, response = next(calls)
+                steps.append(ToolCall(name, arguments, "" if name == FINISH else response))
         return Answer(
             query_id=self.query_id,
             subset=self.subset,
@@ -107,12 +124,16 @@ class Episode:
         )
 
     def format_line(self) -> str:
-        """One line of JSON, from which `from_line` makes the episode again."""
+        """Format the episode as one line of JSON, which `parse_line` reads."""
         return json.dumps(asdict(self) | {"known_apis": sorted(self.known_apis)}, ensure_ascii=False)
 
     @classmethod
     def parse_line(cls, text: str) -> Episode:
-        """The inverse of `line`. Raises ValueError, TypeError or KeyError for a text that is not one."""
+        """Parse a line of `format_line`.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: any other text.
+        """
         fields = json.loads(text)
         fields["known_apis"] = frozenset(fields["known_apis"])
         for key in ("turns", "calls", "faults"):
@@ -120,24 +141,24 @@ class Episode:
         return cls(**fields)
 
     def _execute_action(self, action: Action, execute: ExecuteCall) -> str | None:
-        """The observation of an action; None where it ended the episode."""
+        """Return the observation of an action; None where it ended the episode."""
         if action.name == FINISH:
             return self._handle_finish(action)
         if action.name is None or action.name not in self.known_apis:
             self.hallucinated += action.name is not None
             return make_error_observation(f"No such function name: {action.name or ''}")
         self.valid_actions += 1
-        arguments = {} if action.raw_input == "" else action.arguments  # as the server of StableToolBench reads it
+        arguments = {} if action.raw_input == "" else action.arguments  # as StableToolBench's server does
         if arguments is None:
             return make_error_observation("Tool input parse error...\n")
         self.valid_inputs += 1
         self.requests += 1
-        seen = execute(action.name, arguments)
-        if seen.fault is not None:
-            self.faults.append((seen.fault, seen.reason))
-        if seen.text is None:
-            self.stop("unreachable", seen.reason)
-        return seen.text
+        observation = execute(action.name, arguments)
+        if observation.fault is not None:
+            self.faults.append((observation.fault, observation.reason))
+        if observation.text is None:
+            self.stop("unreachable", observation.reason)
+        return observation.text
 
     def _handle_finish(self, action: Action) -> str | None:
         arguments = parse_finish_arguments(action)
@@ -159,5 +180,5 @@ class Episode:
 
 
 def make_error_observation(text: str) -> str:
-    """ToolBench's error observation."""
+    """Make ToolBench's observation of an error."""
     return json.dumps({"error": text, "response": ""})

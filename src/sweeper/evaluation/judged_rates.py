@@ -1,16 +1,19 @@
-"""Judged answers -> rates under every definition, rules, agreement: the document of `judge --json`."""
+"""Rates of judged answers: pass rates under every definition, rule failures, agreement, win rates."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeper.evaluation.answers import FINISH, Answer
+from sweeper.evaluation.answers import FINISH, Answer, QueryKey
 from sweeper.evaluation.judges import Vote
+from sweeper.evaluation.openai_client import EndpointUsage
+from sweeper.evaluation.pairwise import PairwiseResult, find_majority
 from sweeper.statistics import (
     compare_definitions,
     compute_rates_by_judge,
@@ -22,22 +25,47 @@ from sweeper.statistics import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeper.evaluation.pairwise import PairwiseResult
-
 VotesByJudge = Mapping[str, Sequence[Sequence[Vote]]]
-"""Judge -> the votes on each answer, in the order of the answers. The first judge is the headline."""
-QueryKey = tuple[str, str]
+"""Judge -> its votes on each answer, in the order of the answers. The first judge is the headline."""
 SEED = 0
-"""Of ToolEval's coins and of the bootstrap, so that the same votes give the same document."""
+"""Seed of ToolEval's coin flips and of the bootstrap: the same votes give the same document."""
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """Win rate of A over B by one judge."""
+
+    rates: dict[str, object]
+    """The document of `summarize_comparisons`."""
+    judge: str
+    queries: int
+    """Number of queries that both sides answer."""
+    only_a: int
+    """Number of answers of A without an answer of B."""
+    only_b: int
+    judging_usage: Mapping[str, EndpointUsage]
+    problems: tuple[str, ...]
+    """Why there is no win rate; empty where there is one."""
+
+    def to_document(self) -> dict[str, object]:
+        """Make the document of `compare --json`."""
+        return {
+            **self.rates,
+            "judge": self.judge,
+            "queries": self.queries,
+            "answered_by_one_side_only": {"a": self.only_a, "b": self.only_b},
+            "judging_usage": {name: usage.to_document() for name, usage in self.judging_usage.items()},
+            "problems": list(self.problems),
+        }
 
 
 def build_votes_table(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> pd.DataFrame:
-    """One row per (subset, query_id, judge, vote), as `statistics.definitions` takes it."""
+    """Build one row per (subset, query_id, judge, vote), as `sweeper.statistics` reads it."""
     import pandas as pd
 
     columns = ["subset", "query_id", "judge", "vote", "status", "task", "answered"]
     rows = [
-        # ToolEval asks whether Finish was called at all, whatever it was given.
+        # As in ToolEval, a query is answered if Finish was called, whatever its arguments.
         (*answer.key, v.judge, v.index, v.status, v.task_status, any(call.name == FINISH for call in answer.calls))
         for answer, cast in zip(answers, votes, strict=True)
         for v in cast
@@ -52,9 +80,20 @@ def summarize_votes(
     missing: Iterable[QueryKey] = (),
     solvable: set[QueryKey] | None = None,
     alpha: float = 0.05,
-) -> dict[str, Any]:
-    """`overall`, `subsets` and `subset_mean` of the first judge, the same of each under `judges`, `sensitivity`, and
-    `agreement` by pair of judges and between the votes of one. `missing`: queries of the suite without an answer."""
+) -> dict[str, object]:
+    """Compute the rates of judged answers.
+
+    Args:
+        answers: what was judged.
+        votes_by_judge: the votes; the first judge is the headline.
+        missing: queries of the suite without an answer.
+        solvable: the queries that count as solvable; None takes the judges' votes.
+        alpha: confidence intervals have level 1 - `alpha`.
+
+    Returns:
+        `overall`, `subsets`, `subset_mean` and `sensitivity` of the headline judge, the same of every judge under
+        `judges`, and `agreement` of each two judges and among the votes of one.
+    """
     import pandas as pd
 
     absent = sorted(set(missing))
@@ -66,7 +105,7 @@ def summarize_votes(
     document["overall"] = document["overall"] | {"agreement": pairs}
     document["agreement"] = pairs
     tables = [build_votes_table(answers, votes) for votes in votes_by_judge.values()]
-    # What each judge would have given the same answers: on the queries that all of them scored.
+    # The rates of each judge on the queries that all judges scored.
     document["same_answers"] = compute_rates_by_judge(
         pd.concat(tables, ignore_index=True), absent, seed=SEED, alpha=alpha
     )
@@ -75,29 +114,27 @@ def summarize_votes(
 
 def summarize_comparisons(
     comparisons: Sequence[PairwiseResult], answers: Sequence[Answer], alpha: float = 0.05
-) -> dict[str, Any]:
-    """The document of `compare --json`: win rate of A over B, overall and by subset, and how each pair was decided.
-    Undecided pairs are in no denominator, and counted apart from unscored ones."""
+) -> dict[str, object]:
+    """Compute the win rate of A over B, overall and by subset, and count how each pair was decided.
+
+    Undecided pairs are in no denominator, and are counted separately from unscored ones.
+    """
     subsets: dict[str, list[PairwiseResult]] = {}
     for answer, comparison in zip(answers, comparisons, strict=True):
         subsets.setdefault(answer.subset, []).append(comparison)
     ways = ("pass", "preference", "tie", "undecided", "unscored")
-    decided = {by: sum(c.decided_by == by for c in comparisons) for by in ways}
     return {
         "overall": _summarize_win_rate(comparisons, alpha),
-        "subsets": {name: _summarize_win_rate(found, alpha) for name, found in subsets.items()},
-        "decided_by": decided,
-        "pairs": [
-            {"subset": a.subset, "query_id": a.query_id, "outcome": c.winner, "by": c.decided_by, "reason": c.reason}
-            for a, c in zip(answers, comparisons, strict=True)
-        ],
+        "subsets": {name: _summarize_win_rate(pairs, alpha) for name, pairs in subsets.items()},
+        "decided_by": {way: sum(c.decided_by == way for c in comparisons) for way in ways},
+        "pairs": [c.to_document(answer) for answer, c in zip(answers, comparisons, strict=True)],
     }
 
 
 def _summarize_win_rate(comparisons: Sequence[PairwiseResult], alpha: float) -> dict[str, Any]:
     undecided = sum(c.decided_by == "undecided" for c in comparisons)
-    found = compute_win_rate([c.winner for c in comparisons], alpha)
-    return found | {"unscored": found["unscored"] - undecided, "undecided": undecided}
+    rate = compute_win_rate([c.winner for c in comparisons], alpha)
+    return rate | {"unscored": rate["unscored"] - undecided, "undecided": undecided}
 
 
 def _summarize_judge(
@@ -108,15 +145,15 @@ def _summarize_judge(
     alpha: float,
 ) -> dict[str, Any]:
     table = build_votes_table(answers, votes)
-    found = compute_rates_by_subset(table, missing_queries, seed=SEED, alpha=alpha)
-    shares = _count_rule_failures(answers, votes)
-    found["overall"] |= {"rules": shares.get("", {})}
-    for name, rates in found["subsets"].items():
-        rates |= {"rules": shares.get(name, {})}
+    rates = compute_rates_by_subset(table, missing_queries, seed=SEED, alpha=alpha)
+    failures = _count_rule_failures(answers, votes)
+    rates["overall"] |= {"rules": failures.get("", {})}
+    for name, subset_rates in rates["subsets"].items():
+        subset_rates |= {"rules": failures.get(name, {})}
     every = [vote for cast in votes for vote in cast]
-    panel = compare_definitions(table, missing_queries, solvable_queries=solvable, seed=SEED, alpha=alpha)
-    return found | {
-        "sensitivity": panel,
+    sensitivity = compare_definitions(table, missing_queries, solvable_queries=solvable, seed=SEED, alpha=alpha)
+    return rates | {
+        "sensitivity": sensitivity,
         "unscored_reasons": dict(Counter(vote.reason for vote in every if vote.status is None)),
         "task_unanswered": dict(Counter(vote.task_fault for vote in every if vote.task_fault)),
     }
@@ -124,8 +161,8 @@ def _summarize_judge(
 
 def _count_rule_failures(
     answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Subset ('' for all) -> rule -> share of answers failing it, of those where it could be decided."""
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return subset ('' for all) -> rule -> the share of violations among the answers where it can be decided."""
     counts: dict[str, dict[str, list[bool | None]]] = {}
     for answer, cast in zip(answers, votes, strict=True):
         for name in ("", answer.subset):
@@ -134,36 +171,34 @@ def _count_rule_failures(
     return {
         name: {
             rule: {
-                "failed": found.count(False),
-                "undecided": found.count(None),
-                "n": len(found),
-                "share": found.count(False) / decided if (decided := len(found) - found.count(None)) else None,
+                "failed": holds.count(False),
+                "undecided": holds.count(None),
+                "n": len(holds),
+                "share": holds.count(False) / decided if (decided := len(holds) - holds.count(None)) else None,
             }
-            for rule, found in rules.items()
+            for rule, holds in rules.items()
         }
         for name, rules in counts.items()
     }
 
 
 def _compute_agreements(answers: Sequence[Answer], votes_by_judge: VotesByJudge, alpha: float) -> dict[str, Any]:
-    """Agreement on passed or not by majority, for each two judges; and among the votes of a judge with several."""
+    """Measure the agreement on majority passes of each two judges, and among the votes of a judge with several."""
     import pandas as pd
 
-    from sweeper.evaluation.pairwise import find_majority
+    def label_majority(cast: Sequence[Vote]) -> str | None:
+        majority = find_majority(cast)
+        return None if majority is None else "passed" if majority == "passes" else "not passed"
 
-    def word(cast: Sequence[Vote]) -> str | None:
-        found = find_majority(cast)
-        return None if found is None else "passed" if found == "passes" else "not passed"
-
-    majorities = {name: [word(cast) for cast in votes] for name, votes in votes_by_judge.items()}
-    found = {}
+    majorities = {name: [label_majority(cast) for cast in votes] for name, votes in votes_by_judge.items()}
+    agreements = {}
     for one, other in combinations(majorities, 2):
         labels = pd.DataFrame({one: majorities[one], other: majorities[other]}, dtype=object)
-        found[f"{one}~{other}"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
+        agreements[f"{one}~{other}"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
     for name, votes in votes_by_judge.items():
-        most = max((len(cast) for cast in votes), default=0)
-        if most > 1:
-            columns = {k: [cast[k].status if k < len(cast) else None for cast in votes] for k in range(most)}
+        max_votes = max((len(cast) for cast in votes), default=0)
+        if max_votes > 1:
+            columns = {k: [cast[k].status if k < len(cast) else None for cast in votes] for k in range(max_votes)}
             labels = pd.DataFrame(columns, dtype=object)
-            found[f"{name} (votes)"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
-    return found
+            agreements[f"{name} (votes)"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
+    return agreements

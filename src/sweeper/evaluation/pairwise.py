@@ -1,4 +1,4 @@
-"""Which of two answers to a query wins: a pass beats a fail; between equals the judge may prefer one."""
+"""Pairwise comparison of answers to one query: a pass beats a fail; between equals a judge may prefer one."""
 
 from __future__ import annotations
 
@@ -8,32 +8,38 @@ from typing import Literal, Protocol, runtime_checkable
 
 from sweeper.errors import UsageError
 from sweeper.evaluation.answers import Answer
-from sweeper.evaluation.judges.base import Judge, Vote
-from sweeper.evaluation.judges.llm import Preference
+from sweeper.evaluation.judges.base import Choice, Judge, Preference, Vote
 
 
 @runtime_checkable
 class PairwiseJudge(Protocol):
-    """A judge that can also say which of two answers is better."""
+    """A judge that can also compare two answers."""
 
     def prefer(self, pairs: Sequence[tuple[Answer, Answer]]) -> list[Preference]:
-        """One preference a pair, in order."""
+        """Return which answer of each pair is better."""
 
 
 @dataclass(frozen=True)
 class PairwiseResult:
-    """How a pair ended. `outcome` None: undecided or unscored. `by`: a pass against a fail, a preference, neither."""
+    """The result of one pair."""
 
-    winner: Literal["a", "b", "tie"] | None
+    winner: Choice | None
+    """None: undecided or unscored."""
     decided_by: Literal["pass", "preference", "tie", "undecided", "unscored"]
+    """`pass`: one passes and the other fails; `preference`: the judge's; `tie`: neither."""
     reason: str
+
+    def to_document(self, answer: Answer) -> dict[str, object]:
+        """Make one entry of `pairs` in the document of `compare --json`."""
+        decision = {"outcome": self.winner, "by": self.decided_by, "reason": self.reason}
+        return {"subset": answer.subset, "query_id": answer.query_id, **decision}
 
 
 MajorityStatus = Literal["passes", "fails", "is undecided"]
 
 
 def find_majority(votes: Sequence[Vote]) -> MajorityStatus | None:
-    """What more than half of the scored votes say, undecided where they say neither; None where no vote is scored."""
+    """Return the status with more than half of the scored votes; None where no vote is scored."""
     scored = [vote.status for vote in votes if vote.status is not None]
     if not scored:
         return None
@@ -48,10 +54,13 @@ def compare_pairs(
     votes_b: Sequence[Sequence[Vote]],
     judge: Judge,
 ) -> list[PairwiseResult]:
-    """One comparison a pair, in order. A pass beats a fail; about all else a judge that can prefer is asked, together.
+    """Compare the answers of each pair.
 
-    Without a preference two passes, or two fails, are a tie, and a pair with an undecided answer stays undecided.
-    Raises UsageError for unequal lists.
+    A pass beats a fail. All other pairs go to the judge, at once, if it can prefer. Without a preference two passes, or
+    two fails, are a tie, and a pair with an undecided answer stays undecided.
+
+    Raises:
+        UsageError: lists of unequal length.
     """
     if not len(pairs) == len(votes_a) == len(votes_b):
         found = f"{len(pairs)} pairs, votes on {len(votes_a)} and {len(votes_b)} answers"
@@ -61,16 +70,16 @@ def compare_pairs(
         even = [k for k, comparison in enumerate(decided) if comparison.decided_by in ("tie", "undecided")]
         preferred = judge.prefer([pairs[k] for k in even]) if even else []
         for k, preference in zip(even, preferred, strict=True):
-            by: Literal["preference", "unscored"] = "unscored" if preference.choice is None else "preference"
-            decided[k] = PairwiseResult(preference.choice, by, f"{decided[k].reason}; {preference.reason}")
+            decided_by: Literal["preference", "unscored"] = "unscored" if preference.choice is None else "preference"
+            decided[k] = PairwiseResult(preference.choice, decided_by, f"{decided[k].reason}; {preference.reason}")
     return decided
 
 
 def _decide_by_votes(votes_a: Sequence[Vote], votes_b: Sequence[Vote]) -> PairwiseResult:
     a, b = find_majority(votes_a), find_majority(votes_b)
     if a is None or b is None:
-        votes, which = (votes_a, "a") if a is None else (votes_b, "b")
-        return PairwiseResult(None, "unscored", f"{which}: {votes[0].reason if votes else 'no votes'}")
+        votes, side = (votes_a, "a") if a is None else (votes_b, "b")
+        return PairwiseResult(None, "unscored", f"{side}: {votes[0].reason if votes else 'no votes'}")
     if "is undecided" in (a, b):
         return PairwiseResult(None, "undecided", f"a {a}, b {b}")
     if a == b:

@@ -1,20 +1,20 @@
-"""What an agent is given: a query, a system message, and the schemas of the APIs it may call."""
+"""Tasks of an agent: a query, a system message, and the schemas of the offered APIs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from sweeper.config import DataSpec, EvaluationSpec
-from sweeper.data import Suite, add_format_instruction, open_suite, read_suite
+from sweeper.data import ApiList, Suite, add_format_instruction, open_suite, read_suite
 from sweeper.data.api_names import standardize_api_name
 from sweeper.data.test_queries import OfferedApi, SuiteQuery
-from sweeper.evaluation.answers import FINISH
+from sweeper.evaluation.answers import FINISH, FunctionSchema, QueryKey
 
 MAX_DESCRIPTION_CHARACTERS = 256
-"""ToolBench cuts descriptions of APIs and parameters here."""
+"""ToolBench truncates descriptions of APIs and parameters to this length."""
 _JSON_SCHEMA_TYPES = {"NUMBER": "integer", "STRING": "string", "BOOLEAN": "boolean"}
 
 TOOLBENCH_SYSTEM_PROMPT = "\n".join(
@@ -41,9 +41,9 @@ TOOLBENCH_SYSTEM_PROMPT = "\n".join(
         "You have access of the following tools:\n",
     )
 )
-"""ToolBench's system message, letter by letter (its training data hold it): a model was trained on exactly this."""
+"""ToolBench's system message, verbatim from its training data: models were trained on exactly this text."""
 
-FINISH_SCHEMA: dict[str, Any] = {
+FINISH_SCHEMA: FunctionSchema = {
     "name": FINISH,
     "description": "If you believe that you have obtained a result that can answer the task, please call this function "
     "to provide the final answer. Alternatively, if you recognize that you are unable to proceed with the task in the "
@@ -67,51 +67,66 @@ FINISH_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One query as asked. `apis`: what stands behind each offered function name (`Finish` has nothing behind it)."""
+    """One query of an agent."""
 
     id: str
     subset: str
     query: str
     system: str
-    functions: tuple[dict[str, Any], ...]
+    functions: tuple[FunctionSchema, ...]
     apis: Mapping[str, OfferedApi]
+    """Offered function name -> its API. `Finish` has none."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> QueryKey:
         """(subset, id)."""
         return self.subset, self.id
 
+    @property
+    def api_list(self) -> ApiList:
+        """The offered functions as `sweeper.data` formats them."""
+        return ApiList(cast("tuple[dict[str, object], ...]", self.functions))
+
 
 def load_evaluation_suite(evaluation: EvaluationSpec, data: DataSpec) -> Suite:
-    """The queries that an evaluation asks. Raises DataError, or UsageError for a wrong setting."""
+    """Load the queries of an evaluation.
+
+    Raises:
+        DataError: queries that cannot be read.
+        UsageError: a wrong setting.
+    """
     if evaluation.queries is not None:
         return read_suite(Path(evaluation.queries).expanduser())
     return open_suite(data.model_copy(update={"source": "toolworld"}), evaluation.split)
 
 
 def load_tasks(evaluation: EvaluationSpec, data: DataSpec) -> list[Task]:
-    """The tasks of an evaluation, in the order of its suite. Raises as `suite`."""
-    asked = load_evaluation_suite(evaluation, data)
+    """Make the tasks of an evaluation, in the order of its suite. Raises as `load_evaluation_suite`."""
+    suite = load_evaluation_suite(evaluation, data)
     if evaluation.queries is None:
-        return _make_toolworld_tasks(asked, data)
-    return [make_toolbench_task(subset, query) for subset, queries in asked.subsets.items() for query in queries]
+        return _make_toolworld_tasks(suite, data)
+    return [make_toolbench_task(subset, query) for subset, queries in suite.subsets.items() for query in queries]
 
 
 def _make_toolworld_tasks(suite: Suite, data: DataSpec) -> list[Task]:
     from sweeper import toolworld
 
     world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
-    found = []
+    tasks = []
     for subset, queries in suite.subsets.items():
         for query in queries:
             own = world.get_query(query.id)
             apis = {api.function: api for api in query.apis}
-            found.append(Task(query.id, subset, own.query, own.system, own.functions, apis))
-    return found
+            functions = cast("tuple[FunctionSchema, ...]", own.functions)
+            tasks.append(Task(query.id, subset, own.query, own.system, functions, apis))
+    return tasks
 
 
 def make_toolbench_task(subset: str, query: SuiteQuery) -> Task:
-    """A query as ToolBench's single chain asks it. The tools' own descriptions are not in its query files: "None"."""
+    """Make the task of a query as in ToolBench's single chain.
+
+    Its query files lack the descriptions of the tools, which are given as "None".
+    """
     tools = dict.fromkeys(api.tool for api in query.apis)
     listed = "".join(f"{k}.{tool}: None\n" for k, tool in enumerate(tools, 1))
     functions = (*(make_function_schema(api) for api in query.apis), FINISH_SCHEMA)
@@ -119,18 +134,18 @@ def make_toolbench_task(subset: str, query: SuiteQuery) -> Task:
     return Task(query.id, subset, query.text, add_format_instruction(TOOLBENCH_SYSTEM_PROMPT + listed), functions, apis)
 
 
-def make_function_schema(api: OfferedApi) -> dict[str, Any]:
-    """The function that ToolBench makes of an `api_list` item: names in standard form, texts cut, types mapped.
+def make_function_schema(api: OfferedApi) -> FunctionSchema:
+    """Make ToolBench's function schema of an `api_list` item: standardized names, truncated texts, mapped types.
 
-    As there, optional parameters are listed only where there are required ones.
+    As in ToolBench, optional parameters are listed only where there are required ones.
     """
     document = api.document
     description = f'This is the subfunction for tool "{api.tool}", you can use this tool.'
-    said = str(document.get("api_description") or "").strip()
-    if said:
-        said = said.replace(str(document["api_name"]), api.function)[:MAX_DESCRIPTION_CHARACTERS]
-        description += f'The description of this function is: "{said}"'
-    properties: dict[str, Any] = {}
+    own_description = str(document.get("api_description") or "").strip()
+    if own_description:
+        text = own_description.replace(str(document["api_name"]), api.function)[:MAX_DESCRIPTION_CHARACTERS]
+        description += f'The description of this function is: "{text}"'
+    properties: dict[str, object] = {}
     names: dict[str, list[str]] = {"required": [], "optional": []}
     for kind, listed in names.items() if document.get("required_parameters") else ():
         for parameter in document.get(f"{kind}_parameters") or []:
@@ -141,10 +156,10 @@ def make_function_schema(api: OfferedApi) -> dict[str, Any]:
     return {"name": api.function, "description": description, "parameters": parameters}
 
 
-def _make_property_schema(parameter: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _make_property_schema(parameter: Mapping[str, object]) -> dict[str, object]:
+    schema: dict[str, object] = {
         "type": _JSON_SCHEMA_TYPES.get(str(parameter.get("type")), "string"),
         "description": str(parameter.get("description") or "")[:MAX_DESCRIPTION_CHARACTERS],
     }
     example = parameter.get("default", "")
-    return found | {"example_value": example} if str(example) else found
+    return schema | {"example_value": example} if str(example) else schema

@@ -1,29 +1,27 @@
-"""Answers in ToolBench's forms: raw, as its inference writes them, and converted, as ToolEval reads them.
-
-Nothing in an answer is executed: of Python's syntax only literals are read, and of those only what is bounded.
-"""
+"""Answers in ToolBench's formats: raw, as its inference writes them, and converted, as ToolEval reads them."""
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import json
-import re
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 from sweeper.data.schema_checks import SchemaMismatchError, require_field, require_items
 from sweeper.errors import DataError
-from sweeper.evaluation.answers import FINISH, Answer, ToolCall
+from sweeper.evaluation.answers import FINISH, Answer, FunctionSchema, ToolCall
 from sweeper.evaluation.judges.base import Vote
+from sweeper.evaluation.tool_messages import (
+    check_text_length,
+    convert_to_text,
+    make_tool_call,
+    make_tool_message,
+    parse_tool_message,
+)
 
-MAX_MESSAGE_CHARACTERS = 1_000_000
-"""A longer message is refused: no agent wrote it."""
-
-MAX_LITERAL_CHARACTERS = 100_000
-"""Python's own parser sees no longer text; ours, which reads only flat dicts of texts, takes the usual ones."""
+Node = dict[str, object]
+"""A node of an answer's tree or chain, or a message: a JSON object whose content is not checked yet."""
 
 GIVE_ANSWER, GIVE_UP = "give_answer", "give_up_and_restart"
 
@@ -36,65 +34,65 @@ _PASS_RATE_COLUMNS = (
     "query_id",
     "is_solved",
 )
-_KEY_PREFIXES = ("{'name': ", ", 'arguments': ", ", 'response': ")
-_QUOTED_TEXT_PATTERNS = {
-    quote: re.compile(rf"{quote}((?:[^{quote}\\]++|\\.)*+)({quote}?)", re.DOTALL) for quote in "'\""
-}
-_HEX = "[0-9a-fA-F]"
-_ESCAPE_PATTERN = re.compile(
-    rf"\\(?:x({_HEX}{{2}})|u({_HEX}{{4}})|U({_HEX}{{8}})|(x{_HEX}?|u{_HEX}{{0,3}}|U{_HEX}{{0,7}})\Z|(.))", re.DOTALL
-)
-_SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 
 
-def parse_converted_answer(query_id: str, subset: str, document: Any) -> Answer:
-    """An answer in ToolEval's converted form. Raises WrongShapeError.
+def parse_converted_answer(query_id: str, subset: str, document: object) -> Answer:
+    """Parse an answer in ToolEval's converted format.
 
-    Of a tree with several branches the path to the final answer is followed, the first one where none leads there; the
-    other branches are left out. A tool node cut by ToolBench's scripts is read as far as it goes, and marked `cut`.
+    Of a tree with several branches only one is read: the path to the final answer, or the first one where no path leads
+    there. A tool node cut by ToolBench's scripts is read as far as it goes, and marked `cut`.
+
+    Raises:
+        SchemaMismatchError: a document of another structure.
     """
-    query, functions = require_field(document, "query", str, ""), _read_functions(document, "available_tools", "")
+    query = check_text_length(require_field(document, "query", str, ""), "query")
+    functions = _read_functions(document, "available_tools", "")
     answer = require_field(document, "answer", dict, "")
-    final = _check_message_length(convert_to_text(answer.get("final_answer")), "answer.final_answer")
+    final = check_text_length(convert_to_text(answer.get("final_answer")), "answer.final_answer")
 
-    def leads_there(node: dict[str, Any]) -> bool:
+    def is_final(node: Node) -> bool:
         if not final or node.get("role") != "tool":
             return False
         call = _parse_tool_node(node)
         return call.name == FINISH and (final.startswith(call.arguments) or final in call.arguments)
 
     steps: list[str | ToolCall] = []
-    for node in _find_answer_path(require_items(answer, "answer_details", dict, "answer"), "next", leads_there):
+    for node in _find_answer_path(require_items(answer, "answer_details", dict, "answer"), "next", is_final):
         role = require_field(node, "role", str, "a node of answer_details")
         if role == "tool":
             steps.append(_parse_tool_node(node))
         elif role == "assistant":
-            steps.append(_check_message_length(convert_to_text(node.get("message")), "an assistant's message"))
+            steps.append(check_text_length(convert_to_text(node.get("message")), "an assistant's message"))
         elif role not in ("system", "user"):
             raise SchemaMismatchError(f"a node of answer_details has role {role!r}")
     return Answer(
         query_id,
         subset,
-        _check_message_length(query, "query"),
+        query,
         functions,
         tuple(steps),
         final,
         convert_to_text(answer.get("method")),
-        convert_to_text(document.get("ended")) or infer_end_reason(final, steps),
+        convert_to_text(require_object(document).get("ended")) or infer_end_reason(final, steps),
     )
 
 
-def make_converted_document(answer: Answer, *, message_characters: int | None = None) -> dict[str, Any]:
-    """ToolEval's converted form. ToolBench's scripts keep 100 characters of each message, StableToolBench's all.
+def make_converted_document(answer: Answer, *, message_characters: int | None = None) -> dict[str, object]:
+    """Make ToolEval's converted format.
 
-    How it ended stands beside, under `ended`, where the final answer does not tell.
+    Args:
+        answer: what to convert.
+        message_characters: characters kept of each message. ToolBench's scripts keep 100, StableToolBench's all (None).
+
+    Returns:
+        The JSON document. Our own key `ended` is added where the final answer does not imply it.
     """
     nodes = [("system", ""), ("user", answer.query)]
     nodes += [("tool", make_tool_message(s)) if isinstance(s, ToolCall) else ("assistant", s) for s in answer.steps]
-    below: list[dict[str, Any]] = []
+    below: list[Node] = []
     for role, message in reversed(nodes):
         below = [{"role": role, "message": message[:message_characters], "next": below}]
-    document = {
+    document: dict[str, object] = {
         "query": answer.query,
         "available_tools": list(answer.functions),
         "answer": {
@@ -104,64 +102,74 @@ def make_converted_document(answer: Answer, *, message_characters: int | None = 
             "answer_details": below,
         },
     }
-    told = infer_end_reason(answer.final_answer, answer.steps) == answer.ended
-    return document if told else document | {"ended": answer.ended}
+    is_implied = infer_end_reason(answer.final_answer, answer.steps) == answer.ended
+    return document if is_implied else document | {"ended": answer.ended}
 
 
-def parse_raw_answer(query_id: str, subset: str, document: Any) -> Answer:
-    """A raw answer of ToolBench's inference, read as ToolEval's conversion reads it. Raises WrongShapeError.
+def parse_raw_answer(query_id: str, subset: str, document: object) -> Answer:
+    """Parse a raw answer of ToolBench's inference as ToolEval's conversion does.
 
-    A valid one is its last message list. Of an invalid one it is the chain of the last try, and of an invalid search
-    the tree's first path, where ToolEval takes a random one.
+    The steps of a valid answer are its last message list. Those of an invalid one are the chain of the last try; of an
+    invalid search, the tree's first path, where ToolEval takes a random one.
+
+    Raises:
+        SchemaMismatchError: a document of another structure.
     """
-    made = require_field(document, "answer_generation", dict, "")
     where = "answer_generation"
-    final = _check_message_length(convert_to_text(made.get("final_answer")), f"{where}.final_answer")
-    given = document.get("forward_args")
-    asked: dict[str, Any] = given if isinstance(given, dict) else {}
-    nodes: list[dict[str, Any]] = []
-    if made.get("valid_data"):
-        lists = require_items(made, "train_messages", list, where)
+    generation = require_field(document, where, dict, "")
+    document = require_object(document)
+    final = check_text_length(convert_to_text(generation.get("final_answer")), f"{where}.final_answer")
+    arguments = document.get("forward_args")
+    options: Node = arguments if isinstance(arguments, dict) else {}
+    nodes: list[Node] = []
+    if generation.get("valid_data"):
+        lists = require_items(generation, "train_messages", list, where)
         if not lists:
             raise SchemaMismatchError(f"{where} is valid and its train_messages are empty")
         steps = _parse_messages(lists[-1], f"{where}.train_messages[{len(lists) - 1}]")
     else:
-        if "trys" in document:
-            nodes = require_items(
-                (require_items(document, "trys", dict, "") or [{"chain": []}])[-1], "chain", dict, "trys[-1]"
-            )
-        else:
-            tree = require_field(require_field(document, "tree", dict, ""), "tree", dict, "tree")
-            nodes = _find_answer_path([tree], "children", lambda node: False)[1:]
+        nodes = _read_last_chain(document)
         steps = _parse_chain_nodes(nodes)
     ended = infer_end_reason(final, steps)
-    limit = asked.get("single_chain_max_step")
+    limit = options.get("single_chain_max_step")
     if ended == "unknown" and isinstance(limit, int) and nodes and len(nodes) >= limit:
         ended = "steps"
+    method = options.get("method")
     return Answer(
         query_id,
         subset,
-        _check_message_length(require_field(made, "query", str, where), f"{where}.query"),
-        _read_functions(made, "function", where),
+        check_text_length(require_field(generation, "query", str, where), f"{where}.query"),
+        _read_functions(generation, "function", where),
         steps,
         final,
-        asked["method"] if isinstance(asked.get("method"), str) else "CoT@1" if "trys" in document else "DFS",
-        convert_to_text(asked.get("ended")) or ended,
+        method if isinstance(method, str) else "CoT@1" if "trys" in document else "DFS",
+        convert_to_text(options.get("ended")) or ended,
     )
 
 
-def make_raw_document(answer: Answer) -> dict[str, Any]:
-    """ToolBench's raw CoT@1 form, for a file `<query_id>_CoT@1.json`.
+def _read_last_chain(document: Node) -> list[Node]:
+    """Return the nodes of the last try, or of the tree's first path."""
+    if "trys" in document:
+        tries = require_items(document, "trys", dict, "") or [{"chain": []}]
+        return require_items(tries[-1], "chain", dict, "trys[-1]")
+    tree = require_field(require_field(document, "tree", dict, ""), "tree", dict, "tree")
+    return _find_answer_path([tree], "children", lambda node: False)[1:]
 
-    `method` and `ended` are our own, in `forward_args`. Raises DataError for an answer with cut calls, since this form
-    cannot say that they are.
+
+def make_raw_document(answer: Answer) -> dict[str, object]:
+    """Make ToolBench's raw CoT@1 format, for a file `<query_id>_CoT@1.json`.
+
+    `forward_args` has our own keys `method` and `ended`.
+
+    Raises:
+        DataError: an answer with cut calls, which this format cannot mark.
     """
     if any(call.cut for call in answer.calls):
         raise DataError(
             f"answer {answer.subset}/{answer.query_id}",
-            requested="ToolBench's raw form",
+            requested="ToolBench's raw format",
             found="calls of which the source kept only the beginning",
-            hint="write the converted form",
+            hint="write the converted format",
         )
     won = parse_finish(answer.final_answer)[0] == GIVE_ANSWER
     valid = bool(answer.final_answer)
@@ -184,55 +192,12 @@ def make_raw_document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def make_tool_message(call: ToolCall) -> str:
-    """A tool node's message: a Python dict as text, left open where the source cut it."""
-    whole = str({"name": call.name, "arguments": call.arguments, "response": call.response})
-    if not call.cut:
-        return whole
-    kept = {"name": call.name}
-    if call.arguments or call.response:
-        kept["arguments"] = call.arguments
-    if call.response:
-        kept["response"] = call.response
-    return str(kept)[: -len("'}")]
-
-
-def parse_tool_message(text: str) -> ToolCall:
-    """The call that a tool node's message holds, as far as it goes. Raises WrongShapeError where no name is there."""
-    found: list[str] = []
-    at, usual = 0, True
-    for lead in _KEY_PREFIXES:
-        if not text.startswith(lead, at):
-            usual = at > 0 and lead.startswith(text[at : at + len(lead)])
-            break
-        at += len(lead)
-        if at == len(text):
-            break
-        value = _QUOTED_TEXT_PATTERNS[text[at]].match(text, at) if text[at] in _QUOTED_TEXT_PATTERNS else None
-        if value is None:
-            usual = False
-            break
-        found.append(_ESCAPE_PATTERN.sub(_decode_escape, value[1]))
-        at = value.end()
-        if not value[2]:
-            break
-    if len(found) == len(_KEY_PREFIXES) and text[at:] == "}":
-        return ToolCall(found[0], found[1], found[2])
-    whole = None if usual else _parse_dict_literal(text)
-    if whole is not None:
-        return _make_tool_call(whole)
-    if not found:
-        raise SchemaMismatchError(f"a tool node's message is no call: {text[:60]!r}")
-    if not usual and len(found) == 1:
-        found.append(text[at:])
-    name, arguments, response = [*found, "", ""][:3]
-    return ToolCall(name, arguments, response, cut=True)
-
-
 def parse_finish(arguments: str) -> tuple[str, str]:
-    """(return type, text of the final answer) of a `Finish`, '' for what is not there.
+    """Parse the arguments of `Finish`, leniently.
 
-    Raw newlines in it are forgiven. Of text that is not JSON as much is taken as can be recognised.
+    Returns:
+        The return type and the text of the final answer, '' for what is missing. Raw line breaks are accepted, and of
+        text that is not JSON whatever can be recognized is returned.
     """
     value = parse_json_leniently(arguments)
     if isinstance(value, dict):
@@ -246,7 +211,7 @@ def parse_finish(arguments: str) -> tuple[str, str]:
 
 
 def infer_end_reason(final_answer: str, steps: Sequence[str | ToolCall]) -> str:
-    """How an answer ended, as far as its final answer and its last call tell."""
+    """Infer how an answer ended from its final answer and its last call."""
     last = next((step for step in reversed(steps) if isinstance(step, ToolCall)), None)
     kind = parse_finish(final_answer)[0]
     if kind == GIVE_ANSWER:
@@ -257,7 +222,7 @@ def infer_end_reason(final_answer: str, steps: Sequence[str | ToolCall]) -> str:
 
 
 def format_tooleval_steps(answer: Answer) -> tuple[str, str]:
-    """(all calls, last call) as ToolEval shows them to its judge: `Step 1: …`, and `Final step: …`."""
+    """Format (all calls, last call) as ToolEval shows them to its judge: `Step 1: …`, and `Final step: …`."""
     messages = [make_tool_message(call) for call in answer.calls]
     steps = "\n".join(f"Step {k}: {message}" for k, message in enumerate(messages, start=1))
     return steps, f"Final step: {messages[-1]}" if messages else ""
@@ -265,12 +230,15 @@ def format_tooleval_steps(answer: Answer) -> tuple[str, str]:
 
 def make_pass_rate_results(
     answers: Sequence[Answer], votes: Sequence[Sequence[Vote]], *, model: str
-) -> tuple[dict[str, Any], str]:
-    """What ToolEval writes for one model on one subset: (JSON document, tab-separated text).
+) -> tuple[dict[str, object], str]:
+    """Make ToolEval's result files of one model on one subset: (JSON document, tab-separated text).
 
-    An unscored vote is left out, since ToolEval has no word for it. Raises DataError for a query id that comes twice.
+    Unscored votes are left out, since ToolEval has no value for them.
+
+    Raises:
+        DataError: two answers to one query.
     """
-    document: dict[str, Any] = {}
+    document: dict[str, object] = {}
     file = io.StringIO()
     writer = csv.writer(file, delimiter="\t")
     writer.writerow(_PASS_RATE_COLUMNS)
@@ -279,7 +247,7 @@ def make_pass_rate_results(
             raise DataError(
                 f"pass-rate results of {model}",
                 found=f"query {answer.query_id} twice ({answer.subset})",
-                hint="write one file a subset",
+                hint="write one file per subset",
             )
         names = [str(function["name"]) for function in answer.functions]
         steps, final = format_tooleval_steps(answer)
@@ -295,41 +263,34 @@ def make_pass_rate_results(
     return document, file.getvalue()
 
 
-def parse_json_leniently(text: str) -> Any:
-    """The value of JSON text in which raw newlines are forgiven; None where it is none."""
+def parse_json_leniently(text: str) -> object:
+    """Parse JSON that may contain raw line breaks; None where it is invalid."""
     try:
-        return json.loads(text, strict=False)
+        value: object = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
+    return value
 
 
-def convert_to_text(value: Any) -> str:
-    """Texts as they are, nothing as '', anything else as JSON. Raises WrongShapeError."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SchemaMismatchError(f"a {type(value).__name__} where text was expected") from error
+def require_object(value: object) -> Node:
+    """Return `value` if it is a JSON object. Raises SchemaMismatchError."""
+    if not isinstance(value, dict):
+        raise SchemaMismatchError(f"the document is {type(value).__name__}, not an object")
+    return value
 
 
-def _check_message_length(text: str, where: str) -> str:
-    if len(text) > MAX_MESSAGE_CHARACTERS:
-        raise SchemaMismatchError(f"{where} has {len(text):,} characters, over {MAX_MESSAGE_CHARACTERS:,}")
-    return text
-
-
-def _read_functions(value: Any, key: str, where: str) -> tuple[dict[str, Any], ...]:
-    found = require_items(value, key, dict, where)
-    for k, function in enumerate(found):
+def _read_functions(value: object, key: str, where: str) -> tuple[FunctionSchema, ...]:
+    functions = require_items(value, key, dict, where)
+    for k, function in enumerate(functions):
         require_field(function, "name", str, f"{key}[{k}]")
-    return tuple(found)
+    return cast("tuple[FunctionSchema, ...]", tuple(functions))
 
 
-def _find_answer_path(
-    roots: Sequence[dict[str, Any]], children_key: str, is_target: Callable[[dict[str, Any]], bool]
-) -> list[dict[str, Any]]:
-    """The nodes down to the first leaf that `ends`, else to the first leaf. No recursion: a tree can be deep."""
+def _find_answer_path(roots: Sequence[Node], children_key: str, is_target: Callable[[Node], bool]) -> list[Node]:
+    """Return the nodes down to the first leaf that is a target, or else to the first leaf.
+
+    Without recursion, since a tree can be deep.
+    """
     nodes = [(node, -1) for node in roots]
     waiting = list(range(len(nodes)))[::-1]
     chosen = None
@@ -353,48 +314,16 @@ def _find_answer_path(
     return path[::-1]
 
 
-def _parse_tool_node(node: dict[str, Any]) -> ToolCall:
+def _parse_tool_node(node: Node) -> ToolCall:
     message = node.get("message")
     if isinstance(message, dict):
-        return _make_tool_call(message)
+        return make_tool_call(message)
     if not isinstance(message, str):
         raise SchemaMismatchError(f"a tool node's message is {type(message).__name__}, not text")
-    return parse_tool_message(_check_message_length(message, "a tool node's message"))
+    return parse_tool_message(check_text_length(message, "a tool node's message"))
 
 
-def _make_tool_call(message: dict[str, Any]) -> ToolCall:
-    name = require_field(message, "name", str, "a tool node's message")
-    arguments, response = (
-        _check_message_length(convert_to_text(message.get(key)), f"a call's {key}") for key in ("arguments", "response")
-    )
-    return ToolCall(name, arguments, response)
-
-
-def _parse_dict_literal(text: str) -> dict[str, Any] | None:
-    """A dict literal in an unusual spelling; None where it is none, or more than may be read."""
-    if len(text) > MAX_LITERAL_CHARACTERS:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that Python does not know
-            value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("name"), str) else None
-
-
-def _decode_escape(match: re.Match[str]) -> str:
-    """What one escape of a Python text stands for; '' for one that was cut."""
-    code = match[1] or match[2] or match[3]
-    if code:
-        number = int(code, 16)
-        return chr(number) if number < 0xD800 or 0xDFFF < number <= 0x10FFFF else "\N{REPLACEMENT CHARACTER}"
-    if match[4]:
-        return ""
-    return _SIMPLE_ESCAPES.get(match[5], match[0])
-
-
-def _parse_messages(messages: list[Any], where: str) -> tuple[str | ToolCall, ...]:
+def _parse_messages(messages: list[Node], where: str) -> tuple[str | ToolCall, ...]:
     steps: list[str | ToolCall] = []
     roles = [require_field(message, "role", str, f"{where}[{k}]") for k, message in enumerate(messages)]
     for k, (role, message) in enumerate(zip(roles, messages, strict=True)):
@@ -405,46 +334,51 @@ def _parse_messages(messages: list[Any], where: str) -> tuple[str | ToolCall, ..
         place = f"{where}[{k}]"
         if message.get("function_call") is not None:
             call = require_field(message, "function_call", dict, place)
-            follows = k + 1 < len(messages) and roles[k + 1] in ("function", "tool")
-            steps.append(_parse_function_call(call, messages[k + 1].get("content") if follows else None, place))
+            has_response = k + 1 < len(messages) and roles[k + 1] in ("function", "tool")
+            steps.append(_parse_function_call(call, messages[k + 1].get("content") if has_response else None, place))
         elif message.get("tool_calls") is not None:
-            seen = {m.get("tool_call_id"): m.get("content") for m in messages[k + 1 :] if m["role"] == "tool"}
+            responses = {m.get("tool_call_id"): m.get("content") for m in messages[k + 1 :] if m["role"] == "tool"}
             for call in require_items(message, "tool_calls", dict, place):
-                steps.append(
-                    _parse_function_call(
-                        require_field(call, "function", dict, place), seen.get(str(call.get("id"))), place
-                    )
-                )
+                function = require_field(call, "function", dict, place)
+                steps.append(_parse_function_call(function, responses.get(str(call.get("id"))), place))
         else:
-            steps.append(_check_message_length(convert_to_text(message.get("content")), place))
+            steps.append(check_text_length(convert_to_text(message.get("content")), place))
     return tuple(steps)
 
 
-def _parse_function_call(call: dict[str, Any], response: Any, where: str) -> ToolCall:
-    """A call as ToolEval's conversion makes it: what `Finish` was answered is dropped."""
-    found = _make_tool_call(
-        {"name": require_field(call, "name", str, where), "arguments": call.get("arguments"), "response": response}
-    )
-    return ToolCall(found.name, found.arguments, "") if found.name == FINISH else found
+def _parse_function_call(call: Node, response: object, where: str) -> ToolCall:
+    """Parse a call as ToolEval's conversion does: the response to `Finish` is dropped."""
+    message = {
+        "name": require_field(call, "name", str, where),
+        "arguments": call.get("arguments"),
+        "response": response,
+    }
+    parsed = make_tool_call(message)
+    return ToolCall(parsed.name, parsed.arguments, "") if parsed.name == FINISH else parsed
 
 
-def _parse_chain_nodes(nodes: Sequence[dict[str, Any]]) -> tuple[str | ToolCall, ...]:
+def _parse_chain_nodes(nodes: Sequence[Node]) -> tuple[str | ToolCall, ...]:
     steps: list[str | ToolCall] = []
     for k, node in enumerate(nodes):
         kind, text = (require_field(node, key, str, "a node of the chain") for key in ("node_type", "description"))
         if kind == "Thought":
-            steps.append(_check_message_length(text, "a thought"))
+            steps.append(check_text_length(text, "a thought"))
         elif kind == "Action":
-            given = nodes[k + 1] if k + 1 < len(nodes) and nodes[k + 1].get("node_type") == "Action Input" else {}
-            message = {"name": text, "arguments": given.get("description"), "response": given.get("observation")}
-            steps.append(_make_tool_call(message))
+            following = nodes[k + 1] if k + 1 < len(nodes) else {}
+            node_input = following if following.get("node_type") == "Action Input" else {}
+            message = {
+                "name": text,
+                "arguments": node_input.get("description"),
+                "response": node_input.get("observation"),
+            }
+            steps.append(make_tool_call(message))
         elif kind != "Action Input":
             raise SchemaMismatchError(f"a node of the chain has node_type {kind!r}")
     return tuple(steps)
 
 
-def _make_chain(answer: Answer) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
+def _make_chain(answer: Answer) -> list[Node]:
+    parts: list[Node] = []
     for step in answer.steps:
         if isinstance(step, str):
             parts.append({"node_type": "Thought", "description": step})
@@ -456,7 +390,7 @@ def _make_chain(answer: Answer) -> list[dict[str, Any]]:
                 "node_type": "Action Input",
                 "description": step.arguments,
                 "observation": step.response,
-                "observation_code": {GIVE_ANSWER: 3, GIVE_UP: 4}.get(kind, 0),  # as ToolBench numbers them
+                "observation_code": {GIVE_ANSWER: 3, GIVE_UP: 4}.get(kind, 0),  # ToolBench's codes
                 "io_state": {},
             }
         )
@@ -467,8 +401,8 @@ def _make_chain(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def _make_train_messages(answer: Answer) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = [
+def _make_train_messages(answer: Answer) -> list[Node]:
+    messages: list[Node] = [
         {"role": "system", "content": ""},
         {"role": "user", "content": f"\n{answer.query}\nBegin!\n"},
     ]
@@ -476,9 +410,9 @@ def _make_train_messages(answer: Answer) -> list[dict[str, Any]]:
         if isinstance(step, str):
             messages.append({"role": "assistant", "content": step})
             continue
-        called = {"name": step.name, "arguments": step.arguments}
-        messages.append({"role": "assistant", "content": None, "function_call": called})
-        # ToolEval's conversion skips the message after a call, whatever it is: one has to be there.
+        call = {"name": step.name, "arguments": step.arguments}
+        messages.append({"role": "assistant", "content": None, "function_call": call})
+        # ToolEval's conversion skips the message after each call, so there must be one.
         if step.name != FINISH or k < len(answer.steps):
             messages.append({"role": "function", "name": step.name, "content": step.response})
     return messages

@@ -152,6 +152,6 @@ def _evaluate_stage(
     if may_delete_model(spec.runtime.checkpoints, is_finished=True, is_evaluated=True):
         store.delete(store.trial_folder(fingerprint) / "model")
     found: dict[str, Any] = {"metrics": row["metrics"] | extract_metrics(summary, evaluation)}
-    if too_much := row.get("out_of_memory_at", []) + summary.get("out_of_memory_at", []):
+    if too_much := row.get("out_of_memory_at", []) + list(summary.out_of_memory_at):
         found["out_of_memory_at"] = too_much
     return found

@@ -117,7 +117,7 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
         if suite and summary is not None:
             row["metrics"] |= extract_metrics(summary, trial.evaluation) if trial.evaluation else {}
             if trial.evaluation and trial.evaluation.split == "test":
-                row["subsets"] = summary["subsets"]
+                row["subsets"] = summary.subsets
                 files.append(store.evaluation_folder(trial.fingerprint, suite) / "outcomes.parquet")
         elif suite and record and record.status not in (FAILED, PRUNED):
             row |= _read_evaluation_status(store, trial.fingerprint, suite, now)

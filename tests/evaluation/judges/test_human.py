@@ -18,7 +18,7 @@ from sweeper.errors import DataError, SweeperError, UsageError
 from sweeper.evaluation.answer_files import read_answers
 from sweeper.evaluation.answers import Answer, ToolCall
 from sweeper.evaluation.judges.base import Judge
-from sweeper.evaluation.judges.human import HumanJudge, make_label_sheet
+from sweeper.evaluation.judges.human import HumanJudge, LabelKey, make_label_sheet
 
 SIZES = {"G1_tool": 12, "G2_category": 6, "G3_instruction": 2}
 ANSWERS = [answer(subset=s, query_id=f"id{k}", method="secret-model") for s, n in SIZES.items() for k in range(n)]
@@ -37,37 +37,36 @@ def labels(path: Path, *rows: str, header: str = "subset,query_id,label,annotato
 
 def test_a_sheet_comes_back_as_votes(tmp_path: Path) -> None:
     rows, key = make_label_sheet(ANSWERS, 10, random.Random(1))
-    key = json.loads(json.dumps(key))
+    key = LabelKey.from_document(json.loads(json.dumps(key.to_document())))
     given_: dict[tuple[str, str], str] = {}
     for k, row in enumerate(rows[1:]):
         row[4:] = [("Solved", "unsolved ", "UNSURE", "")[k % 4], "ann"]
-        where = key["items"][row[0]]
-        given_[where["subset"], where["query_id"]] = row[4].strip().lower()
+        given_[key.items[row[0]]] = row[4].strip().lower()
     path = write(tmp_path / "labels.csv", rows)
     judge: Judge = HumanJudge.from_csv(path, key=key, answers=ANSWERS)
     votes = judge.judge(ANSWERS)
     assert {a.key: v[0].status or "" for a, v in zip(ANSWERS, votes, strict=True) if a.key in given_} == given_
     unlabelled = [v for a, (v,) in zip(ANSWERS, votes, strict=True) if a.key not in given_]
     assert len(unlabelled) == 10
-    assert all((v.status, v.reason) == (None, "not labelled by ann") for v in unlabelled)
+    assert all((v.status, v.reason) == (None, "not labeled by ann") for v in unlabelled)
     assert judge.name == "human"
 
 
 def test_a_sheet_is_stratified_and_blind() -> None:
     rows, key = make_label_sheet(ANSWERS, 10, random.Random(1))
     assert rows[0] == ["item", "query", "calls", "final_answer", "label", "annotator"]
-    assert Counter(place["subset"] for place in key["items"].values()) == {
+    assert Counter(subset for subset, _ in key.items.values()) == {
         "G1_tool": 6,
         "G2_category": 3,
         "G3_instruction": 1,
     }
     text = "\n".join(cell for row in rows for cell in row)
     assert not any(secret in text for secret in ("secret-model", "G1_tool", "G2_", "G3_", "id0", "id1"))
-    assert [row[0] for row in rows[1:]] == list(key["items"])
-    subsets = [key["items"][row[0]]["subset"] for row in rows[1:]]
+    assert [row[0] for row in rows[1:]] == list(key.items)
+    subsets = [key.items[row[0]][0] for row in rows[1:]]
     assert subsets != sorted(subsets)
     assert all(row[4:] == ["", ""] for row in rows[1:])
-    assert rows[1][2] == '1. price_for_shop\nasked: {"item": "lamp"}\ngot: ' + seen("Blue Lamp: 41.5 EUR")
+    assert rows[1][2] == '1. price_for_shop\narguments: {"item": "lamp"}\nresponse: ' + seen("Blue Lamp: 41.5 EUR")
     assert rows[1][3] == "The Blue Lamp costs 41.50 euros."
     assert make_label_sheet(ANSWERS, 10, random.Random(1)) == (rows, key)
     assert make_label_sheet(ANSWERS, 10, random.Random(2)) != (rows, key)
@@ -78,7 +77,7 @@ def test_shares_are_proportional_with_at_least_one(sizes: dict[str, int], data: 
     found = [answer(subset=s, query_id=str(k)) for s, n in sizes.items() for k in range(n)]
     n = data.draw(st.integers(len(sizes), len(found)))
     _, key = make_label_sheet(found, n, random.Random(0))
-    counts = Counter(place["subset"] for place in key["items"].values())
+    counts = Counter(subset for subset, _ in key.items.values())
     assert sum(counts.values()) == n
     assert set(counts) == set(sizes)
     for subset, size in sizes.items():
@@ -123,8 +122,8 @@ def test_several_annotators_are_several_votes(tmp_path: Path) -> None:
     path = labels(tmp_path / "l.csv", "G1_tool,id0,solved,zoe", "G1_tool,id0,unsolved,adam", "G1_tool,id1,unsure,zoe")
     votes = HumanJudge.from_csv(path).judge(ANSWERS[:2])
     assert [[(v.index, v.status, v.reason) for v in found] for found in votes] == [
-        [(0, "unsolved", "labelled by adam"), (1, "solved", "labelled by zoe")],
-        [(0, None, "not labelled by adam"), (1, "unsure", "labelled by zoe")],
+        [(0, "unsolved", "labeled by adam"), (1, "solved", "labeled by zoe")],
+        [(0, None, "not labeled by adam"), (1, "unsure", "labeled by zoe")],
     ]
 
 
@@ -149,7 +148,7 @@ def test_files_of_other_spreadsheets(tmp_path: Path) -> None:
         (["G1_tool,id0,good,a"], r"l.csv:2\n.*'good'(.|\n)*solved, unsolved, unsure"),
         (["G1_tool,id0,solved,a", "", "G1_tool,id99,solved,a"], r"l.csv:4\n.*id99(.|\n)*no such answer"),
         (['G1_tool,id0,solved,"a\nb"', "G1_tool,id1,x,a"], r"l.csv:4\n"),
-        (["G1_tool,id0,solved,a", "G1_tool,id0,,a"], r"l.csv:3\n.*labelled in line 2"),
+        (["G1_tool,id0,solved,a", "G1_tool,id0,,a"], r"l.csv:3\n.*labeled in line 2"),
         (["G1_tool,id0,solved,a,b"], r"l.csv:2\n.*5 cells in 4 columns"),
         (['G1_tool,id0,"solved'], r"l.csv:2\n.*not CSV"),
         ([], "no rows"),
@@ -163,13 +162,14 @@ def test_bad_labels_are_named_by_line(tmp_path: Path, rows: list[str], says: str
 
 def test_bad_items_and_headers(tmp_path: Path) -> None:
     path = labels(tmp_path / "l.csv", "abc,solved", header="item,label")
-    with pytest.raises(DataError, match="no key"):
+    with pytest.raises(DataError, match="without a key"):
         HumanJudge.from_csv(path)
-    for key in ({}, {"items": {}}, {"items": {"abc": 7}}, {"items": {"abc": {"subset": "s"}}}):
+    for document in ({}, {"items": {}}, {"items": {"abc": 7}}, {"items": {"abc": {"subset": "s"}}}):
+        key = LabelKey.from_document(document)
         with pytest.raises(DataError, match=r"l.csv:2\n.*'abc'(.|\n)*no such item"):
             HumanJudge.from_csv(path, key=key)
     with pytest.raises(DataError, match=r"l.csv:1\n.*columns"):
-        HumanJudge.from_csv(labels(tmp_path / "l.csv", "x", header="item,verdict"), key={})
+        HumanJudge.from_csv(labels(tmp_path / "l.csv", "x", header="item,verdict"), key=LabelKey({}))
     for content in (b"", b"\xff\xfe\x00", b"\0\0\0"):
         path.write_bytes(content)
         with pytest.raises(SweeperError):
@@ -181,7 +181,7 @@ def test_bad_items_and_headers(tmp_path: Path) -> None:
 def test_real_answers_make_a_sheet(real_toolbench: Path, tmp_path: Path) -> None:
     found: list[Answer] = read_answers([real_toolbench / "converted_answers" / "gpt-3.5-turbo_CoT"])
     rows, key = make_label_sheet(found, 60, random.Random(3))
-    assert Counter(place["subset"] for place in key["items"].values()) == {"G1_instruction": 30, "G3_instruction": 30}
+    assert Counter(subset for subset, _ in key.items.values()) == {"G1_instruction": 30, "G3_instruction": 30}
     for row in rows[1:]:
         row[4] = "unsure"
     judge = HumanJudge.from_csv(write(tmp_path / "l.csv", rows), key=key, answers=found)

@@ -139,7 +139,7 @@ def test_broken_for_ever_is_unscored(broken: Said | str, tmp_path: Path) -> None
         (votes,) = judge(server, votes=2, cache=tmp_path).judge([answer()])
         assert [vote.status for vote in votes] == [None, None]
         assert "no usable reply" in votes[0].reason
-        assert "asked 3 of 3 times" in votes[0].reason
+        assert "try 3 of 3" in votes[0].reason
         assert len(server.seen) == 6
         assert list(tmp_path.rglob("*.json")) == []  # and is asked again next time
     assert ("max_tokens" in votes[0].reason) == (isinstance(broken, Said) and broken.finish_reason == "length")

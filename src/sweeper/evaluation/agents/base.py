@@ -1,4 +1,4 @@
-"""What answers in an episode: a local checkpoint or an endpoint, behind one interface."""
+"""The interface of an agent, which continues episodes: a local checkpoint or an endpoint."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from sweeper.evaluation.tasks import Task
 
 @dataclass(frozen=True)
 class AgentInput:
-    """An episode so far, waiting for the model. `turns`: (role, content) after the query."""
+    """An episode so far."""
 
     task: Task
     turns: tuple[tuple[str, str], ...]
+    """(role, content) after the query."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What the model wrote. `text` None: nothing, and `ended` and `reason` say why."""
+    """The model's next text of an episode."""
 
     text: str | None
+    """None where there is none; `end_reason` and `reason` then state why."""
     tokens: int = 0
     end_reason: Literal["context", "unreachable"] = "context"
     reason: str = ""
@@ -31,10 +33,10 @@ class Agent(Protocol):
     """Continues episodes."""
 
     def batches(self, tasks: Sequence[Task]) -> list[list[Task]]:
-        """The tasks in the groups whose episodes are to step together; the same for the same tasks."""
+        """Group the tasks into batches whose episodes step together. Deterministic."""
 
     def start_batch(self, index: int) -> None:
-        """A group begins: what was kept for the one before may go. `chunk` seeds its sampling."""
+        """Begin a batch: discard the state of the previous one, and seed the sampling by `index`."""
 
     def generate(self, inputs: Sequence[AgentInput]) -> list[Generation]:
-        """The next texts, in the order of `talks`. Never raises for a fault of an endpoint."""
+        """Generate the next texts, in the order of `inputs`. A failing endpoint does not raise."""

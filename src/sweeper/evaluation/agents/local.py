@@ -1,4 +1,4 @@
-"""A local checkpoint: batched generation, keys and values kept from step to step."""
+"""Agent with a local checkpoint: batched generation that reuses the KV cache between steps."""
 
 from __future__ import annotations
 
@@ -14,32 +14,38 @@ from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.data import ApiList, make_length_limiter
+from sweeper.data.length_policy import TokenIds
+from sweeper.data.prompt_format import Segment
 from sweeper.errors import UsageError, is_out_of_memory
 from sweeper.evaluation.action import parse_action
-from sweeper.evaluation.agents.base import AgentInput, Generation
+from sweeper.evaluation.agents.base import Agent, AgentInput, Generation
+from sweeper.evaluation.answers import QueryKey
 from sweeper.evaluation.tasks import Task
 
 TOKENS_BETWEEN_CHECKS = 8
-"""Tokens between looks at whether a text has run past its action: a look decodes it."""
+"""Tokens between checks for text after the action; each check decodes the text."""
 
 
 @dataclass
 class _CachedBatch:
-    """A batch whose keys and values are kept. `ids` and `mask`, (rows, length), are what `cache` holds; masked
-    positions (padding, and what came after a row's end) are attended by nobody and count as no position."""
+    """A batch of episodes with its KV cache.
 
-    episode_keys: list[tuple[str, str]]
+    `ids` and `mask`, (rows, length), describe the content of `cache`. Masked positions (padding, and tokens after the
+    end of a row) are not attended to and do not count as positions.
+    """
+
+    episode_keys: list[QueryKey]
     ids: torch.Tensor
     mask: torch.Tensor
-    cache: Any
+    cache: DynamicCache
 
-    def read_prefix(self, row: int) -> np.ndarray[Any, Any]:
-        """The tokens of a row that are kept, in order."""
+    def read_prefix(self, row: int) -> TokenIds:
+        """Return the cached tokens of a row, in order."""
         return self.ids[row][self.mask[row].bool()].cpu().numpy()  # type: ignore[no-any-return]
 
 
-class LocalAgent:
-    """A causal language model and its tokeniser, asked in the format it was trained in."""
+class LocalAgent(Agent):
+    """Generates with a causal language model, in the format that it was trained on."""
 
     def __init__(
         self,
@@ -51,31 +57,30 @@ class LocalAgent:
         seed: int,
         reuse_cache: bool = True,
     ) -> None:
-        self.model, self.tokenizer, self.evaluation, self.seed, self.reuse_cache = (
-            model.eval(),
-            tokenizer,
-            evaluation,
-            seed,
-            reuse_cache,
-        )
+        self.model, self.tokenizer, self.evaluation = model.eval(), tokenizer, evaluation
+        self.seed, self.reuse_cache = seed, reuse_cache
         self.prompt_fitter, self.token_cache = make_length_limiter(
             tokenizer, data.fit, data.max_length, data.api_format
         )
         positions: int | None = getattr(model.config, "max_position_embeddings", None)
         self.max_prompt_tokens = (positions or data.max_length) - evaluation.max_new_tokens
-        """Tokens a prompt may have, so that a whole answer still fits the model's positions."""
+        """Longest prompt, in tokens, that leaves positions for a whole text."""
         self._cached_batches: list[_CachedBatch] = []
         self.out_of_memory_at: list[int] = []
-        """Batches that did not fit into memory."""
+        """Sizes of the batches that did not fit into memory."""
 
     def batches(self, tasks: Sequence[Task]) -> list[list[Task]]:
-        """By length of the first prompt, so that a batch holds little padding; the longest first.
+        """Group the tasks by length of their first prompt, longest first, so that there is little padding.
 
-        Raises UsageError where no first prompt fits: every episode would fail by its settings.
+        Raises:
+            UsageError: no first prompt fits, so that the settings alone would fail every episode.
         """
-        talks = [AgentInput(task, ()) for task in tasks]
-        self.token_cache.tokenize_ahead(segment for talk in talks for segment in self._make_segments(talk))
-        sizes = {talk.task.key: sum(len(self.token_cache(s)) for s in self._make_segments(talk)) for talk in talks}
+        inputs = [AgentInput(task, ()) for task in tasks]
+        self.token_cache.tokenize_ahead(segment for entry in inputs for segment in self._make_segments(entry))
+        sizes = {
+            entry.task.key: sum(len(self.token_cache(segment)) for segment in self._make_segments(entry))
+            for entry in inputs
+        }
         ordered = sorted(tasks, key=lambda task: (-sizes[task.key], task.key))
         if self.max_prompt_tokens <= 0 or not any(self._first_prompt_fits(task) for task in reversed(ordered)):
             self._raise_no_prompt_fits(ordered[-1])
@@ -93,116 +98,131 @@ class LocalAgent:
         shortest = 0 if whole is None else len(whole)
         answer = self.evaluation.max_new_tokens
         positions = self.max_prompt_tokens + answer
-        do = "a model with more positions"
+        hint = "a model with more positions"
         if positions > shortest:
-            do = f"a max_new_tokens of at most {positions - shortest} (--set max_new_tokens=N), or {do}"
+            hint = f"a max_new_tokens of at most {positions - shortest} (--set max_new_tokens=N), or {hint}"
         raise UsageError(
             "evaluation",
             requested=f"max_new_tokens: {answer}",
-            found=f"{positions} positions, which leave {self.max_prompt_tokens} tokens for a prompt; the shortest has {shortest}",
-            hint=do,
+            found=f"{positions} positions, {self.max_prompt_tokens} of them for a prompt; the shortest has {shortest}",
+            hint=hint,
         )
 
     def start_batch(self, index: int) -> None:
-        """Forget the keys and values of the group before; seed the sampling of this one."""
+        """Discard the KV cache of the previous batch, and seed the sampling of this one."""
         self._cached_batches = []
         torch.manual_seed(self.seed * 1_000_003 + index)
 
     def generate(self, inputs: Sequence[AgentInput]) -> list[Generation]:
-        """The next texts; a prompt that cannot be fitted into the model ends its episode.
+        """Generate the next texts. A prompt that does not fit into the model ends its episode.
 
-        Out of memory: again in halves, down to one text at a time, and from then on with no keys and values kept.
+        When memory runs out, the batch is halved, down to one text at a time, and the KV cache is no longer reused.
         """
-        replies: list[Generation] = []
-        while len(replies) < len(inputs):
-            at_most = min([len(inputs), *(size // 2 for size in self.out_of_memory_at)])
-            batch = inputs[len(replies) : len(replies) + at_most]
+        generations: list[Generation] = []
+        while len(generations) < len(inputs):
+            max_rows = min([len(inputs), *(size // 2 for size in self.out_of_memory_at)])
+            batch = inputs[len(generations) : len(generations) + max_rows]
             try:
-                replies += self._generate_batch(batch)
+                generations += self._generate_batch(batch)
                 continue
             except Exception as error:
                 if not is_out_of_memory(error) or len(batch) == 1:
                     raise
-            # Outside of `except`: the error holds on to what was being computed.
+            # Outside of `except`: the error references the tensors of the failed computation.
             self.out_of_memory_at.append(len(batch))
             self._cached_batches, self.reuse_cache = [], False
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        return replies
+        return generations
 
     @torch.inference_mode()
     def _generate_batch(self, inputs: Sequence[AgentInput]) -> list[Generation]:
-        self.token_cache.tokenize_ahead(segment for talk in inputs for segment in self._make_segments(talk))
-        prompts = [self.prompt_fitter.make_prompt(*self._unpack_input(talk), self.max_prompt_tokens) for talk in inputs]
-        where = {talk.task.key: i for i, talk in enumerate(inputs) if prompts[i] is not None}
-        replies = [Generation(None, reason=f"the prompt does not fit {self.max_prompt_tokens} tokens") for _ in inputs]
-        kept: list[_CachedBatch] = []
-        left, self._cached_batches = self._cached_batches, []
-        while left:  # what nobody goes on from must be gone before others fill its memory
-            batch = left.pop(0)
+        self.token_cache.tokenize_ahead(segment for entry in inputs for segment in self._make_segments(entry))
+        prompts = [
+            self.prompt_fitter.make_prompt(*self._unpack_input(entry), self.max_prompt_tokens) for entry in inputs
+        ]
+        fitting = {entry.task.key: i for i, entry in enumerate(inputs) if prompts[i] is not None}
+        no_fit = Generation(None, reason=f"the prompt does not fit {self.max_prompt_tokens} tokens")
+        generations = [no_fit for _ in inputs]
+        continued: list[_CachedBatch] = []
+        previous, self._cached_batches = self._cached_batches, []
+        while previous:  # free what no episode continues before other batches fill its memory
+            batch = previous.pop(0)
             rows = [
                 row
                 for row, key in enumerate(batch.episode_keys)
-                if self._extends_cached_row(batch, row, prompts, where.get(key))
+                if self._extends_cached_row(batch, row, prompts, fitting.get(key))
             ]
             if rows:
-                kept.append(self._generate_from_cache(batch, rows, prompts, where, replies))
+                continued.append(self._generate_from_cache(batch, rows, prompts, fitting, generations))
             del batch
-        known = {key for batch in kept for key in batch.episode_keys}
-        fresh = [i for key, i in where.items() if key not in known]
+        known = {key for batch in continued for key in batch.episode_keys}
+        fresh = [i for key, i in fitting.items() if key not in known]
         if fresh:
-            kept.append(self._generate_from_scratch(fresh, inputs, prompts, replies))
-        self._cached_batches = kept if self.reuse_cache else []
-        return replies
+            continued.append(self._generate_from_scratch(fresh, inputs, prompts, generations))
+        self._cached_batches = continued if self.reuse_cache else []
+        return generations
 
     def _unpack_input(self, agent_input: AgentInput) -> tuple[str, str, ApiList, tuple[tuple[str, str], ...]]:
-        return agent_input.task.system, agent_input.task.query, ApiList(agent_input.task.functions), agent_input.turns
+        return agent_input.task.system, agent_input.task.query, agent_input.task.api_list, agent_input.turns
 
-    def _make_segments(self, agent_input: AgentInput) -> Any:
+    def _make_segments(self, agent_input: AgentInput) -> list[Segment]:
         return self.prompt_fitter.make_prompt_segments(*self._unpack_input(agent_input))
 
-    def _extends_cached_row(self, batch: _CachedBatch, row: int, prompts: Sequence[Any], i: int | None) -> bool:
-        """Whether a prompt begins with what is kept: it does not where the model wrote its text in other tokens than
-        the tokeniser would, or where the prompt had to be cut."""
-        if i is None:
+    def _extends_cached_row(
+        self, batch: _CachedBatch, row: int, prompts: Sequence[TokenIds | None], i: int | None
+    ) -> bool:
+        """Return whether a prompt begins with the cached tokens.
+
+        It does not where the tokenizer splits the model's text into other tokens than the model generated, or where the
+        prompt was truncated.
+        """
+        prompt = None if i is None else prompts[i]
+        if prompt is None:
             return False
-        prefix, prompt = batch.read_prefix(row), prompts[i]
+        prefix = batch.read_prefix(row)
         return len(prompt) > len(prefix) and bool(np.array_equal(prompt[: len(prefix)], prefix))
 
     def _generate_from_scratch(
-        self, chosen: list[int], inputs: Sequence[AgentInput], prompts: Sequence[Any], replies: list[Generation]
+        self,
+        chosen: list[int],
+        inputs: Sequence[AgentInput],
+        prompts: Sequence[TokenIds | None],
+        generations: list[Generation],
     ) -> _CachedBatch:
-        ids, mask = self._pad_left([prompts[i] for i in chosen])
+        ids, mask = self._pad_left([_require_prompt(prompts, i) for i in chosen])
         keys = [inputs[i].task.key for i in chosen]
-        return self._call_model(_CachedBatch(keys, ids, mask, DynamicCache()), chosen, replies)
+        return self._call_model(_CachedBatch(keys, ids, mask, DynamicCache()), chosen, generations)
 
     def _generate_from_cache(
         self,
         batch: _CachedBatch,
         rows: list[int],
-        prompts: Sequence[Any],
-        where: dict[Any, int],
-        replies: list[Generation],
+        prompts: Sequence[TokenIds | None],
+        fitting: dict[QueryKey, int],
+        generations: list[Generation],
     ) -> _CachedBatch:
         keys = [batch.episode_keys[row] for row in rows]
-        chosen = [where[key] for key in keys]
-        rest = [prompts[i][len(batch.read_prefix(row)) :] for i, row in zip(chosen, rows, strict=True)]
-        ids, mask = self._pad_left(rest)
+        chosen = [fitting[key] for key in keys]
+        new_tokens = [
+            _require_prompt(prompts, i)[len(batch.read_prefix(row)) :] for i, row in zip(chosen, rows, strict=True)
+        ]
+        ids, mask = self._pad_left(new_tokens)
         picked = torch.tensor(rows, device=batch.ids.device)
         batch.cache.batch_select_indices(picked)
-        whole = torch.cat([batch.ids[picked], ids], dim=1), torch.cat([batch.mask[picked], mask], dim=1)
-        return self._call_model(_CachedBatch(keys, *whole, batch.cache), chosen, replies)
+        ids, mask = torch.cat([batch.ids[picked], ids], dim=1), torch.cat([batch.mask[picked], mask], dim=1)
+        return self._call_model(_CachedBatch(keys, ids, mask, batch.cache), chosen, generations)
 
-    def _pad_left(self, rows: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pad_left(self, rows: Sequence[TokenIds]) -> tuple[torch.Tensor, torch.Tensor]:
         width, pad = max(map(len, rows)), self.tokenizer.pad_token_id
         ids = [[pad] * (width - len(row)) + row.tolist() for row in rows]
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         device = self.model.device
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
-    def _call_model(self, batch: _CachedBatch, chosen: list[int], replies: list[Generation]) -> _CachedBatch:
-        """Generate, put the texts into `replies`, and return the batch with what is now in its cache."""
+    def _call_model(self, batch: _CachedBatch, chosen: list[int], generations: list[Generation]) -> _CachedBatch:
+        """Generate, write the texts into `generations`, and return the batch with its extended cache."""
         start, pad, end = batch.ids.shape[1], self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         sampling: dict[str, Any] = {"do_sample": False}
         if self.evaluation.temperature > 0:
@@ -223,22 +243,28 @@ class LocalAgent:
         before = ended.cumsum(dim=1) == 0
         for row, i in enumerate(chosen):
             ids = written[row][before[row]]
-            replies[i] = Generation(self.tokenizer.decode(ids, skip_special_tokens=True), len(ids))
-        # The last token generated was never fed back: the cache is one shorter than the sequence.
-        mine = before | ((ended.cumsum(dim=1) == 1) & (written == end))
-        mask = torch.cat([batch.mask, mine.to(batch.mask.dtype)], dim=1)
+            generations[i] = Generation(self.tokenizer.decode(ids, skip_special_tokens=True), len(ids))
+        # The last generated token was not fed back: the cache is one token shorter than the sequence.
+        own = before | ((ended.cumsum(dim=1) == 1) & (written == end))
+        mask = torch.cat([batch.mask, own.to(batch.mask.dtype)], dim=1)
         return _CachedBatch(batch.episode_keys, out.sequences[:, :-1], mask[:, :-1], out.past_key_values)
 
 
+def _require_prompt(prompts: Sequence[TokenIds | None], i: int) -> TokenIds:
+    prompt = prompts[i]
+    assert prompt is not None  # noqa: S101 - rows are chosen among the prompts that fit
+    return prompt
+
+
 class _StopAfterAction(StoppingCriteria):  # type: ignore[misc]
-    """Stops a row once it holds a whole action and something after it: nothing that follows is read."""
+    """Stops a row that contains a whole action and further text, which would be ignored."""
 
     def __init__(self, tokenizer: Any, start: int) -> None:
         self.tokenizer, self.start = tokenizer, start
         self.finished_rows: torch.Tensor | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """(rows,) of bool."""
+        """Return, of shape (rows,), whether to stop each row."""
         if self.finished_rows is None:
             self.finished_rows = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         if (input_ids.shape[1] - self.start) % TOKENS_BETWEEN_CHECKS == 0:

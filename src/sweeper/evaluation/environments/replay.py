@@ -1,28 +1,34 @@
-"""Recorded responses: what an API once answered to exactly these arguments."""
+"""The environment `replay`: recorded responses, looked up by exact arguments."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, assert_never
 
+from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.data.api_names import standardize_name
 from sweeper.errors import DataError
-from sweeper.evaluation.environments import Observation
+from sweeper.evaluation.environments.base import Environment, Observation
 from sweeper.evaluation.tasks import Task
 
 MISS_MESSAGE = "This call was not recorded."
 MAX_KEY_CHARACTERS = 20_000
-"""Longer recorded inputs are skipped: they are parsed as literals."""
+"""Longer recorded inputs are skipped, since they are parsed as Python literals."""
 
 OnMiss = Literal["error", "same-api"]
 
 
-class ReplayEnvironment:
-    """Recorded responses by function name and arguments; on a miss, what `on_miss` says."""
+class ReplayEnvironment(Environment):
+    """Returns recorded responses.
+
+    Args:
+        responses: (function name, canonical JSON of the arguments) -> response.
+        on_miss: what to return for a call that was not recorded: an error, or the first response of the same API.
+    """
 
     def __init__(self, responses: dict[tuple[str, str], str], on_miss: OnMiss) -> None:
         self.responses, self.on_miss = responses, on_miss
@@ -32,10 +38,13 @@ class ReplayEnvironment:
 
     @classmethod
     def read_folder(cls, folder: Path, on_miss: OnMiss) -> ReplayEnvironment:
-        """From ToolBench answers, or from StableToolBench's cache: `<Category>/<tool>_for_<Category>/<api>.json`,
-        each an object of Python-text arguments -> `{"error", "response"}`.
+        """Read ToolBench's answers, or StableToolBench's cache.
 
-        Raises DataError for a damaged file, and where nothing is recorded.
+        The files of that cache are `<Category>/<tool>_for_<Category>/<api>.json`: arguments as Python text ->
+        `{"error", "response"}`.
+
+        Raises:
+            DataError: a damaged file, or a folder without recorded responses.
         """
         recorded: dict[tuple[str, str], str] = {}
         for file in sorted(folder.rglob("*.json")):
@@ -45,26 +54,36 @@ class ReplayEnvironment:
             raise DataError(f"replay {folder}", requested="recorded responses", found="none in it")
         return cls(recorded, on_miss)
 
-    def execute(self, task: Task, name: str, arguments: dict[str, Any]) -> Observation:
-        """The recorded response to exactly these arguments, else what `on_miss` says."""
-        apis = task.apis.get(name)
-        names = [name] if apis is None else [name, f"{apis.api}_for_{apis.tool}"]
-        for known in names:
-            if (found := self.responses.get((known, to_canonical_json(arguments)))) is not None:
-                return Observation(found)
-        if self.on_miss == "same-api":
-            for known in names:
-                if known in self.first_responses:
-                    return Observation(self.first_responses[known], "substituted", MISS_MESSAGE)
+    def execute(self, task: Task, name: str, arguments: Mapping[str, object]) -> Observation:
+        """Return the response recorded for exactly these arguments, or else apply `on_miss`."""
+        api = task.apis.get(name)
+        recorded_names = [name] if api is None else [name, f"{api.api}_for_{api.tool}"]
+        for known in recorded_names:
+            if (response := self.responses.get((known, to_canonical_json(arguments)))) is not None:
+                return Observation(response)
+        match self.on_miss:
+            case "same-api":
+                for known in recorded_names:
+                    if known in self.first_responses:
+                        return Observation(self.first_responses[known], "substituted", MISS_MESSAGE)
+            case "error":
+                pass
+            case _:
+                assert_never(self.on_miss)
         return Observation(json.dumps({"error": MISS_MESSAGE, "response": ""}), "missed", MISS_MESSAGE)
 
 
-def to_canonical_json(arguments: Any) -> str:
-    """One text for equal arguments, whatever the order of their keys."""
+def make_environment(evaluation: EvaluationSpec, data: DataSpec) -> ReplayEnvironment:
+    """Read the responses in `evaluation.recorded`."""
+    return ReplayEnvironment.read_folder(Path(str(evaluation.recorded)).expanduser(), evaluation.on_miss)
+
+
+def to_canonical_json(arguments: object) -> str:
+    """Return the same text for equal arguments, regardless of the order of their keys."""
     return json.dumps(arguments, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def _read_recorded_calls(file: Path, folder: Path) -> Iterator[tuple[str, Any, str]]:
+def _read_recorded_calls(file: Path, folder: Path) -> Iterator[tuple[str, object, str]]:
     try:
         document = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -77,27 +96,28 @@ def _read_recorded_calls(file: Path, folder: Path) -> Iterator[tuple[str, Any, s
         yield from _read_cache_calls(document, file)
 
 
-def _read_answer_calls(answer: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    for messages in answer.get("train_messages") or []:
-        for asked, told in pairwise(messages):
-            call = asked.get("function_call") if isinstance(asked, dict) else None
-            if not isinstance(call, dict) or not isinstance(told, dict) or told.get("role") != "function":
+def _read_answer_calls(answer: dict[str, object]) -> Iterator[tuple[str, object, str]]:
+    message_lists = answer.get("train_messages")
+    for messages in message_lists if isinstance(message_lists, list) else []:
+        for message, following in pairwise(messages):
+            call = message.get("function_call") if isinstance(message, dict) else None
+            if not isinstance(call, dict) or not isinstance(following, dict) or following.get("role") != "function":
                 continue
             try:
                 arguments = json.loads(str(call.get("arguments")))
             except (ValueError, RecursionError):
-                continue  # what is no JSON never reaches an environment
-            yield str(call.get("name")), arguments, str(told.get("content") or "")
+                continue  # arguments that are not JSON never reach an environment
+            yield str(call.get("name")), arguments, str(following.get("content") or "")
 
 
-def _read_cache_calls(document: dict[str, Any], file: Path) -> Iterator[tuple[str, Any, str]]:
+def _read_cache_calls(document: dict[str, object], file: Path) -> Iterator[tuple[str, object, str]]:
     category, tool = file.parent.parent.name, file.parent.name
     name = f"{standardize_name(file.stem)}_for_{standardize_name(tool.removesuffix(f'_for_{category}'))}"
     for key, response in document.items():
         if len(key) > MAX_KEY_CHARACTERS:
             continue
         try:
-            arguments = ast.literal_eval(key)  # literals only: nothing in it is run
+            arguments = ast.literal_eval(key)  # literals only: nothing is executed
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         yield name, arguments, json.dumps(response, ensure_ascii=False)

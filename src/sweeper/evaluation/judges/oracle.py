@@ -1,20 +1,19 @@
-"""The generated world's own judge: decides from what was executed and what was answered, by no model."""
+"""The judge `oracle`: the synthetic tool environment checks the calls and the final answer. No model is involved."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from sweeper import toolworld
 from sweeper.config import DataSpec
 from sweeper.evaluation.action import Action, parse_finish_arguments
 from sweeper.evaluation.answers import FINISH, Answer, ToolCall
-from sweeper.evaluation.judges.base import Vote
+from sweeper.evaluation.judges.base import Judge, JudgeContext, Vote
 
 
-class OracleJudge:
-    """Knows the world that its answers come from. One vote: it is never unsure."""
+class OracleJudge(Judge):
+    """Compares an answer with the gold calls and values of its query. Casts one vote, which is never `unsure`."""
 
     name = "oracle"
 
@@ -23,7 +22,7 @@ class OracleJudge:
         self.identity = f"oracle of world version {toolworld.WORLD_VERSION}"
 
     def judge(self, answers: Sequence[Answer]) -> list[list[Vote]]:
-        """Solved where every gold call was made and every gold value is in the final answer."""
+        """Return `solved` where every gold call was made and every gold value is in the final answer."""
         return [[self._cast_vote(answer)] for answer in answers]
 
     def _cast_vote(self, answer: Answer) -> Vote:
@@ -31,14 +30,19 @@ class OracleJudge:
         if not isinstance(final, str):
             return Vote(self.name, 0, "unsolved", f"no final answer ({answer.ended})", task_status="solvable")
         calls = [(call.name, _parse_arguments(call), call.response) for call in answer.calls]
-        good = toolworld.is_solved(self.world, self.world.get_query(answer.query_id), calls, final)
-        reason = "" if good else "a gold call or a gold value is missing"
-        return Vote(self.name, 0, "solved" if good else "unsolved", reason, task_status="solvable")
+        solved = toolworld.is_solved(self.world, self.world.get_query(answer.query_id), calls, final)
+        reason = "" if solved else "a gold call or a gold value is missing"
+        return Vote(self.name, 0, "solved" if solved else "unsolved", reason, task_status="solvable")
 
 
-def _parse_arguments(call: ToolCall) -> dict[str, Any]:
+def make_judge(context: JudgeContext) -> OracleJudge:
+    """Build the judge of the context's world."""
+    return OracleJudge(context.data)
+
+
+def _parse_arguments(call: ToolCall) -> dict[str, object]:
     try:
-        found = json.loads(call.arguments)
+        value = json.loads(call.arguments)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -1,22 +1,21 @@
-"""A judge without a model: five rules that an answer to a tool query can break, each reported on its own."""
+"""The judge `rules`: five rules that an answer can violate, each reported separately. No model is involved."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 
-from sweeper.evaluation.answers import FINISH, Answer, ToolCall
-from sweeper.evaluation.judges.base import AnswerStatus, Vote
+from sweeper.evaluation.answers import FINISH, Answer, FunctionSchema, ToolCall
+from sweeper.evaluation.judges.base import AnswerStatus, Judge, JudgeContext, Vote
 from sweeper.evaluation.toolbench_format import GIVE_ANSWER, GIVE_UP, parse_finish, parse_json_leniently
 
 Finding = tuple[bool | None, str]
-"""(failed, why): None where what the source kept does not tell."""
+"""(violated, reason). None: the source kept too little of the answer to decide."""
 
 _NO_VIOLATION: Finding = (False, "")
-_FINISH_FUNCTION = {
+_FINISH_FUNCTION: FunctionSchema = {
     "name": FINISH,
     "parameters": {
         "properties": {
@@ -26,18 +25,18 @@ _FINISH_FUNCTION = {
         "required": ["return_type"],
     },
 }
-"""Where an answer does not list it."""
+"""Schema of `Finish`, for answers that do not list it."""
 
 
-class RulesJudge:
-    """Solved where no rule fails, unsolved where one does, unsure where none does and some cannot be decided."""
+class RulesJudge(Judge):
+    """Solved where no rule is violated, unsolved where one is, unsure where none is and some cannot be decided."""
 
     name = "rules"
     identity = "rules-1"
-    """Raised whenever a rule changes."""
+    """Changes with every change of a rule."""
 
     def judge(self, answers: Sequence[Answer]) -> list[list[Vote]]:
-        """One vote an answer. The same answer always gets the same vote."""
+        """Return one vote per answer. It is deterministic."""
         return [[self._cast_vote(answer)] for answer in answers]
 
     def _cast_vote(self, answer: Answer) -> Vote:
@@ -50,8 +49,13 @@ class RulesJudge:
         return Vote(self.name, 0, status, reason, rules=holds)
 
 
+def make_judge(context: JudgeContext) -> RulesJudge:
+    """Build the judge. It needs nothing of the context."""
+    return RulesJudge()
+
+
 def check_finished(answer: Answer) -> Finding:
-    """It ended by `Finish` with `give_answer` and a text. What the text is worth is not asked here."""
+    """Check that the answer ended by `Finish` with `give_answer` and a text, whatever the text."""
     kind, text = parse_finish(answer.final_answer)
     if not answer.final_answer.strip():
         return True, f"no final answer ({answer.ended})"
@@ -63,7 +67,7 @@ def check_finished(answer: Answer) -> Finding:
 
 
 def check_no_hallucinated_api(answer: Answer) -> Finding:
-    """Every called name is offered."""
+    """Check that every called API is offered."""
     offered = {FINISH, *(str(function["name"]) for function in answer.functions)}
     undecided = _NO_VIOLATION
     for call in answer.calls:
@@ -77,10 +81,10 @@ def check_no_hallucinated_api(answer: Answer) -> Finding:
 
 
 def check_well_formed_calls(answer: Answer) -> Finding:
-    """Arguments are a JSON object with the required parameters, and the types of what is given are acceptable.
+    """Check that arguments are JSON objects with all required parameters and acceptable types.
 
-    The tools' servers get all arguments as texts, so a number may stand as text and the other way round. Parameters
-    that the schema does not know are let pass, and so are all of an API that is not offered.
+    The tools' servers receive all arguments as text, so a number may be written as text and vice versa. Parameters that
+    are missing from the schema are accepted, and so are all parameters of an API that is not offered.
     """
     called = {call.name for call in answer.calls}
     checks = {
@@ -91,12 +95,12 @@ def check_well_formed_calls(answer: Answer) -> Finding:
     for k, call in enumerate(answer.calls):
         arguments = call.arguments
         if call.cut and k == last and call.name == FINISH and answer.final_answer.startswith(arguments):
-            arguments = answer.final_answer  # the same text, and whole
+            arguments = answer.final_answer  # the same text, uncut
         value = parse_json_leniently(arguments)
         if isinstance(value, dict):
-            wrong = checks[call.name](value) if call.name in checks else ""
-            if wrong:
-                return True, f"{_format_call(call)}: {wrong}"
+            problem = checks[call.name](value) if call.name in checks else ""
+            if problem:
+                return True, f"{_format_call(call)}: {problem}"
         elif call.cut and not call.response and arguments == call.arguments and arguments.lstrip()[:1] in ("", "{"):
             undecided = None, f"{_format_call(call)} is cut in its arguments"
         else:
@@ -105,35 +109,35 @@ def check_well_formed_calls(answer: Answer) -> Finding:
 
 
 def check_successful_relevant_call(answer: Answer) -> Finding:
-    """At least one call to an offered API, other than `Finish`, came back without an error and with a response."""
+    """Check that a call to an offered API, other than `Finish`, returned a response without an error."""
     offered = {str(function["name"]) for function in answer.functions} - {FINISH}
     calls = [call for call in answer.calls if call.name in offered]
     if not calls:
         return True, "no call to an offered API"
-    found = [_has_succeeded(call) for call in calls]
-    if True in found:
+    succeeded = [_has_succeeded(call) for call in calls]
+    if True in succeeded:
         return _NO_VIOLATION
-    if None in found:
-        return None, f"the response of {_format_call(calls[found.index(None)])} is cut"
-    return True, f"{_format_call(calls[-1])} came back with an error or empty, like all calls"
+    if None in succeeded:
+        return None, f"the response of {_format_call(calls[succeeded.index(None)])} is cut"
+    return True, f"{_format_call(calls[-1])} returned an error or nothing, like all calls"
 
 
 def check_grounded(answer: Answer) -> Finding:
-    """At least half of what is specific in the final answer, and not from the query, stands in some response.
+    """Check that at least half of the specifics of the final answer that are not in the query are in some response.
 
-    Specific are numbers (without regard to thousands separators and padding zeros), words with digits in them, and
-    words with a capital that do not open a sentence or line. An answer without any passes.
+    Specifics are numbers (regardless of thousands separators and padding zeros), words that contain digits, and
+    capitalized words that do not open a sentence or line. An answer without specifics passes.
     """
     text = parse_finish(answer.final_answer)[1]
-    wanted = _extract_specifics(text) - _extract_words(answer.query)
+    specifics = _extract_specifics(text) - _extract_words(answer.query)
     calls = [call for call in answer.calls if call.name != FINISH]
-    seen: set[str] = set()
+    grounds: set[str] = set()
     for call in calls:
-        seen |= _extract_words(call.response)
-    missing = sorted(wanted - seen)
-    if 2 * len(missing) <= len(wanted):
+        grounds |= _extract_words(call.response)
+    missing = sorted(specifics - grounds)
+    if 2 * len(missing) <= len(specifics):
         return _NO_VIOLATION
-    why = f"{len(missing)} of {len(wanted)} specifics are in no response: {', '.join(missing[:5])}"
+    why = f"{len(missing)} of {len(specifics)} specifics are in no response: {', '.join(missing[:5])}"
     return (None, why + " (responses are cut)") if any(call.cut for call in calls) else (True, why)
 
 
@@ -160,7 +164,7 @@ def _is_numeric_text(value: object) -> bool:
 
 
 # ToolBench writes `integer` for every number.
-_TYPE_CHECKS: dict[str, Callable[[Any, object], bool]] = {
+_TYPE_CHECKS: dict[str, Callable[[object, object], bool]] = {
     "integer": lambda _, value: _is_number(value) or _is_numeric_text(value),
     "number": lambda _, value: _is_number(value) or _is_numeric_text(value),
     "string": lambda _, value: isinstance(value, str | bool) or _is_number(value),
@@ -173,11 +177,11 @@ _Validator = jsonschema.validators.extend(
 _KNOWN_TYPES = {*_TYPE_CHECKS, "array", "object", "null"}
 
 
-def _make_argument_check(function: Mapping[str, Any]) -> Callable[[dict[str, Any]], str]:
-    """What is wrong with arguments of an offered API, '' for nothing.
+def _make_argument_check(function: FunctionSchema) -> Callable[[dict[str, object]], str]:
+    """Make a function that describes the problem of arguments of an offered API, '' if there is none.
 
-    Of its schema only types, enumerations and `required` are used: schemas are untrusted, and the rest of the language
-    can fetch what it refers to and run patterns.
+    Only types, enumerations and `required` of the schema are used. Schemas are untrusted, and other keywords can fetch
+    what they refer to and run regular expressions.
     """
     given = function.get("parameters")
     parameters = given if isinstance(given, dict) else {}
@@ -191,7 +195,7 @@ def _make_argument_check(function: Mapping[str, Any]) -> Callable[[dict[str, Any
     required = [name for name in listed if isinstance(name, str) and name] if isinstance(listed, list) else []
     validator = _Validator({"type": "object", "properties": known, "required": required})
 
-    def wrong(arguments: dict[str, Any]) -> str:
+    def find_problem(arguments: dict[str, object]) -> str:
         try:
             error = next(validator.iter_errors(arguments), None)
         except RecursionError:
@@ -201,13 +205,13 @@ def _make_argument_check(function: Mapping[str, Any]) -> Callable[[dict[str, Any
         where = ".".join(map(str, error.absolute_path))
         return f"{where + ': ' if where else ''}{error.message[:100]}"
 
-    return wrong
+    return find_problem
 
 
-def _keep_safe_keywords(schema: object) -> dict[str, Any]:
+def _keep_safe_keywords(schema: object) -> dict[str, object]:
     if not isinstance(schema, dict):
         return {}
-    kept: dict[str, Any] = {}
+    kept: dict[str, object] = {}
     if isinstance(schema.get("type"), str) and schema["type"] in _KNOWN_TYPES:
         kept["type"] = schema["type"]
     if isinstance(schema.get("enum"), list) and schema["enum"]:
@@ -222,9 +226,9 @@ _EMPTY_RESPONSES = ("", "null", "None", "{}", "[]", "''", '""')
 
 
 def _has_succeeded(call: ToolCall) -> bool | None:
-    """Whether a response holds no error and something else; None where it was cut before that could be seen.
+    """Return whether a response contains no error and some content; None where it was cut before either is visible.
 
-    A response that is not JSON is read as far as it goes: ToolBench cuts observations.
+    Of a response that is not JSON, the readable beginning counts: ToolBench cuts observations.
     """
     value = parse_json_leniently(call.response)
     if isinstance(value, dict):
@@ -250,9 +254,9 @@ _SENTENCE_START_PATTERN = re.compile(r"(?:^|[.!?:\n*•#|>\-–]|\d[.)])[\s\"'�
 
 
 def _extract_words(text: str) -> set[str]:
-    """All words and numbers of a text, as they are compared, and the parts of those that mix letters and digits.
+    """Extract the normalized words and numbers of a text, and the parts of those that mix letters and digits.
 
-    Escapes of texts within texts end words.
+    Escape sequences of nested texts separate words.
     """
     found = set()
     for match in _WORD_PATTERN.finditer(re.sub(r"(?<!\\)\\++[nrt]", " ", _decode_unicode_escapes(text))):
@@ -263,8 +267,9 @@ def _extract_words(text: str) -> set[str]:
 
 
 def _extract_specifics(text: str) -> set[str]:
+    """Extract the normalized numbers, words with digits, and names of a text."""
     found = set()
-    text = re.sub(r"\\[nrt]", "\n", text)  # left where the final answer was no JSON
+    text = re.sub(r"\\[nrt]", "\n", text)  # present where the final answer was not JSON
     for match in _WORD_PATTERN.finditer(text):
         word = match[0]
         opens = _SENTENCE_START_PATTERN.search(text[max(0, match.start() - 8) : match.start()])
@@ -282,5 +287,5 @@ def _normalize_word(word: str) -> str:
 
 
 def _decode_unicode_escapes(text: str) -> str:
-    """With the escapes `\\uXXXX` of JSON texts, and of texts within them, as characters."""
+    """Replace the escapes `\\uXXXX` of JSON texts, nested ones included, by their characters."""
     return re.sub(r"(?<!\\)\\++u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)

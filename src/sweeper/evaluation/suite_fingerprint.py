@@ -1,0 +1,66 @@
+"""The fingerprint of an evaluation suite: a hash of everything that can change an outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from sweeper.config import DataSpec, EvaluationSpec
+from sweeper.errors import DataError, MissingPathError
+from sweeper.evaluation.judges import JudgeContext, make_judge
+
+EVALUATION_SEMANTICS = 4
+"""Increased with every code change that changes the outcome of an unchanged evaluation."""
+
+_NON_IDENTITY_LLM_FIELDS = {"concurrency", "requests_per_minute", "timeout_seconds", "input_price", "output_price"}
+_NON_IDENTITY_FIELDS = {"name": True, "batch_size": True, "llm": _NON_IDENTITY_LLM_FIELDS}
+
+
+def compute_suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
+    """Hash the queries, the prompt format, the agent loop and the judges (SHA-256, first 16 hex digits).
+
+    Raises:
+        MissingPathError: queries or recorded responses that do not exist.
+        DataError: queries or recorded responses that cannot be read.
+    """
+    from sweeper import toolworld
+
+    llm_identity = ""
+    if evaluation.llm and "llm" in evaluation.judges:
+        llm_identity = make_judge("llm", JudgeContext(data, llm=evaluation.llm)).identity
+    identity = {
+        "semantics": EVALUATION_SEMANTICS,
+        "world": [toolworld.WORLD_VERSION, asdict(toolworld.WorldConfig.from_mapping(data.toolworld))],
+        "files": [_hash_content(path) for path in (evaluation.queries, evaluation.recorded) if path is not None],
+        "api_format": data.api_format,
+        "fit": data.fit,
+        "evaluation": _select_identity_settings(evaluation),
+        "judge": llm_identity,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _select_identity_settings(evaluation: EvaluationSpec) -> dict[str, object]:
+    settings: dict[str, object] = evaluation.model_dump(
+        exclude=_NON_IDENTITY_FIELDS | {"queries": True, "recorded": True}  # type: ignore[arg-type]
+    )
+    if settings["split"] == "test":
+        del settings["split"]  # fingerprints of this split are older than the field
+    return settings
+
+
+def _hash_content(path: str) -> str:
+    """Hash the file names and bytes of a folder's JSON files, or of one file (SHA-256)."""
+    root = Path(path).expanduser()
+    hint = "set evaluation.queries or evaluation.recorded to a readable path"
+    if not root.exists():
+        raise MissingPathError(f"evaluation path {path}", found="no such file or folder", hint=hint)
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.json")) if root.is_dir() else [root]:
+        try:
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise DataError(str(file), found=f"cannot be read: {error.strerror}", hint=hint) from error
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""The summary of one evaluation: means over its outcomes, as stored in `summary.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sweeper.config import EvaluationSpec
+from sweeper.storage import Store, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class EvaluationSummary:
+    """Means over the queries of a suite, by the first judge. A value that an older file lacks is NaN."""
+
+    pass_rate: float
+    """Share of the scored queries that passed by majority of votes."""
+    finished: float = math.nan
+    """Share of the queries that ended with an answer."""
+    valid_action: float = math.nan
+    """Share of the queries whose actions all named an offered function."""
+    valid_json: float = math.nan
+    """Share of the queries whose action inputs were all JSON objects."""
+    hallucinated: float = math.nan
+    """Share of the queries with a call to a function that was not offered."""
+    overgenerated: float = math.nan
+    """Share of the queries with text after an action."""
+    incoherent: float = math.nan
+    """Share of the queries with a step without action, or with a repeated call."""
+    calls_per_query: float = math.nan
+    tokens_per_query: float = math.nan
+    queries: float = math.nan
+    """Number of queries."""
+    unscored: float = math.nan
+    """Number of queries without any scored vote."""
+    subsets: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    """Subset -> pass rate; None where no query is scored."""
+    suite: str = ""
+    """Fingerprint of the suite."""
+    eval_seconds: float = math.nan
+    out_of_memory_at: tuple[int, ...] = ()
+    """Sizes of the generation batches that did not fit into memory."""
+
+    def to_document(self) -> dict[str, object]:
+        """Make the JSON document. `out_of_memory_at` is left out where it is empty."""
+        document: dict[str, object] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del document["out_of_memory_at"]
+        if self.out_of_memory_at:
+            document["out_of_memory_at"] = list(self.out_of_memory_at)
+        return document
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, object]) -> EvaluationSummary:
+        """Read the JSON document."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        values = {name: value for name, value in document.items() if name in names and value is not None}
+        batches = values.pop("out_of_memory_at", ())
+        values.setdefault("pass_rate", math.nan)
+        return cls(**values, out_of_memory_at=tuple(batches))  # type: ignore[arg-type]
+
+
+def read_summary(store: Store, fingerprint: str, suite: str) -> EvaluationSummary | None:
+    """Read the summary of a finished evaluation; None where it did not finish.
+
+    Raises:
+        StoreError: a file that cannot be read.
+    """
+    path = store.evaluation_folder(fingerprint, suite) / "summary.json"
+    return EvaluationSummary.from_document(read_json(path)) if path.exists() else None
+
+
+def extract_metrics(summary: EvaluationSummary, evaluation: EvaluationSpec) -> dict[str, float]:
+    """Return the numbers of a summary as metrics of its trial.
+
+    On validation queries the pass rate is named `val_pass_rate`, and no other number is returned: the names of numbers
+    on test queries never stand for numbers on validation queries.
+    """
+    if evaluation.split == "validation":
+        return {"val_pass_rate": summary.pass_rate, "val_eval_seconds": summary.eval_seconds}
+    document = summary.to_document()
+    return {name: v for name, v in document.items() if isinstance(v, int | float) and not math.isnan(v)}
+
+
+def summarize_outcomes(outcomes: pd.DataFrame, *, suite: str, eval_seconds: float) -> EvaluationSummary:
+    """Average one judge's outcomes over the queries of a suite. A query passes by majority of its votes."""
+    keys = ["subset", "query_id"]
+    queries = outcomes.drop_duplicates(keys).set_index(keys)
+    shares = outcomes.groupby(keys, sort=False)["passed"].mean()
+    passed = (shares > 0.5).astype(float).where(shares.notna())
+    by_subset = passed.groupby(level="subset", sort=False)
+    return EvaluationSummary(
+        pass_rate=float(passed.mean()),
+        finished=float(queries["finished"].mean()),
+        valid_action=float(queries["valid_action"].mean()),
+        valid_json=float(queries["valid_json"].mean()),
+        hallucinated=float(queries["hallucinated"].mean()),
+        overgenerated=float(queries["overgenerated"].mean()),
+        incoherent=float(queries["incoherent"].mean()),
+        calls_per_query=float(queries["calls"].mean()),
+        tokens_per_query=float(queries["tokens"].mean()),
+        queries=len(queries),
+        unscored=int(passed.isna().sum()),
+        subsets={str(name): float(rates.mean()) if rates.notna().any() else None for name, rates in by_subset},
+        suite=suite,
+        eval_seconds=eval_seconds,
+    )
