@@ -168,10 +168,10 @@ def train(name: str, way: str, bench: Bench) -> dict[str, Any]:
     if "fast" in way:
         faster = {"precision": "bf16", "optim": "adamw_torch_fused", "gradient_checkpointing": False}
         recipe = recipe.model_copy(update=faster)
-        if predicted(config, recipe, bench).gib > bench.fits_gib:
+        if predicted(config, recipe, bench).total_gib > bench.fits_gib:
             recipe = recipe.model_copy(update={"gradient_checkpointing": True})
         attention = "flash_attention_2" if way == FLASH else attention
-    if not theirs and (need := predicted(config, recipe, bench).gib) > bench.fits_gib:
+    if not theirs and (need := predicted(config, recipe, bench).total_gib) > bench.fits_gib:
         return {"skipped": f"needs {need:.0f} GiB by the memory model"}
     steps = WARM_UP + (1 if way == ALL_TARGETS else MOST_STEPS)
     share = 1.0 if way == ALL_TARGETS else TARGET_SHARE
@@ -199,8 +199,8 @@ def train(name: str, way: str, bench: Bench) -> dict[str, Any]:
         "allocated_gib": torch.cuda.max_memory_allocated() / GIB if bench.cuda else math.nan,
         "reserved_gib": torch.cuda.max_memory_reserved() / GIB if bench.cuda else math.nan,
         # Of ours: the model knows no kernels of TRL's. A bound but for the way in which every token is a target.
-        "predicted_tensors_gib": math.nan if theirs else (memory.total - memory.workspace) / GIB,
-        "predicted_gib": math.nan if theirs else memory.gib,
+        "predicted_tensors_gib": math.nan if theirs else (memory.total_bytes - memory.workspace) / GIB,
+        "predicted_gib": math.nan if theirs else memory.total_gib,
     }
 
 

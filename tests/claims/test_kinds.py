@@ -288,7 +288,7 @@ def over_judges(trials: pd.DataFrame, outcomes: pd.DataFrame, claims: list[Claim
 def test_judge_independent() -> None:
     alike = over_judges(*judged(0.02), [SPOT, JUDGES])
     assert alike.verdict == "supported" and "of them decided: 1" in alike.reason
-    assert alike.by_judge == {"oracle": {"best-of": "supported"}, "llm": {"best-of": "supported"}}
+    assert alike.labels_by_judge == {"oracle": {"best-of": "supported"}, "llm": {"best-of": "supported"}}
     assert over_judges(*judged(0.5), [SPOT, JUDGES]).verdict == "refuted"
     lenient = over_judges(*judged(0.2, lenient=True), [SPOT, JUDGES])
     assert lenient.verdict == "refuted" and "judge llm" in lenient.reason, "AC1 may hold while the score moves"

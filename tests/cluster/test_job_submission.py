@@ -19,20 +19,6 @@ from sweeper.cluster import local_cluster as local
 from sweeper.errors import SweeperError, UsageError
 from sweeper.storage import Store, read_json, write_json
 
-SUBMIT = """
-import sys
-from pathlib import Path
-from sweeper import cluster
-from sweeper.cli.output import exit_with_error
-from sweeper.errors import SweeperError
-sweep, address, storage, folder, *overrides = sys.argv[1:]
-try:
-    sys.exit(cluster.submit(sweep, address, storage=storage, overrides=overrides, folder=Path(folder)))
-except SweeperError as error:
-    exit_with_error(str(error), error.exit_code)
-"""
-"""As the command line does it: in a process of its own, since Ray reads its token settings when it is imported."""
-
 SWEEP = """
 name: one-trial
 question: Does a sweep that was sent to a cluster train there?
@@ -45,8 +31,16 @@ runtime: {default: {engine: single, cpus: 1, gpus: 1}}
 """
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | more
+def environment(state: Path, **more: str) -> dict[str, str]:
+    """A clean environment, for commands that look for the local cluster's state in `state`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return clean | {"SWEEPER_CLUSTER": str(state)} | more
+
+
+def submit_command(sweep: Path, address: str, storage: Path) -> list[str]:
+    """`sweeper cluster submit` in a process of its own: Ray reads its token settings when it is imported."""
+    command = [sys.executable, "-m", "sweeper", "cluster", "submit", str(sweep)]
+    return [*command, "--address", address, "--storage", str(storage)]
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +58,17 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 class TestOnTwoNodes:
     """One GPU of a made-up node is asked for: the trial waits for it as for a real one, and trains on the CPU."""
 
-    def send(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", SUBMIT, *words]
-        return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=280)
+    def send(
+        self, sweep: Path, address: str, storage: Path, state: Path, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = submit_command(sweep, address, storage)
+        return subprocess.run(command, env=environment(state, **more), capture_output=True, text=True, timeout=280)
 
     def test_a_sweep_trains_there_and_its_log_is_followed(
         self, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
     ) -> None:
         # Ray lets RAY_ADDRESS overrule an address; the one that was given must count.
-        done = self.send(str(sweep), "local", str(tmp_path), str(state), RAY_ADDRESS="http://127.0.0.1:9")
+        done = self.send(sweep, "local", tmp_path, state, RAY_ADDRESS="http://127.0.0.1:9")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "job raysubmit_" in done.stdout.splitlines()[0]
         assert two_nodes.dashboard in done.stdout.splitlines()[0]
@@ -87,7 +83,7 @@ class TestOnTwoNodes:
     ) -> None:
         blocked = tmp_path / "a file"
         blocked.touch()  # as --storage: `sweeper run` refuses it, with exit code 2
-        done = self.send(str(sweep), getattr(two_nodes, reached), str(blocked), str(state))
+        done = self.send(sweep, getattr(two_nodes, reached), blocked, state)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "found: a file" in done.stdout
 
@@ -98,8 +94,8 @@ class TestOnTwoNodes:
         code = """
 import os, sys
 from pathlib import Path
-from sweeper.cluster import address, jobs
-os.environ.update(address.client_environment(sys.argv[1], Path(sys.argv[2])))
+from sweeper.cluster import job_submission, make_client_environment
+os.environ.update(make_client_environment(sys.argv[1], Path(sys.argv[2])))
 from ray.util.client.worker import Worker
 real, times = Worker._server_init, int(sys.argv[3])
 def init(*asked):
@@ -109,17 +105,17 @@ def init(*asked):
         raise ConnectionAbortedError("Starting Ray client server failed.")
     return real(*asked)
 Worker._server_init = init
-print(jobs._dashboard_of(sys.argv[1]))
+print(job_submission._find_dashboard(sys.argv[1]))
 """
         command = [sys.executable, "-c", code, two_nodes.client_server, str(state)]
-        done = subprocess.run([*command, "2"], env=environment(), capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*command, "2"], env=environment(state), capture_output=True, text=True, timeout=120)
         assert f"http://{done.stdout.strip()}" == two_nodes.dashboard, done.stderr
-        never = subprocess.run([*command, "99"], env=environment(), capture_output=True, text=True, timeout=120)
+        never = subprocess.run([*command, "99"], env=environment(state), capture_output=True, text=True, timeout=120)
         assert "Starting Ray client server failed" in never.stderr.splitlines()[-2], never.stderr
 
     def test_without_the_token_nothing_is_sent(self, two_nodes: LocalCluster, sweep: Path, tmp_path: Path) -> None:
         unknown = tmp_path / "no state"  # so it is somebody else's cluster
-        done = self.send(str(sweep), two_nodes.dashboard, str(tmp_path), str(unknown), HOME=str(tmp_path))
+        done = self.send(sweep, two_nodes.dashboard, tmp_path, unknown, HOME=str(tmp_path))
         assert done.returncode == 1
         assert "~/.ray/auth_token" in done.stderr
         assert "Traceback" not in done.stderr
@@ -127,8 +123,13 @@ print(jobs._dashboard_of(sys.argv[1]))
     def test_ctrl_c_leaves_the_job_running_and_says_so(
         self, two_nodes: LocalCluster, state: Path, sweep: Path, tmp_path: Path
     ) -> None:
-        command = [sys.executable, "-c", SUBMIT, str(sweep), "local", str(tmp_path), str(state)]
-        sender = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        sender = subprocess.Popen(
+            submit_command(sweep, "local", tmp_path),
+            env=environment(state),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert sender.stdout is not None
         assert "job raysubmit_" in sender.stdout.readline()
         sender.send_signal(signal.SIGINT)

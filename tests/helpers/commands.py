@@ -37,10 +37,7 @@ def broken_off(sweep: Path, store: Path, backend: str) -> None:
     command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--storage", str(store), "--backend", backend]
     command += ["--set", "axes.num_train_epochs=[1,40]", "--tracking", "none"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # A test run that was itself started in the background would hand down "ignore".
-    process = subprocess.Popen(
-        command, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
-    )
+    process = subprocess.Popen(command, cwd=ROOT, **pipes)
     deadline = time.monotonic() + 200
     while not list(store.glob("trials/*/checkpoints/*/sweeper-complete")):
         assert time.monotonic() < deadline

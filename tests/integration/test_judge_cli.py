@@ -148,7 +148,6 @@ def test_ctrl_c_says_from_where_it_goes_on(answers: Path, tmp_path: Path) -> Non
                 stderr=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             before, deadline = len(server.seen), time.monotonic() + 60
             while len(server.seen) < before + 2 or len(list(tmp_path.rglob("judgements/*/*.json"))) < 2:

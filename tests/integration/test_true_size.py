@@ -42,7 +42,7 @@ def test_opt_is_trained_resumed_and_evaluated(
     found = gpu.path(name, precision, bench, micro_batch=1)
     print(json.dumps(found, indent=1))
     assert found["status"] == "COMPLETE"
-    assert found["parameters"] == (parameters or gpu.parameter_count(bench.configs[name]))
+    assert found["parameters"] == (parameters or gpu.count_parameters(bench.configs[name]))
     assert found["precision"] == precision
     assert found["logits_of"] == "targets"
     assert (found["resumed_from_step"], found["steps"]) == (2, 5)

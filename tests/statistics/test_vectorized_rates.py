@@ -83,7 +83,7 @@ def test_matrix_and_rates_are_the_plain_ones(case: Any, categorical: bool) -> No
 def same(found: Any, expected: Any) -> None:
     pairs = [(getattr(found, key), getattr(expected, key)) for key in ("rate", "low", "high")]
     assert [f for f, _ in pairs] == pytest.approx([e for _, e in pairs], nan_ok=True, abs=1e-12)
-    for key in ("n_queries", "n_outcomes", "unscored"):
+    for key in ("n_queries", "n_outcomes", "n_unscored"):
         assert getattr(found, key) == getattr(expected, key)
 
 

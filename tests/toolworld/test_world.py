@@ -79,7 +79,7 @@ def test_splits_share_no_query_and_no_instruction(seed: int) -> None:
 
 def asked(query) -> frozenset[tuple[str, str]]:  # type: ignore[no-untyped-def]
     """What a query asks, computed from the gold calls alone."""
-    return frozenset((name, json.dumps(arguments, sort_keys=True)) for name, arguments, _ in query.gold)
+    return frozenset((name, json.dumps(arguments, sort_keys=True)) for name, arguments, _ in query.gold_calls)
 
 
 @pytest.mark.slow

@@ -344,7 +344,7 @@ def test_votes_run_together_up_to_the_setting_and_are_told() -> None:
     told: list[tuple[int, int]] = []
     with ChatServer(lambda seen: Said(said("solved"), delay=0.05)) as server:
         judging = judge(
-            server, votes=4, settings={"concurrency": 6}, tell=lambda done, total: told.append((done, total))
+            server, votes=4, settings={"concurrency": 6}, on_progress=lambda done, total: told.append((done, total))
         )
         assert judging.judge([]) == []
         judging.judge([answer(str(k)) for k in range(5)])
