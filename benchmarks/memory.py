@@ -54,7 +54,7 @@ def real(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: An
     row = run_trial_on_ray(trial, store, tracker, tell, nodes, pruner)
     held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     with (store.root / "held").open("a") as file:
-        file.write(f"{os.getpid()} {row['status']} {held}\n")
+        file.write(f"{os.getpid()} {row.status} {held}\n")
     return row
 
 
@@ -111,7 +111,7 @@ def refresh(folder: Path) -> list[float]:
         started = time.monotonic()
         tables = collect_study(plan, store)
         seconds.append(time.monotonic() - started)
-        assert all(row["status"] == "COMPLETE" for row in tables.trials)
+        assert all(row.status == "COMPLETE" for row in tables.trials)
     return seconds
 
 

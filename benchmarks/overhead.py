@@ -27,6 +27,7 @@ from sweeper.execution.trial_stages import run_trial
 from sweeper.planning.plan import Plan, plan_sweep
 from sweeper.storage import Store
 from sweeper.tracking import Tracker
+from sweeper.training import TrialRow
 
 
 def prepared(overrides: list[str], folder: Path) -> tuple[Plan, Store, Tracker]:
@@ -85,9 +86,9 @@ def nested(overrides: list[str], folder: Path) -> None:
     ray.shutdown()
 
 
-def done(row: dict[str, Any]) -> None:
+def done(row: TrialRow) -> None:
     """A trial that failed would be quick."""
-    assert row["status"] == "COMPLETE", row
+    assert row.status == "COMPLETE", row
 
 
 def in_a_process(command: list[str]) -> float:

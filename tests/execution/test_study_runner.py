@@ -95,7 +95,7 @@ def test_every_arm_of_a_fitting_sweep_is_evaluated_and_reported(tmp_path: Path) 
     shown = run(plan, store)
     assert "fit keep-target" in shown
     tables = collect_study(plan, store)
-    strict, cut = (row["data"]["fit"] for row in tables.trials)
+    strict, cut = (row.data["fit"] for row in tables.trials)
     assert strict["dropped"]["too-long"] > 0 == strict["prompts_cut"]
     assert cut["prompts_cut"] > 0
     document = build_study_report(tables)
@@ -160,7 +160,7 @@ def test_an_audit_that_failed_costs_no_trial_and_is_made_up(tmp_path: Path, monk
     with monkeypatch.context() as patch, pytest.raises(DataError, match="planted"):
         patch.setattr(data, "audit_contamination", fails)
         run(plan, store)
-    assert [row["status"] for row in collect_study(plan, store).trials] == ["COMPLETE"]
+    assert [row.status for row in collect_study(plan, store).trials] == ["COMPLETE"]
     assert "leakage: " in run(plan, store)
     assert "leakage: " not in run(plan, store), "once"
 
@@ -190,13 +190,14 @@ def test_a_failed_evaluation_costs_no_training(tmp_path: Path) -> None:
     with pytest.raises(TrialsFailedError, match=trial.fingerprint):
         run(plan, store)
     (row,) = collect_study(plan, store).trials
-    assert row["status"] == "FAILED"
-    assert "Traceback" in row["failure"]["traceback"]
-    assert row["metrics"]["val_loss"] > 0
+    assert row.failure is not None
+    assert row.status == "FAILED"
+    assert "Traceback" in row.failure.traceback
+    assert row.get_metric("val_loss") > 0
     before = store.record_path(trial.fingerprint).read_bytes()
     weights.write_bytes(kept)
     run(plan, store)
-    assert collect_study(plan, store).trials[0]["status"] == "COMPLETE"
+    assert collect_study(plan, store).trials[0].status == "COMPLETE"
     assert store.record_path(trial.fingerprint).read_bytes() == before
 
 
@@ -206,8 +207,8 @@ def test_every_planned_trial_is_a_row_and_a_study_grows(tmp_path: Path) -> None:
     run(plan_sweep(small("axes.seed=[0]")), store)
     wider = plan_sweep(small("axes.seed=[0,1]"))
     tables = collect_study(wider, store)
-    assert [row["status"] for row in tables.trials] == ["COMPLETE", "PENDING"]
-    assert math.isnan(tables.trials[1]["metrics"]["val_loss"])
+    assert [row.status for row in tables.trials] == ["COMPLETE", "PENDING"]
+    assert math.isnan(tables.trials[1].get_metric("val_loss"))
     assert len(tables.outcomes) == 6
     assert "1 finished before, 1 to run" in run(wider, store)
 
@@ -222,10 +223,10 @@ def test_running_means_a_live_lock(tmp_path: Path) -> None:
     )
     assert other.stdout is not None
     other.stdout.readline()
-    assert collect_study(plan, store).trials[0]["status"] == "RUNNING"
+    assert collect_study(plan, store).trials[0].status == "RUNNING"
     other.kill()
     other.communicate()
-    assert collect_study(plan, store).trials[0]["status"] == "PENDING"
+    assert collect_study(plan, store).trials[0].status == "PENDING"
 
 
 @pytest.mark.slow

@@ -137,11 +137,11 @@ def test_a_branched_study_runs_in_order_and_clears_up(tmp_path: Path) -> None:
     shown = run(plan, store)
     assert shown.index("epochs 3") < shown.index("epochs 1") < shown.index("epochs 2")
     tables = collect_study(plan_sweep(plan.sweep, store), store)
-    assert [row["status"] for row in tables.trials] == ["COMPLETE"] * 3
-    assert [row["metrics"]["steps"] for row in tables.trials] == [5, 15, 10], "of the whole schedule"
-    assert [row["metrics"].get("branched_from_step") for row in tables.trials] == [4, None, 8]
-    assert [row["planned_steps"] for row in tables.trials] == [1, 15, 2], "its own"
-    assert [len(tables.histories[row["fingerprint"]]) for row in tables.trials] == [5 + 1, 15 + 3, 10 + 2]
+    assert [row.status for row in tables.trials] == ["COMPLETE"] * 3
+    assert [row.metrics["steps"] for row in tables.trials] == [5, 15, 10], "of the whole schedule"
+    assert [row.metrics.get("branched_from_step") for row in tables.trials] == [4, None, 8]
+    assert [row.planned["planned_steps"] for row in tables.trials] == [1, 15, 2], "its own"
+    assert [len(tables.histories[row.fingerprint]) for row in tables.trials] == [5 + 1, 15 + 3, 10 + 2]
     trunk = plan.trials[1].fingerprint
     assert not store.branch_points_folder(trunk).exists(), "they have served"
     assert load_study_plan("epochs-branched", store) == plan
@@ -158,9 +158,9 @@ def test_a_branch_without_its_trunk_is_a_row_and_run_again(tmp_path: Path) -> No
     with pytest.raises(TrialsFailedError, match=arm.fingerprint):
         run(plan, store)
     (row, *_) = collect_study(plan, store).trials
-    assert row["status"] == "FAILED"
-    assert row["failure"]["kind"] == "bad-input"
-    assert f"delete trials/{trunk.fingerprint}" in row["failure"]["message"]
+    assert row.failure is not None
+    assert (row.status, row.failure.kind) == ("FAILED", "bad-input")
+    assert f"delete trials/{trunk.fingerprint}" in row.failure.message
     kept = store.record_path(other.fingerprint).read_bytes()
     store.delete(store.trial_folder(trunk.fingerprint))
     run(plan, store)

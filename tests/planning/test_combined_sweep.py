@@ -98,7 +98,7 @@ def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path
     assert "6 trials, 0 finished before, 6 to run" in run(plan, store)
     assert "4 finished before, 0 to run" in run(plan_sweep(load_sweep(union.with_name("long.yaml"))), store)
     tables = collect_study(load_study_plan("both", store), store)
-    assert [row["status"] for row in tables.trials] == ["COMPLETE"] * 6
+    assert [row.status for row in tables.trials] == ["COMPLETE"] * 6
     assert [line.plain for line in format_part_lines(tables.plan, tables.trials)] == [
         "short: 4 COMPLETE of 4",
         "long: 4 COMPLETE of 4",
@@ -110,7 +110,7 @@ def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path
     ]
     for name, own in parts.items():
         alone = collect_study(plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))), store)
-        by_itself = report.build_study_report(dataclasses.replace(alone, leakage=tables.contamination))
+        by_itself = report.build_study_report(dataclasses.replace(alone, contamination=tables.contamination))
         assert own["claims"] == by_itself["claims"], "decided by the part's own trials"
         assert own["arms"] == by_itself["arms"]
     page = tmp_path / "report.html"

@@ -21,6 +21,7 @@ from sweeper.search import (
     sample_placeholders,
     select_finalists,
 )
+from sweeper.training import RowStatus, TrialRow
 
 BASE = """
 name: population
@@ -48,8 +49,8 @@ def sweep_of(
     return load_sweep(path)
 
 
-def ended(value: float, status: str = "COMPLETE") -> dict[str, Any]:
-    return {"status": status, "metrics": {"val_loss": value}}
+def ended(value: float, status: RowStatus = "COMPLETE") -> TrialRow:
+    return TrialRow("", status, {"val_loss": value})
 
 
 def error_after(error: float, rate: float, steps: range) -> float:
@@ -188,11 +189,11 @@ def test_without_a_successor_nobody_gives_way(tmp_path: Path) -> None:
 
 def test_a_member_that_diverged_after_a_rung_is_replaced_and_one_before_it_is_not(tmp_path: Path) -> None:
     search, answers = first_four(sweep_of(tmp_path, FOUR.replace("trials: 8", "trials: 6")), tmp_path)
-    search.tell(answers[1][0], {"status": "DIVERGED", "metrics": {}})
+    search.tell(answers[1][0], TrialRow("", "DIVERGED", {}))
     assert search.ask() is None, "who was best there has diverged: nobody to go on from"
     again = SearchSession(sweep_of(tmp_path, "seed: 1, " + FOUR), tmp_path / "other")
     members = [p for _ in range(4) if (p := again.ask())]
-    again.tell(members[3], {"status": "DIVERGED", "metrics": {}})
+    again.tell(members[3], TrialRow("", "DIVERGED", {}))
     assert again.ask() is None
     for member, loss in zip(members[:3], (3.0, 2.0, 1.0), strict=True):
         assert not again.should_prune(member, 10, loss), "three have no quarter"

@@ -23,6 +23,7 @@ from sweeper.search import (
     load_search_history,
     select_finalists,
 )
+from sweeper.training import RowStatus, TrialRow
 
 BASE = """
 name: looking
@@ -54,8 +55,8 @@ def sweep_of(
     return load_sweep(path)
 
 
-def ended(value: float, status: str = "COMPLETE") -> dict[str, Any]:
-    return {"status": status, "metrics": {"val_loss": value}}
+def ended(value: float, status: RowStatus = "COMPLETE") -> TrialRow:
+    return TrialRow("", status, {"val_loss": value})
 
 
 def look(sweep: Sweep, folder: Path, loss: Callable[[dict[str, Any]], float]) -> float:
@@ -159,7 +160,7 @@ def test_an_early_stop_is_pruned_at_what_it_reached_and_never_complete(tmp_path:
     assert first and first.is_baseline and second and not second.is_baseline
     assert not search.should_prune(first, 10, 1.0)
     assert search.should_prune(second, 10, 2.0)
-    search.tell(second, {"status": "PRUNED", "metrics": {"rung_loss": 2.0}})
+    search.tell(second, TrialRow("", "PRUNED", {"rung_loss": 2.0}))
     pruned = load_search_history(sweep, folder)[1]
     assert (pruned.state, pruned.values, pruned.rung_losses) == ("PRUNED", [2.0], {10: 2.0})
 
@@ -334,7 +335,7 @@ def test_a_failed_trial_that_is_tried_again_is_one_more_entry_that_says_of_which
     search = SearchSession(sweep, tmp_path)
     proposal = search.ask()
     assert proposal
-    search.tell(proposal, {"status": "FAILED", "metrics": {}})
+    search.tell(proposal, TrialRow("", "FAILED", {}))
     again = SearchSession(sweep, tmp_path)
     again.tell(proposal, ended(0.5))
     again.tell(proposal, ended(0.5))
@@ -349,7 +350,7 @@ def test_a_diverged_trial_is_known_to_be_bad(tmp_path: Path) -> None:
     search = SearchSession(sweep, tmp_path)
     proposal = search.ask()
     assert proposal
-    search.tell(proposal, {"status": "DIVERGED", "metrics": {"val_loss": 2.0}})
+    search.tell(proposal, TrialRow("", "DIVERGED", {"val_loss": 2.0}))
     entry = load_search_history(sweep, tmp_path)[0]
     assert (entry.state, entry.values, entry.rung_losses) == ("PRUNED", [math.inf], {})
 
@@ -419,7 +420,7 @@ def test_two_metrics_end_in_a_front(tmp_path: Path) -> None:
     search = SearchSession(sweep, tmp_path)
     while (proposal := search.ask()) is not None:
         rate, clip = proposal.values["learning_rate"], proposal.values["max_grad_norm"]
-        search.tell(proposal, {"status": "COMPLETE", "metrics": {"val_loss": rate + 1 / clip, "train_flops": clip}})
+        search.tell(proposal, TrialRow("", "COMPLETE", {"val_loss": rate + 1 / clip, "train_flops": clip}))
     front = [
         entry.values
         for entry in select_finalists(sweep, load_search_history(sweep, tmp_path))[""]
@@ -545,7 +546,7 @@ def test_two_metrics_live_with_a_divergence(tmp_path: Path) -> None:
     while (proposal := search.ask()) is not None:
         count += 1
         metrics = {"val_loss": surface(proposal.values), "train_flops": 1.0}
-        search.tell(proposal, {"status": "DIVERGED" if count % 3 == 0 else "COMPLETE", "metrics": metrics})
+        search.tell(proposal, TrialRow("", "DIVERGED" if count % 3 == 0 else "COMPLETE", metrics))
     assert [entry.state for entry in load_search_history(sweep, tmp_path)].count("PRUNED") == 4
 
 
@@ -555,8 +556,8 @@ def test_a_failed_trial_that_diverges_when_it_is_tried_again_is_known_to_be_bad(
     proposal = search.ask()
     assert proposal
     search.should_prune(proposal, 10, 0.1)
-    search.tell(proposal, {"status": "FAILED", "metrics": {}})
-    search.tell(proposal, {"status": "DIVERGED", "metrics": {}})
+    search.tell(proposal, TrialRow("", "FAILED", {}))
+    search.tell(proposal, TrialRow("", "DIVERGED", {}))
     assert load_search_history(sweep, tmp_path)[1].values == [math.inf]
 
 
@@ -613,8 +614,8 @@ def test_a_search_for_a_rate_is_stopped_by_loss_and_ranked_by_the_rate(tmp_path:
     assert search.should_prune(second, 10, 3.0)  # the higher loss, although Optuna maximises
     assert not search.should_prune(third, 10, 0.5)
     for proposal, rate in ((first, 0.2), (third, 0.7)):
-        search.tell(proposal, {"status": "COMPLETE", "metrics": {"val_pass_rate": rate}})
-    search.tell(second, {"status": "PRUNED", "metrics": {}})
+        search.tell(proposal, TrialRow("", "COMPLETE", {"val_pass_rate": rate}))
+    search.tell(second, TrialRow("", "PRUNED", {}))
     entries = load_search_history(sweep, tmp_path)
     assert entries[1].rung_losses == {10: 3.0}
     assert [entry.proposal.number for entry in select_finalists(sweep, entries)[""]] == [2, 0]

@@ -81,16 +81,16 @@ def test_a_status_from_another_machine(machines: Machines) -> None:
     here.publish(here.record_path(done), record)
     with here.lock_folder(here.trial_folder(running)):
         tables = collect_study(plan, there)
-    assert [row["status"] for row in tables.trials] == ["PENDING", "RUNNING", "PENDING"], "trained, not evaluated"
-    assert tables.trials[0]["metrics"]["val_loss"] == 7.5
+    assert [row.status for row in tables.trials] == ["PENDING", "RUNNING", "PENDING"], "trained, not evaluated"
+    assert tables.trials[0].metrics["val_loss"] == 7.5
     failure = {"kind": "bug", "message": "no judge", "traceback": "…"}
     assert plan.sweep.evaluation is not None
     suite = compute_suite_fingerprint(plan.sweep.evaluation, plan.trials[0].spec.data)
     path = here.evaluation_folder(done, suite) / "failure.json"
     here.publish(path, failure)
-    assert collect_study(plan, there).trials[0]["failure"] == failure
+    assert collect_study(plan, there).trials[0].to_document()["failure"] == failure
     here.delete(path)
-    assert [row["status"] for row in collect_study(plan, there).trials] == ["PENDING"] * 3
+    assert [row.status for row in collect_study(plan, there).trials] == ["PENDING"] * 3
 
 
 class Scripted:

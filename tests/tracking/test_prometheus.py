@@ -17,6 +17,7 @@ from sweeper.config.yaml_lines import read_yaml_as_dict
 from sweeper.storage import Store
 from sweeper.tracking import METRICS, TRIAL_STATUSES, StudyMetrics, Tracker
 from sweeper.tracking import prometheus as metrics
+from sweeper.training import Failure, TrialRow
 
 EXPORTED = {metric.prometheus_name for metric in METRICS.values()}
 
@@ -210,7 +211,7 @@ class TestAStudy:
         study.on_progress("b", {"stage": "training", "step": 1.0})
         study.on_progress("c", {"stage": "evaluating"})
         study.on_progress("c", {"stage": "waiting for storage"})
-        study.on_trial_end({"fingerprint": "d", "status": "COMPLETE", "metrics": {"pass_rate": 0.25}})
+        study.on_trial_end(TrialRow("d", "COMPLETE", {"pass_rate": 0.25}))
         with study.publishing():
             pass
         assert self.counts(ray) == {"DIVERGED": 1, "TRAINING": 1, "EVALUATING": 1, "COMPLETE": 1}
@@ -221,11 +222,12 @@ class TestAStudy:
 
     def test_failures_are_counted_by_kind_and_in_a_row(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path)
-        for fingerprint, kind in (("a", "out-of-memory"), ("b", "out-of-memory"), ("c", None)):
-            study.on_trial_end({"fingerprint": fingerprint, "status": "FAILED", "metrics": {}, "failure_kind": kind})
+        failure = Failure(kind="out-of-memory", message="", traceback="")
+        for row in (TrialRow.failed("a", failure), TrialRow.failed("b", failure), TrialRow("c", "FAILED")):
+            study.on_trial_end(row)
         with study.publishing():
             assert ray.values["study_failure_streak", ("s",)] == 3
-        study.on_trial_end({"fingerprint": "d", "status": "COMPLETE", "metrics": {}})
+        study.on_trial_end(TrialRow("d", "COMPLETE"))
         with study.publishing():
             pass
         failures = {labels[1]: value for labels, value in ray.of("study_failures").items()}
@@ -235,7 +237,7 @@ class TestAStudy:
     def test_a_trial_nobody_planned_breaks_nothing(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path)
         study.on_progress("x", {"stage": "training"})
-        study.on_trial_end({"fingerprint": "x", "status": "COMPLETE", "metrics": {"pass_rate": 1.0}})
+        study.on_trial_end(TrialRow("x", "COMPLETE", {"pass_rate": 1.0}))
         with study.publishing():
             assert not any(labels[1] == "x" for labels in ray.of("trial_status"))
 

@@ -226,7 +226,7 @@ def show_status_command(
     store = Store.from_location(storage)
     tables = collect_study(load_study_plan(study, store, set_), store)
     if json_:
-        print_json({"study": tables.plan.sweep.name, "trials": tables.trials})
+        print_json({"study": tables.plan.sweep.name, "trials": [row.to_document() for row in tables.trials]})
     else:
         print_table(
             render_status_table(tables.plan.sweep.name, tables.trials, tables.plan.varying_axes),
@@ -282,7 +282,7 @@ def write_report_command(
 
     store = Store.from_location(storage)
     tables = collect_study(load_study_plan(study, store, set_), store)
-    if not tables.manifest and all(row["status"] == "PENDING" for row in tables.trials):
+    if not tables.manifest and all(row.status == "PENDING" for row in tables.trials):
         raise UsageError(f"study {study}", found=f"it has not run in {store.location}", hint=f"sweeper run {study}")
     if tables.plan.parts and (wandb or push):
         hint = "run `sweeper report --wandb` on each of its sweeps"

@@ -27,6 +27,7 @@ from sweeper.storage import JsonObject
 if TYPE_CHECKING:
     from sweeper.cli.doctor import EnvironmentReport
     from sweeper.planning.plan import Plan
+    from sweeper.training import TrialRow
 
 _RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")
 _MAX_LISTED_TRIALS = 60
@@ -229,14 +230,14 @@ def render_simulation_table(document: JsonObject) -> RenderableType:
     return Group(table, *note)
 
 
-def format_part_lines(plan: Plan, trials: Sequence[JsonObject]) -> list[Text]:
+def format_part_lines(plan: Plan, trials: Sequence[TrialRow]) -> list[Text]:
     """Format the progress of each sweep of a union.
 
     Args:
         plan: the plan of the union.
         trials: one row per trial of the plan, in order.
     """
-    status = {trial.key: row["status"] for trial, row in zip(plan.trials, trials, strict=True)}
+    status: dict[str, str] = {trial.key: row.status for trial, row in zip(plan.trials, trials, strict=True)}
     lines = []
     for part in plan.parts:
         counts = Counter(status[trial.key] for trial in part.trials)
@@ -244,27 +245,27 @@ def format_part_lines(plan: Plan, trials: Sequence[JsonObject]) -> list[Text]:
     return lines
 
 
-def render_status_table(name: str, trials: Sequence[JsonObject], varying_axes: Sequence[str]) -> RenderableType:
+def render_status_table(name: str, trials: Sequence[TrialRow], varying_axes: Sequence[str]) -> RenderableType:
     """Render every planned trial with the axes that vary, and the number of trials by status."""
     axes = list(dict.fromkeys(["num_train_epochs", "learning_rate", "max_grad_norm", *varying_axes]))
     labels = [get_axis_label(axis, short=True) for axis in axes]
     table = make_table(name, ["trial", "model", *labels, "seed", "status", "val loss", "pass rate"], n_left_columns=2)
     for row in trials:
         table.add_row(
-            row["fingerprint"][:8] or "unknown",
-            row["model"],
-            *(format_axis_value(row[axis]) for axis in axes),
-            str(row["seed"]),
-            make_status(row["status"]),
-            format_number(row["metrics"].get("val_loss"), ".3f"),
-            format_number(row["metrics"].get("pass_rate"), ".1%"),
+            row.fingerprint[:8] or "unknown",
+            str(row.planned["model"]),
+            *(format_axis_value(row.planned[axis]) for axis in axes),
+            str(row.planned["seed"]),
+            make_status(row.status),
+            format_number(row.get_metric("val_loss"), ".3f"),
+            format_number(row.get_metric("pass_rate"), ".1%"),
         )
     failures = [
-        Text(f"{row['fingerprint']}: {row['failure']['kind']}: {row['failure']['message']}", style="red")
+        Text(f"{row.fingerprint}: {row.failure.kind}: {row.failure.message}", style="red")
         for row in trials
-        if row["failure"]
+        if row.failure
     ]
-    return Group(table, Text(format_counts(Counter(row["status"] for row in trials))), *failures)
+    return Group(table, Text(format_counts(Counter(row.status for row in trials))), *failures)
 
 
 def render_search_table(document: JsonObject) -> RenderableType:

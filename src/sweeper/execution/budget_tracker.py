@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict
-from typing import Any
 
 from sweeper.config import Sweep, load_hardware_specs
 from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE, Budget, ResourceUsage, usage_of_trial
@@ -13,6 +12,7 @@ from sweeper.planning.cost_model import Cost
 from sweeper.planning.estimate import estimate_plan
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.storage import Store, read_json, write_json
+from sweeper.training import TrialRow
 
 
 class BudgetTracker:
@@ -46,12 +46,12 @@ class BudgetTracker:
             trial = plan.trials[0]
         return trial.estimate.cost if trial.estimate else None
 
-    def finish(self, row: dict[str, Any]) -> None:
+    def finish(self, row: TrialRow) -> None:
         """It ended. One without a measure of its own, a failed one, has spent the time since it started."""
-        trial, began = self._running_trials.pop(row["fingerprint"], (None, 0.0))
+        trial, began = self._running_trials.pop(row.fingerprint, (None, 0.0))
         if trial is None:
             return
-        metrics = row.get("metrics") or {}
+        metrics = row.metrics
         own = metrics.get("own_train_seconds", metrics.get("train_seconds"))  # a branch's, without its trunk's
         if trial.estimate is not None and not trial.estimate.remaining.needs_training:
             own = 0.0  # it had been trained before

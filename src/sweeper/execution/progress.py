@@ -14,7 +14,7 @@ from sweeper.config.axes import format_axis_value, get_axis_label
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.storage import Store
 from sweeper.tracking import StudyMetrics
-from sweeper.training import read_record
+from sweeper.training import TrialRow, read_record
 
 
 class ProgressDisplay:
@@ -64,7 +64,7 @@ class ProgressDisplay:
         counts = f"{self._planned_count} trials, {self._reused_count} finished before, {self._planned_count - self._reused_count} to run"
         self.print_line(f"{plan.sweep.name}: {counts}, in {store.location}")
 
-    def add_trial(self, trial: PlannedTrial, row: dict[str, Any] | None) -> None:
+    def add_trial(self, trial: PlannedTrial, row: TrialRow | None) -> None:
         """A trial that nobody knew of when the study started; with its row where it has ended before."""
         if trial.fingerprint not in self._trials:
             self._trials[trial.fingerprint] = trial
@@ -76,7 +76,7 @@ class ProgressDisplay:
                 self._reused_count += 1
         if row is None:
             self._remaining_work[trial.fingerprint] = _estimate_relative_work(trial)
-        self.metrics.add_trial(trial, row["status"] if row else None)
+        self.metrics.add_trial(trial, row.status if row else None)
 
     def on_preparation_progress(self, share: float) -> None:
         """How much of the data is read, 0 to 1."""
@@ -95,30 +95,30 @@ class ProgressDisplay:
         self._running_progress.setdefault(fingerprint, {}).update(progress)
         self.metrics.on_progress(fingerprint, progress)
 
-    def on_trial_end(self, row: dict[str, Any]) -> None:
+    def on_trial_end(self, row: TrialRow) -> None:
         """A trial that ended, with its row."""
-        fingerprint, metrics = row["fingerprint"], row.get("metrics", {})
+        fingerprint, metrics = row.fingerprint, row.metrics
         self._running_progress.pop(fingerprint, None)
         self.metrics.on_trial_end(row)
         self._finished_work += self._remaining_work.pop(fingerprint, 0.0)
         self._finished_count += 1
-        self._failed_count += row["status"] == "FAILED"
+        self._failed_count += row.is_failed
         numbers = [
             f"{label} {metrics[key]:{form}}"
             for key, label, form in (
                 ("val_loss", "val loss", ".3f"),
-                ("rung_loss", "loss at its rung", ".3f") if row["status"] == "PRUNED" else ("", "", ""),
+                ("rung_loss", "loss at its rung", ".3f") if row.status == "PRUNED" else ("", "", ""),
                 ("val_pass_rate", "val pass rate", ".1%"),
                 ("pass_rate", "pass rate", ".1%"),
             )
             if metrics.get(key) is not None
         ]
-        why = f": {row['failure']}" if row.get("failure") else ""
+        why = f": {row.failure.message}" if row.failure else ""
         count, arm = (
             f"[{self._reused_count + self._finished_count}/{self._planned_count}]",
             self._format_arm(fingerprint),
         )
-        self.print_line(f"{count} {arm}  {row['status']}  {'  '.join(numbers)}{why}")
+        self.print_line(f"{count} {arm}  {row.status}  {'  '.join(numbers)}{why}")
 
     def _format_arm(self, fingerprint: str) -> str:
         row = self._trials[fingerprint].to_row()

@@ -19,6 +19,7 @@ from sweeper.errors import BudgetReachedError, SweeperError, TrialsFailedError, 
 from sweeper.evaluation import compute_suite_fingerprint, load_evaluation_suite
 from sweeper.execution.backends.base import BackendContext, BackendName
 from sweeper.execution.budget_tracker import BudgetTracker
+from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.search_loop import datasets_of_searches, is_search_complete, is_unrunnable, run_search
 from sweeper.execution.trial_source import FixedTrials
@@ -29,7 +30,6 @@ from sweeper.results.study_tables import CONTAMINATION_FILE, is_finished, pull_r
 from sweeper.storage import LockHeldError, Store, read_json, write_json
 from sweeper.storage.availability import mark_store
 from sweeper.tracking import TrackerName
-from sweeper.training import FAILED, classify_failure, publish_failure
 
 
 def run_study(
@@ -165,10 +165,7 @@ def _prepare_data(
         except SweeperError as error:
             planned = [trial for trial in trials if trial in plan.trials]
             for trial in planned:
-                failure = classify_failure(error)
-                publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
-                row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
-                display.on_trial_end(row | {"failure_kind": failure.kind})
+                display.on_trial_end(record_failure(trial, store, error))
             if not planned:  # data that a search may propose: its trials will fail by themselves
                 display.print_line(str(error))
             continue

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
 from sweeper.errors import SweeperError
+from sweeper.execution.failures import record_failure
 from sweeper.search import JOURNAL_FILE, Proposal, require_search
-from sweeper.training import FAILED, Pruner, classify_failure, publish_failure
+from sweeper.training import Pruner, TrialRow, classify_failure
 
 if TYPE_CHECKING:
     from sweeper.execution.budget_tracker import BudgetTracker
     from sweeper.planning.plan import PlannedTrial, Planner
     from sweeper.storage import Store
-
-Row = dict[str, Any]
 
 
 class TrialSource:
@@ -40,7 +39,7 @@ class TrialSource:
         """Whether the budget has room for it; if so, it counts as started."""
         return self.budget_tracker.try_start(trial)
 
-    def on_trial_end(self, row: Row) -> None:
+    def on_trial_end(self, row: TrialRow) -> None:
         """One of them has ended, with its row."""
         self.budget_tracker.finish(row)
 
@@ -70,7 +69,7 @@ class SearchClient(Protocol):
     def attach_trial(self, proposal: Proposal, fingerprint: str, duplicate_key: str | None) -> None:
         """Its trial."""
 
-    def tell(self, proposal: Proposal, row: Row) -> None:
+    def tell(self, proposal: Proposal, row: TrialRow) -> None:
         """Its end."""
 
     def should_prune(self, proposal: Proposal, resource: int, loss: float) -> bool:
@@ -91,8 +90,8 @@ class SearchTrials(TrialSource):
         *,
         proposal_keys: dict[str, str],
         retries: Iterable[PlannedTrial],
-        read_finished_row: Callable[[PlannedTrial], Row | None],
-        on_trial: Callable[[PlannedTrial, Row | None], None],
+        read_finished_row: Callable[[PlannedTrial], TrialRow | None],
+        on_trial: Callable[[PlannedTrial, TrialRow | None], None],
     ) -> None:
         """`before`: fingerprint -> proposal, of earlier runs; `retried`: those of them that have to run again;
         `finished`: the row of a trial that the store has; `tell`: called with every trial, and its row if it has one.
@@ -126,11 +125,11 @@ class SearchTrials(TrialSource):
         self._is_exhausted = True
         return None  # until an end gives something to propose
 
-    def on_trial_end(self, row: Row) -> None:
+    def on_trial_end(self, row: TrialRow) -> None:
         """Tell the search."""
         super().on_trial_end(row)
         self._is_exhausted = False
-        if (proposal := self._running_proposals.pop(row["fingerprint"], None)) is not None:
+        if (proposal := self._running_proposals.pop(row.fingerprint, None)) is not None:
             self.client.tell(proposal, row)
             self.store.push(self.store.study_folder(self.planner.sweep.name) / JOURNAL_FILE)
 
@@ -159,13 +158,12 @@ class SearchTrials(TrialSource):
             trial, problem = None, error.errors(include_url=False)[0]["msg"]
         if not problem:
             return trial
-        failure = classify_failure(
-            SweeperError(f"proposal {proposal.key}", requested=str(proposal.values), found=problem)
-        )
-        row = {"fingerprint": trial.fingerprint if trial else "", "status": FAILED, "metrics": {}, "failure": problem}
+        rejection = SweeperError(f"proposal {proposal.key}", requested=str(proposal.values), found=problem)
         if trial and trial.fingerprint:
-            publish_failure(self.store, trial.fingerprint, trial.spec.model.name, failure)
+            row = record_failure(trial, self.store, rejection)
             self._on_trial(trial, row)
+        else:
+            row = TrialRow.failed("", classify_failure(rejection))
         self.client.tell(proposal, row)
         return None
 

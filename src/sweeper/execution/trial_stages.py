@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sweeper import data
-from sweeper.config import DataSpec, EvaluationSpec, TrialSpec
+from sweeper.config import EvaluationSpec, TrialSpec
 from sweeper.errors import LostWorkerError, StorageUnavailableError
 from sweeper.evaluation import compute_suite_fingerprint, evaluate_trial, extract_metrics
 from sweeper.planning.plan import PlannedTrial
@@ -21,6 +22,7 @@ from sweeper.training import (
     Pruner,
     TrainingProgress,
     TrialRecord,
+    TrialRow,
     WorkerLauncher,
     classify_failure,
     train_trial,
@@ -41,7 +43,7 @@ def run_trial(
     on_progress: TrialProgressListener,
     make_launcher: Callable[[ProgressListener], WorkerLauncher] | None = None,
     pruner: Pruner | None = None,
-) -> dict[str, Any]:
+) -> TrialRow:
     """Train and evaluate one planned trial, reusing what the store has. Returns its row; a failure is in the row.
 
     `launch` starts the workers of a several-worker trial; without it they are processes of this machine. `pruner` may
@@ -75,8 +77,8 @@ def _run_stages(
     on_progress: TrialProgressListener,
     make_launcher: Callable[[ProgressListener], WorkerLauncher] | None,
     pruner: Pruner | None,
-) -> dict[str, Any]:
-    spec, fingerprint = planned.spec, planned.fingerprint
+) -> TrialRow:
+    spec = planned.spec
     with tracker.open_trial(planned) as track:
 
         def told(progress: TrainingProgress) -> None:
@@ -85,16 +87,10 @@ def _run_stages(
             on_progress({"stage": "training", **document})
 
         record = _train_stage(planned, store, told, make_launcher, pruner)
-        metrics = dict(record.metrics) | {"parameters": record.parameters}
-        row: dict[str, Any] = {"fingerprint": fingerprint, "status": record.status, "metrics": metrics}
-        if too_much := record.environment.get("out_of_memory_at"):
-            row["out_of_memory_at"] = too_much
-        if record.status in (FAILED, PRUNED) or evaluation is None:
-            row["failure"] = record.failure.message if record.failure else None
-            row["failure_kind"] = record.failure.kind if record.failure else None
-        else:
+        row = TrialRow.from_record(record)
+        if record.status not in (FAILED, PRUNED) and evaluation is not None:
             on_progress({"stage": "evaluating"})
-            row |= _evaluate_stage(row, spec, fingerprint, evaluation, spec.data, store)
+            row = _evaluate_stage(row, spec, evaluation, store)
         track.finish(row, record)
     return row
 
@@ -125,20 +121,12 @@ def _train_stage(
     )
 
 
-def _evaluate_stage(
-    row: dict[str, Any],
-    spec: TrialSpec,
-    fingerprint: str,
-    evaluation: EvaluationSpec,
-    data_spec: DataSpec,
-    store: Store,
-) -> dict[str, Any]:
-    threads = max(1, int(spec.runtime.cpus))
-    failure_path = (
-        store.evaluation_folder(fingerprint, compute_suite_fingerprint(evaluation, data_spec)) / "failure.json"
-    )
+def _evaluate_stage(row: TrialRow, spec: TrialSpec, evaluation: EvaluationSpec, store: Store) -> TrialRow:
+    fingerprint, threads = row.fingerprint, max(1, int(spec.runtime.cpus))
+    suite = compute_suite_fingerprint(evaluation, spec.data)
+    failure_path = store.evaluation_folder(fingerprint, suite) / "failure.json"
     try:
-        summary = evaluate_trial(store, fingerprint, evaluation, data_spec, seed=spec.seed, threads=threads)
+        summary = evaluate_trial(store, fingerprint, evaluation, spec.data, seed=spec.seed, threads=threads)
     except LostWorkerError:
         raise
     except Exception as error:  # kept as this trial's failure, so that the other trials go on
@@ -146,12 +134,11 @@ def _evaluate_stage(
             raise StorageUnavailableError(store.location, found=away) from error
         failure = classify_failure(error)
         store.publish(failure_path, failure.model_dump())
-        return {"status": FAILED, "failure": f"evaluation: {failure.message}", "failure_kind": failure.kind}
+        return replace(
+            row, status=FAILED, failure=failure.model_copy(update={"message": f"evaluation: {failure.message}"})
+        )
     if failure_path.exists():
         store.delete(failure_path)
     if may_delete_model(spec.runtime.checkpoints, is_finished=True, is_evaluated=True):
         store.delete(store.trial_folder(fingerprint) / "model")
-    found: dict[str, Any] = {"metrics": row["metrics"] | extract_metrics(summary, evaluation)}
-    if too_much := row.get("out_of_memory_at", []) + list(summary.out_of_memory_at):
-        found["out_of_memory_at"] = too_much
-    return found
+    return row.add_evaluation(extract_metrics(summary, evaluation), summary.out_of_memory_at)

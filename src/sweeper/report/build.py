@@ -21,7 +21,7 @@ def build_study_report(tables: StudyTables) -> dict[str, Any]:
 
     sweep = tables.plan.sweep
     # `dtype=object`: whole numbers and None stay what they are in the report's own trials.
-    rows = [row | {"val_loss": row["metrics"].get("val_loss")} for row in tables.trials]
+    rows = [row.to_document() | {"val_loss": row.get_metric("val_loss")} for row in tables.trials]
     info = {
         "name": sweep.name,
         "question": sweep.question,

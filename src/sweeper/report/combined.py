@@ -50,7 +50,7 @@ def build_combined_report(tables: StudyTables, parts: Sequence[StudyTables]) -> 
             "caveat": format_caveat(plan.sweep),
             "asked": plan.requested,
             "planned": len(plan.trials),
-            "statuses": dict(Counter(row["status"] for row in tables.trials)),
+            "statuses": dict(Counter(row.status for row in tables.trials)),
             "partial": any(row["partial"] for row in rows),
         },
         "parts": rows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,11 @@ from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.search import build_search_document
 from sweeper.storage import LockSnapshot, Store, read_json
-from sweeper.training import FAILED, PRUNED, TrialRecord, read_record, read_status
+from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAN = float("nan")
 CONTAMINATION_FILE = "leakage.json"
 """The audit of a study's training data against its test queries, in the study's folder."""
 
@@ -30,7 +29,7 @@ class StudyTables:
     `predicted`: the plan as the first run wrote it; `spent`: what all runs spent (`purse`)."""
 
     plan: Plan
-    trials: list[dict[str, Any]]
+    trials: list[TrialRow]
     outcomes: pd.DataFrame
     histories: dict[str, pd.DataFrame]
     manifest: dict[str, Any]
@@ -70,17 +69,17 @@ def suite_fingerprints(plan: Plan) -> list[str | None]:
     return found
 
 
-def read_trial_row(trial: PlannedTrial, store: Store) -> dict[str, Any]:
+def read_trial_row(trial: PlannedTrial, store: Store) -> TrialRow:
     """The row of a trial that the store has finished, as a backend tells it."""
     record = read_record(store.record_path(trial.fingerprint))
     if record is None:
-        return {"fingerprint": trial.fingerprint, "status": "PENDING", "metrics": {}}
-    metrics = dict(record.metrics) | {"parameters": record.parameters}
+        return TrialRow(trial.fingerprint, "PENDING")
+    row = TrialRow.from_record(record)
     if trial.evaluation is not None and record.status not in (FAILED, PRUNED):
         suite = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
         if summary := read_summary(store, trial.fingerprint, suite):
-            metrics |= extract_metrics(summary, trial.evaluation)
-    return {"fingerprint": trial.fingerprint, "status": record.status, "metrics": metrics}
+            row = row.add_evaluation(extract_metrics(summary, trial.evaluation))
+    return row
 
 
 def is_finished(trial: PlannedTrial, store: Store) -> bool:
@@ -114,13 +113,13 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
             record = None  # a search stopped it; this study wants its end
         row = _build_trial_row(trial, record, store, now)
         summary = read_summary(store, trial.fingerprint, suite) if suite and record else None
-        if suite and summary is not None:
-            row["metrics"] |= extract_metrics(summary, trial.evaluation) if trial.evaluation else {}
-            if trial.evaluation and trial.evaluation.split == "test":
-                row["subsets"] = summary.subsets
+        if suite and trial.evaluation and summary is not None:
+            row = row.add_evaluation(extract_metrics(summary, trial.evaluation))
+            if trial.evaluation.split == "test":
+                row = replace(row, subsets=summary.subsets)
                 files.append(store.evaluation_folder(trial.fingerprint, suite) / "outcomes.parquet")
         elif suite and record and record.status not in (FAILED, PRUNED):
-            row |= _read_evaluation_status(store, trial.fingerprint, suite, now)
+            row = _add_evaluation_status(row, store, suite, now)
         rows.append(row)
         history = store.trial_folder(trial.fingerprint) / "history.parquet"
         if record and history.exists():
@@ -146,35 +145,26 @@ def collect_part_studies(tables: StudyTables, store: Store) -> list[StudyTables]
     return [collect_study(part, store) for part in tables.plan.parts]
 
 
-def _build_trial_row(
-    trial: PlannedTrial, record: TrialRecord | None, store: Store, snapshot: LockSnapshot
-) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"pass_rate": NAN, "val_loss": NAN}
-    if record is not None:
-        metrics |= {key: NAN if value is None else value for key, value in record.metrics.items()}
-    return {
-        **trial.to_row(),
-        "status": record.status if record else _infer_unfinished_status(trial, store, snapshot),
-        "failure": record.failure.model_dump() if record and record.failure else None,
-        "metrics": metrics,
-        "asked": record.asked if record else {},
-        "applied": record.applied if record else {},
-        "data": record.data if record else {},
-        "resumed_from_step": record.resumed_from_step if record else None,
-    }
+def _build_trial_row(trial: PlannedTrial, record: TrialRecord | None, store: Store, snapshot: LockSnapshot) -> TrialRow:
+    if record is None:
+        row = TrialRow(trial.fingerprint, _infer_unfinished_status(trial, store, snapshot))
+    else:
+        row = TrialRow.from_record(record)
+    return replace(row, planned=trial.to_row())
 
 
-def _infer_unfinished_status(trial: PlannedTrial, store: Store, snapshot: LockSnapshot) -> str:
+def _infer_unfinished_status(trial: PlannedTrial, store: Store, snapshot: LockSnapshot) -> RowStatus:
     """RUNNING while a live process holds the trial's lock, else PENDING."""
     held = bool(trial.fingerprint) and snapshot.is_locked(store.trial_folder(trial.fingerprint))
     return "RUNNING" if held else "PENDING"
 
 
-def _read_evaluation_status(store: Store, fingerprint: str, suite: str, snapshot: LockSnapshot) -> dict[str, Any]:
-    directory = store.evaluation_folder(fingerprint, suite)
+def _add_evaluation_status(row: TrialRow, store: Store, suite: str, snapshot: LockSnapshot) -> TrialRow:
+    """The row of a trained trial whose evaluation has not ended well."""
+    directory = store.evaluation_folder(row.fingerprint, suite)
     if (directory / "failure.json").exists():
-        return {"status": FAILED, "failure": read_json(directory / "failure.json")}
-    return {"status": "RUNNING" if snapshot.is_locked(directory) else "PENDING"}
+        return replace(row, status=FAILED, failure=Failure.model_validate(read_json(directory / "failure.json")))
+    return replace(row, status="RUNNING" if snapshot.is_locked(directory) else "PENDING")
 
 
 HISTORY_COLUMNS = ("step", "loss", "grad_norm", "val_loss")

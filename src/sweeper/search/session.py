@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from sweeper.search.space import (
 )
 from sweeper.search.storage import JOURNAL_FILE, check_study_matches, format_study_name, open_storage
 from sweeper.storage import truncate_partial_line
-from sweeper.training import COMPLETE, DIVERGED, PRUNED
+from sweeper.training import COMPLETE, DIVERGED, PRUNED, TrialRow
 
 if TYPE_CHECKING:
     import optuna
@@ -147,28 +147,28 @@ class SearchSession:
         trial.set_user_attr(f"stopped at {resource}", stop)
         return stop
 
-    def tell(self, proposal: Proposal, row: Mapping[str, Any]) -> None:
-        """What became of it: a row with `status` and `metrics`. A second telling of the same changes nothing; where a
+    def tell(self, proposal: Proposal, row: TrialRow) -> None:
+        """What became of it: its row. A second telling of the same changes nothing; where a
         failed one was tried again, the new end is one more entry of the history, which says of which."""
         import optuna
 
         study, trial = self._get_optuna_trial(proposal)
         state, values = convert_row_to_optuna(row, self.search_spec)
         if not trial.state.is_finished():
-            if row["status"] == DIVERGED and not values and not _has_two_metrics(self.search_spec):
+            if row.status == DIVERGED and not values and not _has_two_metrics(self.search_spec):
                 # Below every one that was pruned as far on: a loss from before it blew up would say the opposite.
                 step = max([0, *trial.intermediate_values])
                 study._storage.set_trial_intermediate_value(
                     trial._trial_id, step + 1, _get_worst_value(self.search_spec)
                 )
-            study._storage.set_trial_user_attr(trial._trial_id, "status", row["status"])
+            study._storage.set_trial_user_attr(trial._trial_id, "status", row.status)
             study.tell(trial.number, values, state=state)
         elif trial.state == optuna.trial.TrialState.FAIL and state != optuna.trial.TrialState.FAIL:
             retried = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("retry_of") == trial.number]
             if retried:
                 return
             seen = dict(trial.intermediate_values)
-            if row["status"] == DIVERGED:
+            if row.status == DIVERGED:
                 seen[max([0, *seen]) + 1] = _get_worst_value(self.search_spec)
             last = seen[max(seen)] if seen else _get_worst_value(self.search_spec)
             study.add_trial(
@@ -178,7 +178,7 @@ class SearchSession:
                     params=trial.params,
                     distributions=trial.distributions,
                     intermediate_values=None if _has_two_metrics(self.search_spec) else seen,
-                    user_attrs=trial.user_attrs | {"retry_of": trial.number, "status": row["status"]},
+                    user_attrs=trial.user_attrs | {"retry_of": trial.number, "status": row.status},
                 )
             )
 
@@ -255,7 +255,7 @@ def _repeat_pruning_decision(study: optuna.Study, frozen: optuna.trial.FrozenTri
     return stop
 
 
-def convert_row_to_optuna(row: Mapping[str, Any], search: SearchSpec) -> tuple[Any, list[float] | None]:
+def convert_row_to_optuna(row: TrialRow, search: SearchSpec) -> tuple[Any, list[float] | None]:
     """(Optuna's state, values of the metrics) of a trial's row.
 
     A diverged trial passes nothing and has no loss: with one metric it is PRUNED below all others, since a sampler
@@ -263,8 +263,8 @@ def convert_row_to_optuna(row: Mapping[str, Any], search: SearchSpec) -> tuple[A
     """
     from optuna.trial import TrialState
 
-    metrics = row.get("metrics") or {}
-    status = row["status"]
+    metrics = row.metrics
+    status = row.status
     values = [metrics.get(name) for name in search.metrics]
     if status == DIVERGED and search.metrics == ["val_pass_rate"]:
         return TrialState.COMPLETE, [0.0]

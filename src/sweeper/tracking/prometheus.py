@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from sweeper.training import TrialRecord
+    from sweeper.training import TrialRecord, TrialRow
 
 PUBLISH_INTERVAL_SECONDS = 4.0
 """Gauges are set again this often: Ray exports one once (every 10 s, by default) and forgets it two exports later."""
@@ -150,7 +150,7 @@ class TrialMetrics:
             if name in progress:
                 self._publisher.set(name, self._labels, progress[name])
 
-    def finish(self, row: dict[str, Any], record: TrialRecord) -> None:
+    def finish(self, row: TrialRow, record: TrialRecord) -> None:
         """Nothing: the driver tells how it ended, and remains to tell it."""
 
     def close(self) -> None:
@@ -191,16 +191,15 @@ class StudyMetrics:
         if (stage := str(progress.get("stage")).upper()) in TRIAL_STATUSES:
             self._status[fingerprint] = stage
 
-    def on_trial_end(self, row: Mapping[str, Any]) -> None:
+    def on_trial_end(self, row: TrialRow) -> None:
         """A trial that ended, with its row."""
-        fingerprint, status = row["fingerprint"], row["status"]
+        fingerprint, status = row.fingerprint, row.status
         self._status[fingerprint] = status
         if status == "FAILED":
-            kind = row.get("failure_kind")
-            self._failures[kind if kind in FAILURE_KINDS else "unknown"] += 1
+            self._failures[row.failure.kind if row.failure else "unknown"] += 1
         self._streak = self._streak + 1 if status == "FAILED" else 0
         if fingerprint in self._labels:
-            self._publisher.set("pass_rate", self._labels[fingerprint], row.get("metrics", {}).get("pass_rate"))
+            self._publisher.set("pass_rate", self._labels[fingerprint], row.metrics.get("pass_rate"))
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:

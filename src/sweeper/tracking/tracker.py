@@ -13,7 +13,7 @@ from sweeper.tracking.prometheus import TrialMetrics
 from sweeper.tracking.wandb import WandbRun
 
 if TYPE_CHECKING:
-    from sweeper.training import TrialRecord
+    from sweeper.training import TrialRecord, TrialRow
 
 TrackerName = Literal["wandb", "none"]
 
@@ -24,7 +24,7 @@ class MetricSink(Protocol):
     def log(self, progress: dict[str, Any]) -> None:
         """Metrics of one logged step."""
 
-    def finish(self, row: dict[str, Any], record: TrialRecord) -> None:
+    def finish(self, row: TrialRow, record: TrialRecord) -> None:
         """The trial's end."""
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class TrialLogger:
         """Metrics of one logged step."""
         self._send_to_each(lambda mirror: mirror.log(progress))
 
-    def finish(self, row: dict[str, Any], record: TrialRecord) -> None:
+    def finish(self, row: TrialRow, record: TrialRecord) -> None:
         """The trial's end: status, final metrics, asked and applied."""
         self._send_to_each(lambda mirror: mirror.finish(row, record))
 

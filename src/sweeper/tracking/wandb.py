@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.storage import Store, to_strict_json
 
 if TYPE_CHECKING:
-    from sweeper.training import TrialRecord
+    from sweeper.training import TrialRecord, TrialRow
 
 
 class WandbRun:
@@ -29,7 +29,7 @@ class WandbRun:
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             resume="allow",
             dir=str(directory),
-            config=trial.row(),
+            config=trial.to_row(),
             settings=wandb.Settings(
                 silent=True, disable_git=True, disable_code=True, x_disable_stats=True, console="off"
             ),
@@ -40,9 +40,10 @@ class WandbRun:
         step = int(progress["step"])
         self._run.log({key: value for key, value in progress.items() if key not in ("step", "steps")}, step=step)
 
-    def finish(self, row: dict[str, Any], record: TrialRecord) -> None:
+    def finish(self, row: TrialRow, record: TrialRecord) -> None:
         """The trial's end: status, final metrics, asked and applied."""
-        self._run.summary.update(to_strict_json(row["metrics"]) | {"status": row["status"]})
+        metrics = {**record.metrics, "parameters": record.parameters, **row.metrics}
+        self._run.summary.update(to_strict_json(metrics) | {"status": row.status})
         self._run.config.update({"applied": record.applied, "asked": record.asked}, allow_val_change=True)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from sweeper.training.record import (
     DIVERGED,
     FAILED,
     PRUNED,
+    Failure,
     TrialRecord,
     WorkerFailedError,
     classify_failure,
@@ -17,6 +18,7 @@ from sweeper.training.record import (
     read_status,
 )
 from sweeper.training.trial import WorkerLauncher, train_trial
+from sweeper.training.trial_row import RowStatus, TrialRow
 from sweeper.training.worker import train_worker
 
 __all__ = [
@@ -24,10 +26,13 @@ __all__ = [
     "DIVERGED",
     "FAILED",
     "PRUNED",
+    "Failure",
     "ProgressListener",
     "Pruner",
+    "RowStatus",
     "TrainingProgress",
     "TrialRecord",
+    "TrialRow",
     "WorkerFailedError",
     "WorkerLauncher",
     "classify_failure",

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sweeper.execution.progress import ProgressDisplay
 from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
 from sweeper.results.study_tables import collect_study
 from sweeper.storage import Store
+from sweeper.training import Failure, TrialRow
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 SIZES = {
@@ -101,7 +103,7 @@ def hold(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: tupl
     if group is not None:
         remove_placement_group(group)
     (store.root / f"{trial.fingerprint}.json").write_text(json.dumps(note | {"workers": runtime.workers}))
-    return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+    return TrialRow(trial.fingerprint, "COMPLETE")
 
 
 def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(two_nodes: LocalCluster, tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def lose(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any,
         raise LostWorkerError("a test", found="gone")
     if trial.spec.seed == 1:
         raise LostWorkerError("a test", found="gone")
-    return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+    return TrialRow(trial.fingerprint, "COMPLETE")
 
 
 def test_a_lost_worker_is_replaced_three_times_or_as_long_as_its_trial_gets_on(
@@ -152,13 +154,14 @@ def test_a_lost_worker_is_replaced_three_times_or_as_long_as_its_trial_gets_on(
     assert shown.count("COMPLETE") == 2
     assert "lost 4 times" in shown
     record = collect_study(few, Store(tmp_path)).trials[1]
-    assert record["failure"]["kind"] == "lost-worker"
+    assert record.failure is not None
+    assert record.failure.kind == "lost-worker"
 
 
 def fail(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
     """A bug: always the same."""
     (store.root / f"{trial.fingerprint}.tried").touch(exist_ok=False)
-    return {"fingerprint": trial.fingerprint, "status": "FAILED", "metrics": {}, "failure": "KeyError: 'x'"}
+    return TrialRow.failed(trial.fingerprint, Failure(kind="bug", message="KeyError: 'x'", traceback=""))
 
 
 def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(two_nodes: LocalCluster, tmp_path: Path) -> None:
@@ -171,11 +174,11 @@ def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(two_nodes: LocalC
 def run_out_of_memory(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
     """One in three only just: with a smaller micro-batch. One in three not at all."""
     (store.root / f"{trial.fingerprint}.pid").write_text(str(os.getpid()))
-    row = {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": {}, "failure": None}
+    row = TrialRow(trial.fingerprint, "COMPLETE")
     if trial.spec.seed % 3 == 1:
-        return row | {"out_of_memory_at": [8, 4]}
+        return replace(row, out_of_memory_at=(8, 4))
     if trial.spec.seed % 3 == 2:
-        return row | {"status": "FAILED", "failure": "out of memory", "failure_kind": "out-of-memory"}
+        return TrialRow.failed(trial.fingerprint, Failure(kind="out-of-memory", message="out of memory", traceback=""))
     return row
 
 

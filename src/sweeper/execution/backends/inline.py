@@ -8,6 +8,7 @@ from functools import partial
 
 from sweeper.errors import LostWorkerError
 from sweeper.execution.backends.base import BackendSession
+from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.trial_source import TrialSource
 from sweeper.execution.trial_stages import run_trial
@@ -15,7 +16,6 @@ from sweeper.planning.plan import Plan
 from sweeper.search import SearchSession
 from sweeper.storage import Store
 from sweeper.tracking import Tracker, TrackerName
-from sweeper.training import FAILED, classify_failure, publish_failure
 
 
 @contextmanager
@@ -37,8 +37,6 @@ def _run_trials(
         try:
             row = run_trial(trial, trial.evaluation, store, tracker, told, pruner=trial_source.get_pruner(trial))
         except LostWorkerError as error:  # a process of its own died, or the storage: the others may fare better
-            failure = classify_failure(error)
-            publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
-            row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
+            row = record_failure(trial, store, error)
         display.on_trial_end(row)
         trial_source.on_trial_end(row)

@@ -13,13 +13,14 @@ from ray.tune.search import Searcher
 
 from sweeper.errors import LostWorkerError
 from sweeper.execution.backends.ray_train import HEAD_NODE_RESOURCE, make_bundle
+from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.trial_source import TrialSource
 from sweeper.planning.makespan import build_resource_request
 from sweeper.planning.plan import PlannedTrial
 from sweeper.scheduling.trial_queue import Node, QueuedTrial, ResourceRequest, TrialQueue
 from sweeper.storage import Store
-from sweeper.training import FAILED, classify_failure, publish_failure
+from sweeper.training import TrialRow
 
 LOST_WORKER_RETRIES = 3
 """A trial goes on from its checkpoint this often after its worker died, counted anew once it gets further than before:
@@ -104,10 +105,8 @@ class RayQueueSearcher(Searcher):  # type: ignore[misc]
         if fingerprint is None:
             return
         self._last_steps[fingerprint] = result.get("progress/step", self._last_steps.get(fingerprint, 0.0))
-        if "row/status" in result:  # Tune hands results to search algorithms flattened
-            metrics = {k.removeprefix("row/metrics/"): v for k, v in result.items() if k.startswith("row/metrics/")}
-            row = {"fingerprint": fingerprint, "status": result["row/status"], "metrics": metrics}
-            self._finish_trial(trial_id, row | {"failure": result.get("row/failure")})
+        if isinstance(row := result.get("row"), TrialRow):
+            self._finish_trial(trial_id, row)
         elif result.get("progress/stage") == "evaluating" and is_multi_worker(self.trials[fingerprint]):
             runtime = self.trials[fingerprint].spec.runtime
             self.queue.shrink(fingerprint, ResourceRequest(1, runtime.cpus, runtime.gpus))
@@ -136,12 +135,12 @@ class RayQueueSearcher(Searcher):  # type: ignore[misc]
         found = f"its worker was lost {self._lost_workers[fingerprint]} times, and it got no further"
         self._finish_trial(trial_id, _fail_lost_trial(self.trials[fingerprint], self.store, found, self.display))
 
-    def _finish_trial(self, trial_id: str, row: dict[str, Any]) -> None:
+    def _finish_trial(self, trial_id: str, row: TrialRow) -> None:
         self._measure_gpu_usage()
         self._last_change_at = time.monotonic()
         self.queue.finish(self._fingerprints.pop(trial_id))
         self.trial_source.on_trial_end(row)
-        self._recent_failures = [*self._recent_failures, str(row.get("failure")) if row["status"] == FAILED else ""][
+        self._recent_failures = [*self._recent_failures, row.failure.message if row.failure else ""][
             -MAX_SAME_FAILURES:
         ]
         if self._is_stopped():
@@ -245,9 +244,8 @@ def list_ray_nodes() -> list[Node]:
     ]
 
 
-def _fail_lost_trial(trial: PlannedTrial, store: Store, reason: str, display: ProgressDisplay) -> dict[str, Any]:
-    failure = classify_failure(LostWorkerError(f"trial {trial.fingerprint}", found=reason, hint="run again to go on"))
-    publish_failure(store, trial.fingerprint, trial.spec.model.name, failure)
-    row = {"fingerprint": trial.fingerprint, "status": FAILED, "metrics": {}, "failure": failure.message}
-    display.on_trial_end(row | {"failure_kind": failure.kind})
+def _fail_lost_trial(trial: PlannedTrial, store: Store, reason: str, display: ProgressDisplay) -> TrialRow:
+    error = LostWorkerError(f"trial {trial.fingerprint}", found=reason, hint="run again to go on")
+    row = record_failure(trial, store, error)
+    display.on_trial_end(row)
     return row

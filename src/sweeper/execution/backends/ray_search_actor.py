@@ -10,6 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.config import Sweep
 from sweeper.search import Proposal, SearchSession, open_storage, require_search
+from sweeper.training import TrialRow
 
 
 class RaySearchClient:
@@ -27,7 +28,7 @@ class RaySearchClient:
         """Its trial."""
         ray.get(self._actor.attach_trial.remote(proposal, fingerprint, duplicate_key))
 
-    def tell(self, proposal: Proposal, row: dict[str, Any]) -> None:
+    def tell(self, proposal: Proposal, row: TrialRow) -> None:
         """Its end."""
         ray.get(self._actor.tell.remote(proposal, row))
 

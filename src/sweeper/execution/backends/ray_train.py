@@ -23,6 +23,7 @@ from sweeper.training import (
     ProgressListener,
     Pruner,
     TrainingProgress,
+    TrialRow,
     WorkerFailedError,
     WorkerLauncher,
     classify_failure,
@@ -90,9 +91,7 @@ def make_ray_launcher(
     return launch
 
 
-def evaluate_on_ray(
-    planned: PlannedTrial, evaluation: Any, store: Store, tracker: Tracker, node: str
-) -> dict[str, Any]:
+def evaluate_on_ray(planned: PlannedTrial, evaluation: Any, store: Store, tracker: Tracker, node: str) -> TrialRow:
     """The row of a trained trial, evaluated by one worker on that node. Raises LostWorkerError with the node."""
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError
@@ -104,7 +103,8 @@ def evaluate_on_ray(
         num_cpus=runtime.cpus, num_gpus=runtime.gpus, max_retries=0, scheduling_strategy=here
     )
     try:
-        return dict(ray.get(task.remote(planned, evaluation, store, tracker, _ignore)))
+        row: TrialRow = ray.get(task.remote(planned, evaluation, store, tracker, _ignore))
+        return row
     except (NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError) as error:
         raise LostWorkerError(f"trial {planned.fingerprint}", found=f"its evaluation's worker died: {error}") from error
 

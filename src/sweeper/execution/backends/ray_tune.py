@@ -16,15 +16,16 @@ from sweeper.execution.backends.base import BackendSession
 from sweeper.execution.backends.ray_queue_searcher import RayQueueSearcher, is_multi_worker, list_ray_nodes
 from sweeper.execution.backends.ray_search_actor import open_ray_search
 from sweeper.execution.backends.ray_train import evaluate_on_ray, make_ray_launcher
+from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.trial_source import TrialSource
 from sweeper.execution.trial_stages import run_trial
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.storage import Store
 from sweeper.tracking import Tracker, TrackerName
-from sweeper.training import FAILED, PRUNED, Pruner, WorkerLauncher, classify_failure, publish_failure
+from sweeper.training import FAILED, PRUNED, Pruner, TrialRow, WorkerLauncher
 
-TrialFunction = Callable[[PlannedTrial, Store, Tracker, Any, tuple[str, ...], Pruner | None], dict[str, Any]]
+TrialFunction = Callable[[PlannedTrial, Store, Tracker, Any, tuple[str, ...], Pruner | None], TrialRow]
 """Planned trial, store, tracker, whom to tell, the node of each worker, who may stop it -> the trial's row."""
 REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
@@ -110,7 +111,7 @@ def run_trials_on_ray(
         trial, pruner = config["proposed"] or (_fetch_trials(listed)[config["fingerprint"]], None)
         row = (trial_function or run_trial_on_ray)(trial, store, tracker, tell, config["nodes"], pruner)
         tune.report({"row": row})
-        if row["status"] == FAILED or row.get("out_of_memory_at"):
+        if row.is_failed or row.out_of_memory_at:
             raise _RecycleActorError  # the trial has ended; this ends the actor, so that the next one gets a fresh one
 
     admitted = RayQueueSearcher(trial_source, list_ray_nodes(), store, display)
@@ -159,7 +160,7 @@ def run_trial_on_ray(
     on_progress: Any,
     nodes: tuple[str, ...],
     pruner: Pruner | None,
-) -> dict[str, Any]:
+) -> TrialRow:
     """One trial's row. Raises what another worker or node could do better; a bug is a FAILED row."""
     try:
         if not is_multi_worker(planned):
@@ -169,22 +170,14 @@ def run_trial_on_ray(
             return make_ray_launcher(planned, store, told, nodes, pruner)
 
         row = run_trial(planned, None, store, tracker, on_progress, launch, pruner)
-        if row["status"] in (FAILED, PRUNED) or planned.evaluation is None:
+        if row.status in (FAILED, PRUNED) or planned.evaluation is None:
             return row
         on_progress({"stage": "evaluating"})
         return evaluate_on_ray(planned, planned.evaluation, store, tracker.make_evaluation_tracker(), nodes[0])
     except (LostWorkerError, PreemptedError):
         raise
     except Exception as error:
-        failure = classify_failure(error)
-        publish_failure(store, planned.fingerprint, planned.spec.model.name, failure)
-        return {
-            "fingerprint": planned.fingerprint,
-            "status": FAILED,
-            "metrics": {},
-            "failure": failure.message,
-            "failure_kind": failure.kind,
-        }
+        return record_failure(planned, store, error)
 
 
 def _get_trial_name(trial: Any) -> str:
