@@ -12,8 +12,10 @@ from claim_tables import asked, run, seeds, tables
 from statsmodels.stats.multitest import multipletests
 
 from sweeper.claims import interval_estimates as ev
-from sweeper.claims.kinds import compute_spike_share, compute_tail_share
+from sweeper.claims import run_intervals
+from sweeper.claims.kinds.stabilises import compute_spike_share, compute_tail_share
 from sweeper.claims.robustness import compute_definition_matrices, find_solvable_queries
+from sweeper.claims.tables import StudyTables
 from sweeper.claims.verdict import Verdict, decide_claim, decide_claims, select_judge_outcomes
 from sweeper.config import Claim
 from sweeper.errors import DataError
@@ -40,7 +42,7 @@ CHEAP = claim("cheaper", metric="cost_per_solved", axis="model", candidate="smal
 
 def decided(asks: Claim, runs: list[dict[str, Any]], queries: int = 600, **more: Any) -> Verdict:
     trials, outcomes = tables(runs, queries)
-    return decide_claim(asks, trials, outcomes, **({"with_robustness_checks": False} | more))
+    return decide_claim(asks, StudyTables(trials, outcomes), **({"with_robustness_checks": False} | more))
 
 
 def sizes(small: Any, middle: Any, large: Any, count: int = 3, **fields: Any) -> list[dict[str, Any]]:
@@ -125,13 +127,13 @@ def test_overfitting_is_reported_and_does_not_decide() -> None:
     for k, each in enumerate(thrice):
         each["val_loss"] = 1.2 + 0.01 * k
     found = decided(ONCE, once + thrice)
-    loss = next(c for c in found.comparisons if c.metric == "val_loss")
+    loss = next(c for c in found.comparisons if c.metric.name == "val_loss")
     assert found.label == "supported" and not loss.is_deciding and loss.is_established
     assert loss.estimate.estimate == pytest.approx(0.21) and loss.unit == "nats" and loss.estimate.n == 3
     falls = [each | {"val_loss": 2 - each["val_loss"]} for each in thrice]
     again = decided(ONCE, once + falls)
     assert again.label == "supported"
-    assert not next(c for c in again.comparisons if c.metric == "val_loss").is_established
+    assert not next(c for c in again.comparisons if c.metric.name == "val_loss").is_established
 
 
 # --- stabilises
@@ -156,7 +158,7 @@ def test_stabilises() -> None:
     unsteady = decided(STABLE.model_copy(update={"margin": 0.02}), clipping(30, of=30, scatter=0.3))
     assert unsteady.label == "refuted" and "spread" in unsteady.reason
     open_ = decided(STABLE, clipping(4))
-    shares = next(c for c in open_.comparisons if c.metric == "divergence_rate")
+    shares = next(c for c in open_.comparisons if c.metric.name == "divergence_rate")
     assert open_.label == "inconclusive" and shares.estimate.estimate == pytest.approx(0.4)
 
 
@@ -166,7 +168,7 @@ def test_a_share_of_diverged_runs_has_mcnemars_exact_sign() -> None:
     for up, down, n in [(6, 0, 10), (5, 0, 10), (8, 1, 12), (9, 1, 12), (0, 0, 5)]:
         first = np.asarray([1.0] * up + [0.0] * (n - up))
         second = np.asarray([0.0] * up + [1.0] * down + [0.0] * (n - up - down))
-        found = ev.estimate_share_difference(first, second, list(range(n)), 0).estimate_at_level(0.05)
+        found = run_intervals.estimate_share_difference(first, second, list(range(n)), 0).estimate_at_level(0.05)
         exact = stats.binomtest(up, up + down).pvalue if up + down else 1.0
         assert (found.low > 0) == (exact < 0.05)
         assert found.low <= (up - down) / n <= found.high
@@ -182,8 +184,8 @@ def test_spikes_and_gradient_tails_stand_beside_stability() -> None:
         name: calm if clip == 0.3 else wild
         for name, clip in zip(trials["fingerprint"], trials["max_grad_norm"], strict=True)
     }
-    found = decide_claim(STABLE, trials, outcomes, histories=histories)
-    by_metric = {c.metric: c for c in found.comparisons}
+    found = decide_claim(STABLE, StudyTables(trials, outcomes, histories=histories))
+    by_metric = {c.metric.name: c for c in found.comparisons}
     assert by_metric["gradient_tail"].estimate.estimate == pytest.approx(0.5)
     assert by_metric["loss_spikes"].estimate.estimate == pytest.approx(5 / 90)
     assert not by_metric["loss_spikes"].is_deciding and found.label == "supported"
@@ -207,7 +209,7 @@ def test_stability_of_the_validation_loss_needs_no_outcomes() -> None:
     runs += [run(seed=20 + k, max_grad_norm=0.3, val_loss=1 + 0.001 * k) for k in range(9)]
     trials, _ = tables(runs)
     asks = STABLE.model_copy(update={"spread_of": "val_loss"})
-    found = decide_claim(asks, trials, pd.DataFrame())
+    found = decide_claim(asks, StudyTables(trials, pd.DataFrame()))
     assert found.label == "supported" and {c.unit for c in found.comparisons} == {"points", "nats"}
 
 
@@ -234,10 +236,10 @@ def test_generalises(unseen: float, direction: str, word: str) -> None:
 def test_generalises_names_the_subsets_it_misses() -> None:
     trials, outcomes = tables(seeds(3, 0.8))
     seen = outcomes[outcomes["subset"].str.endswith("_instruction")]
-    found = decide_claim(GENERAL, trials, seen)
+    found = decide_claim(GENERAL, StudyTables(trials, seen))
     assert found.label == "inconclusive" and "no unseen" in found.reason
     odd = outcomes.assign(subset=outcomes["subset"].str.replace("G3_instruction", "G3_other"))
-    assert "G3_other" in decide_claim(GENERAL, trials, odd).reason
+    assert "G3_other" in decide_claim(GENERAL, StudyTables(trials, odd)).reason
 
 
 def test_two_samples_cover_as_a_two_sample_t_test_does() -> None:
@@ -281,17 +283,17 @@ def judged(flip: float, lenient: bool = False, rates: tuple[float, ...] = (0.3, 
 
 
 def over_judges(trials: pd.DataFrame, outcomes: pd.DataFrame, claims: list[Claim]) -> Verdict:
-    return decide_claims(claims, trials, outcomes, judge="oracle")[-1]
+    return decide_claims(claims, StudyTables(trials, outcomes), judge="oracle")[-1]
 
 
 @pytest.mark.slow
 def test_judge_independent() -> None:
     alike = over_judges(*judged(0.02), [SPOT, JUDGES])
-    assert alike.verdict == "supported" and "of them decided: 1" in alike.reason
+    assert alike.label == "supported" and "of which 1 decided" in alike.reason
     assert alike.labels_by_judge == {"oracle": {"best-of": "supported"}, "llm": {"best-of": "supported"}}
-    assert over_judges(*judged(0.5), [SPOT, JUDGES]).verdict == "refuted"
+    assert over_judges(*judged(0.5), [SPOT, JUDGES]).label == "refuted"
     lenient = over_judges(*judged(0.2, lenient=True), [SPOT, JUDGES])
-    assert lenient.verdict == "refuted" and "judge llm" in lenient.reason, "AC1 may hold while the score moves"
+    assert lenient.label == "refuted" and "judge llm" in lenient.reason, "AC1 may hold while the score moves"
 
 
 @pytest.mark.slow
@@ -300,14 +302,14 @@ def test_a_verdict_that_turns_with_the_judge_refutes() -> None:
     turned = trials["model"].map({"small": 0.54, "middle": 0.46, "large": 0.54})
     other = asked(dict(zip(trials["fingerprint"], turned, strict=True)), 1200, "llm")
     found = over_judges(trials, pd.concat([outcomes, other], ignore_index=True), [SPOT, JUDGES])
-    assert found.label == "refuted" and "turns with the judge" in found.reason
+    assert found.label == "refuted" and "reverses with the judge" in found.reason
 
 
 def test_one_judge_decides_nothing_about_judges() -> None:
     trials, outcomes = tables(sizes(0.5, 0.8, 0.5))
-    found = decide_claim(JUDGES, trials, outcomes)
+    found = decide_claim(JUDGES, StudyTables(trials, outcomes))
     assert found.label == "inconclusive" and "one judge only (oracle)" in found.reason
-    assert decide_claim(JUDGES, trials, pd.DataFrame()).label == "inconclusive"
+    assert decide_claim(JUDGES, StudyTables(trials, pd.DataFrame())).label == "inconclusive"
 
 
 def test_judges_do_not_agree_on_what_they_never_saw() -> None:
@@ -317,14 +319,14 @@ def test_judges_do_not_agree_on_what_they_never_saw() -> None:
     gone = trials.assign(status=trials["status"].where(~trials["fingerprint"].isin(first), "DIVERGED"))
     found = over_judges(gone, outcomes[~outcomes["fingerprint"].isin(first)], [JUDGES])
     agreement = found.comparisons[0]
-    assert agreement.metric == "agreement" and abs(agreement.estimate.estimate) < 0.2
+    assert agreement.metric.name == "agreement" and abs(agreement.estimate.estimate) < 0.2
     assert agreement.estimate.n_runs == 6
 
 
 def test_several_judges_need_one_to_decide_by() -> None:
     trials, outcomes = judged(0.02)
     with pytest.raises(DataError, match="one judge"):
-        decide_claim(SPOT, trials, outcomes)
+        decide_claim(SPOT, StudyTables(trials, outcomes))
     with pytest.raises(DataError, match="nobody"):
         select_judge_outcomes(outcomes, "nobody")
 
@@ -342,7 +344,7 @@ def test_cheaper(small: float, seconds: float, word: str) -> None:
         if each["model"] == "small":
             each |= {"train_seconds": seconds, "eval_seconds": seconds}
     found = decided(CHEAP, runs)
-    ratio = next(c for c in found.comparisons if c.metric == "cost_per_solved")
+    ratio = next(c for c in found.comparisons if c.metric.name == "cost_per_solved")
     assert found.label == word
     assert ratio.estimate.estimate == pytest.approx(seconds / 100 * 0.6 / small)
     assert ratio.estimate.low <= ratio.estimate.estimate <= ratio.estimate.high
@@ -506,11 +508,11 @@ def test_no_kind_survives_one_seed_one_query_or_nothing(kind: str) -> None:
         assert decided(asks, runs, queries=6).label == "inconclusive"
         trials, outcomes = tables(runs)
         single = outcomes[outcomes["query_id"] == "1"]
-        assert decide_claim(asks, trials, single).label == "inconclusive"
+        assert decide_claim(asks, StudyTables(trials, single)).label == "inconclusive"
     unscored = tables(runs)[1].assign(passed=math.nan)
-    found = decide_claim(asks, tables(runs)[0], unscored)
+    found = decide_claim(asks, StudyTables(tables(runs)[0], unscored))
     assert found.label == "inconclusive"
-    assert decide_claim(asks, tables(runs)[0], pd.DataFrame()).label == "inconclusive"
+    assert decide_claim(asks, StudyTables(tables(runs)[0], pd.DataFrame())).label == "inconclusive"
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -518,14 +520,14 @@ def test_duplicated_outcomes_are_an_error(kind: str) -> None:
     asks, runs = EVERY[kind]
     trials, outcomes = tables(runs)
     with pytest.raises(DataError, match="duplicate"):
-        decide_claim(asks, trials, pd.concat([outcomes, outcomes.tail(1)]))
+        decide_claim(asks, StudyTables(trials, pd.concat([outcomes, outcomes.tail(1)])))
 
 
 def test_unequal_query_sets_are_compared_where_they_meet_and_the_rest_is_counted() -> None:
     trials, outcomes = tables(sizes(0.5, 0.8, 0.8))
     large = trials.loc[trials["model"] == "large", "fingerprint"]
     short = outcomes[~(outcomes["fingerprint"].isin(large) & (outcomes["query_id"].astype(int) >= 500))]
-    found = decide_claim(SPOT, trials, short)
+    found = decide_claim(SPOT, StudyTables(trials, short))
     against = next(c for c in found.comparisons if c.first == "large")
     assert against.estimate.n_queries == 500 and against.estimate.exclusions.queries == 100
     assert "100 queries not scored" in found.reason
@@ -558,7 +560,7 @@ def test_holm_over_the_claims_of_one_report() -> None:
     trials, outcomes = tables(sizes(0.66, 0.715, 0.66, count=4), 600)
     claims = [SPOT.model_copy(update={"id": f"c{k}", "reading": "interior"}) for k in range(2)]
     claims += [JUDGES, REACHES.model_copy(update={"where": {"model": "small"}, "reference": 0.9})]
-    found = decide_claims(claims, trials, outcomes)
+    found = decide_claims(claims, StudyTables(trials, outcomes))
     tested = [verdict.p for verdict in found if not math.isnan(verdict.p)]
     expected = multipletests([*tested, 1.0], method="holm")[1][:-1]
     assert math.isnan(found[2].p) and math.isnan(found[2].p_adjusted) and found[2].is_supported_in_family is False
@@ -579,7 +581,7 @@ def test_sensitivity_reads_the_tables_otherwise() -> None:
     solved = set(outcomes.loc[outcomes["fingerprint"].isin(small) & (outcomes["passed"] == 1), "query_id"])
     subset = dict(zip(outcomes["query_id"], outcomes["subset"], strict=True))
     leaked = [(subset[i], i) for i in ids if i not in solved]
-    found = decide_claim(SPOT, trials, outcomes, leaked_queries=leaked)
+    found = decide_claim(SPOT, StudyTables(trials, outcomes, leaked_queries=leaked))
     rows = {row.name: row for row in found.robustness_checks}
     assert list(rows) == [
         "definition: strict",
@@ -591,7 +593,7 @@ def test_sensitivity_reads_the_tables_otherwise() -> None:
     assert found.label == rows["definition: strict"].label == "supported"
     assert rows["without leaked queries"].label == "inconclusive"
     assert rows["without leaked queries"].n_queries == 600 - len(leaked)
-    plain = decide_claim(SPOT, trials, outcomes.drop(columns=["status", "task"]))
+    plain = decide_claim(SPOT, StudyTables(trials, outcomes.drop(columns=["status", "task"])))
     gone = {row.name: row for row in plain.robustness_checks}
     assert all(row.label is None and row.reason and math.isnan(row.estimate) for row in gone.values())
     assert "no column status" in gone["definition: tooleval"].reason
@@ -689,7 +691,7 @@ def false_support(asks: Claim, runs: list[dict[str, Any]], rate: Any, studies: i
         chance = np.clip(truth + hard[places] - hard.mean() + drift[names], 0, 1)
         passed = (rng.random(len(outcomes)) < chance).astype(float)
         drawn = outcomes.assign(passed=passed)
-        found = decide_claim(asks, trials, drawn, with_robustness_checks=False)
+        found = decide_claim(asks, StudyTables(trials, drawn), with_robustness_checks=False)
         wrong += found.label == "supported"
     assert len(set(seed)) > 1
     return wrong / studies

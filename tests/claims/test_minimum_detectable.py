@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeper.claims import minimum_detectable as detectable
-from sweeper.claims.minimum_detectable import compute_detectable_divergence, estimate_detectable_margin
+from sweeper.claims.kinds import generalises, reaches
+from sweeper.claims.minimum_detectable import (
+    compute_detectable_divergence,
+    compute_established_margins,
+    estimate_detectable_margin,
+    estimate_reported_study,
+    simulate_passes,
+)
+from sweeper.claims.planned_power import ClaimDesign
 from sweeper.config import Claim
 
 
@@ -19,6 +26,11 @@ def claim(kind: str = "reaches", **fields: object) -> Claim:
     return Claim.model_validate(base | fields)
 
 
+def margin(given: Claim, *, n_seeds: int, n_queries: int = 600, studies: int = 200) -> float:
+    model = generalises.make_model(n_queries // 2) if given.kind == "generalises" else reaches.make_model(given)
+    return estimate_detectable_margin(given, model, n_queries=n_queries, n_seeds=n_seeds, rng=rng(), studies=studies)
+
+
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -26,13 +38,7 @@ def rng() -> np.random.Generator:
 @pytest.mark.slow
 def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
     # Seeds alone spread, and queries hardly matter: t on the seeds, and the power's own quantile.
-    found = estimate_detectable_margin(
-        claim(assumed_seed_sd=0.1, assumed_discordance=0.42),
-        n_seen_queries=600,
-        n_unseen_queries=600,
-        n_seeds=30,
-        rng=rng(),
-    )
+    found = margin(claim(assumed_seed_sd=0.1, assumed_discordance=0.42), n_queries=1200, n_seeds=30)
     error = math.sqrt(0.1**2 / 30 + 0.21 / (1200 * 30))
     expected = (stats.t.ppf(0.975, 29) + stats.norm.ppf(0.8)) * error
     assert found == pytest.approx(expected, rel=0.1)
@@ -40,23 +46,16 @@ def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
 
 @pytest.mark.slow
 def test_more_seeds_and_queries_show_smaller_margins() -> None:
-    by_seeds = [
-        estimate_detectable_margin(claim(), n_seen_queries=300, n_unseen_queries=300, n_seeds=s, rng=rng(), studies=100)
-        for s in (2, 4, 16)
-    ]
+    by_seeds = [margin(claim(), n_seeds=n_seeds, studies=100) for n_seeds in (2, 4, 16)]
     assert by_seeds == sorted(by_seeds, reverse=True) and by_seeds[0] > 2 * by_seeds[-1]
-    few = estimate_detectable_margin(claim(), n_seen_queries=30, n_unseen_queries=30, n_seeds=4, rng=rng(), studies=100)
+    few = margin(claim(), n_queries=60, n_seeds=4, studies=100)
     assert few > by_seeds[1]
 
 
 @pytest.mark.slow
 def test_two_samples_show_less_than_one() -> None:
-    one = estimate_detectable_margin(
-        claim(reference=0.5), n_seen_queries=300, n_unseen_queries=300, n_seeds=4, rng=rng(), studies=100
-    )
-    two = estimate_detectable_margin(
-        claim("generalises"), n_seen_queries=300, n_unseen_queries=300, n_seeds=4, rng=rng(), studies=100
-    )
+    one = margin(claim(reference=0.5), n_seeds=4, studies=100)
+    two = margin(claim("generalises"), n_seeds=4, studies=100)
     assert two > one
 
 
@@ -64,18 +63,19 @@ def test_two_samples_show_less_than_one() -> None:
 @pytest.mark.parametrize("rate", [0.5, 0.97, 0.999])
 def test_many_studies_at_once_need_what_each_reports(kind: str, rate: float) -> None:
     given = claim(kind, assumed_seed_sd=0.02, **({"reference": rate} if kind == "reaches" else {}))
-    passed = detectable._simulate_passes(rate, (40, 90, 3), 0.2, 0.02, rng())
+    model = generalises.make_model(60) if kind == "generalises" else reaches.make_model(given)
+    passed = simulate_passes(rate, (40, 90, 3), 0.2, 0.02, rng())
     passed[0] = 1.0
-    found = detectable._compute_established_margin(given, passed, n_seen_queries=60, rate=rate)
-    alone = [-detectable._compute_reported_interval(given, study, 60, rate).low for study in passed]
+    found = compute_established_margins(given, model, passed)
+    alone = [-estimate_reported_study(model, study).compute_interval(given.alpha).low for study in passed]
     assert found == pytest.approx(alone, abs=1e-12)
     assert len(set(alone)) > 1
 
 
-def test_one_side_alone_shows_nothing() -> None:
-    assert math.isnan(
-        estimate_detectable_margin(claim("generalises"), n_seen_queries=300, n_unseen_queries=0, n_seeds=4, rng=rng())
-    )
+def test_one_sample_of_queries_establishes_nothing() -> None:
+    design = ClaimDesign(4, {"G1_instruction": 300}, (), ("seed",), rng())
+    found = generalises.KIND.estimate_power(claim("generalises"), design)
+    assert found.detectable_effect is None and found.is_underpowered is True
 
 
 def test_divergence_is_mcnemars_exact_test() -> None:

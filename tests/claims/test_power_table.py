@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from sweeper.claims.operating_characteristics import parse_truth, simulate_verdicts
-from sweeper.claims.power_table import build_power_table
 from sweeper.config import find_sweep, load_sweep
 from sweeper.errors import UsageError
+from sweeper.planning.claim_power import build_power_table, simulate_plan
 from sweeper.planning.plan import Plan, plan_sweep
 
 
@@ -23,8 +22,12 @@ def plan(*overrides: str) -> Plan:
     return plan_sweep(load_sweep(find_sweep("quickstart"), [*base, claim, *overrides]))
 
 
+def documents(*overrides: str) -> list[dict[str, Any]]:
+    return [row.to_document() for row in build_power_table(plan(*overrides))]
+
+
 def test_a_design_says_what_it_can_find() -> None:
-    (claim,) = build_power_table(plan())
+    (claim,) = documents()
     assert (claim["seeds"], claim["queries"], claim["margin"]) == (6, 180, 0.1)
     assert claim["arms"] == ["opt-tiny-32", "opt-tiny-64", "opt-tiny-96"]
     assert 0.02 < claim["detectable_effect"] < 0.1
@@ -32,27 +35,27 @@ def test_a_design_says_what_it_can_find() -> None:
 
 
 def test_an_underpowered_design_says_how_many_seeds_could() -> None:
-    (few,) = build_power_table(plan("axes.seed=[0,1]"))
+    (few,) = documents("axes.seed=[0,1]")
     assert few["underpowered"] is True
     assert few["detectable_effect"] > 0.1
     assert 2 < few["seeds_needed"] <= 6
-    assert "seeds could" in few["reason"]
+    assert "needs" in few["reason"] and "seeds" in few["reason"]
 
 
 def test_claims_about_one_arm_have_a_figure_too() -> None:
     reaches = "claims=[{extends: pass-rate, where: {model: opt-tiny-64}, margin: 0.2}]"
-    (claim,) = build_power_table(plan(reaches))
+    (claim,) = documents(reaches)
     assert claim["underpowered"] is False and 0.02 < claim["detectable_effect"] < 0.2
     stable = "axes.max_grad_norm=[null, 0.3]"
-    (few,) = build_power_table(plan(stable, "claims=[{extends: stability, margin: 0.3}]", "axes.seed=[0]"))
+    (few,) = documents(stable, "claims=[{extends: stability, margin: 0.3}]", "axes.seed=[0]")
     assert few["detectable_effect"] is None and few["underpowered"] is True, "three pairs of runs show nothing"
     assert few["seeds_needed"] is not None and few["seeds_needed"] > 2
-    (many,) = build_power_table(plan(stable, "claims=[{extends: stability, margin: 0.5}]"))
+    (many,) = documents(stable, "claims=[{extends: stability, margin: 0.5}]")
     assert many["underpowered"] is False
 
 
 def test_no_figure_is_said_to_be_none() -> None:
-    (claim,) = build_power_table(plan("claims=[{extends: judge-independent}]"))
+    (claim,) = documents("claims=[{extends: judge-independent}]")
     assert claim["detectable_effect"] is None and claim["underpowered"] is None
     assert "judges" in claim["reason"]
 
@@ -63,19 +66,19 @@ def tell(rate: float, other: float) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_verdicts_on_drawn_studies() -> None:
-    better = simulate_verdicts(plan(), parse_truth(tell(0.5, 0.75), plan()), 12, 0)
+    better = simulate_plan(plan(), tell(0.5, 0.75), n_studies=12, seed=0)
     (claim,) = better["claims"]
     assert claim["holds"] is True
     assert claim["power"] == claim["verdicts"]["supported"] > 0.8
     assert [row["value"] for row in claim["true_differences"]] == pytest.approx([0.25, -0.25])
-    worse = simulate_verdicts(plan(), parse_truth(tell(0.75, 0.5), plan()), 12, 0)["claims"][0]
+    worse = simulate_plan(plan(), tell(0.75, 0.5), n_studies=12, seed=0)["claims"][0]
     assert (worse["holds"], worse["false_supported"], worse["verdicts"]["refuted"]) == (False, 0.0, 1.0)
 
 
 @pytest.mark.slow
 def test_false_support_stays_below_alpha_and_intervals_cover() -> None:
     """Equal arms: a claim that one is better is false, and supported at most alpha / 2 of the time."""
-    (claim,) = simulate_verdicts(plan(), parse_truth(tell(0.6, 0.6), plan()), 200, 1)["claims"]
+    (claim,) = simulate_plan(plan(), tell(0.6, 0.6), n_studies=200, seed=1)["claims"]
     assert claim["holds"] is False
     assert claim["false_supported"] <= 0.025 + 3 * (0.025 * 0.975 / 200) ** 0.5
     assert claim["coverage"] >= 0.95 - 3 * (0.95 * 0.05 / 200) ** 0.5
@@ -94,9 +97,9 @@ def test_false_support_stays_below_alpha_and_intervals_cover() -> None:
 )
 def test_a_truth_that_is_none_is_refused(document: Any) -> None:
     with pytest.raises(UsageError, match="--truth"):
-        parse_truth(document, plan())
+        simulate_plan(plan(), document, n_studies=1, seed=0)
 
 
 def test_a_sweep_without_evaluation_has_nothing_to_draw() -> None:
     with pytest.raises(UsageError, match="no evaluation"):
-        parse_truth(tell(0.5, 0.5), plan("evaluation=null", "claims=[]"))
+        simulate_plan(plan("evaluation=null", "claims=[]"), tell(0.5, 0.5), n_studies=1, seed=0)

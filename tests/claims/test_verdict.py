@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from statistics_tables import study
 
+from sweeper.claims.tables import StudyTables
 from sweeper.claims.verdict import Verdict, decide_claim
 from sweeper.config import Claim
 from sweeper.statistics import build_pass_matrix
@@ -20,7 +21,7 @@ ONCE = Claim(
 
 def decided(claim: Claim, rates: dict[tuple[str, float], Any], **more: Any) -> Verdict:
     trials, outcomes = study(rates, **more)
-    return decide_claim(claim, trials, outcomes, with_robustness_checks=False)
+    return decide_claim(claim, StudyTables(trials, outcomes), with_robustness_checks=False)
 
 
 def sizes(small: Any, middle: Any, large: Any) -> dict[tuple[str, float], Any]:
@@ -88,9 +89,9 @@ def test_never_supported_on_the_survivors(status: str) -> None:
 
 def test_unevaluated_run_is_named() -> None:
     trials, outcomes = study(sizes(0.5, 0.8, 0.8))
-    found = decide_claim(SPOT, trials, outcomes[outcomes["fingerprint"] != "small-1-0"])
+    found = decide_claim(SPOT, StudyTables(trials, outcomes[outcomes["fingerprint"] != "small-1-0"]))
     assert found.label == "inconclusive" and "UNEVALUATED" in found.reason
-    nothing = decide_claim(SPOT, trials, pd.DataFrame())
+    nothing = decide_claim(SPOT, StudyTables(trials, pd.DataFrame()))
     assert nothing.label == "inconclusive" and math.isnan(nothing.estimate) and nothing.n == 0
 
 
@@ -136,5 +137,6 @@ def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
     rate = np.where(matrix.columns.str.contains("-3-"), 0.55, 0.5)
     for _ in range(studies):
         matrix[:] = (rng.random(matrix.shape) < rate).astype(float)
-        wrong += decide_claim(ONCE, trials, outcomes, matrix=matrix, with_robustness_checks=False).label == "supported"
+        tables = StudyTables(trials, outcomes, matrix=matrix)
+        wrong += decide_claim(ONCE, tables, with_robustness_checks=False).label == "supported"
     assert wrong / studies < 0.025 + 3 * math.sqrt(0.025 * 0.975 / studies)

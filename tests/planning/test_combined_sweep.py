@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from sweeper import report
-from sweeper.claims.power_table import build_power_table
 from sweeper.claims.verdict import holm_adjusted
 from sweeper.cli.tables_study import format_part_lines, render_plan_table, render_verdict_lines
 from sweeper.config import load_sweep
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
+from sweeper.planning.claim_power import build_power_table
 from sweeper.planning.plan import Plan, plan_sweep
 from sweeper.results.study_tables import collect_part_studies, collect_study, load_study_plan
 from sweeper.storage import Store
@@ -57,7 +57,7 @@ def test_equal_trials_are_planned_once_and_stand_in_every_part(union: Path) -> N
         ("long", 4, 2),
     ]
     assert document["asked"] == 8
-    assert [claim["id"] for claim in document["claims"]] == [claim["id"] for claim in build_power_table(plan)]
+    assert [claim["id"] for claim in document["claims"]] == [row.claim.id for row in build_power_table(plan)]
     text = io.StringIO()
     Console(file=text, width=200).print(render_plan_table(plan))
     assert "6 trials (8 requested by 2 sweeps)" in text.getvalue()

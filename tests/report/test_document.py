@@ -137,7 +137,15 @@ def test_no_sentence_without_estimate_interval_and_n(missing: str) -> None:
 
     def component() -> Comparison:
         found = EffectEstimate(**numbers, alpha=0.05, n_seeds=2, n_runs=2, exclusions=Exclusions(), method="")
-        return Comparison("superior", "model", "large", "small", 0.05, found, is_refuted=False)
+        return Comparison(
+            test="superior",
+            axis="model",
+            first="large",
+            second="small",
+            margin=0.05,
+            estimate=found,
+            is_refuted=False,
+        )
 
     assert "10.0 points above" in format_comparison(component())
     numbers[missing] = 0 if missing == "n_queries" else math.nan

@@ -21,6 +21,7 @@ from sweeper.statistics import (
     raw_agreement,
     wilson_interval,
 )
+from sweeper.statistics.judge_agreement import AgreementStatistic
 
 N = None
 KRIPPENDORFF = pd.DataFrame(
@@ -87,7 +88,7 @@ def from_table(table: Any) -> pd.DataFrame:
 
 
 def every(labels: pd.DataFrame, draws: int = 50) -> dict[str, Any]:
-    return measure_agreement(labels, rng=generator(), draws=draws)
+    return measure_agreement(labels, rng=generator(), draws=draws).to_json()
 
 
 def half_width(found: dict[str, Any]) -> float:
@@ -133,7 +134,7 @@ def test_two_raters() -> None:
     For a table of two raters irrCAC divides AC1's variance by n, for raw ratings, as here, by n - 1.
     """
     labels = from_table(ABSTRACTORS)
-    found = measure_agreement(labels, rng=generator(), alpha=0.1, draws=20)
+    found = measure_agreement(labels, rng=generator(), alpha=0.1, draws=20).to_json()
     assert found["cohen_kappa"]["value"] == pytest.approx(0.7964094, abs=5e-8)
     assert half_width(found["cohen_kappa"]) == pytest.approx(0.05891072 * stats.norm.ppf(0.95), abs=1e-7)
     assert found["gwet_ac1"]["value"] == pytest.approx(0.8493305, abs=5e-8)
@@ -143,7 +144,7 @@ def test_two_raters() -> None:
 
 
 def test_fourteen_raters() -> None:
-    found = fleiss_kappa(from_counts(FOURTEEN_RATERS), rng=generator(), draws=200)
+    found = fleiss_kappa(from_counts(FOURTEEN_RATERS), rng=generator(), draws=200).to_json()
     assert found["value"] == pytest.approx(0.210, abs=5e-4)
     assert found["interval"][0] < 0.210 < found["interval"][1]
 
@@ -190,18 +191,18 @@ def test_missing_ratings_are_left_out_of_each_statistic_as_documented() -> None:
     pair = labels[["a", "b"]]
     assert cohen_kappa(pair) == cohen_kappa(pair.head(3))
     assert gwet_ac1(pair) != gwet_ac1(pair.head(3)), "an item rated once informs the prevalence"
-    assert gwet_ac1(pair)["value"] == pytest.approx((2 / 3 - 15 / 32) / (17 / 32)), "prevalence 5/8: chance 15/32"
+    assert gwet_ac1(pair).value == pytest.approx((2 / 3 - 15 / 32) / (17 / 32)), "prevalence 5/8: chance 15/32"
 
 
 def test_categories_that_nobody_used_make_chance_smaller() -> None:
     assert gwet_ac1(SHORT, categories=2) == gwet_ac1(SHORT)
-    assert gwet_ac1(SHORT, categories=3)["value"] == pytest.approx((0.8 - 0.21) / 0.79)
+    assert gwet_ac1(SHORT, categories=3).value == pytest.approx((0.8 - 0.21) / 0.79)
     with pytest.raises(DataError, match="2 in the labels"):
         gwet_ac1(SHORT, categories=1)
 
 
 def test_too_few_or_too_many_raters_are_refused() -> None:
-    with pytest.raises(DataError, match="two at least"):
+    with pytest.raises(DataError, match="at least two"):
         every(SHORT[["a"]])
     with pytest.raises(DataError, match="two raters"):
         cohen_kappa(KRIPPENDORFF)
@@ -252,9 +253,9 @@ def test_an_item_that_nobody_rated_changes_nothing(labels: pd.DataFrame) -> None
 def test_values_lie_in_their_intervals_and_ranges(labels: pd.DataFrame) -> None:
     for name, compute in (("raw", raw_agreement), ("ac1", gwet_ac1)):
         found = compute(labels)
-        low, high = found["interval"]
+        low, high = found.interval.low, found.interval.high
         if not math.isnan(low):
-            assert (0 if name == "raw" else -1) <= low <= found["value"] + 1e-9 and found["value"] - 1e-9 <= high <= 1
+            assert (0 if name == "raw" else -1) <= low <= found.value + 1e-9 and found.value - 1e-9 <= high <= 1
 
 
 JOINT = np.array([[0.70, 0.07], [0.05, 0.18]])
@@ -262,11 +263,11 @@ JOINT = np.array([[0.70, 0.07], [0.05, 0.18]])
 PREVALENCE = np.array([0.76, 0.24])
 
 
-def coverage(compute: Callable[[pd.DataFrame], dict[str, Any]], truth: float, runs: int, n: int) -> float:
+def coverage(compute: Callable[[pd.DataFrame], AgreementStatistic], truth: float, runs: int, n: int) -> float:
     random, covered = np.random.default_rng(3), 0
     for _ in range(runs):
-        low, high = compute(from_table(random.multinomial(n, JOINT.ravel()).reshape(2, 2)))["interval"]
-        covered += low <= truth <= high
+        interval = compute(from_table(random.multinomial(n, JOINT.ravel()).reshape(2, 2))).interval
+        covered += interval.low <= truth <= interval.high
     return covered / runs
 
 

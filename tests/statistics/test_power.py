@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeper.errors import UsageError
-from sweeper.statistics import approximate_power, find_minimum_detectable_effect, find_required_seeds, simulate_power
+from sweeper.statistics import (
+    ComparisonDesign,
+    approximate_power,
+    find_minimum_detectable_effect,
+    find_required_seeds,
+    simulate_power,
+)
 from sweeper.statistics.paired import compute_two_way_interval
-from sweeper.statistics.power import _ComparisonDesign, _compute_intervals, _simulate_differences
+from sweeper.statistics.power import _compute_intervals, _simulate_differences
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -28,18 +34,18 @@ def connor(effect: float, discordance: float) -> float:
 
 @pytest.mark.parametrize(("queries", "points"), [(1100, 3.8), (765, 4.5)])
 def test_known_detectable_effects(queries: int, points: float) -> None:
-    found = find_minimum_detectable_effect(n_queries=queries, n_seeds=1, discordance=0.2, rng=generator())
-    assert round(100 * found["approximate"], 1) == points
-    assert abs(found["effect"] - found["approximate"]) < 3 * found["standard_error"]
-    assert 0 < found["standard_error"] < 0.02 * found["effect"]
-    assert connor(found["approximate"], 0.2) == pytest.approx(queries, rel=0.015)
+    found = find_minimum_detectable_effect(ComparisonDesign(queries, n_seeds=1), rng=generator())
+    assert round(100 * found.approximate, 1) == points
+    assert abs(found.effect - found.approximate) < 3 * found.standard_error
+    assert 0 < found.standard_error < 0.02 * found.effect
+    assert connor(found.approximate, 0.2) == pytest.approx(queries, rel=0.015)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 4), st.floats(0, 1), st.integers(0, 2**31))
 def test_simulated_intervals_are_those_of_a_comparison(queries: int, seeds: int, discordance: float, seed: int) -> None:
     """Sparse ones and single queries included."""
-    design = _ComparisonDesign(queries, seeds, discordance, 0.05, 0.05, "superior", math.nan, 0.3)
+    design = ComparisonDesign(queries, seeds, discordance, seed_sd=0.05, correlation=0.3)
     tables = _simulate_differences(0.1, design, 3, generator(seed))
     for low, high, table in zip(*_compute_intervals(tables, 0.05), tables, strict=True):
         expected, _ = compute_two_way_interval(table.astype(float), alpha=0.05)
@@ -50,21 +56,21 @@ def test_simulated_intervals_are_those_of_a_comparison(queries: int, seeds: int,
     ("seeds", "seed_sd"), [(1, 0.0), (2, 0.0), (2, 0.02), (2, 0.1), (3, 0.02), (3, 0.1), (5, 0.05)]
 )
 def test_equal_arms_are_called_superior_at_most_as_often_as_stated(seeds: int, seed_sd: float) -> None:
-    found = simulate_power(0.0, n_queries=200, n_seeds=seeds, discordance=0.2, seed_sd=seed_sd, rng=generator(1))
-    assert found["power"] < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 2000)
-    assert found["standard_error"] == pytest.approx(math.sqrt(found["power"] * (1 - found["power"]) / 2000))
+    found = simulate_power(0.0, ComparisonDesign(200, seeds, seed_sd=seed_sd), rng=generator(1))
+    assert found.power < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 2000)
+    assert found.standard_error == pytest.approx(math.sqrt(found.power * (1 - found.power) / 2000))
 
 
 def test_one_seed_does_not_see_its_own_spread() -> None:
     """Documented: with seed_sd the error rate of one seed is far above its level, which is why it gets no verdict."""
     setting: dict[str, Any] = {"n_queries": 1000, "n_seeds": 1, "discordance": 0.2, "seed_sd": 0.03}
-    found = simulate_power(0.0, **setting, rng=generator())
-    assert found["power"] > 0.15 and found["approximate"] == pytest.approx(found["power"], abs=0.03)
+    found = simulate_power(0.0, ComparisonDesign(**setting), rng=generator())
+    assert found.power > 0.15 and found.approximate == pytest.approx(found.power, abs=0.03)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
 def test_simulated_differences_are_what_the_model_says(correlation: float) -> None:
-    design = _ComparisonDesign(500, 3, 0.3, 0.0, 0.05, "superior", math.nan, correlation)
+    design = ComparisonDesign(500, 3, 0.3, correlation=correlation)
     drawn = _simulate_differences(0.1, design, 200, generator()).astype(float)
     assert drawn.mean() == pytest.approx(0.1, abs=0.006)
     assert (drawn != 0).mean() == pytest.approx(0.3, abs=0.006)
@@ -73,7 +79,7 @@ def test_simulated_differences_are_what_the_model_says(correlation: float) -> No
 
 
 def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
-    design = _ComparisonDesign(4000, 2, 0.2, 0.03, 0.05, "superior", math.nan, 0.0)
+    design = ComparisonDesign(4000, 2, seed_sd=0.03)
     by_seed = _simulate_differences(0.0, design, 300, generator()).mean(axis=1)
     assert by_seed.std() == pytest.approx(math.sqrt(2 * 0.03**2 + 0.2 / 4000), rel=0.1)
 
@@ -95,27 +101,31 @@ def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
 def test_integrated_power_is_the_simulated_one(setting: dict[str, Any]) -> None:
     setting = {"n_queries": 300, "discordance": 0.2, **setting}
     for effect in (0.03, 0.08):
-        found = simulate_power(effect, **setting, rng=generator(2))
-        expected = approximate_power(effect, **setting)
-        assert found["approximate"] == expected
-        assert abs(found["power"] - expected) < 4 * math.sqrt(expected * (1 - expected) / 2000)
+        found = simulate_power(effect, ComparisonDesign(**setting), rng=generator(2))
+        expected = approximate_power(effect, ComparisonDesign(**setting))
+        assert found.approximate == expected
+        assert abs(found.power - expected) < 4 * math.sqrt(expected * (1 - expected) / 2000)
 
 
 def test_one_seeds_power_is_that_of_a_t_test() -> None:
     from statsmodels.stats.power import TTestPower
 
     expected = TTestPower().power(0.1 / math.sqrt(0.3 - 0.1**2), nobs=40, alpha=0.025, alternative="larger")
-    assert approximate_power(0.1, n_queries=40, n_seeds=1, discordance=0.3) == pytest.approx(expected, abs=1e-4)
+    assert approximate_power(0.1, ComparisonDesign(40, 1, 0.3)) == pytest.approx(expected, abs=1e-4)
 
 
 def test_no_better_is_superior_seen_from_the_margin() -> None:
     """Equal arms below a margin of 0.06: as often shown as an effect of 0.06 above 0, but for the variance."""
-    setting: dict[str, Any] = {"n_queries": 400, "n_seeds": 3, "discordance": 0.2, "simulations": 1500}
-    below = simulate_power(0.0, **setting, test="no-better", margin=0.06, rng=generator())
-    above = simulate_power(0.06, **setting, rng=generator())
-    assert 0.5 < below["power"] == pytest.approx(above["power"], abs=0.05)
-    at = simulate_power(0.06, **setting, test="no-better", margin=0.06, rng=generator())
-    assert at["power"] < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 1500), (
+    setting: dict[str, Any] = {"n_queries": 400, "n_seeds": 3, "discordance": 0.2}
+    below = simulate_power(
+        0.0, ComparisonDesign(**setting, test="no-better", margin=0.06), rng=generator(), simulations=1500
+    )
+    above = simulate_power(0.06, ComparisonDesign(**setting), rng=generator(), simulations=1500)
+    assert 0.5 < below.power == pytest.approx(above.power, abs=0.05)
+    at = simulate_power(
+        0.06, ComparisonDesign(**setting, test="no-better", margin=0.06), rng=generator(), simulations=1500
+    )
+    assert at.power < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 1500), (
         "an arm better by the margin is rarely shown no better"
     )
 
@@ -127,7 +137,7 @@ def test_power_is_a_share_and_rises_with_the_effect(
 ) -> None:
     setting: dict[str, Any] = {"n_queries": queries, "n_seeds": seeds, "discordance": discordance, "seed_sd": seed_sd}
     found = [
-        simulate_power(effect, **setting, rng=generator(seed), simulations=150)["power"]
+        simulate_power(effect, ComparisonDesign(**setting), rng=generator(seed), simulations=150).power
         for effect in (-0.3, 0.0, 0.3, 0.8)
     ]
     assert found[0] >= 0 and found[-1] <= 1
@@ -137,28 +147,24 @@ def test_power_is_a_share_and_rises_with_the_effect(
 @pytest.mark.slow
 def test_detectable_effect_has_the_power_asked_for_on_new_random_numbers() -> None:
     setting: dict[str, Any] = {"n_queries": 300, "n_seeds": 3, "discordance": 0.25, "seed_sd": 0.01}
-    found = find_minimum_detectable_effect(**setting, rng=generator())
-    again = simulate_power(found["effect"], **setting, rng=generator(99), simulations=2500)
-    assert again["power"] == pytest.approx(0.8, abs=0.035)
-    margin = find_minimum_detectable_effect(**setting, test="no-better", rng=generator())
-    shown = simulate_power(
-        0.0, **setting, test="no-better", margin=margin["effect"] + 1e-9, rng=generator(98), simulations=2500
-    )
-    assert shown["power"] == pytest.approx(0.8, abs=0.035)
+    found = find_minimum_detectable_effect(ComparisonDesign(**setting), rng=generator())
+    again = simulate_power(found.effect, ComparisonDesign(**setting), rng=generator(99), simulations=2500)
+    assert again.power == pytest.approx(0.8, abs=0.035)
+    margin = find_minimum_detectable_effect(ComparisonDesign(**setting, test="no-better"), rng=generator())
+    below_margin = ComparisonDesign(**setting, test="no-better", margin=margin.effect + 1e-9)
+    shown = simulate_power(0.0, below_margin, rng=generator(98), simulations=2500)
+    assert shown.power == pytest.approx(0.8, abs=0.035)
 
 
 def test_more_queries_and_seeds_detect_less() -> None:
     def smallest(queries: int, seeds: int, target: float = 0.8) -> float:
         found = find_minimum_detectable_effect(
-            n_queries=queries,
-            n_seeds=seeds,
-            discordance=0.2,
-            seed_sd=0.01,
+            ComparisonDesign(queries, seeds, seed_sd=0.01),
             target_power=target,
             rng=generator(),
             simulations=500,
         )
-        return float(found["effect"])
+        return float(found.effect)
 
     assert smallest(600, 3) < smallest(150, 3) and smallest(300, 5) < smallest(300, 2)
     assert smallest(300, 3, 0.5) < smallest(300, 3, 0.9)
@@ -167,39 +173,39 @@ def test_more_queries_and_seeds_detect_less() -> None:
 @pytest.mark.parametrize("queries", [1, 3])
 def test_a_handful_of_queries_detects_nothing(queries: int) -> None:
     setting: dict[str, Any] = {"n_queries": queries, "n_seeds": 2, "discordance": 0.2}
-    found = find_minimum_detectable_effect(**setting, rng=generator())
-    assert math.isnan(found["effect"]) and math.isnan(found["standard_error"])
-    margin = find_minimum_detectable_effect(**setting, test="no-better", rng=generator())
+    found = find_minimum_detectable_effect(ComparisonDesign(**setting), rng=generator())
+    assert math.isnan(found.effect) and math.isnan(found.standard_error)
+    margin = find_minimum_detectable_effect(ComparisonDesign(**setting, test="no-better"), rng=generator())
     bound = 1 - 0.025 ** (1 / queries)  # Clopper-Pearson's on none
-    assert math.isnan(margin["effect"]) or margin["effect"] > bound - 1e-9
+    assert math.isnan(margin.effect) or margin.effect > bound - 1e-9
 
 
 @pytest.mark.slow
 def test_seeds_needed_are_enough_and_not_one_too_many() -> None:
     setting: dict[str, Any] = {"n_queries": 500, "discordance": 0.2, "seed_sd": 0.01}
-    found = find_required_seeds(0.04, **setting, limit=20, rng=generator())
-    seeds = found["seeds"]
-    assert seeds is not None and 2 < seeds < 20 and found["power"] >= 0.8
-    enough = simulate_power(0.04, **setting, n_seeds=seeds, rng=generator(7))
-    fewer = simulate_power(0.04, **setting, n_seeds=seeds - 1, rng=generator(7))
-    assert enough["power"] > 0.8 - 4 * enough["standard_error"] and fewer["power"] < 0.8 + 4 * fewer["standard_error"]
+    found = find_required_seeds(0.04, ComparisonDesign(**setting), limit=20, rng=generator())
+    seeds = found.seeds
+    assert seeds is not None and 2 < seeds < 20 and found.power >= 0.8
+    enough = simulate_power(0.04, ComparisonDesign(**setting, n_seeds=seeds), rng=generator(7))
+    fewer = simulate_power(0.04, ComparisonDesign(**setting, n_seeds=seeds - 1), rng=generator(7))
+    assert enough.power > 0.8 - 4 * enough.standard_error and fewer.power < 0.8 + 4 * fewer.standard_error
 
 
 def test_seeds_needed_stops_at_the_limit() -> None:
     """Queries that differ in every seed alike: no number of seeds replaces queries."""
-    found = find_required_seeds(0.03, n_queries=200, discordance=0.3, correlation=1.0, limit=6, rng=generator())
-    assert found["seeds"] is None and found["power"] < 0.5
+    found = find_required_seeds(0.03, ComparisonDesign(200, discordance=0.3, correlation=1.0), limit=6, rng=generator())
+    assert found.seeds is None and found.power < 0.5
     plenty = find_required_seeds(
-        0.3, n_queries=500, discordance=0.4, correlation=1.0, limit=6, rng=generator(), simulations=300
+        0.3, ComparisonDesign(500, discordance=0.4, correlation=1.0), limit=6, rng=generator(), simulations=300
     )
-    assert plenty["seeds"] == 2, "a verdict needs two"
+    assert plenty.seeds == 2, "a verdict needs two"
 
 
 def test_no_discordance_and_no_effect_show_nothing() -> None:
     setting: dict[str, Any] = {"n_queries": 50, "n_seeds": 2, "discordance": 0.0}
-    assert simulate_power(0.0, **setting, rng=generator(), simulations=50)["power"] == 0
-    assert simulate_power(1.0, **setting, rng=generator(), simulations=50)["power"] == 1
-    assert approximate_power(0.0, **setting) == 0
+    assert simulate_power(0.0, ComparisonDesign(**setting), rng=generator(), simulations=50).power == 0
+    assert simulate_power(1.0, ComparisonDesign(**setting), rng=generator(), simulations=50).power == 1
+    assert approximate_power(0.0, ComparisonDesign(**setting)) == 0
 
 
 @pytest.mark.parametrize(
@@ -221,11 +227,11 @@ def test_no_discordance_and_no_effect_show_nothing() -> None:
 def test_refuses_values_out_of_range(wrong: dict[str, Any]) -> None:
     setting: dict[str, Any] = {"effect": 0.1, "n_queries": 10, "n_seeds": 2, "discordance": 0.2} | wrong
     with pytest.raises(UsageError):
-        simulate_power(setting.pop("effect"), **setting, rng=generator())
+        simulate_power(setting.pop("effect"), ComparisonDesign(**setting), rng=generator())
 
 
 def test_refuses_targets_and_limits_without_meaning() -> None:
     with pytest.raises(UsageError):
-        find_minimum_detectable_effect(n_queries=10, n_seeds=2, discordance=0.2, target_power=1.0, rng=generator())
+        find_minimum_detectable_effect(ComparisonDesign(10), target_power=1.0, rng=generator())
     with pytest.raises(UsageError):
-        find_required_seeds(0.1, n_queries=10, discordance=0.2, limit=1, rng=generator())
+        find_required_seeds(0.1, ComparisonDesign(10), limit=1, rng=generator())

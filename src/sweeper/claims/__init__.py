@@ -1,8 +1,13 @@
-"""Registered claims and their verdicts."""
+"""Registered claims and their verdicts.
 
-from sweeper.claims.comparison import Comparison
-from sweeper.claims.minimum_detectable import compute_detectable_divergence, estimate_detectable_margin
+A claim kind is one file of `kinds/`. `decide_claims` turns claims and the tables of a study into verdicts;
+`build_power_rows` estimates before the run what a design can establish.
+"""
+
+from sweeper.claims.comparison import Comparison, Metric
+from sweeper.claims.kinds.base import CLAIM_KINDS, ClaimKind
 from sweeper.claims.sample_size import RequiredSampleSize
+from sweeper.claims.tables import StudyTables
 from sweeper.claims.verdict import (
     Interpretation,
     RobustnessCheck,
@@ -15,16 +20,18 @@ from sweeper.claims.verdict import (
 )
 
 __all__ = [
+    "CLAIM_KINDS",
+    "ClaimKind",
     "Comparison",
     "Interpretation",
+    "Metric",
     "RequiredSampleSize",
     "RobustnessCheck",
+    "StudyTables",
     "Verdict",
     "adjust_verdicts",
-    "compute_detectable_divergence",
     "decide_claim",
     "decide_claims",
-    "estimate_detectable_margin",
     "holm_adjusted",
     "select_judge_outcomes",
 ]

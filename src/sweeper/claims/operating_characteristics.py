@@ -1,39 +1,47 @@
-"""Verdicts on studies drawn from a stated truth: how often this design is right, wrong and silent."""
+"""Operating characteristics of a design: verdicts on studies simulated under assumed true pass rates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from sweeper.claims.comparison import Comparison, compute_support_margin
-from sweeper.claims.verdict import decide_claim
+from sweeper.claims.kinds.base import CLAIM_KINDS, VerdictLabel
+from sweeper.claims.tables import StudyTables
+from sweeper.claims.verdict import Verdict, decide_claim
 from sweeper.errors import UsageError
-from sweeper.evaluation import load_evaluation_suite
-from sweeper.statistics import Interval
+from sweeper.statistics.aliases import ArmValue
+from sweeper.statistics.intervals import Interval
 from sweeper.statistics.simulated_outcomes import GroundTruth, SimulatedArm, assign_true_rates, draw_outcomes
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from sweeper.config import Claim
-    from sweeper.planning.plan import Plan
 
-HOLDS_KEY = ("holds",)
-"""Key of whether the claim holds, beside those of its comparisons."""
-SIMULATED_KINDS = ("best-of", "no-gain-beyond", "reaches", "generalises")
-"""Kinds that rest on pass rates alone, which is what a truth states."""
+ComparisonKey = tuple[str, str, str, ArmValue, ArmValue]
+"""Metric, test, axis and both sides of a comparison."""
+TRUTH_KEYS = frozenset({"arms", "queries", "query_sd", "seed_sd", "wrongly_passed", "wrongly_failed", "votes"})
 
 
-def parse_truth(document: Any, plan: Plan) -> GroundTruth:
-    """The truth of a YAML document: `arms: [{rate, where: {axis: value}}]`, and optionally `queries` (in all, spread
-    over the suite's subsets), `query_sd`, `seed_sd`, `wrongly_passed`, `wrongly_failed`, `votes`. Raises UsageError."""
-    known = {"arms", "queries", "query_sd", "seed_sd", "wrongly_passed", "wrongly_failed", "votes"}
-    if not isinstance(document, dict) or not isinstance(document.get("arms"), list) or set(document) - known:
+def parse_truth(document: object, query_counts: Mapping[str, int]) -> GroundTruth:
+    """Parse the assumed truth of a simulation.
+
+    Args:
+        document: `arms: [{rate, where: {axis: value}}]`, and optionally `queries` (in total, spread over the suite's
+            subsets), `query_sd`, `seed_sd`, `wrongly_passed`, `wrongly_failed` and `votes`.
+        query_counts: subset -> queries of the suite.
+
+    Raises:
+        UsageError: another document.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("arms"), list) or set(document) - TRUTH_KEYS:
         raise UsageError(
-            "--truth", found=f"{document!r:.200}", hint=f"a mapping with `arms` and perhaps {sorted(known)}"
+            "--truth",
+            found=f"{document!r:.200}",
+            hint=f"a mapping with `arms` and optionally {sorted(TRUTH_KEYS - {'arms'})}",
         )
     arms = []
     for k, arm in enumerate(document["arms"]):
@@ -44,7 +52,7 @@ def parse_truth(document: Any, plan: Plan) -> GroundTruth:
         arms.append(SimulatedArm(float(arm["rate"]), arm.get("where") or {}))
     return GroundTruth(
         arms=tuple(arms),
-        subsets=_scale_subsets(plan, document.get("queries")),
+        subsets=_scale_subsets(query_counts, document.get("queries")),
         query_sd=float(document.get("query_sd", 1.0)),
         seed_sd=float(document.get("seed_sd", 0.1)),
         wrongly_passed=float(document.get("wrongly_passed", 0.0)),
@@ -53,101 +61,135 @@ def parse_truth(document: Any, plan: Plan) -> GroundTruth:
     )
 
 
-def _scale_subsets(plan: Plan, queries: Any) -> dict[str, int]:
-    sweep = plan.sweep
-    if sweep.evaluation is None:
-        raise UsageError(f"sweep {sweep.name}", found="no evaluation: there are no queries to draw")
-    counts = load_evaluation_suite(sweep.evaluation, sweep.data).query_counts
-    if queries is None:
-        return counts
-    share = int(queries) / sum(counts.values())
-    return {name: max(1, round(count * share)) for name, count in counts.items()}
+def _scale_subsets(query_counts: Mapping[str, int], n_queries: int | None) -> dict[str, int]:
+    if n_queries is None:
+        return dict(query_counts)
+    share = int(n_queries) / sum(query_counts.values())
+    return {name: max(1, round(count * share)) for name, count in query_counts.items()}
+
+
+@dataclass(frozen=True)
+class ClaimCharacteristics:
+    """How often each verdict was given on one claim."""
+
+    claim: Claim
+    holds: bool | None
+    """Whether the claim is true under the assumed rates; None where that is undefined."""
+    shares: Mapping[VerdictLabel, float]
+    n_studies: int
+    is_covered: Sequence[bool]
+    """Whether each interval covers the true difference."""
+    true_differences: Mapping[ComparisonKey, float]
+
+    def to_document(self) -> dict[str, object]:
+        """Return the claim as the JSON of `simulate` has it."""
+        errors = {label: math.sqrt(share * (1 - share) / self.n_studies) for label, share in self.shares.items()}
+        return {
+            "id": self.claim.id,
+            "text": self.claim.text,
+            "holds": self.holds,
+            "alpha": self.claim.alpha,
+            "verdicts": dict(self.shares),
+            "standard_errors": errors,
+            "power": self.shares["supported"] if self.holds else None,
+            "false_supported": self.shares["supported"] if self.holds is False else None,
+            "false_refuted": self.shares["refuted"] if self.holds else None,
+            "coverage": sum(self.is_covered) / len(self.is_covered) if self.is_covered else None,
+            "intervals": len(self.is_covered),
+            "true_differences": [
+                {"comparison": " ".join(str(part) for part in key), "value": value}
+                for key, value in self.true_differences.items()
+            ],
+        }
+
+
+def can_simulate(claim: Claim) -> bool:
+    """Return whether assumed pass rates are all that the claim rests on."""
+    return CLAIM_KINDS.load(claim.kind).can_simulate and claim.protocol == "identical"
 
 
 def simulate_verdicts(
-    plan: Plan, truth: GroundTruth, n_studies: int, seed: int, on_progress: Callable[[float], None] = lambda share: None
-) -> dict[str, Any]:
-    """The document of `simulate --json`: per claim whether it holds in that truth, how often each verdict was given,
-    and how often the intervals cover the true difference. Raises UsageError or DataError."""
-    import pandas as pd
+    claims: Sequence[Claim],
+    study: StudyTables,
+    truth: GroundTruth,
+    *,
+    n_studies: int,
+    rng: np.random.Generator,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> list[ClaimCharacteristics]:
+    """Decide claims on simulated studies.
 
-    trials = pd.DataFrame([trial.to_row() | {"status": "COMPLETE", "val_loss": math.nan} for trial in plan.trials])
-    trials["fingerprint"] = [trial.fingerprint or f"trial-{k}" for k, trial in enumerate(plan.trials)]
-    axes = [axis for axis in plan.sweep.axes if axis != "seed"]
-    claims = [claim for claim in plan.sweep.claims if claim.kind in SIMULATED_KINDS and claim.protocol == "identical"]
-    true = {claim.id: _compute_true_values(claim, trials, truth, axes) for claim in claims}
-    words: dict[str, list[str]] = {claim.id: [] for claim in claims}
-    covered: dict[str, list[bool]] = {claim.id: [] for claim in claims}
-    rng = np.random.default_rng(seed)
+    Args:
+        claims: claims that `can_simulate`.
+        study: the planned trials, all COMPLETE, and the axes; its outcomes are not used.
+        truth: the assumed pass rates.
+        n_studies: studies simulated.
+        rng: source of the random numbers.
+        on_progress: called with the share of studies done.
+
+    Raises:
+        UsageError: a trial to which the truth assigns no rate.
+        DataError: a table that breaks its contract.
+    """
+    truths = [_decide_true_rates(claim, study, truth) for claim in claims]
+    labels: list[list[VerdictLabel]] = [[] for _ in claims]
+    is_covered: list[list[bool]] = [[] for _ in claims]
+    differences = [_list_differences(verdict) for verdict in truths]
     for number in range(n_studies):
-        outcomes = draw_outcomes(trials, truth, rng)
-        for claim in claims:
-            verdict = decide_claim(claim, trials, outcomes, axes=axes, with_robustness_checks=False)
-            words[claim.id].append(verdict.label)
-            for component in verdict.comparisons:
-                value = true[claim.id].get(_make_comparison_key(component), math.nan)
-                if not math.isnan(component.estimate.low) and not math.isnan(value):
-                    covered[claim.id].append(component.estimate.low <= value <= component.estimate.high)
+        drawn = StudyTables(study.trials, draw_outcomes(study.trials, truth, rng), study.axes)
+        for k, claim in enumerate(claims):
+            verdict = decide_claim(claim, drawn, with_robustness_checks=False)
+            labels[k].append(verdict.label)
+            for comparison in verdict.comparisons:
+                estimate, true = comparison.estimate, differences[k].get(_make_key(comparison), math.nan)
+                if not math.isnan(estimate.low) and not math.isnan(true):
+                    is_covered[k].append(estimate.low <= true <= estimate.high)
         on_progress((number + 1) / n_studies)
-    left_out = [claim.id for claim in plan.sweep.claims if claim not in claims]
-    return {
-        "sweep": plan.sweep.name,
-        "studies": n_studies,
-        "queries": sum(truth.subsets.values()),
-        "claims": [_summarize_claim(claim, true[claim.id], words[claim.id], covered[claim.id]) for claim in claims],
-        "not_simulated": left_out,
-    }
+    return [
+        ClaimCharacteristics(
+            claim,
+            _holds(truths[k]),
+            {label: labels[k].count(label) / n_studies for label in get_args(VerdictLabel)},
+            n_studies,
+            is_covered[k],
+            differences[k],
+        )
+        for k, claim in enumerate(claims)
+    ]
 
 
-def _compute_true_values(claim: Claim, trials: pd.DataFrame, truth: GroundTruth, axes: list[str]) -> dict[Any, float]:
-    """Each comparison's true value: the claim's own comparisons on outcomes that are the rates themselves, as seen
-    through the judge's errors (majority of several votes is left aside: with one vote this is exact)."""
+def _decide_true_rates(claim: Claim, study: StudyTables, truth: GroundTruth) -> Verdict:
+    """Decide the claim on outcomes that are the true rates themselves, as the judge's errors change them.
+
+    The majority of several votes is not modeled: with one vote this is exact.
+    """
     import pandas as pd
 
-    rates = assign_true_rates(trials, truth)
-    seen = rates * (1 - truth.wrongly_failed) + (1 - rates) * truth.wrongly_passed
+    rates = assign_true_rates(study.trials, truth)
+    judged = rates * (1 - truth.wrongly_failed) + (1 - rates) * truth.wrongly_passed
     frames = [
         pd.DataFrame({"subset": subset, "query_id": [f"{subset}-{k}" for k in range(count)], "passed": rate}).assign(
             fingerprint=str(name), judge="simulated", vote=0
         )
-        for name, rate in seen.items()
+        for name, rate in judged.items()
         for subset, count in truth.subsets.items()
     ]
-    outcomes = pd.concat(frames, ignore_index=True)
-    verdict = decide_claim(claim, trials, outcomes, axes=axes, with_robustness_checks=False)
-    values = {_make_comparison_key(component): component.estimate.estimate for component in verdict.comparisons}
-    deciding = [component for component in verdict.comparisons if component.is_deciding]
-    holds = [compute_support_margin(c.bounds, Interval(c.estimate.estimate, c.estimate.estimate)) > 0 for c in deciding]
-    values[HOLDS_KEY] = math.nan if not holds else float(all(holds))
-    return values
+    tables = StudyTables(study.trials, pd.concat(frames, ignore_index=True), study.axes)
+    return decide_claim(claim, tables, with_robustness_checks=False)
 
 
-def _make_comparison_key(comparison: Comparison) -> tuple[Any, ...]:
-    return comparison.metric, comparison.test, comparison.axis, comparison.first, comparison.second
+def _list_differences(verdict: Verdict) -> dict[ComparisonKey, float]:
+    return {_make_key(comparison): comparison.estimate.estimate for comparison in verdict.comparisons}
 
 
-def _summarize_claim(
-    claim: Claim, true_values: dict[Any, float], verdicts: list[str], coverage_flags: list[bool]
-) -> dict[str, Any]:
-    studies = len(verdicts)
-    share = {word: verdicts.count(word) / studies for word in ("supported", "refuted", "inconclusive")}
-    holds = None if math.isnan(true_values[HOLDS_KEY]) else bool(true_values[HOLDS_KEY])
-    error = {word: math.sqrt(rate * (1 - rate) / studies) for word, rate in share.items()}
-    return {
-        "id": claim.id,
-        "text": claim.text,
-        "holds": holds,
-        "alpha": claim.alpha,
-        "verdicts": share,
-        "standard_errors": error,
-        "power": share["supported"] if holds else None,
-        "false_supported": share["supported"] if holds is False else None,
-        "false_refuted": share["refuted"] if holds else None,
-        "coverage": sum(coverage_flags) / len(coverage_flags) if coverage_flags else None,
-        "intervals": len(coverage_flags),
-        "true_differences": [
-            {"comparison": " ".join(str(part) for part in key), "value": value}
-            for key, value in true_values.items()
-            if key != HOLDS_KEY
-        ],
-    }
+def _holds(verdict: Verdict) -> bool | None:
+    """Return whether the estimates of the true rates establish every comparison."""
+    deciding = [comparison for comparison in verdict.comparisons if comparison.is_deciding]
+    if not deciding:
+        return None
+    values = [Interval(c.estimate.estimate, c.estimate.estimate) for c in deciding]
+    return all(compute_support_margin(c.bounds, value) > 0 for c, value in zip(deciding, values, strict=True))
+
+
+def _make_key(comparison: Comparison) -> ComparisonKey:
+    return comparison.metric.name, comparison.test, comparison.axis, comparison.first, comparison.second

@@ -1,4 +1,4 @@
-"""What would settle an open claim: more seeds, or more queries, were the estimates and variances as observed."""
+"""The seeds or queries that would settle an inconclusive claim, if its estimates and variances stay as observed."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ from sweeper.claims.comparison import Comparison, compute_refute_margin, compute
 
 MAX_SEEDS = 1_000
 MAX_QUERIES = 1_000_000
-"""A claim that would take more is called out of reach: its estimate is at the boundary."""
+"""A claim that would need more has its estimate at a boundary."""
 
 
 @dataclass(frozen=True)
 class RequiredSampleSize:
-    """Seeds in all on today's queries, or queries in all with today's seeds, that would settle the claim one way or the
-    other; `more_*`: beyond those there are. None where that alone cannot, or cannot be said; `reason` says why."""
+    """The sample size that would settle a claim one way or the other."""
 
     seeds: int | None
+    """In total, on the present queries; None where more seeds alone do not settle it, or nothing is known."""
     more_seeds: int | None
     queries: int | None
+    """In total, with the present seeds."""
     more_queries: int | None
     reason: str
 
 
 def estimate_required_sample_size(comparisons: Sequence[Comparison]) -> RequiredSampleSize:
-    """For all open deciding comparisons; the largest of what each needs."""
+    """Estimate the sample size that settles every open comparison of a claim."""
     deciding = [c for c in comparisons if c.is_deciding]
     if any(math.isnan(c.estimate.estimate) for c in deciding):
         return make_unknown_sample_size("A comparison is undefined.")
     if min((c.estimate.n_seeds for c in deciding), default=0) < 2:
-        return make_unknown_sample_size(
-            "One seed: the spread between training runs is unknown; two seeds are the least."
-        )
+        return make_unknown_sample_size("One seed: the spread between training runs is unknown; run two or more.")
     still_open = [c for c in deciding if not c.is_established and not c.is_refuted]
     if not still_open:
         return make_unknown_sample_size("No comparison is open.")
-    seeds = [_search_smallest_count(c, c.estimate.n_seeds, MAX_SEEDS, _make_seed_check(c)) for c in still_open]
+    seeds = [_search_smallest_count(c.estimate.n_seeds, MAX_SEEDS, _make_seed_check(c)) for c in still_open]
     queries = [
         None
         if c.estimate.n_queries == 0
-        else _search_smallest_count(c, c.estimate.n_queries, MAX_QUERIES, _make_query_check(c))
+        else _search_smallest_count(c.estimate.n_queries, MAX_QUERIES, _make_query_check(c))
         for c in still_open
     ]
     more_seeds = _take_maximum(
@@ -63,7 +62,7 @@ def estimate_required_sample_size(comparisons: Sequence[Comparison]) -> Required
 
 
 def make_unknown_sample_size(reason: str) -> RequiredSampleSize:
-    """No number, and why."""
+    """Return a result without numbers."""
     return RequiredSampleSize(None, None, None, None, reason)
 
 
@@ -76,26 +75,25 @@ def _make_query_check(comparison: Comparison) -> Callable[[int], bool]:
 
 
 def _is_settled(comparison: Comparison, queries: int, seeds: int) -> bool:
-    expected = comparison.predict_interval(queries, seeds, comparison.estimate.alpha)
-    against = comparison.predict_interval(queries, seeds, comparison.refute_alpha)
+    supporting = comparison.predict_interval(queries, seeds, comparison.estimate.alpha)
+    refuting = comparison.predict_interval(queries, seeds, comparison.refute_alpha)
     return (
-        compute_support_margin(comparison.bounds, expected) > 0 or compute_refute_margin(comparison.bounds, against) > 0
+        compute_support_margin(comparison.bounds, supporting) > 0
+        or compute_refute_margin(comparison.bounds, refuting) > 0
     )
 
 
-def _search_smallest_count(
-    comparison: Comparison, current: int, limit: int, settles: Callable[[int], bool]
-) -> int | None:
-    """Smallest number above `now` at which the comparison is settled; None up to `most`."""
+def _search_smallest_count(current: int, limit: int, is_settled: Callable[[int], bool]) -> int | None:
+    """Return the smallest number above `current` that settles the comparison; None up to `limit`."""
     low, step = current, 1
-    while not settles(low + step):
+    while not is_settled(low + step):
         low, step = low + step, 2 * step
         if low >= limit:
             return None
     high = low + step
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if settles(middle) else (middle, high)
+        low, high = (low, middle) if is_settled(middle) else (middle, high)
     return high if high <= limit else None
 
 

@@ -50,9 +50,9 @@ def show_plan_command(
     json_: JsonOption = False,
 ) -> None:
     """Show every trial of a sweep, its cost, what its claims can detect, and what is missing. Starts nothing."""
-    from sweeper.claims.power_table import build_power_table
     from sweeper.cli.tables_study import render_claims_table, render_plan_table
     from sweeper.config import find_hardware_spec, find_sweep, load_hardware_specs, load_sweep
+    from sweeper.planning.claim_power import build_power_table
     from sweeper.planning.cluster_files import read_cluster
     from sweeper.planning.estimate import estimate_plan, retarget_hardware
     from sweeper.planning.makespan import build_cluster_document, format_cluster_lines
@@ -72,7 +72,7 @@ def show_plan_command(
     nodes = machines.nodes if machines else None
     gpu_kinds = cluster_gpus or ([gpu] if gpu else [])
     planned, makespan = estimate_plan(planned, store, specs, gpu_kinds=gpu_kinds, nodes=nodes)
-    claims = build_power_table(planned)
+    claims = [row.to_document() for row in build_power_table(planned)]
     forecast = build_cluster_document(planned, machines, makespan) if machines else None
     if json_:
         document = planned.to_document() | ({"cluster": forecast} if forecast else {})
@@ -107,13 +107,13 @@ def _check_gpu_in_cluster(gpu: HardwareSpec, cluster_gpus: list[HardwareSpec], c
 @commands.command("claims")
 def show_claims_command(sweep: SweepArgument, set_: SetOption = None, json_: JsonOption = False) -> None:
     """Show each claim of a sweep: arms, seeds, margin, and the minimum detectable effect of this design."""
-    from sweeper.claims.power_table import build_power_table
     from sweeper.cli.tables_study import render_claims_table
     from sweeper.config import find_sweep, load_sweep
+    from sweeper.planning.claim_power import build_power_table
     from sweeper.planning.plan import plan_sweep
 
     planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
-    claims = build_power_table(planned)
+    claims = [row.to_document() for row in build_power_table(planned)]
     if json_:
         print_json({"sweep": planned.sweep.name, "claims": claims})
     elif claims:
@@ -135,18 +135,19 @@ def simulate_verdicts_command(
     json_: JsonOption = False,
 ) -> None:
     """Simulate studies under assumed true pass rates: how often is each verdict correct, wrong or inconclusive?"""
-    from sweeper.claims.operating_characteristics import parse_truth, simulate_verdicts
     from sweeper.cli.tables_study import render_simulation_table
     from sweeper.config import find_sweep, load_sweep, read_yaml_as_dict
     from sweeper.errors import UsageError
+    from sweeper.planning.claim_power import simulate_plan
     from sweeper.planning.plan import plan_sweep
 
     planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
     if planned.parts:
         raise UsageError("simulate", requested=sweep, found="a union of sweeps", hint="simulate each of its sweeps")
-    ground_truth = parse_truth(read_yaml_as_dict(truth), planned)
     with show_progress("simulating") as on_progress:
-        document = simulate_verdicts(planned, ground_truth, studies, seed, on_progress)
+        document = simulate_plan(
+            planned, read_yaml_as_dict(truth), n_studies=studies, seed=seed, on_progress=on_progress
+        )
     if json_:
         print_json(document)
     else:

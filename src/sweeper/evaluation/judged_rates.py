@@ -194,11 +194,13 @@ def _compute_agreements(answers: Sequence[Answer], votes_by_judge: VotesByJudge,
     agreements = {}
     for one, other in combinations(majorities, 2):
         labels = pd.DataFrame({one: majorities[one], other: majorities[other]}, dtype=object)
-        agreements[f"{one}~{other}"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
+        agreements[f"{one}~{other}"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha).to_json()
     for name, votes in votes_by_judge.items():
         max_votes = max((len(cast) for cast in votes), default=0)
         if max_votes > 1:
             columns = {k: [cast[k].status if k < len(cast) else None for cast in votes] for k in range(max_votes)}
             labels = pd.DataFrame(columns, dtype=object)
-            agreements[f"{name} (votes)"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha)
+            agreements[f"{name} (votes)"] = measure_agreement(
+                labels, rng=np.random.default_rng(SEED), alpha=alpha
+            ).to_json()
     return agreements

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sweeper.claims.comparison import Comparison
-from sweeper.claims.verdict import RobustnessCheck, Verdict, decide_claims, select_judge_outcomes
+from sweeper.claims import Comparison, RobustnessCheck, StudyTables, Verdict, decide_claims, select_judge_outcomes
 from sweeper.report.arms import build_arms, lr_clip_heatmap, marginal_summaries
 from sweeper.report.confounds import find_confounds
 from sweeper.report.cost_section import compare_predicted_costs
@@ -90,16 +89,15 @@ def build_report(
     matrix, runs = summarize_outcomes(outcomes, trials)
     miniature = bool(sweep_info.get("miniature", False))
     leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]
-    verdicts = decide_claims(
-        claims,
+    study = StudyTables(
         claimed,
         every_judge,
-        judge=judge,
-        axes=claim_axes,
-        matrix=matrix,
-        histories=histories,
+        claim_axes,
+        matrix,
+        histories,
         leaked_queries=None if leakage is None else leaked,
     )
+    verdicts = decide_claims(claims, study, judge=judge)
     clean = None if leakage is None else drop_queries(matrix, leaked)
     arms, subsets = build_arms(trials, matrix, axes, clean, runs, RATE_ALPHA)
     varied = [axis for axis in axes if trials[axis].nunique(dropna=False) > 1]
@@ -249,7 +247,7 @@ def _serialize_comparison(comparison: Comparison) -> dict[str, Any]:
     found = comparison.estimate
     return {
         "test": comparison.test,
-        "metric": comparison.metric,
+        "metric": comparison.metric.name,
         "unit": comparison.unit,
         "first": comparison.first,
         "second": comparison.second,

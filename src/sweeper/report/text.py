@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
-from sweeper.claims.comparison import METRIC_NAMES, Comparison
+from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, format_magnitude
 from sweeper.claims.verdict import Verdict
 from sweeper.errors import DataError
 
@@ -24,7 +25,8 @@ def format_comparison(comparison: Comparison) -> str:
     interval = (
         f"{format_comparison_value(comparison, found.low)} to {format_comparison_value(comparison, found.high)}{unit}"
     )
-    return f"{_format_difference(comparison)} ({100 * (1 - found.alpha):g} % interval {interval}; {_format_sample_size(comparison)})"
+    level = f"{100 * (1 - found.alpha):g} % interval"
+    return f"{_format_difference(comparison)} ({level} {interval}; {_format_sample_size(comparison)})"
 
 
 def format_verdict(verdict: Verdict) -> str:
@@ -53,7 +55,7 @@ def format_comparison_value(comparison: Comparison, value: float) -> str:
 
 
 def format_requirement(comparison: Comparison) -> str:
-    """Where the interval has to lie for the comparison to be shown: `above 0`, `below 5 points`."""
+    """Format where the interval has to lie for the comparison to be established: `above 0`, `below 5 points`."""
     bound = format_margin(comparison)
     return {
         "superior": "above 0",
@@ -69,64 +71,50 @@ def format_requirement(comparison: Comparison) -> str:
 
 
 def format_margin(comparison: Comparison) -> str:
-    """The claim's margin, or the bound, with its unit."""
-    if comparison.unit == "points":
-        return f"{100 * comparison.margin:g} points"
-    return f"{comparison.margin:g} nats" if comparison.unit == "nats" else f"{comparison.margin:g}"
+    """Format the claim's margin, or the bound, with its unit."""
+    return format_magnitude(comparison, comparison.margin)
 
 
 def _format_claim_requirement(comparison: Comparison) -> str:
-    if comparison.test in ("superior", "reduces"):
-        return "the claim needs more than 0"
-    if comparison.test in ("superior-by", "exceeds"):
-        return f"the claim needs more than {format_margin(comparison)}"
-    if comparison.test == "at-least":
-        return f"the claim needs more than −{format_margin(comparison)}"
-    if comparison.test == "about":
-        return f"the claim allows less than {format_margin(comparison)} either way"
-    return f"the claim allows less than {format_margin(comparison)}"
+    margin = format_margin(comparison)
+    match comparison.test:
+        case "superior" | "reduces":
+            return "the claim needs more than 0"
+        case "superior-by" | "exceeds":
+            return f"the claim needs more than {margin}"
+        case "at-least":
+            return f"the claim needs more than −{margin}"
+        case "about":
+            return f"the claim allows less than {margin} either way"
+        case "no-better" | "at-most" | "stays-below":
+            return f"the claim allows less than {margin}"
+        case _:
+            assert_never(comparison.test)
 
 
 def _format_sample_size(comparison: Comparison) -> str:
-    found = comparison.estimate
-    queries = f"{found.n_queries:,} {'query' if found.n_queries == 1 else 'queries'}"
-    seeds = f"{found.n_seeds} {'seed' if found.n_seeds == 1 else 'seeds'}"
-    if found.n_queries == 0:
-        spread = comparison.metric in ("pass_rate_spread", "val_loss_spread")
-        what = "runs of each" if spread else ("pair of runs" if found.n == 1 else "pairs of runs")
-        return f"n = {found.n:,} {what} over {seeds}"
-    if comparison.metric == "agreement" or comparison.axis == "judge":
-        return f"n = {found.n:,} answers to {queries} of {seeds}"
-    # One arm has nothing to pair.
-    alone = comparison.axis == "subset" or comparison.test in ("at-least", "at-most", "about")
-    return f"n = {found.n:,} {'outcomes' if alone else 'paired outcomes'} of {queries} and {seeds}"
+    estimate = comparison.estimate
+    queries = f", {estimate.n_queries:,} {'query' if estimate.n_queries == 1 else 'queries'}"
+    seeds = f"{estimate.n_seeds} {'seed' if estimate.n_seeds == 1 else 'seeds'}"
+    observations = comparison.observations or comparison.metric.observations
+    if observations == PAIRS_OF_RUNS and estimate.n == 1:
+        observations = "pair of runs"
+    return f"n = {estimate.n:,} {observations}{queries if estimate.n_queries else ''}, {seeds}"
 
 
 def _format_difference(comparison: Comparison) -> str:
-    estimate = comparison.estimate.estimate
+    estimate, metric = comparison.estimate.estimate, comparison.metric
     first, second = comparison.names
-    if comparison.metric == "agreement":
-        return f"Gwet's AC1 of {first} is {estimate:.2f}"
-    if comparison.metric == "cost_per_solved":
-        return f"A solved query of {first} costs {estimate:.2f} times that of {second}"
-    what, plural = METRIC_NAMES[comparison.metric], METRIC_NAMES[comparison.metric].replace("rate", "rates", 1)
-    at = _choose_preposition(comparison)
-    of_reference = comparison.labels is not None and second.startswith("the reference")
-    joined = f"{at} {first}", second if of_reference else f"{at} {second}"
-    nothing = format_comparison_value(comparison, estimate) in ("0.0", "0.000")
-    if nothing and comparison.metric == "pass_rate" and not of_reference:
-        return f"The {plural} {joined[0]} and {joined[1]} are equal to a tenth of a point"
-    if nothing:
-        near = "tenth of a point" if comparison.unit == "points" else "thousandth of a nat"
-        return f"The {what} {joined[0]} is equal to {'' if of_reference else 'that '}{joined[1]} to a {near}"
-    where = "above" if estimate > 0 else "below"
-    how_far = f"{abs(100 * estimate):.1f} points" if comparison.unit == "points" else f"{abs(estimate):.3f} nats"
-    return f"The {what} {joined[0]} is {how_far} {where} {'' if of_reference else 'that '}{joined[1]}"
-
-
-def _choose_preposition(comparison: Comparison) -> str:
-    if comparison.axis == "subset":
-        return "on"
-    if comparison.axis == "judge":
-        return "under"
-    return "of" if comparison.axis == "model" else "with"
+    if metric.value_sentence:
+        return metric.value_sentence.format(first=first, second=second, value=f"{estimate:.2f}")
+    preposition = comparison.preposition or ("of" if comparison.axis == "model" else "with")
+    subject = f"{metric.title} {preposition} {first}"
+    other = second if comparison.is_reference else f"that {preposition} {second}"
+    if format_comparison_value(comparison, estimate) in ("0.0", "0.000"):
+        if comparison.equality_sentence:
+            return comparison.equality_sentence
+        resolution = "tenth of a point" if comparison.unit == "points" else "thousandth of a nat"
+        return f"The {subject} is equal to {other} to a {resolution}"
+    side = "above" if estimate > 0 else "below"
+    distance = f"{abs(100 * estimate):.1f} points" if comparison.unit == "points" else f"{abs(estimate):.3f} nats"
+    return f"The {subject} is {distance} {side} {other}"

@@ -34,6 +34,7 @@ from sweeper.statistics.pass_matrix import (
 )
 from sweeper.statistics.pass_rates import PassRate, average_subset_rates, compute_pass_rate, compute_subset_rates
 from sweeper.statistics.power import (
+    ComparisonDesign,
     approximate_power,
     find_minimum_detectable_effect,
     find_required_seeds,
@@ -46,6 +47,7 @@ __all__ = [
     "COUNTED_STATUSES",
     "DEFAULT_AXES",
     "DEFINITIONS",
+    "ComparisonDesign",
     "EffectEstimate",
     "Exclusions",
     "Interval",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import Array, Codes
 from sweeper.statistics.intervals import Interval
 
 BOOTSTRAP_DRAWS = 2000
@@ -51,13 +52,13 @@ def bootstrap_clusters(
 
 
 def _bootstrap_mean(
-    table: NDArray[np.float64], cluster_codes: NDArray[np.int64], rng: np.random.Generator, alpha: float, draws: int
+    table: Array, cluster_codes: Codes, rng: np.random.Generator, alpha: float, draws: int
 ) -> tuple[Interval, float]:
     if table.ndim != 2 or not table.size or np.isnan(table).any():
         raise DataError("bootstrap", requested="(queries, seeds) without NaN", found=f"shape {table.shape}")
     sizes = np.bincount(cluster_codes).astype(np.float64)
     sums = np.stack([np.bincount(cluster_codes, column) for column in table.T], axis=1)
-    means: list[NDArray[np.float64]] = []
+    means: list[Array] = []
     for start in range(0, draws, step := max(1, _MAX_CELLS // len(sizes))):
         some = min(step, draws - start)
         rows, columns = _draw_weights(len(sizes), some, rng), _draw_weights(table.shape[1], some, rng)
@@ -67,7 +68,7 @@ def _bootstrap_mean(
     return Interval(float(low), float(high)), float(drawn.std())
 
 
-def _draw_weights(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_weights(count: int, draws: int, rng: np.random.Generator) -> Array:
     """(draws, count), each row of sum 1: how often each was drawn."""
     if count == 1:
         return np.ones((draws, 1))

@@ -7,15 +7,14 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import special
+import scipy
+from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import Array, BoolArray, Codes
 from sweeper.statistics.intervals import clopper_pearson_interval, wilson_interval
 from sweeper.statistics.paired import MIN_DISCORDANT_QUERIES, estimate_two_way_variance
 from sweeper.statistics.paired_tests import keep_scored_rows
-
-Array = NDArray[np.float64]
 
 
 def estimate_clustered_difference(differences: ArrayLike, clusters: Sequence[Hashable], alpha: float) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alp
         variance = float((sums**2).sum()) * n_clusters / (n_clusters - 1) / n_queries**2
         if variance > 0 and binomial > 0:
             design = variance / binomial
-            few = float(special.ndtri(1 - alpha / 2) / special.stdtrit(n_clusters - 1, 1 - alpha / 2)) ** 2
+            few = float(scipy.special.ndtri(1 - alpha / 2) / scipy.special.stdtrit(n_clusters - 1, 1 - alpha / 2)) ** 2
             effective = min(effective, n_queries / design * few)
     mixed = (_find_clusters_with_any(ends[:, None], codes, n_clusters).sum() for ends in (rows > 0, rows < 1))
     if min(mixed) < MIN_DISCORDANT_QUERIES:
@@ -114,9 +113,7 @@ def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alp
     return ends | counts
 
 
-def _encode_clusters(
-    clusters: Sequence[Hashable], is_scored: NDArray[np.bool_], where: str
-) -> tuple[Array, NDArray[np.int64]]:
+def _encode_clusters(clusters: Sequence[Hashable], is_scored: BoolArray, where: str) -> tuple[Array, Codes]:
     """How many kept queries each cluster has, and each kept query's cluster as 0, 1, ..."""
     labels = list(clusters)
     if len(labels) != len(is_scored):
@@ -137,14 +134,14 @@ def _encode_clusters(
     return np.bincount(codes, minlength=len(places)).astype(np.float64), codes
 
 
-def _sum_by_cluster(rows: Array, codes: NDArray[np.int64], n_clusters: int) -> Array:
+def _sum_by_cluster(rows: Array, codes: Codes, n_clusters: int) -> Array:
     """Sum by cluster: (queries, seeds) -> (clusters, seeds)."""
     sums = np.zeros((n_clusters, rows.shape[1]))
     np.add.at(sums, codes, rows)
     return sums
 
 
-def _find_clusters_with_any(rows: NDArray[np.bool_], codes: NDArray[np.int64], n_clusters: int) -> NDArray[np.bool_]:
+def _find_clusters_with_any(rows: BoolArray, codes: Codes, n_clusters: int) -> BoolArray:
     """Clusters with a True in any query and seed."""
     found = np.zeros(n_clusters, dtype=np.bool_)
     found[codes[rows.any(axis=1)]] = True

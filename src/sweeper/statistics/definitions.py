@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import QueryKey
 from sweeper.statistics.intervals import wilson_interval
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ TASK_STATUSES = ("solvable", "unsolvable", "unsure")
 _VOTE_KEY_COLUMNS = ["subset", "query_id", "judge", "vote"]
 _EXPECTED_ROWS = "one row per (subset, query, judge, vote)"
 
-Query = tuple[str, str]
-"""(subset, query_id)."""
 Votes = Sequence[Mapping[str, Any]]
 """One query's votes: mappings with subset, query_id, vote, status, task and answered."""
 
@@ -61,9 +60,9 @@ def score_tooleval(votes: Votes, seed: int = 0) -> float:
 
 def compute_judged_rates(
     votes: pd.DataFrame,
-    missing: Iterable[Query],
+    missing: Iterable[QueryKey],
     *,
-    solvable_queries: Set[Query] | None = None,
+    solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -81,9 +80,9 @@ def compute_judged_rates(
 
 def compute_rates_by_subset(
     votes: pd.DataFrame,
-    missing: Iterable[Query],
+    missing: Iterable[QueryKey],
     *,
-    solvable_queries: Set[Query] | None = None,
+    solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -108,9 +107,9 @@ def compute_rates_by_subset(
 
 def compare_definitions(
     votes: pd.DataFrame,
-    missing: Iterable[Query],
+    missing: Iterable[QueryKey],
     *,
-    solvable_queries: Set[Query] | None = None,
+    solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def compare_definitions(
     undefined. Raises DataError as `rates` does.
     """
     absent = list(missing)
-    populations: dict[str, Set[Query] | None] = {"all": None}
+    populations: dict[str, Set[QueryKey] | None] = {"all": None}
     if solvable_queries is not None:
         populations["solvable"] = solvable_queries
     rows = []
@@ -135,9 +134,9 @@ def compare_definitions(
 
 def compute_rates_by_judge(
     votes: pd.DataFrame,
-    missing: Iterable[Query],
+    missing: Iterable[QueryKey],
     *,
-    solvable_queries: Set[Query] | None = None,
+    solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
 ) -> dict[str, Any]:
@@ -186,7 +185,7 @@ def _make_vote_generator(vote: Mapping[str, Any], seed: int) -> np.random.Genera
 
 
 def _summarize_votes(
-    queries: Mapping[Query, Votes], missing: Sequence[Query], seed: int, alpha: float
+    queries: Mapping[QueryKey, Votes], missing: Sequence[QueryKey], seed: int, alpha: float
 ) -> dict[str, Any]:
     every = [vote for votes in queries.values() for vote in votes]
     counts = {status: _count_votes(every, status) for status in VOTE_STATUSES}
@@ -213,8 +212,8 @@ def _summarize_votes(
 
 
 def _collect_requested_votes(
-    votes: pd.DataFrame, missing: Iterable[Query], solvable_queries: Set[Query] | None
-) -> tuple[dict[Query, list[dict[str, Any]]], list[Query]]:
+    votes: pd.DataFrame, missing: Iterable[QueryKey], solvable_queries: Set[QueryKey] | None
+) -> tuple[dict[QueryKey, list[dict[str, Any]]], list[QueryKey]]:
     """The votes of each query, and the queries without an answer; only the solvable ones where those are given."""
     absent = [(str(subset), str(query)) for subset, query in missing]
     queries = _group_by_query(votes)
@@ -231,11 +230,11 @@ def _collect_requested_votes(
     return {q: found for q, found in queries.items() if q in kept}, [q for q in absent if q in kept]
 
 
-def _group_by_query(votes: pd.DataFrame) -> dict[Query, list[dict[str, Any]]]:
+def _group_by_query(votes: pd.DataFrame) -> dict[QueryKey, list[dict[str, Any]]]:
     if votes.empty:
         return {}
     _check_votes(votes)
-    found: dict[Query, list[dict[str, Any]]] = {}
+    found: dict[QueryKey, list[dict[str, Any]]] = {}
     columns = {name: _to_builtin_values(votes[name]) for name in [*_VOTE_KEY_COLUMNS, "status", "task", "answered"]}
     for row in zip(*columns.values(), strict=True):
         vote = dict(zip(columns, row, strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scipy import special
+import scipy
 
 from sweeper.errors import DataError
 
@@ -80,11 +80,11 @@ def _check_equivalence_inputs(margin: float, alpha: float, standard_error: float
 
 
 def _compute_quantile(share: float, df: float) -> float:
-    return float(special.ndtri(share) if math.isinf(df) else special.stdtrit(df, share))
+    return float(scipy.special.ndtri(share) if math.isinf(df) else scipy.special.stdtrit(df, share))
 
 
 def _compute_upper_tail(statistic: float, df: float) -> float:
-    return float(special.ndtr(-statistic) if math.isinf(df) else special.stdtr(df, -statistic))
+    return float(scipy.special.ndtr(-statistic) if math.isinf(df) else scipy.special.stdtr(df, -statistic))
 
 
 def _make_tost_result(lower: float, upper: float, interval: tuple[float, float], alpha: float) -> dict[str, Any]:

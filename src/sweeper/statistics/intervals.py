@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import special
+import scipy
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def wilson_interval(successes: float, n: float, alpha: float) -> Interval:
     if n == 0:
         return Interval(math.nan, math.nan)
     successes = _clamp_successes(successes, n)
-    rate, squared = successes / n, float(special.ndtri(alpha / 2)) ** 2
+    rate, squared = successes / n, float(scipy.special.ndtri(alpha / 2)) ** 2
     centre = (rate + squared / (2 * n)) / (1 + squared / n)
     half = math.sqrt(squared * (rate * (1 - rate) + squared / (4 * n)) / n) / (1 + squared / n)
     # At the ends the formula gives 0 and 1 but for rounding.
@@ -37,8 +37,8 @@ def clopper_pearson_interval(successes: float, n: float, alpha: float) -> Interv
     if n == 0:
         return Interval(math.nan, math.nan)
     k = _clamp_successes(successes, n)
-    low = float(special.betaincinv(k, n - k + 1, alpha / 2)) if k > 0 else 0.0
-    high = float(special.betainccinv(k + 1, n - k, alpha / 2)) if k < n else 1.0
+    low = float(scipy.special.betaincinv(k, n - k + 1, alpha / 2)) if k > 0 else 0.0
+    high = float(scipy.special.betainccinv(k + 1, n - k, alpha / 2)) if k < n else 1.0
     return Interval(low, high)
 
 

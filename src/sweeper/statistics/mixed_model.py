@@ -7,10 +7,11 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import special
+import scipy
+from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import Codes
 
 FIXED_EFFECT_PRIOR_SD = 2.0
 """Prior standard deviation of intercept and arm, in log-odds."""
@@ -18,7 +19,6 @@ LOG_SD_PRIOR_SD = 1.0
 """Prior standard deviation of the logarithm of each random effect's standard deviation."""
 MAX_ITERATIONS = 3000
 """Optimiser's iterations before the fit counts as not converged."""
-Array = NDArray[np.float64]
 
 
 def fit_mixed_logistic(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def fit_mixed_logistic(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         "log_odds": value,
         "sd": sd,
         "sign": float(np.sign(value)),
-        "probability": float(special.ndtr(value / sd)),
+        "probability": float(scipy.special.ndtr(value / sd)),
         "query_sd": float(spreads[0]),
         "seed_sd": float(spreads[1]) if n_seeds > 1 else math.nan,
         "converged": True,
@@ -89,7 +89,7 @@ def fit_mixed_logistic(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     } | counts
 
 
-def _build_design_matrix(groups: list[NDArray[np.int64]]) -> tuple[Any, NDArray[np.int64]]:
+def _build_design_matrix(groups: list[Codes]) -> tuple[Any, Codes]:
     """Indicators of every group's members, sparse (outcomes, members), and which grouping each column belongs to."""
     from scipy import sparse
 

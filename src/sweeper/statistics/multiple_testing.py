@@ -1,29 +1,51 @@
-"""Several claims of one report at once."""
+"""Correction for the several claims of one report."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import Array, BoolArray
 
 
-def holm_step_down(p_values: ArrayLike, alpha: float) -> dict[str, Any]:
-    """Holm's step-down (1979): the chance of rejecting any true hypothesis stays below alpha, however they depend.
+@dataclass(frozen=True)
+class HolmResult:
+    """P-values corrected by Holm's step-down."""
 
-    `p_values`: (claims,), NaN = claim not tested: it stays NaN, is not rejected and not counted. Returns `adjusted`
-    (claims,) p-values to be compared with alpha itself, `rejected` (claims,) bools, and `n`, the hypotheses counted.
-    Raises DataError for values outside 0..1.
+    adjusted: Array
+    """(claims,), to be compared with alpha itself; NaN where not tested."""
+    rejected: BoolArray
+    """(claims,)"""
+    n: int
+    """Hypotheses counted."""
+
+
+def holm_step_down(p_values: ArrayLike, alpha: float) -> HolmResult:
+    """Correct p-values by Holm's step-down (1979).
+
+    The probability of rejecting any true hypothesis stays below alpha, however the hypotheses depend.
+
+    Args:
+        p_values: (claims,); NaN = not tested: it stays NaN, is not rejected and not counted.
+        alpha: family-wise error level.
+
+    Raises:
+        DataError: a value outside 0..1.
+
+    Example:
+        >>> holm_step_down([0.01, 0.04], 0.05).adjusted.tolist()
+        [0.02, 0.04]
     """
     from statsmodels.stats.multitest import multipletests
 
     values = np.atleast_1d(np.asarray(p_values, dtype=np.float64))
-    tested = ~np.isnan(values)
+    is_tested = ~np.isnan(values)
     if values.ndim != 1 or ((values < 0) | (values > 1)).any():
-        raise DataError("Holm's step-down", requested="a vector of p-values from 0 to 1 or NaN", found="something else")
+        raise DataError("Holm's step-down", requested="a vector of p-values from 0 to 1 or NaN", found="other values")
     adjusted, rejected = np.full(values.shape, np.nan), np.zeros(values.shape, dtype=np.bool_)
-    if tested.any():
-        rejected[tested], adjusted[tested], _, _ = multipletests(values[tested], alpha=alpha, method="holm")
-    return {"adjusted": adjusted, "rejected": rejected, "n": int(tested.sum())}
+    if is_tested.any():
+        rejected[is_tested], adjusted[is_tested], _, _ = multipletests(values[is_tested], alpha=alpha, method="holm")
+    return HolmResult(adjusted, rejected, int(is_tested.sum()))

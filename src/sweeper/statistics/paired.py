@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
+from sweeper.statistics.aliases import Array
 from sweeper.statistics.intervals import Interval, clopper_pearson_interval
 from sweeper.statistics.pass_matrix import DEFAULT_AXES
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MIN_DISCORDANT_QUERIES = 10
 """Below this many discordant queries the normal theory is not trusted."""
-Array = NDArray[np.float64]
 Variance = Array | float
 
 
@@ -176,7 +176,7 @@ class VarianceEstimate:
         variance is underestimated by chance, the degrees of freedom are overestimated with it.
         """
         # Of `special`, since `stats.t` takes a hundred times as long and p-values ask often.
-        squares = (float(special.stdtrit(df, alpha / 2)) ** 2 * variance for variance, df in self.terms)
+        squares = (float(scipy.special.stdtrit(df, alpha / 2)) ** 2 * variance for variance, df in self.terms)
         half: Array = np.sqrt(sum(squares))
         return half
 

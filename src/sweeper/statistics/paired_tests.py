@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import scipy  # its `stats` takes a second to import, and loads when it is first used
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import Array, BoolArray
 
 SIGN_FLIPS = 10_000
 """Random sign flips; a p-value of 0.05 then has a Monte-Carlo standard error of 0.002."""
 _BATCH_SIZE = 500
-Array = NDArray[np.float64]
 
 
 def mcnemar_test(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def paired_permutation_test(
     return {"p": p, "exact": exact, "n": len(rows), "dropped": int((~kept).sum())}
 
 
-def keep_scored_rows(differences: ArrayLike, where: str) -> tuple[Array, NDArray[np.bool_]]:
+def keep_scored_rows(differences: ArrayLike, where: str) -> tuple[Array, BoolArray]:
     """The rows of (queries, seeds) without NaN, and which they are. Raises DataError, in the name of `who`, for another
     shape."""
     table = np.asarray(differences, dtype=np.float64)

@@ -17,13 +17,14 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from sweeper.errors import UsageError
+from sweeper.statistics.aliases import Array
 from sweeper.statistics.intervals import clopper_pearson_interval
 from sweeper.statistics.paired import (
     MIN_DISCORDANT_QUERIES,
@@ -37,19 +38,29 @@ SIMULATIONS = 2000
 _MAX_CELLS = 4_000_000
 _QUADRATURE_NODES = 500
 PowerTest = Literal["superior", "no-better"]
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _ComparisonDesign:
+class ComparisonDesign:
+    """A paired comparison of two arms as planned, with what is assumed about its data.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
     n_queries: int
-    n_seeds: int
-    discordance: float
-    seed_sd: float
-    alpha: float
-    test: PowerTest
-    margin: float
-    correlation: float
+    n_seeds: int = 2
+    discordance: float = 0.2
+    """Share of queries on which two runs of equally good arms differ."""
+    seed_sd: float = 0.0
+    """Standard deviation over seeds of one arm's true pass rate, as a rate."""
+    alpha: float = 0.05
+    test: PowerTest = "superior"
+    """`superior`: the interval lies above 0; `no-better`: it lies below `margin`."""
+    margin: float = math.nan
+    """Of `no-better`, as a rate."""
+    correlation: float = 0.0
+    """Correlation of a query's difference between two seeds."""
 
     def __post_init__(self) -> None:
         ranges = {
@@ -59,159 +70,170 @@ class _ComparisonDesign:
             "seed_sd": (self.seed_sd, 0 <= self.seed_sd < 1, "from 0 to below 1"),
             "alpha": (self.alpha, 0 < self.alpha < 1, "between 0 and 1"),
             "correlation": (self.correlation, 0 <= self.correlation <= 1, "from 0 to 1"),
-            "margin": (self.margin, self.test == "superior" or 0 < self.margin < 1, "between 0 and 1"),
-            "test": (self.test, self.test in ("superior", "no-better"), "superior or no-better"),
+            "margin": (self.margin, math.isnan(self.margin) or 0 < self.margin < 1, "between 0 and 1"),
+            "test": (self.test, self.test in get_args(PowerTest), "superior or no-better"),
         }
-        for name, (value, fine, asked) in ranges.items():
-            if not fine:
-                raise UsageError("power", requested=f"`{name}` {asked}", found=f"{value}")
+        for name, (value, is_valid, requirement) in ranges.items():
+            if not is_valid:
+                raise UsageError("power", requested=f"`{name}` {requirement}", found=f"{value}")
+
+    def require_margin(self) -> None:
+        """Raise UsageError for a `no-better` design without a margin."""
+        if self.test == "no-better" and math.isnan(self.margin):
+            raise UsageError("power", requested="`margin` between 0 and 1", found="a `no-better` test without one")
+
+
+@dataclass(frozen=True)
+class PowerEstimate:
+    """The simulated power of a comparison."""
+
+    power: float
+    standard_error: float
+    """Monte-Carlo."""
+    approximate: float
+    """What `approximate_power` gives."""
+
+
+@dataclass(frozen=True)
+class DetectableEffect:
+    """The minimum detectable effect of a comparison, as a rate; NaN where no effect reaches the target power."""
+
+    effect: float
+    standard_error: float
+    """Monte-Carlo: that of the power over its slope. With 2,000 simulations about 1 % of the effect."""
+    power: float
+    """As simulated at the effect."""
+    approximate: float
+    """The closed form's effect."""
+
+
+@dataclass(frozen=True)
+class RequiredSeeds:
+    """The fewest seeds with the target power."""
+
+    seeds: int | None
+    """None where the limit is not enough."""
+    power: float
+    """With that many seeds, or with the limit."""
+    standard_error: float
+    """Monte-Carlo."""
 
 
 def simulate_power(
-    effect: float,
-    *,
-    n_queries: int,
-    n_seeds: int,
-    discordance: float,
-    rng: np.random.Generator,
-    seed_sd: float = 0.0,
-    alpha: float = 0.05,
-    test: PowerTest = "superior",
-    margin: float = math.nan,
-    correlation: float = 0.0,
-    simulations: int = SIMULATIONS,
-) -> dict[str, Any]:
-    """Chance that the comparison is shown: `superior`, the interval of `paired_difference` above 0; `no-better`, below
-    `margin`. At an effect of 0 (or of the margin) this is the error rate, at most alpha / 2 from two seeds on.
+    effect: float, design: ComparisonDesign, *, rng: np.random.Generator, simulations: int = SIMULATIONS
+) -> PowerEstimate:
+    """Estimate the probability that the comparison is established.
 
-    Returns `power`, `standard_error` (Monte-Carlo) and `approximate` (`approximate_power`). With one seed this is the
-    comparison's alone: a verdict needs two. Raises UsageError for a value out of range.
+    At an effect of 0 (`superior`), or of the margin (`no-better`), this is the error rate: at most alpha / 2 from two
+    seeds on. With one seed the power is that of the comparison alone: a verdict needs two.
+
+    Args:
+        effect: the first arm's true pass rate minus the second's.
+        design: the comparison.
+        rng: source of the random numbers.
+        simulations: simulated comparisons.
+
+    Raises:
+        UsageError: a value out of range.
+
+    Example:
+        >>> design = ComparisonDesign(n_queries=300, n_seeds=4, seed_sd=0.02)
+        >>> simulate_power(0.1, design, rng=np.random.default_rng(0)).power > 0.9
+        True
     """
-    design = _ComparisonDesign(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
+    design.require_margin()
     _check_effect(effect)
-    shown = _estimate_power(effect, design, simulations, _draw_seed(rng))
-    return {
-        "power": shown,
-        "standard_error": math.sqrt(shown * (1 - shown) / simulations),
-        "approximate": _integrate_power(effect, design),
-    }
+    power = _estimate_power(effect, design, simulations, _draw_seed(rng))
+    error = math.sqrt(power * (1 - power) / simulations)
+    return PowerEstimate(power, error, _integrate_power(effect, design))
 
 
-def approximate_power(
-    effect: float,
-    *,
-    n_queries: int,
-    n_seeds: int,
-    discordance: float,
-    seed_sd: float = 0.0,
-    alpha: float = 0.05,
-    test: PowerTest = "superior",
-    margin: float = math.nan,
-    correlation: float = 0.0,
-) -> float:
-    """The same without simulation: the mean is taken as normal, the seeds' variance estimate (with one seed the
-    queries') as chi-square about the truth, and the chance is integrated over it.
+def approximate_power(effect: float, design: ComparisonDesign) -> float:
+    """Approximate `simulate_power` without simulation.
 
-    With one seed and no seed_sd it differs from Connor (1987, Biometrics 43) only in taking the variance under the
-    effect on both sides, as the interval does, and in its degrees of freedom. Rough (a few hundredths) where a
-    correlation near 1 meets a seed_sd, which breaks it, and with fewer than SPARSE differing queries, where the
-    interval is widened. Raises UsageError for a value out of range.
+    The mean is taken as normal and the seeds' variance estimate (with one seed the queries') as chi-square about the
+    truth; the probability is integrated over it. With one seed and no `seed_sd` it differs from Connor (1987,
+    Biometrics 43) only in using the variance under the effect on both sides, as the interval does, and in its degrees
+    of freedom. It is off by a few hundredths where a correlation near 1 meets a `seed_sd`, which breaks it, and with
+    fewer than MIN_DISCORDANT_QUERIES discordant queries, where the interval is widened.
+
+    Raises:
+        UsageError: a value out of range.
     """
+    design.require_margin()
     _check_effect(effect)
-    return _integrate_power(
-        effect, _ComparisonDesign(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
-    )
+    return _integrate_power(effect, design)
 
 
 def find_minimum_detectable_effect(
+    design: ComparisonDesign,
     *,
-    n_queries: int,
-    n_seeds: int,
-    discordance: float,
     rng: np.random.Generator,
-    seed_sd: float = 0.0,
-    alpha: float = 0.05,
-    test: PowerTest = "superior",
-    correlation: float = 0.0,
     target_power: float = 0.8,
     simulations: int = SIMULATIONS,
-) -> dict[str, Any]:
-    """Smallest effect that is shown with `target_power`; for `no-better` the smallest margin below which two equal arms
-    are shown to lie.
+) -> DetectableEffect:
+    """Find the smallest effect that is established with the target power.
 
-    Bisection from the closed form on simulated power. Every effect meets the same random numbers, so power rises with
-    it but for ties; what is left is made monotone (the highest so far) and interpolated. Returns
-    `effect`, `standard_error` (Monte-Carlo: that of the power over its slope; with 2,000 simulations about 1 % of the
-    effect), `power` (as simulated there) and `approximate` (the closed form's effect). NaN where no effect
-    reaches the target. Raises UsageError for a value out of range.
+    For `no-better` it is the smallest margin below which two equal arms are established to lie; the design's own margin
+    is not used. The search bisects simulated power, starting from the closed form. Every effect uses the same random
+    numbers, so that power rises with it but for ties; the rest is made monotone (the highest so far) and interpolated.
+
+    Raises:
+        UsageError: a value out of range.
     """
-    margin = math.nan if test == "superior" else 0.5
-    design = _ComparisonDesign(n_queries, n_seeds, discordance, seed_sd, alpha, test, margin, correlation)
     if not 0 < target_power < 1:
         raise UsageError("power", requested="`target_power` between 0 and 1", found=f"{target_power}")
     start = _approximate_effect(design, target_power)
     seed = _draw_seed(rng)
-    if test == "no-better":
+    if design.test == "no-better":
         high = np.concatenate([ends[1] for ends in _simulate_intervals(0.0, design, simulations, seed)])
-        found = float(np.quantile(high, target_power, method="higher"))
-        found = found if found < 1 else math.nan
-        reached = float((high <= found).mean()) if found == found else math.nan
+        effect = float(np.quantile(high, target_power, method="higher"))
+        effect = effect if effect < 1 else math.nan
+        power = float((high <= effect).mean()) if effect == effect else math.nan
     else:
-        found, reached = _bisect_effect(design, target_power, start, simulations, seed)
-    return {
-        "effect": found,
-        "standard_error": _approximate_effect_error(found, design, target_power, simulations),
-        "power": reached,
-        "approximate": start,
-    }
+        effect, power = _bisect_effect(design, target_power, start, simulations, seed)
+    return DetectableEffect(effect, _approximate_effect_error(effect, design, target_power, simulations), power, start)
 
 
 def find_required_seeds(
     effect: float,
+    design: ComparisonDesign,
     *,
-    n_queries: int,
-    discordance: float,
     limit: int,
     rng: np.random.Generator,
-    seed_sd: float = 0.0,
-    alpha: float = 0.05,
-    test: PowerTest = "superior",
-    margin: float = math.nan,
-    correlation: float = 0.0,
     target_power: float = 0.8,
     simulations: int = SIMULATIONS,
-) -> dict[str, Any]:
-    """Fewest seeds from 2 (a verdict needs two) to `limit` with which the effect is shown with `target_power`.
+) -> RequiredSeeds:
+    """Find the fewest seeds, from 2 (a verdict needs two) to `limit`, that establish the effect with the target power.
 
-    Walks from the closed form's answer, on simulated power. Returns `seeds`, None where `limit` does not do, and
-    `power` and `standard_error` (Monte-Carlo) with that many, or with `limit`. Within two standard errors of the
-    target a seed more or less is a matter of chance. Raises UsageError for a value out of range.
+    Starts at the closed form's answer and steps through simulated power; the design's own number of seeds is not used.
+    Within two standard errors of the target, a seed more or less is a matter of chance.
+
+    Raises:
+        UsageError: a value out of range.
     """
-    design = _ComparisonDesign(n_queries, 2, discordance, seed_sd, alpha, test, margin, correlation)
+    design.require_margin()
     _check_effect(effect)
     if limit < 2:
         raise UsageError("power", requested="`limit` of 2 seeds or more", found=f"{limit}")
-    random = _draw_seed(rng)
+    random_seed = _draw_seed(rng)
 
-    def reached(seeds: int) -> float:
-        return _estimate_power(effect, replace(design, n_seeds=seeds), simulations, random)
+    def simulate(n_seeds: int) -> float:
+        return _estimate_power(effect, replace(design, n_seeds=n_seeds), simulations, random_seed)
 
     counts = range(2, limit + 1)
     place = bisect_left(counts, target_power, key=lambda n: _integrate_power(effect, replace(design, n_seeds=n)))
     seeds = counts[min(place, len(counts) - 1)]
-    shown = reached(seeds)
-    if shown >= target_power:
-        while seeds > 2 and (fewer := reached(seeds - 1)) >= target_power:
-            seeds, shown = seeds - 1, fewer
+    power = simulate(seeds)
+    if power >= target_power:
+        while seeds > 2 and (with_fewer := simulate(seeds - 1)) >= target_power:
+            seeds, power = seeds - 1, with_fewer
     else:
-        while seeds < limit and shown < target_power:
+        while seeds < limit and power < target_power:
             seeds += 1
-            shown = reached(seeds)
-    return {
-        "seeds": seeds if shown >= target_power else None,
-        "power": shown,
-        "standard_error": math.sqrt(shown * (1 - shown) / simulations),
-    }
+            power = simulate(seeds)
+    error = math.sqrt(power * (1 - power) / simulations)
+    return RequiredSeeds(seeds if power >= target_power else None, power, error)
 
 
 def _check_effect(effect: float) -> None:
@@ -224,15 +246,15 @@ def _draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**63))
 
 
-def _estimate_power(effect: float, design: _ComparisonDesign, simulations: int, seed: int) -> float:
-    shown = 0
+def _estimate_power(effect: float, design: ComparisonDesign, simulations: int, seed: int) -> float:
+    established = 0
     for low, high in _simulate_intervals(effect, design, simulations, seed):
-        shown += int((low > 0).sum() if design.test == "superior" else (high < design.margin).sum())
-    return shown / simulations
+        established += int((low > 0).sum() if design.test == "superior" else (high < design.margin).sum())
+    return established / simulations
 
 
 def _simulate_intervals(
-    effect: float, design: _ComparisonDesign, simulations: int, seed: int
+    effect: float, design: ComparisonDesign, simulations: int, seed: int
 ) -> list[tuple[Array, Array]]:
     """Ends of the intervals of simulated comparisons, in blocks that fit into memory."""
     rng = np.random.default_rng(seed)
@@ -245,7 +267,7 @@ def _simulate_intervals(
 
 
 def _simulate_differences(
-    effect: float, design: _ComparisonDesign, studies: int, rng: np.random.Generator
+    effect: float, design: ComparisonDesign, studies: int, rng: np.random.Generator
 ) -> NDArray[np.int8]:
     """Differences -1, 0, 1 of simulated comparisons (studies, queries, seeds)."""
     shape = (studies, design.n_queries, design.n_seeds)
@@ -259,8 +281,7 @@ def _simulate_differences(
         luck = np.where(copied, rng.random((*shape[:2], 1), dtype=np.float32), luck)
     better = luck >= 1 - (share + effects) / 2
     worse = luck < (share - effects) / 2
-    found: NDArray[np.int8] = better.astype(np.int8) - worse.astype(np.int8)
-    return found
+    return np.asarray(better.astype(np.int8) - worse.astype(np.int8))
 
 
 def _compute_intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Array]:
@@ -285,7 +306,7 @@ def _compute_intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Arr
     return low, high
 
 
-def _integrate_power(effect: float, design: _ComparisonDesign) -> float:
+def _integrate_power(effect: float, design: ComparisonDesign) -> float:
     gap = effect if design.test == "superior" else design.margin - effect
     n, seeds = design.n_queries, design.n_seeds
     each = max(design.discordance, abs(effect)) - effect**2
@@ -302,7 +323,7 @@ def _integrate_power(effect: float, design: _ComparisonDesign) -> float:
     else:
         # One seed hides its own spread.
         spread = VarianceEstimate(((queries * _compute_chi_square_nodes(max(1, n - 1)), max(1, n - 1)),))
-    return float(special.ndtr((gap - spread.compute_half_width(design.alpha)) / math.sqrt(true)).mean())
+    return float(scipy.special.ndtr((gap - spread.compute_half_width(design.alpha)) / math.sqrt(true)).mean())
 
 
 @lru_cache
@@ -310,20 +331,20 @@ def _compute_chi_square_nodes(degrees_of_freedom: int) -> Array:
     """Values of a chi-square variable over its degrees of freedom, each as likely as the others."""
     found: Array = (
         2
-        * special.gammaincinv(degrees_of_freedom / 2, (np.arange(_QUADRATURE_NODES) + 0.5) / _QUADRATURE_NODES)
+        * scipy.special.gammaincinv(degrees_of_freedom / 2, (np.arange(_QUADRATURE_NODES) + 0.5) / _QUADRATURE_NODES)
         / degrees_of_freedom
     )
     return found
 
 
-def _approximate_gap_power(gap: float, design: _ComparisonDesign) -> float:
+def _approximate_gap_power(gap: float, design: ComparisonDesign) -> float:
     """Approximate power at an effect or, for `no-better`, of equal arms at a margin."""
     if design.test == "superior":
         return _integrate_power(gap, design)
     return _integrate_power(0.0, replace(design, margin=gap))
 
 
-def _approximate_effect(design: _ComparisonDesign, target: float) -> float:
+def _approximate_effect(design: ComparisonDesign, target: float) -> float:
     millionths = range(1, 10**6)
     if (
         _approximate_gap_power(millionths[0] * 1e-6, design) >= target
@@ -333,7 +354,7 @@ def _approximate_effect(design: _ComparisonDesign, target: float) -> float:
     return millionths[bisect_left(millionths, target, key=lambda i: _approximate_gap_power(i * 1e-6, design))] * 1e-6
 
 
-def _approximate_effect_error(effect: float, design: _ComparisonDesign, target: float, simulations: int) -> float:
+def _approximate_effect_error(effect: float, design: ComparisonDesign, target: float, simulations: int) -> float:
     if math.isnan(effect):
         return math.nan
     step = 0.05 * effect
@@ -343,7 +364,7 @@ def _approximate_effect_error(effect: float, design: _ComparisonDesign, target: 
 
 
 def _bisect_effect(
-    design: _ComparisonDesign, target: float, start: float, simulations: int, seed: int
+    design: ComparisonDesign, target: float, start: float, simulations: int, seed: int
 ) -> tuple[float, float]:
     """Effect with the target power, and the power there."""
     powers: dict[float, float] = {}

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import special
+import scipy
+from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
+from sweeper.statistics.aliases import Array
 
 BOOTSTRAP_DRAWS = 2000
 """Bootstrap draws; the ends of a 95 % interval then stand on 50 draws each."""
@@ -28,7 +29,6 @@ N_CURVE_POINTS = 50
 _EXPONENT_GRID = np.geomspace(*EXPONENT_BOUNDS, 120)
 ZOOMS, ZOOM_POINTS = 9, 11
 """Each zoom divides the grid's step by 5: nine leave 3e-8 of an exponent."""
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def _resample_means(
         n = len(runs)
         picked = rng.integers(n, size=(draws, max(1, n - 1)))
         columns.append(runs[picked].mean(axis=1))
-    widen = float(special.stdtrit(freedom, 1 - alpha / 2) / special.ndtri(1 - alpha / 2))
+    widen = float(scipy.special.stdtrit(freedom, 1 - alpha / 2) / scipy.special.ndtri(1 - alpha / 2))
     return np.stack(columns, axis=1), widen
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from sweeper.statistics import (
     COUNTED_STATUSES,
@@ -23,12 +23,11 @@ from sweeper.statistics import (
     compute_rates_by_subset,
     score_tooleval,
 )
+from sweeper.statistics.aliases import Array, BoolArray, Codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
 ROWS_PER_BLOCK = 1_000_000
 """Outcome rows counted together: what is in memory besides the tables stays small."""
 QUERY_COLUMNS = ["subset", "query_id"]
@@ -150,9 +149,7 @@ class EncodedOutcomes:
                 }
         return found
 
-    def _compute_episode_share(
-        self, name: str, rows: Any, cell_codes: Codes, has_votes: NDArray[np.bool_]
-    ) -> Array | None:
+    def _compute_episode_share(self, name: str, rows: Any, cell_codes: Codes, has_votes: BoolArray) -> Array | None:
         """Share of a run's episodes with a property; every vote of an episode says the same."""
         if name not in self.outcomes.columns:
             return None
@@ -191,7 +188,7 @@ class EncodedOutcomes:
             }
         return {name: np.where(n > 0, found[name], np.nan) for name in DEFINITIONS}
 
-    def _flip_coins(self, rows: Any, needs_coin: NDArray[np.bool_]) -> Array:
+    def _flip_coins(self, rows: Any, needs_coin: BoolArray) -> Array:
         """The coin of each such vote: that of its query and number, the same in every run."""
         chosen = (np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)[needs_coin]
         votes, numbers = self.outcomes["vote"].iloc[chosen].to_numpy(), self.query_codes[chosen]
@@ -305,7 +302,7 @@ def compute_run_rates(matrix: pd.DataFrame) -> dict[str, float]:
 
 def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, Array]:
     """`statistics.wilson` of many rates at once; NaN where there is none."""
-    z = float(-special.ndtri(alpha / 2))
+    z = float(-scipy.special.ndtri(alpha / 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         centre = (rates + z**2 / (2 * sizes)) / (1 + z**2 / sizes)
         half = z / (1 + z**2 / sizes) * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import scipy  # its `stats` takes a second to import, and loads when it is first used
-from scipy import special
 
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import Interval, wilson_interval
@@ -50,7 +49,7 @@ def _compute_score_interval(value: float, ties: int, n: int, alpha: float) -> In
     if n == 0:
         return Interval(math.nan, math.nan)
     share = wilson_interval(ties, n, alpha).low
-    k = float(special.ndtri(1 - alpha / 2)) ** 2 / n
+    k = float(scipy.special.ndtri(1 - alpha / 2)) ** 2 / n
     middle = (2 * value + k) / (2 * (1 + k))
     half = math.sqrt(k * (4 * value * (1 - value) - share + k * (1 - share))) / (2 * (1 + k))
     return Interval(max(0.0, middle - half), min(1.0, middle + half))

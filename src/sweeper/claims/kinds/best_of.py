@@ -1,0 +1,75 @@
+"""`best-of`: the candidate is the best value of its axis, in the sense of `reading`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweeper.claims.comparison import ComparisonTest, Hypothesis
+from sweeper.claims.kinds.base import ARM_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
+from sweeper.claims.tables import order_arms
+
+if TYPE_CHECKING:
+    from sweeper.claims.planned_power import ClaimDesign
+    from sweeper.claims.tables import ClaimTables
+    from sweeper.config import Claim
+    from sweeper.statistics.aliases import ArmValue
+
+
+class BestOf(ClaimKind):
+    """The candidate against the smaller and the larger arms."""
+
+    required_fields = ARM_FIELDS
+    optional_fields = frozenset({"reading", "protocol"})
+    interpretations = {
+        "beats-smaller": "superior to every smaller arm, and no larger one better by the margin",
+        "interior": "superior to both neighbours",
+        "smallest-non-inferior": "no arm better by the margin, and every smaller arm worse by more than it",
+    }
+    can_simulate = True
+
+    def build_comparisons(self, claim: Claim, tables: ClaimTables) -> ComparisonSet:
+        """Compare the candidate with each arm that the interpretation names."""
+        axis, candidate = str(claim.axis), claim.candidate
+        order, problem = order_arms(claim, tables.rows)
+        if problem:
+            return ComparisonSet((), problem, tables.rows)
+        smaller = [arm for arm in order if order[arm] < order[candidate]]
+        larger = [arm for arm in order if order[arm] >= order[candidate] and arm != candidate]
+        sides = choose_sides(claim, smaller, larger)
+        comparisons = tuple(
+            tables.compare_arms(
+                claim, Hypothesis(test=test, axis=axis, first=a, second=b, margin=claim.margin), len(sides)
+            )
+            for test, a, b in sides
+        )
+        missing = [name for name, arms in (("smaller", smaller), ("larger", larger)) if not arms]
+        problem = f"no {' and no '.join(missing)} arm is planned" if missing else ""
+        return ComparisonSet(comparisons, problem, tables.rows)
+
+    def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
+        """Estimate the power of being superior to one smaller arm."""
+        return estimate_comparison_power(claim, design, "superior")
+
+
+def choose_sides(
+    claim: Claim, smaller: list[ArmValue], larger: list[ArmValue]
+) -> list[tuple[ComparisonTest, ArmValue, ArmValue]]:
+    """Return the test and both sides of every comparison of the claim's interpretation."""
+    candidate = claim.candidate
+    match claim.reading:
+        case "beats-smaller":
+            return [
+                *(("superior", candidate, arm) for arm in smaller),
+                *(("no-better", arm, candidate) for arm in larger),
+            ]
+        case "interior":
+            return [("superior", candidate, arm) for arm in (*smaller[-1:], *larger[:1])]
+        case "smallest-non-inferior":
+            return [
+                *(("superior-by", candidate, arm) for arm in smaller),
+                *(("no-better", arm, candidate) for arm in larger),
+            ]
+
+
+KIND = BestOf()

@@ -1,0 +1,125 @@
+"""`generalises`: an arm's pass rate on unseen tools and categories minus that on seen ones, within the margin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sweeper.claims.comparison import Hypothesis, make_comparison
+from sweeper.claims.interval_estimates import estimate_two_sample_difference, estimate_two_sample_variance
+from sweeper.claims.kinds.base import (
+    ARM_FIELDS,
+    ClaimKind,
+    ComparisonSet,
+    list_missing_values,
+    require_direction,
+)
+from sweeper.claims.minimum_detectable import SingleArmModel, estimate_detectable_margin
+from sweeper.claims.planned_power import NO_EVALUATION, NO_QUERIES, ClaimPower, search_required_seeds
+from sweeper.claims.tables import select_single_arm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweeper.claims.planned_power import ClaimDesign
+    from sweeper.claims.tables import ClaimTables
+    from sweeper.config import Claim
+    from sweeper.statistics.aliases import Array
+    from sweeper.statistics.paired import VarianceEstimate
+
+UNSEEN_SUFFIXES = ("_tool", "_category")
+"""Ends of the names of subsets over tools or categories that are not in the training data."""
+SEEN_SUFFIXES = ("_instruction",)
+"""Ends of the names of subsets over tools that are in the training data."""
+TRUE_RATE = 0.5
+"""True rate of the simulated studies: where chance spreads widest."""
+
+
+class Generalises(ClaimKind):
+    """The pass rate of one arm on unseen against seen tools."""
+
+    required_fields = frozenset({"direction"})
+    optional_fields = ARM_FIELDS
+    can_simulate = True
+
+    def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
+        """Refuse the direction `at-most`."""
+        if name == "direction" and value == "at-most":
+            raise ValueError("`kind: generalises` takes `at-least` or `about`")
+
+    def list_missing_arms(self, claim: Claim, axes: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+        """Return the axes that vary although the claim is about one arm."""
+        return list_missing_values(claim, axes)
+
+    def build_comparisons(self, claim: Claim, tables: ClaimTables) -> ComparisonSet:
+        """Compare the arm's runs on both samples of queries."""
+        rows, name, problem = select_single_arm(claim, tables)
+        if problem:
+            return ComparisonSet((), problem, tables.rows if rows.empty else rows)
+        subsets = [str(subset) for subset in tables.matrix.index.get_level_values("subset")]
+        unseen = np.asarray([subset.endswith(UNSEEN_SUFFIXES) for subset in subsets], dtype=bool)
+        seen = np.asarray([subset.endswith(SEEN_SUFFIXES) for subset in subsets], dtype=bool)
+        missing = [
+            what
+            for what, mask in (("unseen (*_tool, *_category)", unseen), ("seen (*_instruction)", seen))
+            if not mask.any()
+        ]
+        hypothesis = Hypothesis(
+            test=require_direction(claim),
+            axis="subset",
+            first="unseen",
+            second="seen",
+            margin=claim.margin,
+            labels=(f"unseen tools and categories ({name})", "seen ones"),
+            preposition="on",
+            observations="outcomes",
+        )
+        difference = estimate_two_sample_difference(tables.matrix, tables.list_runs(rows), unseen, seen)
+        comparison = make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=1)
+        others = sorted({subset for subset in subsets if not subset.endswith((*UNSEEN_SUFFIXES, *SEEN_SUFFIXES))})
+        note = f" Subsets that are neither are left out: {', '.join(others)}." if others else ""
+        problem = f"no {' and no '.join(missing)} subset was evaluated" if missing else ""
+        return ComparisonSet((comparison,), problem, rows, note)
+
+    def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
+        """Simulate studies of equal true rates."""
+        if design.query_counts is None:
+            return ClaimPower(reason=NO_QUERIES)
+        if not design.n_queries:
+            return ClaimPower(reason=NO_EVALUATION)
+        n_seen = sum(count for subset, count in design.query_counts.items() if subset.endswith(SEEN_SUFFIXES))
+        n_unseen = sum(count for subset, count in design.query_counts.items() if subset.endswith(UNSEEN_SUFFIXES))
+        model = make_model(n_seen)
+
+        def compute_effect(n_seeds: int) -> float:
+            if min(n_seen, n_unseen) == 0:
+                return math.nan
+            return estimate_detectable_margin(
+                claim, model, n_queries=n_seen + n_unseen, n_seeds=n_seeds, rng=design.rng
+            )
+
+        return search_required_seeds(claim, design.n_seeds, compute_effect)
+
+
+def make_model(n_seen: int) -> SingleArmModel:
+    """Return the model of simulated studies, whose first `n_seen` queries are about seen tools."""
+
+    def estimate(samples: Sequence[Array]) -> tuple[Array, VarianceEstimate]:
+        unseen, seen = samples
+        return unseen.mean(axis=(1, 2)) - seen.mean(axis=(1, 2)), estimate_two_sample_variance(unseen, seen)
+
+    return SingleArmModel(
+        rate=TRUE_RATE,
+        limits=(-1.0, 1.0),
+        split=lambda passed: (passed[:, n_seen:], passed[:, :n_seen]),
+        estimate=estimate,
+        estimate_reported=lambda matrix, runs: estimate_two_sample_difference(
+            matrix, runs, np.arange(len(matrix)) >= n_seen, np.arange(len(matrix)) < n_seen
+        ),
+    )
+
+
+KIND = Generalises()

@@ -1,0 +1,208 @@
+"""`stabilises`: fewer runs diverge at the candidate than at each other value, and seeds spread no more there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, Hypothesis, Metric, make_comparison
+from sweeper.claims.kinds.base import ARM_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.minimum_detectable import compute_detectable_divergence
+from sweeper.claims.planned_power import ClaimPower, search_required_seeds
+from sweeper.claims.protocols import extract_metric
+from sweeper.claims.run_intervals import estimate_seed_spread_difference, estimate_share_difference
+from sweeper.claims.tables import group_values_by_cell, list_unplanned_arms, match_run_values
+from sweeper.statistics.paired import equals_value
+from sweeper.statistics.pass_matrix import COUNTED_STATUSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeper.claims.planned_power import ClaimDesign
+    from sweeper.claims.tables import ClaimTables
+    from sweeper.config import Claim
+    from sweeper.statistics.aliases import ArmValue
+
+SPIKE_WINDOW = 10
+"""Logged steps before one, whose median loss a spike is compared with."""
+SPIKE_RATIO = 1.5
+"""A logged loss above this multiple of that median is a spike."""
+DIVERGENCE_RATE = Metric("divergence_rate", "share of diverged runs", observations=PAIRS_OF_RUNS)
+LOSS_SPIKES = Metric("loss_spikes", "share of logged steps with a loss spike", observations=PAIRS_OF_RUNS)
+GRADIENT_TAIL = Metric(
+    "gradient_tail", "share of logged steps with a gradient norm above the clip", observations=PAIRS_OF_RUNS
+)
+SPREADS = {
+    "pass_rate": Metric("pass_rate_spread", "spread of the pass rate over seeds", observations="runs of each"),
+    "val_loss": Metric(
+        "val_loss_spread", "spread of the validation loss over seeds", unit="nats", observations="runs of each"
+    ),
+}
+"""The claim's `spread_of` -> the metric."""
+
+
+class Stabilises(ClaimKind):
+    """The candidate against each other value, by divergence and by the spread over seeds."""
+
+    metric = "divergence_rate"
+    required_fields = ARM_FIELDS | {"metric"}
+    optional_fields = frozenset({"against", "spread_of"})
+    rests_on_pass_rate = False
+
+    def needs_evaluation(self, claim: Claim) -> bool:
+        """Return whether the spread is that of the pass rate."""
+        return claim.spread_of == "pass_rate"
+
+    def build_comparisons(self, claim: Claim, tables: ClaimTables) -> ComparisonSet:
+        """Compare divergence and spread with each other value; spikes and gradient norms are supplementary."""
+        axis, candidate, rows = str(claim.axis), claim.candidate, tables.rows
+        values = dict.fromkeys(None if value != value else value for value in rows[axis])
+        others = claim.against or [value for value in values if value != candidate]
+        if unplanned := list_unplanned_arms(rows, axis, [candidate, *others]):
+            return ComparisonSet((), f"{', '.join(unplanned)} is not among the planned trials", rows)
+        if not others:
+            return ComparisonSet((), "no other value is planned", rows)
+        masks = [equals_value(rows[axis], arm).to_numpy(dtype=bool) for arm in (candidate, *others)]
+        rows = rows[np.logical_or.reduce(masks)]
+        comparisons = [
+            comparison
+            for other in others
+            for comparison in (
+                compare_divergence(claim, tables, rows, other, 2 * len(others)),
+                compare_spread(claim, tables, rows, other, 2 * len(others)),
+            )
+        ]
+        note = " Loss spikes and gradient norms: no histories given."
+        if tables.histories is not None:
+            note = ""
+            for other in others:
+                comparisons += compare_step_shares(claim, tables, rows, tables.histories, other)
+        return ComparisonSet(tuple(comparisons), "", rows, note, needs_outcomes=self.needs_evaluation(claim))
+
+    def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
+        """Compute the smallest share of diverging runs that the design establishes."""
+        n_pairs = design.count_run_pairs(claim.axis)
+        return search_required_seeds(
+            claim,
+            design.n_seeds,
+            lambda seeds: compute_detectable_divergence(claim.alpha, n_pairs * seeds // max(1, design.n_seeds)),
+            target="in the share of diverging runs",
+        )
+
+
+def compare_divergence(
+    claim: Claim, tables: ClaimTables, rows: pd.DataFrame, other: ArmValue, n_comparisons: int
+) -> Comparison:
+    """Compare the shares of diverged runs of another value and the candidate."""
+    is_diverged = (rows["status"] == "DIVERGED").astype(float).where(rows["status"].isin(COUNTED_STATUSES))
+    by_run = dict(zip(rows["fingerprint"], is_diverged, strict=True))
+    pairing = tables.match_arm_runs(str(claim.axis), other, claim.candidate)
+    first, second, seeds, n_dropped = match_run_values(pairing, by_run)
+    count = f"{int(first.sum())} of {len(first)}"
+    sentence = f"As many runs diverged in both arms ({count})"
+    if not first.any():
+        sentence = f"No run diverged in either arm ({count} and {count})"
+    hypothesis = Hypothesis(
+        test="reduces",
+        axis=str(claim.axis),
+        first=other,
+        second=claim.candidate,
+        margin=claim.margin,
+        metric=DIVERGENCE_RATE,
+        equality_sentence=sentence,
+    )
+    difference = estimate_share_difference(first, second, seeds, pairing.unmatched_runs + n_dropped)
+    return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=n_comparisons)
+
+
+def compare_spread(
+    claim: Claim, tables: ClaimTables, rows: pd.DataFrame, other: ArmValue, n_comparisons: int
+) -> Comparison:
+    """Compare the spreads over seeds of the candidate and another value."""
+    axis = str(claim.axis)
+    values, resolution = _collect_spreading_values(claim, tables, rows)
+    cells = [name for name in tables.axes if name != axis]
+    sides = [
+        group_values_by_cell(rows[equals_value(rows[axis], arm)], values, cells) for arm in (claim.candidate, other)
+    ]
+    hypothesis = Hypothesis(
+        test="no-better",
+        axis=axis,
+        first=claim.candidate,
+        second=other,
+        margin=claim.margin,
+        metric=SPREADS[claim.spread_of],
+    )
+    difference = estimate_seed_spread_difference(sides[0], sides[1], resolution)
+    return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=n_comparisons)
+
+
+def _collect_spreading_values(claim: Claim, tables: ClaimTables, rows: pd.DataFrame) -> tuple[dict[str, float], float]:
+    """Return fingerprint -> the value that spreads over seeds, and the smallest step it can take."""
+    if claim.spread_of == "val_loss":
+        losses = extract_metric(rows, "val_loss").where(rows["status"] == "COMPLETE")
+        return dict(zip(rows["fingerprint"], losses, strict=True)), 0.0
+    runs = tables.matrix[[name for name in rows["fingerprint"] if name in tables.matrix.columns]]
+    # The same queries for every run, or the spread would be one between queries.
+    scored = runs.dropna()
+    rates = {str(name): float(scored[name].mean()) for name in scored.columns}
+    return rates, 1 / len(scored) if len(scored) else 0.0
+
+
+def compare_step_shares(
+    claim: Claim, tables: ClaimTables, rows: pd.DataFrame, histories: Mapping[str, pd.DataFrame], other: ArmValue
+) -> list[Comparison]:
+    """Compare the shares of logged steps with a loss spike and with a large gradient norm."""
+    spikes, tails = {}, {}
+    for row in rows.to_dict("records"):
+        history = histories.get(row["fingerprint"])
+        if history is None:
+            continue
+        clip = claim.candidate if claim.axis == "max_grad_norm" else row.get("max_grad_norm")
+        spikes[str(row["fingerprint"])] = compute_spike_share(history)
+        tails[str(row["fingerprint"])] = compute_tail_share(history, math.nan if clip is None else float(clip))
+    return [
+        tables.compare_run_values(
+            claim,
+            Hypothesis(
+                test="superior",
+                axis=str(claim.axis),
+                first=other,
+                second=claim.candidate,
+                margin=claim.margin,
+                metric=metric,
+                is_deciding=False,
+            ),
+            shares,
+        )
+        for metric, shares in ((LOSS_SPIKES, spikes), (GRADIENT_TAIL, tails))
+    ]
+
+
+def compute_spike_share(history: pd.DataFrame) -> float:
+    """Return the share of logged steps with a loss spike.
+
+    A spike is a loss that exceeds SPIKE_RATIO times the median of the SPIKE_WINDOW before, or is not finite. NaN with
+    SPIKE_WINDOW logged losses or fewer.
+    """
+    # Rows of the validation loss have neither; a training row whose loss is not a number is a spike.
+    columns = [name for name in ("loss", "grad_norm") if name in history.columns]
+    losses = history.loc[history[columns].notna().any(axis=1), "loss"]
+    if len(losses) <= SPIKE_WINDOW:
+        return math.nan
+    before = losses.shift(1).rolling(SPIKE_WINDOW, min_periods=1).median()
+    return float((~np.isfinite(losses) | (losses > SPIKE_RATIO * before)).iloc[SPIKE_WINDOW:].mean())
+
+
+def compute_tail_share(history: pd.DataFrame, clip: float) -> float:
+    """Return the share of logged gradient norms, before clipping, above `clip`; NaN without any, or without a clip."""
+    if "grad_norm" not in history.columns or math.isnan(clip):
+        return math.nan
+    norms = history["grad_norm"].dropna()
+    return float((norms > clip).mean()) if len(norms) else math.nan
+
+
+KIND = Stabilises()
