@@ -1,4 +1,4 @@
-"""Files for launchers that cannot be run here, held against the schemas of those that read them."""
+"""Launcher files, checked against the schemas of their consumers, since they cannot be run here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def versions(root: Path) -> dict[str, str]:
-    """What was tested: package -> version."""
+    """Pinned package -> version."""
     lines = (root / "constraints.txt").read_text().splitlines()
     return dict(line.split("==") for line in lines if "==" in line)
 
@@ -40,14 +40,14 @@ class TestAws:
     def launcher(self, folder: Path) -> dict[str, Any]:
         return yaml.safe_load((folder / "aws" / "g5.yaml").read_text())
 
-    def test_ray_accepts_it(self, launcher: dict[str, Any]) -> None:
+    def test_launcher_matches_rays_schema(self, launcher: dict[str, Any]) -> None:
         from ray.autoscaler._private.util import prepare_config, validate_config
 
         made = prepare_config(copy.deepcopy(launcher))
         validate_config(made)
         assert set(made["available_node_types"]) == set(launcher["available_node_types"])
 
-    def test_rays_schema_refuses_a_wrong_key(self, launcher: dict[str, Any]) -> None:
+    def test_rays_schema_rejects_an_unknown_key(self, launcher: dict[str, Any]) -> None:
         from jsonschema import ValidationError
         from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -55,16 +55,16 @@ class TestAws:
         with pytest.raises(ValidationError, match="spot"):
             validate_config(prepare_config(launcher))
 
-    def test_workers_say_the_resources_their_machines_have(self, launcher: dict[str, Any]) -> None:
+    def test_workers_advertise_the_resources_of_their_instances(self, launcher: dict[str, Any]) -> None:
         workers = {name: node for name, node in launcher["available_node_types"].items() if name != "head"}
-        said = {
+        advertised = {
             node["node_config"]["InstanceType"]: (node["resources"]["CPU"], node["resources"]["GPU"])
             for node in workers.values()
         }
-        assert said == GPUS
+        assert advertised == GPUS
         assert sum(node["max_workers"] for node in workers.values()) == launcher["max_workers"]
 
-    def test_workers_are_spot_and_go_when_idle_and_the_head_is_neither(self, launcher: dict[str, Any]) -> None:
+    def test_only_workers_are_spot_instances_that_stop_when_idle(self, launcher: dict[str, Any]) -> None:
         for name, node in launcher["available_node_types"].items():
             market = node["node_config"].get("InstanceMarketOptions")
             assert market == (None if name == "head" else {"MarketType": "spot"})
@@ -74,28 +74,26 @@ class TestAws:
         assert launcher["available_node_types"]["head"]["resources"] == {"CPU": 0}
         assert "--num-cpus=0" in launcher["head_start_ray_commands"][-1]
 
-    def test_every_node_asks_for_the_token_and_has_it(self, launcher: dict[str, Any]) -> None:
+    def test_every_node_requires_and_has_the_token(self, launcher: dict[str, Any]) -> None:
         for part in ("head", "worker"):
             assert "RAY_AUTH_MODE=token" in launcher[f"{part}_start_ray_commands"][-1]
         assert launcher["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
         assert "--dashboard-host=127.0.0.1" in launcher["head_start_ray_commands"][-1]
 
-    def test_what_is_copied_exists_and_is_all_that_an_installation_needs(
-        self, launcher: dict[str, Any], root: Path
-    ) -> None:
+    def test_file_mounts_exist_and_cover_the_installation(self, launcher: dict[str, Any], root: Path) -> None:
         mounts = {remote: local for remote, local in launcher["file_mounts"].items() if not local.startswith("~")}
         for remote, local in mounts.items():
             assert (root / local).exists()
             assert remote == f"/home/ubuntu/sweeper/{local}"
         assert installed_from(root) <= set(mounts.values())
 
-    def test_exactly_the_tested_versions_are_installed(self, launcher: dict[str, Any]) -> None:
+    def test_installs_the_pinned_versions(self, launcher: dict[str, Any]) -> None:
         (install,) = [
             command for command in launcher["setup_commands"] if "pip install" in command and "-e " in command
         ]
         assert "-c constraints.txt -e '.[s3]'" in install
 
-    def test_two_ids_are_left_to_fill_in(self, folder: Path) -> None:
+    def test_exactly_two_ids_are_placeholders(self, folder: Path) -> None:
         text = "".join(
             line.partition("#")[0] for line in (folder / "aws" / "g5.yaml").read_text().splitlines(keepends=True)
         )
@@ -117,7 +115,7 @@ class TestKubeRay:
     def job(self, folder: Path) -> dict[str, Any]:
         return yaml.safe_load((folder / "kuberay" / "rayjob.yaml").read_text())
 
-    def test_kuberay_accepts_them(self, cluster: dict[str, Any], job: dict[str, Any]) -> None:
+    def test_resources_match_kuberays_schema(self, cluster: dict[str, Any], job: dict[str, Any]) -> None:
         assert problems(cluster) == []
         assert problems(job) == []
 
@@ -133,11 +131,11 @@ class TestKubeRay:
             (lambda c: c["workerGroupSpecs"][0].update(minReplicas=99), "minReplicas"),
         ],
     )
-    def test_what_kuberay_refuses_is_found(self, cluster: dict[str, Any], change: Any, problem: str) -> None:
+    def test_schema_check_reports_invalid_resources(self, cluster: dict[str, Any], change: Any, problem: str) -> None:
         change(cluster["spec"])
         assert problem in " ".join(problems(cluster))
 
-    def test_kubernetes_accepts_every_other_resource_and_every_pod(self, folder: Path) -> None:
+    def test_all_pods_and_other_resources_match_kubernetes_schema(self, folder: Path) -> None:
         seen = []
         for name, document in kubernetes_documents(folder):
             if document["apiVersion"] != "ray.io/v1":
@@ -160,7 +158,7 @@ class TestKubeRay:
             *["redis.yaml Service", "redis.yaml StatefulSet", "storage.yaml PersistentVolumeClaim"],
         ]
 
-    def test_the_image_and_the_version_are_the_tested_ones(
+    def test_image_and_ray_version_are_the_pinned_ones(
         self, cluster: dict[str, Any], job: dict[str, Any], versions: dict[str, str], root: Path
     ) -> None:
         released = re.search(r'^version = "(.*)"', (root / "pyproject.toml").read_text(), re.MULTILINE)
@@ -172,7 +170,7 @@ class TestKubeRay:
             images = {group["template"]["spec"]["containers"][0]["image"] for group in groups}
             assert [image.rpartition(":")[2] for image in images] == [released[1]]
 
-    def test_pods_are_not_root_share_the_store_and_hold_no_secret(
+    def test_pods_are_unprivileged_share_the_store_and_contain_no_secret(
         self, cluster: dict[str, Any], job: dict[str, Any], folder: Path
     ) -> None:
         for document in (cluster, job):
@@ -189,7 +187,7 @@ class TestKubeRay:
         assert claim["metadata"]["name"] == "sweeper-store"
         assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
-    def test_worker_groups_ask_for_the_gpus_of_their_machines(
+    def test_worker_groups_request_the_gpus_of_their_instances(
         self, cluster: dict[str, Any], job: dict[str, Any]
     ) -> None:
         for document in (cluster, job):
@@ -199,12 +197,10 @@ class TestKubeRay:
                 resources = pod["containers"][0]["resources"]
                 assert resources["limits"] == resources["requests"]
                 assert int(resources["limits"]["nvidia.com/gpu"]) == gpus
-                assert int(resources["limits"]["cpu"]) < cpus  # some are the node's own
+                assert int(resources["limits"]["cpu"]) < cpus  # the node reserves some
                 assert group["minReplicas"] == 0
 
-    def test_the_head_outlives_itself_through_the_redis_that_is_shipped(
-        self, cluster: dict[str, Any], folder: Path
-    ) -> None:
+    def test_head_recovers_from_the_shipped_redis(self, cluster: dict[str, Any], folder: Path) -> None:
         options = cluster["spec"]["gcsFaultToleranceOptions"]
         service, server = yaml.safe_load_all((folder / "kuberay" / "redis.yaml").read_text())
         assert options["redisAddress"] == f"redis://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
@@ -214,7 +210,7 @@ class TestKubeRay:
         assert container["env"][0]["valueFrom"]["secretKeyRef"] == key
         assert "--appendonly yes" in container["args"][0]
 
-    def test_the_job_keeps_its_store_is_tried_again_and_ends_its_cluster(self, job: dict[str, Any]) -> None:
+    def test_job_keeps_its_store_retries_and_deletes_its_cluster(self, job: dict[str, Any]) -> None:
         words = shlex.split(job["spec"]["entrypoint"])
         assert words[:2] == ["sweeper", "run"]
         assert words[words.index("--storage") + 1].startswith("/mnt/sweeper/")
@@ -223,7 +219,7 @@ class TestKubeRay:
 
 
 def installed_from(root: Path) -> set[str]:
-    """What `pip install .` reads, and what the installed program reads beside its code."""
+    """Files that `pip install .` reads, and data files of the installed program."""
     text = (root / "pyproject.toml").read_text()
     named = re.findall(r'readme = "(.*)"', text) + re.findall(r'license-files = \["(.*)"\]', text)
     return {"pyproject.toml", "constraints.txt", "src", "configs", "sweeps", *named}
@@ -232,24 +228,24 @@ def installed_from(root: Path) -> set[str]:
 class TestDockerfile:
     @pytest.fixture
     def instructions(self, folder: Path) -> list[tuple[str, str]]:
-        """Its instructions in order, lines that go on joined."""
+        """Its instructions in order, with continued lines joined."""
         text = re.sub(r"\\\n\s*", "", (folder / "Dockerfile").read_text())
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         parts = [line.split(None, 1) for line in lines]
         return [(word, rest) for word, rest in parts]
 
-    def test_it_reads_as_one(self, instructions: list[tuple[str, str]]) -> None:
+    def test_dockerfile_uses_known_instructions(self, instructions: list[tuple[str, str]]) -> None:
         assert {word for word, _ in instructions} <= {"FROM", "RUN", "ENV", "WORKDIR", "COPY", "USER", "CMD"}
         assert instructions[0][0] == "FROM"
 
-    def test_the_base_has_cuda_and_its_compiler_at_a_fixed_version(self, instructions: list[tuple[str, str]]) -> None:
+    def test_base_image_is_a_pinned_cuda_devel_image(self, instructions: list[tuple[str, str]]) -> None:
         assert re.fullmatch(r"nvidia/cuda:13\.0\.\d+-devel-ubuntu\d\d\.04", instructions[0][1])
 
-    def test_exactly_the_tested_versions_are_installed(self, instructions: list[tuple[str, str]]) -> None:
+    def test_installs_the_pinned_versions(self, instructions: list[tuple[str, str]]) -> None:
         (install,) = [rest for word, rest in instructions if word == "RUN" and "-e " in rest]
         assert "uv pip install --no-cache -c constraints.txt -e '.[s3]'" in install  # a store on S3 needs its driver
 
-    def test_what_is_copied_exists_is_all_that_is_needed_and_nothing_else_reaches_it(
+    def test_copied_files_exist_and_match_the_dockerignore(
         self, instructions: list[tuple[str, str]], folder: Path, root: Path
     ) -> None:
         copied = {source for word, rest in instructions if word == "COPY" for source in rest.split()[:-1]}
@@ -260,20 +256,20 @@ class TestDockerfile:
         assert rules[0] == "*"
         assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
-    def test_it_ends_as_a_user_who_is_not_root(self, instructions: list[tuple[str, str]]) -> None:
+    def test_image_runs_as_an_unprivileged_user(self, instructions: list[tuple[str, str]]) -> None:
         users = [rest for word, rest in instructions if word == "USER"]
         assert users == ["1000:1000"]
         after = [word for word, _ in instructions][[word for word, _ in instructions].index("USER") :]
         assert "RUN" not in after
         assert "COPY" not in after
 
-    def test_it_holds_no_secret(self, instructions: list[tuple[str, str]]) -> None:
+    def test_dockerfile_contains_no_secret(self, instructions: list[tuple[str, str]]) -> None:
         for word, rest in instructions:
             assert word != "ARG"
             assert not re.search(r"(?i)(token|password|secret|api_key)\s*=", rest)
 
 
-def test_no_file_names_an_account_or_holds_a_key(folder: Path) -> None:
+def test_no_launcher_file_contains_an_account_or_key(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             assert not re.search(
@@ -281,9 +277,9 @@ def test_no_file_names_an_account_or_holds_a_key(folder: Path) -> None:
             )
 
 
-def test_on_a_spot_notice_the_trials_of_the_machine_leave(root: Path, tmp_path: Path) -> None:
-    """Against a stand-in for AWS's metadata, which asks for a token and has no notice at the first look."""
-    looks: list[str] = []
+def test_spot_notice_drains_the_node(root: Path, tmp_path: Path) -> None:
+    """With a fake metadata service, which requires a token and has no notice at the first check."""
+    checks: list[str] = []
 
     class Metadata(BaseHTTPRequestHandler):
         def answer(self, code: int, text: str = "") -> None:
@@ -296,16 +292,16 @@ def test_on_a_spot_notice_the_trials_of_the_machine_leave(root: Path, tmp_path: 
             self.answer(200 if self.path == "/api/token" else 404, "a token")
 
         def do_GET(self) -> None:
-            looks.append(self.path)
+            checks.append(self.path)
             allowed = self.headers["X-aws-ec2-metadata-token"] == "a token"
-            self.answer(401 if not allowed else 404 if len(looks) < 2 else 200, "{}")
+            self.answer(401 if not allowed else 404 if len(checks) < 2 else 200, "{}")
 
         def log_message(self, *words: object) -> None:
             pass
 
-    stand_in = tmp_path / "sweeper"
-    stand_in.write_text('#!/bin/sh\necho "sweeper $*"\n')
-    stand_in.chmod(0o755)
+    fake_command = tmp_path / "sweeper"
+    fake_command.write_text('#!/bin/sh\necho "sweeper $*"\n')
+    fake_command.chmod(0o755)
     with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         environment = {
@@ -315,5 +311,5 @@ def test_on_a_spot_notice_the_trials_of_the_machine_leave(root: Path, tmp_path: 
         command = ["bash", str(root / "cluster" / "aws" / "spot-notice.sh"), "0.1"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
         server.shutdown()
-    assert looks == ["/meta-data/spot/instance-action"] * 2
+    assert checks == ["/meta-data/spot/instance-action"] * 2
     assert done.stdout.splitlines()[-1] == "sweeper cluster drain --seconds 110"

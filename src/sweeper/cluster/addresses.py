@@ -1,22 +1,44 @@
-"""What `--address` may say, and what a client of that cluster needs."""
+"""Addresses of Ray clusters: the values of `--address`, and what a client of each cluster needs.
+
+| address | cluster |
+|---|---|
+| `local` | the local cluster of `sweeper cluster up-local` |
+| `http://host:8265`, `https://…` | the dashboard of a cluster: sweeps are submitted as jobs |
+| `ray://host:10001` | the client server of a cluster, which names the dashboard |
+| `auto`, `host:6379` | a cluster that this machine belongs to: the driver runs here |
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sweeper.cluster.local_cluster import locate_cluster_folder, read_local_cluster
 from sweeper.errors import UsageError
 
 LOCAL_ADDRESS = "local"
-"""The address that means this machine's cluster."""
+"""The address of the local cluster."""
+DEFAULT_PORTS = {"http": 80, "https": 443, "ray": 10001}
+"""Scheme of an address that accepts jobs -> its default port."""
+
+
+def accepts_jobs(address: str) -> bool:
+    """Return whether sweeps are submitted to this address as jobs, rather than run by a driver here."""
+    parts = urlsplit(address)
+    return parts.scheme in DEFAULT_PORTS and "://" in address
 
 
 def make_client_environment(address: str | None, folder: Path | None = None) -> dict[str, str]:
-    """What a client of the cluster at `address` needs in its environment, as far as it is known here and not set yet.
+    """Return the environment variables that a client needs and that are not set yet.
 
-    That is the token of this machine's cluster where the address is its own, and token authentication switched on where
-    there is a token; Ray itself switches it on for clusters that it finds alone. To be set before Ray is imported.
+    These are the token of the local cluster, if the address is its own, and otherwise token authentication if there is
+    a token: Ray enables it by itself only for clusters that it finds without an address. Set them before Ray is
+    imported.
+
+    Args:
+        address: of the cluster; None starts Ray in this process.
+        folder: of the local cluster's state; None is the user's.
     """
     if address is None or "RAY_AUTH_MODE" in os.environ:
         return {}
@@ -28,11 +50,20 @@ def make_client_environment(address: str | None, folder: Path | None = None) -> 
 
 
 def resolve_address(address: str, folder: Path | None = None, *, job_api: bool = False) -> str:
-    """`local` -> this machine's cluster; anything else is itself. Raises UsageError where there is none."""
+    """Replace `local` by the address of the local cluster. Other addresses are returned unchanged.
+
+    Args:
+        address: a value of `--address`.
+        folder: of the local cluster's state; None is the user's.
+        job_api: return the URL of its dashboard rather than the address of its head.
+
+    Raises:
+        UsageError: there is no local cluster.
+    """
     if address != LOCAL_ADDRESS:
         return address
     own = read_local_cluster(folder)
     if own is None:
-        found = f"no local cluster is known in {folder or locate_cluster_folder()}"
+        found = f"no local cluster in {folder or locate_cluster_folder()}"
         raise UsageError("--address", requested=address, found=found, hint="sweeper cluster up-local --nodes 2")
     return own.dashboard if job_api else own.address

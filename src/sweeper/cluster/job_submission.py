@@ -1,4 +1,4 @@
-"""Sweeps sent to a Ray cluster as jobs, and followed to their end."""
+"""Submission of sweeps to a Ray cluster as jobs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,44 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from sweeper.cluster.addresses import make_client_environment, resolve_address
+from sweeper.cluster.addresses import DEFAULT_PORTS, accepts_jobs, make_client_environment, resolve_address
 from sweeper.errors import StoppedError, SweeperError, UsageError
 
-DEFAULT_CLIENT_PORT = 10001
-"""Of Ray's client servers, unless said otherwise."""
 _MAX_RECONNECTS = 5
 _MAX_CLIENT_SERVER_TRIES = 4
-"""A client server starts a process for each client; of some 60 one did not start, without a word, the next one did."""
+"""A client server starts a process for each client. About 1 in 60 failed to start, without a message."""
 _LOG_TIMEOUT_SECONDS = 60.0
+"""After this long without output, the connection to a log is renewed: it may be dead."""
+
+
+class _JobStatus(Protocol):
+    value: str
+
+    def is_terminal(self) -> bool: ...
+
+
+class _JobInfo(Protocol):
+    """What is used of Ray's `JobDetails`."""
+
+    submission_id: str
+    status: _JobStatus
+    message: str
+    driver_exit_code: int | None
+
+
+class _JobClient(Protocol):
+    """What is used of Ray's `JobSubmissionClient`."""
+
+    def submit_job(self, *, entrypoint: str, runtime_env: Mapping[str, str], metadata: Mapping[str, str]) -> str: ...
+
+    def tail_job_logs(self, job_id: str) -> AsyncIterator[str]: ...
+
+    def get_job_info(self, job_id: str) -> _JobInfo: ...
 
 
 def submit_sweep(
@@ -37,24 +61,35 @@ def submit_sweep(
     on_log: Callable[[str], None] = lambda text: print(text, end="", flush=True),
     folder: Path | None = None,
 ) -> int:
-    """Run a sweep as a job of a cluster, follow its log, return its exit code.
+    """Run a sweep as a job of a cluster, follow its log, and return its exit code.
 
-    `address`: its dashboard (`http://…`), or its client server (`ray://…`), which is asked where the dashboard is.
+    The sweep's file and its configs travel with the job.
 
-    The sweep's file and its configs travel with the job; `storage` and the data must be paths that the cluster sees.
-    `overrides` are `--set` texts, `options` further words for `sweeper run`. Raises UsageError before anything is sent,
-    SweeperError where the cluster cannot be reached or refuses, StoppedError on Ctrl-C: the job then goes on.
+    Args:
+        sweep: its name or file.
+        address: the cluster's dashboard (`http://…`), its client server (`ray://…`), which names the dashboard, or
+            `local`.
+        storage: the store as the cluster sees it; so are the paths of data.
+        overrides: texts of `--set`.
+        options: further options of `sweeper run`.
+        on_log: called with each piece of the job's log.
+        folder: of the local cluster's state; None is the user's.
+
+    Raises:
+        UsageError: a wrong sweep, address or storage; nothing was sent.
+        SweeperError: the cluster cannot be reached, or rejects the job.
+        StoppedError: Ctrl-C. The job keeps running.
     """
     from sweeper.config import find_sweep, load_sweep
 
     path = find_sweep(sweep)
-    load_sweep(path, overrides)  # what is wrong with it is said here, not by a job
+    load_sweep(path, overrides)  # mistakes are reported here, not by the job
     if "://" not in storage and not Path(storage).is_absolute():
         raise UsageError(
             "--storage",
             requested=storage,
-            found="a relative path: the job runs in a folder of its own, which the cluster deletes",
-            hint="give an absolute path on storage that all nodes share",
+            found="a relative path: the job runs in its own folder, which the cluster deletes",
+            hint="give an absolute path that all nodes share",
         )
     address = resolve_address(address, folder, job_api=True)
     os.environ.update(make_client_environment(address, folder))  # before Ray is imported
@@ -65,7 +100,7 @@ def submit_sweep(
         bundle_sweep(path, Path(bundle))
         client = _make_job_client(url)
         with _translate_errors(f"cluster at {url}", f"submit {path.name}"):
-            job: str = client.submit_job(
+            job = client.submit_job(
                 entrypoint=shlex.join([*words, *options]),
                 runtime_env={"working_dir": bundle},
                 metadata={"sweep": path.stem},
@@ -74,31 +109,30 @@ def submit_sweep(
 
 
 def bundle_sweep(sweep: Path, bundle: Path) -> None:
-    """Lay out what a sweep is made of as `sweeps/` and `configs/`, the way it is found from its working directory."""
+    """Copy the files of a sweep into `sweeps/` and `configs/`, where a driver in the folder `bundle` finds them."""
     from sweeper.config import list_sweep_files
 
     (bundle / "sweeps").mkdir()
     for file in list_sweep_files(sweep):
         shutil.copy(file, bundle / "sweeps")
-    # The last copy wins, as the first one found does when a sweep is read here.
+    # The last copy wins: reading a sweep uses the first of these folders that has a file.
     for root in reversed([sweep.resolve().parent, sweep.resolve().parent.parent, Path.cwd()]):
         if (root / "configs").is_dir():
             shutil.copytree(root / "configs", bundle / "configs", dirs_exist_ok=True)
 
 
 def _find_job_url(address: str) -> str:
-    """The dashboard that takes jobs, once it is known that somebody answers there. `ray job` finds it the same way."""
+    """Find the dashboard of a cluster, as `ray job` does, and check that it is reachable."""
     parts = urlsplit(address)
-    if parts.scheme not in ("http", "https", "ray") or not parts.hostname:
+    if not accepts_jobs(address) or not parts.hostname:
         raise UsageError(
             "--address",
             requested=address,
-            found="neither a Ray dashboard, where jobs are sent, nor a client server that knows it",
-            hint="http://HOST:8265, ray://HOST:10001, or `local`; `sweeper run --address` takes the other kinds",
+            found="neither a dashboard, which accepts jobs, nor a client server, which knows one",
+            hint="http://HOST:8265, ray://HOST:10001, or `local`; `sweeper run --address` accepts other kinds",
         )
-    usual = {"http": 80, "https": 443, "ray": DEFAULT_CLIENT_PORT}
-    _check_reachable(address, parts.hostname, parts.port or usual[parts.scheme])
-    if parts.scheme != "ray":
+    _check_reachable(address, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
+    if parts.scheme in ("http", "https"):
         return address.rstrip("/")
     dashboard = _find_dashboard(address)
     host, _, port = dashboard.rpartition(":")
@@ -107,22 +141,22 @@ def _find_job_url(address: str) -> str:
 
 
 def _find_dashboard(address: str) -> str:
-    """host:port, as the cluster's client server says it."""
+    """Return host:port of the dashboard, as the cluster's client server reports it."""
     import ray
 
-    with _translate_errors(f"cluster at {address}", "where its dashboard is"), _hide_ray_addresses():
+    with _translate_errors(f"cluster at {address}", "the address of its dashboard"), _hide_ray_addresses():
         for left in reversed(range(_MAX_CLIENT_SERVER_TRIES)):
             try:
                 with ray.init(address, log_to_driver=False, logging_level=logging.ERROR) as context:
                     dashboard = context.dashboard_url
                 break
             except ConnectionAbortedError:
-                ray.shutdown()  # else the next try takes the broken connection for one that is there
+                ray.shutdown()  # otherwise the next try reuses the broken connection
                 if not left:
                     raise
                 time.sleep(1)
         if not dashboard:
-            raise ValueError("it has none, and so takes no jobs")
+            raise ValueError("the cluster has no dashboard and accepts no jobs")
     return str(dashboard)
 
 
@@ -137,23 +171,23 @@ def _make_unreachable_error(address: str, reason: str) -> SweeperError:
     return SweeperError(
         "cluster",
         requested=f"--address {address}",
-        found=f"nobody answers: {reason}",
-        hint="is the cluster up, and its dashboard forwarded to here (`ray dashboard`, `kubectl port-forward`, ssh -L)?",
+        found=f"connection failed: {reason}",
+        hint="check that the cluster is up and its port forwarded (`ray dashboard`, `kubectl port-forward`, ssh -L)",
     )
 
 
-def _make_job_client(url: str) -> Any:
+def _make_job_client(url: str) -> _JobClient:
     from ray.job_submission import JobSubmissionClient
 
     for module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
         logging.getLogger(f"ray.{module}").setLevel(logging.WARNING)
     with _translate_errors(f"cluster at {url}", "its job API"):
-        return JobSubmissionClient(url)
+        return cast("_JobClient", JobSubmissionClient(url))
 
 
 @contextlib.contextmanager
 def _translate_errors(where: str, requested: str) -> Iterator[None]:
-    """Ray's and HTTP's errors, said for people."""
+    """Convert errors of Ray and HTTP into a SweeperError."""
     from ray.exceptions import AuthenticationError
 
     try:
@@ -163,7 +197,7 @@ def _translate_errors(where: str, requested: str) -> Iterator[None]:
             where,
             requested=requested,
             found=str(error).splitlines()[0],
-            hint="put the cluster's token into ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH",
+            hint="put the cluster's token into ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH to its file",
         ) from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise SweeperError(
@@ -173,25 +207,25 @@ def _translate_errors(where: str, requested: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hide_ray_addresses() -> Iterator[None]:
-    """Ray lets these variables overrule an address that was given; here the one given counts."""
+    """Hide the variables that Ray prefers to an explicit address."""
     names = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        os.environ.update(hidden)
 
 
-def _follow_job(client: Any, job: str, url: str, on_log: Callable[[str], None]) -> int:
-    """Pass on the job's log until it ends. A connection that breaks (a port forwarded for hours) is made anew."""
+def _follow_job(client: _JobClient, job: str, url: str, on_log: Callable[[str], None]) -> int:
+    """Follow the job's log until the job ends. Broken connections, such as a forwarded port's, are renewed."""
     shown, lost = 0, 0
 
-    async def tail() -> None:
+    async def tail_log() -> None:
         nonlocal shown, lost
-        skip = shown  # the log comes from its beginning each time
+        skip = shown  # each connection sends the log from its beginning
         texts = aiter(client.tail_job_logs(job))
         while True:
-            try:  # a connection that died without a word looks like a job that says nothing
+            try:  # a dead connection looks like a job without output
                 text = await asyncio.wait_for(anext(texts), _LOG_TIMEOUT_SECONDS)
             except StopAsyncIteration:
                 return
@@ -204,15 +238,17 @@ def _follow_job(client: Any, job: str, url: str, on_log: Callable[[str], None]) 
     try:
         on_log(f"job {job} at {url}\n")
         while True:
-            with contextlib.suppress(Exception):  # whatever broke: what became of the job is asked below
-                asyncio.run(tail())
+            with contextlib.suppress(Exception):  # whatever failed: the status of the job is checked below
+                asyncio.run(tail_log())
             try:
                 info = client.get_job_info(job)
             except (OSError, RuntimeError) as error:
                 lost += 1
                 if lost > _MAX_RECONNECTS:
-                    do = f"it may go on: ray job logs --address {url} --follow {job}; submitting again resumes"
-                    raise SweeperError(f"job {job}", requested="its end", found=f"lost: {error}", hint=do) from error
+                    hint = f"it may still run: ray job logs --address {url} --follow {job}; submitting again resumes"
+                    raise SweeperError(
+                        f"job {job}", requested="its end", found=f"connection lost: {error}", hint=hint
+                    ) from error
                 time.sleep(2**lost)
                 continue
             if info.status.is_terminal():
@@ -220,18 +256,21 @@ def _follow_job(client: Any, job: str, url: str, on_log: Callable[[str], None]) 
             time.sleep(1)
     except KeyboardInterrupt as error:
         raise StoppedError(
-            f"job {job} goes on at {url}",
-            hint=f"ray job stop --address {url} {job}  ends it; ray job logs --address {url} --follow {job}  shows it",
+            f"job {job} keeps running at {url}",
+            hint=f"stop it: ray job stop --address {url} {job}; follow it: ray job logs --address {url} --follow {job}",
         ) from error
 
 
-def _read_exit_code(info: Any) -> int:
-    if info.status == "SUCCEEDED":
+def _read_exit_code(info: _JobInfo) -> int:
+    if info.status.value == "SUCCEEDED":
         return 0
-    if info.status == "STOPPED":
+    if info.status.value == "STOPPED":
         return StoppedError.exit_code
     if info.driver_exit_code:
-        return int(info.driver_exit_code)
+        return info.driver_exit_code
     raise SweeperError(
-        f"job {info.submission_id}", requested="its end", found=f"{info.status}: {info.message}", hint="see its log"
+        f"job {info.submission_id}",
+        requested="its end",
+        found=f"{info.status.value}: {info.message}",
+        hint="see its log",
     )

@@ -1,4 +1,4 @@
-"""A small Ray cluster on this machine."""
+"""A small Ray cluster on this machine: several nodes as processes, for smoke tests of the cluster path."""
 
 from __future__ import annotations
 
@@ -14,69 +14,82 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from sweeper.errors import SweeperError, UsageError
 from sweeper.storage import read_json, write_json
 
 JOIN_TIMEOUT_SECONDS = 120.0
-"""So long may the nodes of a local cluster take to join."""
+"""Timeout for the nodes of a local cluster to join."""
 STOP_TIMEOUT_SECONDS = 20.0
-"""So long may a node take to end by itself; then it is killed."""
+"""Timeout for a node to stop by itself; then it is killed."""
 _NODE_VARIABLE = "SWEEPER_LOCAL_NODE"
-"""Environment variable that every process of a local cluster inherits: `<cluster id>/<node>`. It finds them again, and
-tells them from all other processes, also where a process id was given out anew."""
+"""Environment variable that every process of a local cluster inherits: `<cluster id>/<node>`. It identifies them among
+all processes, even if a process id has been reused."""
 _STATE_FILE = "cluster.json"
 
 
 @dataclass(frozen=True)
 class LocalNode:
-    """A Ray node: the process that holds it, and the resources it says it has."""
+    """A node of a local cluster."""
 
     pid: int
+    """Process of `ray start --block`."""
     cpus: int
+    """CPUs that it advertises."""
     gpus: int
+    """GPUs that it advertises; they may be fake."""
     log: str
+    """Its log file."""
+
+
+@dataclass(frozen=True)
+class RayNode:
+    """A node as Ray reports it."""
+
+    node_id: str
+    ip: str
+    resources: Mapping[str, float]
+    """Total resources: `CPU`, `GPU`, `memory` (bytes) and Ray's own."""
 
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """A Ray cluster of this machine. The first node is the head; GPU counts may be made up."""
+    """A Ray cluster on this machine. The first node is the head."""
 
     id: str
     address: str
-    """For `--address` and `ray.init`."""
+    """host:port of the head, for `--address` and `ray.init`."""
     dashboard: str
     """URL of the dashboard and of the job API."""
     client_server: str
-    """`ray://…`: where Ray's clients connect."""
+    """`ray://…`: address for Ray's clients."""
     token: str
-    """File of the token that clients must show (`RAY_AUTH_TOKEN_PATH`)."""
+    """File of the token that clients must present (`RAY_AUTH_TOKEN_PATH`)."""
     scratch: str
-    """Ray's own files: short, since sockets lie in it."""
+    """Folder of Ray's own files. Its path is short, since it contains sockets."""
     nodes: tuple[LocalNode, ...]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client of this cluster needs in its environment before it imports Ray."""
+        """Environment variables of a client, to be set before it imports Ray."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token}
 
-    def to_dict(self) -> dict[str, Any]:
-        """As the command line prints it, and as the state file holds it."""
+    def to_document(self) -> dict[str, object]:
+        """Make the JSON document of the command line and of the state file."""
         return asdict(self)
 
 
 def locate_cluster_folder() -> Path:
-    """Where the state of this user's local cluster lies."""
+    """Return the folder of the user's local cluster: `$SWEEPER_CLUSTER`, or one in the temporary folder."""
     return Path(os.environ.get("SWEEPER_CLUSTER") or Path(tempfile.gettempdir()) / f"sweeper-cluster-{os.getuid()}")
 
 
 def read_local_cluster(folder: Path | None = None) -> LocalCluster | None:
-    """The cluster whose state lies in `folder`, or None. Its processes may be dead: `processes` tells."""
+    """Read the state of the cluster in `folder`; None without one. Its processes may have ended (`list_processes`)."""
     path = (folder or locate_cluster_folder()) / _STATE_FILE
     if not path.exists():
         return None
@@ -87,17 +100,26 @@ def read_local_cluster(folder: Path | None = None) -> LocalCluster | None:
 def start_local_cluster(
     nodes: int, gpus_per_node: int = 0, cpus_per_node: int | None = None, folder: Path | None = None
 ) -> LocalCluster:
-    """Start a Ray cluster of `nodes` separate nodes here, with token authentication, and wait until all have joined.
+    """Start a Ray cluster on this machine with token authentication, and wait until all nodes have joined.
 
-    CPUs are this machine's, shared out, unless given. The dashboard can be reached from this machine only; Ray's other
-    servers listen on all interfaces, and the token guards them. Raises UsageError where one runs already, SweeperError
-    where a node does not come up; then nothing is left running.
+    The dashboard is reachable from this machine only. Ray's other servers listen on all interfaces and require the
+    token.
+
+    Args:
+        nodes: number of nodes.
+        gpus_per_node: GPUs that each node advertises; they may be fake.
+        cpus_per_node: CPUs that each node advertises; None divides this machine's.
+        folder: for the state; None is the user's.
+
+    Raises:
+        UsageError: a local cluster is already running, or impossible numbers.
+        SweeperError: a node does not start. Nothing is left running.
     """
     folder = folder or locate_cluster_folder()
     if nodes < 1 or gpus_per_node < 0 or (cpus_per_node is not None and cpus_per_node < 1):
-        asked = f"{nodes} nodes, {gpus_per_node} GPUs and {cpus_per_node or 'the default'} CPUs each"
+        requested = f"{nodes} nodes, {gpus_per_node} GPUs and {cpus_per_node or 'the default'} CPUs each"
         raise UsageError(
-            "local cluster", requested=asked, hint="at least one node, no negative number, at least one CPU"
+            "local cluster", requested=requested, hint="at least one node, no negative number, at least one CPU"
         )
     _create_private_folder(folder)
     if (running := read_local_cluster(folder)) is not None:
@@ -105,8 +127,8 @@ def start_local_cluster(
             raise UsageError(
                 "local cluster",
                 requested="a new one",
-                found=f"one is up: {running.address}, {len(running.nodes)} nodes, dashboard {running.dashboard}",
-                hint="use it (--address local), or `sweeper cluster down-local` first",
+                found=f"one is running: {running.address}, {len(running.nodes)} nodes, dashboard {running.dashboard}",
+                hint="use it (--address local), or stop it with `sweeper cluster down-local`",
             )
         _delete_state(running, folder)
     token = folder / "auth_token"
@@ -119,7 +141,7 @@ def start_local_cluster(
         dashboard=f"http://127.0.0.1:{dashboard}",
         client_server=f"ray://127.0.0.1:{client}",
         token=str(token),
-        scratch=tempfile.mkdtemp(prefix="ray-", dir="/tmp"),  # short, private (0700) and ours
+        scratch=tempfile.mkdtemp(prefix="ray-", dir="/tmp"),  # short and private (0700)
         nodes=(),
     )
     cpus = cpus_per_node or max(1, (os.cpu_count() or 1) // nodes)
@@ -127,10 +149,10 @@ def start_local_cluster(
     try:
         for index in range(nodes):
             started.append(_start_node(cluster, index, cpus, gpus_per_node, folder))
-            cluster = LocalCluster(**{**cluster.__dict__, "nodes": tuple(started)})
-            write_json(folder / _STATE_FILE, cluster.to_dict())  # before anything can fail: `down-local` finds it
+            cluster = replace(cluster, nodes=tuple(started))
+            write_json(folder / _STATE_FILE, cluster.to_document())  # first, so that `down-local` finds the processes
             if index == 0:
-                _wait_until(cluster, lambda: _is_listening(port), "its head did not start listening")
+                _wait_until(cluster, lambda: _is_listening(port), "the head did not start listening")
         _wait_until(cluster, lambda: len(list_alive_nodes(cluster)) == nodes, f"not all {nodes} nodes joined")
     except BaseException:
         _stop_processes(cluster)
@@ -140,33 +162,37 @@ def start_local_cluster(
 
 
 def stop_local_cluster(folder: Path | None = None) -> LocalCluster:
-    """End the local cluster: its own processes, by their ids, workers before the head. Raises UsageError if none."""
+    """Stop the local cluster's processes, and no others.
+
+    Raises:
+        UsageError: there is no local cluster.
+    """
     folder = folder or locate_cluster_folder()
     cluster = read_local_cluster(folder)
     if cluster is None:
-        raise UsageError("local cluster", requested="down", found=f"none is known in {folder}", hint="nothing to do")
+        raise UsageError("local cluster", requested="down", found=f"no local cluster in {folder}", hint="nothing to do")
     _stop_processes(cluster)
     _delete_state(cluster, folder)
     return cluster
 
 
 def list_processes(cluster: LocalCluster, node: int | None = None) -> list[int]:
-    """Ids of all live processes of a cluster, or of one of its nodes: Ray's own, its workers, drivers of its jobs."""
+    """List the ids of a cluster's live processes (Ray's own, workers, drivers of jobs), or of one node's."""
     mark = f"{_NODE_VARIABLE}={cluster.id}/{'' if node is None else node}".encode()
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
             variables = (entry / "environ").read_bytes().split(b"\0")
             zombie = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
             if not zombie and any(v == mark or (node is None and v.startswith(mark)) for v in variables):
-                found.append(int(entry.name))
-    return sorted(found)
+                pids.append(int(entry.name))
+    return sorted(pids)
 
 
-def list_alive_nodes(cluster: LocalCluster) -> list[dict[str, Any]]:
-    """The nodes that Ray itself counts as alive, each with `resources_total`; none while the dashboard is not up."""
+def list_alive_nodes(cluster: LocalCluster) -> list[RayNode]:
+    """List the nodes that Ray reports as alive; none before the dashboard is up."""
     request = urllib.request.Request(  # noqa: S310 # http to this machine
         f"{cluster.dashboard}/api/v0/nodes?detail=1",
         headers={"Authorization": f"Bearer {Path(cluster.token).read_text()}"},
@@ -174,14 +200,18 @@ def list_alive_nodes(cluster: LocalCluster) -> list[dict[str, Any]]:
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             rows = json.load(answer)["data"]["result"]["result"]
+            return [
+                RayNode(row["node_id"], row["node_ip"], row["resources_total"])
+                for row in rows
+                if row["state"] == "ALIVE"
+            ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [row for row in rows if row["state"] == "ALIVE"]
 
 
 def _start_node(cluster: LocalCluster, index: int, cpus: int, gpus: int, folder: Path) -> LocalNode:
     (agent,) = _find_free_ports(1)
-    part = (
+    role = (
         [
             "--head",
             f"--port={cluster.address.rpartition(':')[2]}",
@@ -194,23 +224,23 @@ def _start_node(cluster: LocalCluster, index: int, cpus: int, gpus: int, folder:
     )
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
-        *part,
+        *role,
         *(f"--num-cpus={cpus}", f"--num-gpus={gpus}"),
-        f"--temp-dir={cluster.scratch}/{index}",  # sharing one, a node deletes the working folders of another's jobs
+        f"--temp-dir={cluster.scratch}/{index}",  # its own: a node deletes the job folders of others in a shared one
         *("--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"),
         f"--object-store-memory={256 * 2**20}",  # trials exchange files, not objects
     ]
-    here = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment = here | cluster.environment
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = inherited | cluster.environment
     environment |= {
         _NODE_VARIABLE: f"{cluster.id}/{index}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-        "MALLOC_ARENA_MAX": "2",  # as for a Ray that `run` starts
+        "MALLOC_ARENA_MAX": "2",  # as for the Ray that `run` starts
     }
     log = folder / f"node-{index}.log"
     with log.open("wb") as output:
-        node = subprocess.Popen(  # noqa: S603 # our own words
+        node = subprocess.Popen(  # noqa: S603 # our own command
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
         )
     return LocalNode(pid=node.pid, cpus=cpus, gpus=gpus, log=str(log))
@@ -227,7 +257,7 @@ def _wait_until(cluster: LocalCluster, is_ready: Callable[[], bool], failure: st
                 "local cluster",
                 requested=f"{len(cluster.nodes)} nodes",
                 found="\n".join(
-                    ["a node ended at once" if dead else f"{failure} in {JOIN_TIMEOUT_SECONDS:.0f} s", *lines]
+                    ["a node exited" if dead else f"{failure} within {JOIN_TIMEOUT_SECONDS:.0f} s", *lines]
                 ),
                 hint=f"see {node.log}; nothing was left running",
             )
@@ -235,8 +265,10 @@ def _wait_until(cluster: LocalCluster, is_ready: Callable[[], bool], failure: st
 
 
 def _stop_processes(cluster: LocalCluster) -> None:
-    """First what holds each node, which ends its node in order; then whatever is left, such as the drivers of jobs."""
-    holders = {node.pid for node in cluster.nodes} & set(list_processes(cluster))  # and no strangers of these ids
+    """Stop `ray start` of each node, which stops its node in order, and then what is left, such as drivers of jobs."""
+    holders = {node.pid for node in cluster.nodes} & set(
+        list_processes(cluster)
+    )  # and no other process with a reused id
     _send_signal(holders, signal.SIGTERM)
     until = time.monotonic() + STOP_TIMEOUT_SECONDS
     while holders & set(list_processes(cluster)) and time.monotonic() < until:
@@ -249,7 +281,7 @@ def _stop_processes(cluster: LocalCluster) -> None:
         _send_signal(left, signal.SIGKILL)
         time.sleep(0.1)
     for node in cluster.nodes:
-        with contextlib.suppress(ChildProcessError):  # ours only where this process started it
+        with contextlib.suppress(ChildProcessError):  # it may be no child of this process
             os.waitpid(node.pid, os.WNOHANG)
 
 
@@ -259,16 +291,16 @@ def _delete_state(cluster: LocalCluster, folder: Path, keep_logs: bool = False) 
     for file in files:
         file.unlink(missing_ok=True)
     if not keep_logs:
-        with contextlib.suppress(OSError):  # something else lies in it
+        with contextlib.suppress(OSError):  # it contains other files
             folder.rmdir()
 
 
 def _create_private_folder(folder: Path) -> None:
-    """A folder that only this user can write: a token lies in it, and it may be under /tmp."""
+    """Create a folder that only this user can write: it holds a token, and may be below /tmp."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UsageError(
-            str(folder), found="it belongs to somebody else", hint="set SWEEPER_CLUSTER to a folder of yours"
+            str(folder), found="it belongs to another user", hint="set SWEEPER_CLUSTER to a folder of your own"
         )
 
 
@@ -279,7 +311,7 @@ def _send_signal(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether a process lives; one that ended and was started here is reaped."""
+    """Return whether a process is running. A child that has ended is reaped."""
     with contextlib.suppress(ChildProcessError):
         return os.waitpid(pid, os.WNOHANG) == (0, 0)
     return Path(f"/proc/{pid}").exists()
@@ -292,11 +324,11 @@ def _is_listening(port: int) -> bool:
 
 
 def _find_free_ports(count: int) -> list[int]:
-    """Free now; held together, so that they differ."""
-    with contextlib.ExitStack() as held:
+    """Find ports that are free now. They are bound together, so that they differ."""
+    with contextlib.ExitStack() as sockets:
         ports = []
         for _ in range(count):
-            holder = held.enter_context(socket.socket())
+            holder = sockets.enter_context(socket.socket())
             holder.bind(("127.0.0.1", 0))
             ports.append(int(holder.getsockname()[1]))
         return ports

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A rehearsal of the way to a cluster, on this machine: two Ray nodes, one sweep through Ray's job API, and nothing left.
-#   cluster/local/rehearse.sh [SWEEP] [options of `sweeper cluster submit`]
+# A smoke test of the cluster path on this machine: starts two Ray nodes, submits a sweep as a job, and stops the nodes.
+#   cluster/local/smoke-test.sh [SWEEP] [options of `sweeper cluster submit`]
 set -euo pipefail
 if [[ $# -eq 0 ]]; then set -- quickstart; fi
 sweeper cluster up-local --nodes 2 --gpus-per-node 0

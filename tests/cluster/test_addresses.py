@@ -1,0 +1,82 @@
+"""Addresses of clusters: what a client needs, and the commands' errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeper import cluster
+from sweeper.cli.app import app
+from sweeper.cluster import LocalCluster
+from sweeper.errors import SweeperError, UsageError
+from sweeper.storage import write_json
+
+
+def test_local_address_without_cluster_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SWEEPER_CLUSTER", str(tmp_path / "none"))
+    for words in (
+        ["run", "quickstart", "--address", "local", "--storage", str(tmp_path)],
+        ["cluster", "submit", "quickstart", "--address", "local", "--storage", str(tmp_path)],
+    ):
+        found = CliRunner().invoke(app, words).exception
+        assert isinstance(found, UsageError) and "up-local" in str(found)
+    found = CliRunner().invoke(app, ["cluster", "down-local"]).exception
+    assert isinstance(found, UsageError) and found.exit_code == 2
+
+
+def test_run_submits_the_sweep_to_a_dashboard_url(tmp_path: Path) -> None:
+    words = ["run", "quickstart", "--address", "http://127.0.0.1:1", "--storage", str(tmp_path)]
+    found = CliRunner().invoke(app, words).exception
+    assert isinstance(found, SweeperError) and "connection failed" in str(found)
+    assert list(tmp_path.iterdir()) == [], "nothing is started here"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://h:8265", True),
+        ("https://h", True),
+        ("ray://h", True),
+        ("auto", False),
+        ("h:6379", False),
+        ("local", False),
+    ],
+)
+def test_accepts_jobs_depends_on_the_scheme(address: str, expected: bool) -> None:
+    assert cluster.accepts_jobs(address) is expected
+
+
+class TestClientEnvironment:
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        return tmp_path
+
+    def test_environment_is_empty_without_token(self, home: Path) -> None:
+        assert cluster.make_client_environment("http://head:8265", home) == {}
+
+    def test_token_file_enables_authentication(self, home: Path) -> None:
+        (home / ".ray").mkdir()
+        (home / ".ray" / "auth_token").write_text("secret")
+        assert cluster.make_client_environment("http://head:8265", home) == {"RAY_AUTH_MODE": "token"}
+
+    def test_existing_variables_are_kept(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+        assert cluster.make_client_environment("http://head:8265", home) == {"RAY_AUTH_MODE": "token"}
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        assert cluster.make_client_environment("http://head:8265", home) == {}
+
+    def test_local_cluster_provides_its_own_token(self, home: Path) -> None:
+        own = LocalCluster(
+            "feed", "127.0.0.1:1", "http://127.0.0.1:2", "ray://127.0.0.1:4", str(home / "token"), str(home), ()
+        )
+        write_json(home / "cluster.json", own.to_document())
+        for address in ("local", "127.0.0.1:1", "http://127.0.0.1:2", "ray://127.0.0.1:4"):
+            assert cluster.make_client_environment(address, home) == own.environment
+        assert cluster.make_client_environment("http://127.0.0.1:3", home) == {}
+        assert cluster.resolve_address("local", home) == "127.0.0.1:1"
+        assert cluster.resolve_address("ray://head:10001", home) == "ray://head:10001"
