@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sweeper.config import Choice
 from sweeper.config.base import FrozenConfig
-from sweeper.config.yaml_lines import make_config_error, read_yaml
+from sweeper.config.yaml_lines import YamlFile
 from sweeper.registry import Registry
 
 PACKAGES: Registry[object] = Registry("agent", "evaluation/agents", "make_agent")
@@ -33,10 +33,10 @@ def test_choice_refuses_any_other_value(name: object) -> None:
 def test_unknown_choice_is_an_error_with_line_and_nearest_name(tmp_path: Path) -> None:
     path = tmp_path / "agent.yaml"
     path.write_text("# an agent\nagent: opanai\n")
-    node = read_yaml(path)
+    source = YamlFile.read(path)
     with pytest.raises(ValidationError) as failure:
-        AgentConfig.model_validate(dict(node))
-    error = make_config_error(failure.value, str(path), node, ["agent"])
+        AgentConfig.model_validate(source.content)
+    error = source.make_validation_error(failure.value, ["agent"])
     assert (error.where, error.requested) == (f"{path}:2", "agent: opanai")
     assert (error.found, error.hint) == ("no agent of this name", "did you mean `openai`? known: local, openai")
 

@@ -64,8 +64,8 @@ def test_overrides_reach_every_part_and_the_unions_own_keys(union: Path) -> None
         ("[one, two]", "[one, tow]", 3, "no such file"),
         ("[one, two]", "[one, one]", 3, "one twice"),
         ("[one, two]", "one", 3, "not a list of sweeps"),
-        ("[one, two]", "[one, both]", 3, "a union itself"),
-        ("[one, two]", "[one, other]", 3, "`data` differs"),
+        ("[one, two]", "[one, both]", 3, "a combined sweep itself"),
+        ("[one, two]", "[one, other]", 3, "different `data`"),
     ],
 )
 def test_what_cannot_be_one_study_is_named(union: Path, old: str, new: str, line: int, says: str) -> None:

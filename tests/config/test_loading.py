@@ -21,7 +21,7 @@ from sweeper.config import (
     load_references,
     load_sweep,
 )
-from sweeper.config.yaml_lines import parse_override_value, read_yaml, to_builtin
+from sweeper.config.yaml_lines import YamlFile, parse_yaml_value
 from sweeper.data.test_queries import PUBLISHED_SUITES
 from sweeper.errors import ConfigError, UsageError
 
@@ -51,7 +51,7 @@ def test_every_shipped_sweep_loads_and_expands(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_shipped_piece_is_valid_and_named_as_its_file(path: Path) -> None:
-    piece = KINDS[path.parent.name].model_validate(to_builtin(read_yaml(path)))
+    piece = KINDS[path.parent.name].model_validate(YamlFile.read(path).content)
     assert getattr(piece, "name", getattr(piece, "id", path.stem)) == path.stem
 
 
@@ -124,8 +124,8 @@ def test_missing_sweep_names_the_nearest() -> None:
 
 
 def test_numbers_without_a_point_are_numbers() -> None:
-    assert parse_override_value("5e-5") == 5e-5
-    assert isinstance(parse_override_value("5e-5"), float)
+    assert parse_yaml_value("5e-5") == 5e-5
+    assert isinstance(parse_yaml_value("5e-5"), float)
 
 
 def test_overrides_reach_every_level() -> None:
@@ -171,110 +171,6 @@ def test_errors_survive_pickling() -> None:
     error = ConfigError("a.yaml:3", requested="x", found="y", hint="z")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.exit_code) == (ConfigError, str(error), 2)
-
-
-CLAIM = "id: x\ntext: It is so.\nmargin: 0.05\n"
-KIND_OF_CLAIM = {
-    "reaches": "kind: reaches\nreference: 0.7755\ndirection: at-least\n",
-    "best-of": "kind: best-of\naxis: model\ncandidate: opt-tiny-64\n",
-    "no-gain-beyond": "kind: no-gain-beyond\naxis: num_train_epochs\ncandidate: 1\n",
-    "stabilises": "kind: stabilises\nmetric: divergence_rate\naxis: max_grad_norm\ncandidate: 0.3\n",
-    "generalises": "kind: generalises\ndirection: at-least\n",
-    "judge-independent": "kind: judge-independent\nmetric: agreement\nreference: 0.6\n",
-    "cheaper": "kind: cheaper\nmetric: cost_per_solved\naxis: model\ncandidate: opt-tiny-32\nagainst: [opt-tiny-96]\n"
-    "reference: 0.5\n",
-}
-TUNED = "protocol: tuned\ntuned_axis: learning_rate\nselection_seeds: [0]\n"
-
-
-def load_claim(tmp_path: Path, text: str, overrides: list[str] | None = None) -> Claim:
-    """A sweep of three sizes, two budgets, two clips and three seeds, with this claim by name."""
-    (tmp_path / "configs/claims").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "configs/claims/x.yaml").write_text(text)
-    axes = ["axes.max_grad_norm=[0.3, null]", "axes.learning_rate=[0.01, 0.001]", "axes.seed=[0, 1, 2]", "claims=[x]"]
-    (tmp_path / "sweep.yaml").write_text(QUICKSTART)
-    return load_sweep(tmp_path / "sweep.yaml", [*axes, *(overrides or [])]).claims[0]
-
-
-ONE_ARM = "where: {model: opt-tiny-32, num_train_epochs: 1, max_grad_norm: 0.3, learning_rate: 0.01}\n"
-
-
-@pytest.mark.parametrize("kind", KIND_OF_CLAIM)
-def test_every_kind_of_claim_loads(tmp_path: Path, kind: str) -> None:
-    where = ONE_ARM if kind in ("reaches", "generalises") else ""
-    claim = load_claim(tmp_path, CLAIM + KIND_OF_CLAIM[kind] + where)
-    assert claim.kind == kind and claim.protocol == "identical"
-    assert Claim.model_validate(claim.model_dump(mode="json")) == claim
-
-
-@pytest.mark.parametrize(
-    ("kind", "drop", "add", "line", "says"),
-    [
-        ("reaches", "reference: 0.7755\n", "", 1, "`kind: reaches` needs `reference`"),
-        ("reaches", "direction: at-least\n", "", 1, "needs `direction`"),
-        ("reaches", "0.7755", "77.55", 5, "below 1"),
-        ("reaches", "", "candidate: opt-tiny-32\n", 7, "together"),
-        ("reaches", "", "reading: interior\n", 7, "does not take `reading`"),
-        ("best-of", "candidate: opt-tiny-64\n", "", 1, "needs `candidate`"),
-        ("best-of", "", "reading: sharp\n", 7, "reading"),
-        ("best-of", "", "metric: agreement\n", 7, "needs `metric: pass_rate`"),
-        ("best-of", "", "readign: interior\n", 7, "did you mean `reading`"),
-        ("best-of", "", "overfitting: true\n", 7, "does not take `overfitting`"),
-        ("best-of", "", "protocol: tuned\nselection_seeds: [0]\n", 1, "`protocol: tuned` needs `tuned_axis`"),
-        ("best-of", "", "tuned_axis: learning_rate\n", 7, "`protocol: identical` does not take `tuned_axis`"),
-        ("best-of", "", TUNED + "confirmation_seeds: [0, 1]\n", 10, "cannot confirm"),
-        (
-            "best-of",
-            "",
-            "protocol: tuned\ntuned_axis: model\nselection_seeds: [0]\n",
-            8,
-            "no value of it can be chosen",
-        ),
-        ("best-of", "axis: model", "axis: modle", 5, "not an axis"),
-        ("stabilises", "metric: divergence_rate\n", "", 1, "needs `metric: divergence_rate`"),
-        ("stabilises", "", "against: [0.3]\n", 8, "itself"),
-        ("generalises", "at-least", "at-most", 5, "`at-least` or `about`"),
-        ("generalises", "", "protocol: tuned\n", 6, "does not take `protocol`"),
-        ("judge-independent", "", "axis: model\n", 7, "does not take `axis`"),
-        ("cheaper", "[opt-tiny-96]", "[opt-tiny-96, opt-tiny-64]", 8, "exactly one"),
-        ("cheaper", "", "price_per_hour: {opt-tiny-32: 1}\n", 10, "no price above 0 for ['opt-tiny-96']"),
-    ],
-)
-def test_a_claim_with_too_little_or_too_much_is_refused_with_its_line(
-    tmp_path: Path, kind: str, drop: str, add: str, line: int, says: str
-) -> None:
-    text = CLAIM + KIND_OF_CLAIM[kind]
-    text = text.replace(drop, add) if drop and add else text.replace(drop, "") + add if drop else text + add
-    with pytest.raises(ConfigError) as caught:
-        load_claim(tmp_path, text)
-    assert says in str(caught.value) and caught.value.exit_code == 2
-    path, _, number = caught.value.where.rpartition(":")
-    assert Path(path).name == "x.yaml" and int(number) == line
-
-
-@pytest.mark.parametrize(
-    ("kind", "add", "overrides", "says"),
-    [
-        ("reaches", "", [], "name one of them in `where`"),
-        ("reaches", "where: {model: opt-1.3b}\n", [], "the axis has"),
-        ("generalises", "", [], "name one of them in `where`"),
-        ("best-of", "", ["axes.model=[opt-tiny-64]"], "arms besides model"),
-        ("best-of", "", ["evaluation=null"], "evaluates nothing"),
-        ("no-gain-beyond", "", ["axes.num_train_epochs=[1, 0.5]"], "arms beyond num_train_epochs"),
-        ("stabilises", "against: [1.0]\n", [], "max_grad_norm = 1.0"),
-        ("stabilises", "", ["axes.max_grad_norm=[0.3]"], "arms besides max_grad_norm"),
-        ("cheaper", "", ["axes.model=[opt-tiny-32, opt-tiny-64]"], "opt-tiny-96"),
-        ("best-of", TUNED, ["axes.learning_rate=[0.01]"], "not several values"),
-        ("best-of", TUNED, ["axes.seed=[0]"], "seeds to confirm on"),
-        ("best-of", TUNED.replace("[0]", "[0, 9]"), [], "seed 9"),
-    ],
-)
-def test_a_claim_that_the_sweep_cannot_decide_is_refused(
-    tmp_path: Path, kind: str, add: str, overrides: list[str], says: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_claim(tmp_path, CLAIM + KIND_OF_CLAIM[kind] + add, overrides)
-    assert says in str(caught.value) and "claim x" in str(caught.value)
 
 
 def test_the_claims_of_the_paper_are_all_there() -> None:

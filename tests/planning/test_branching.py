@@ -52,7 +52,7 @@ def run(plan: Plan, store: Store) -> str:
         ("[1, 2, 3, 5]", "[1, 2.5]", 13, "2.5 epochs"),
         ("  lr_scheduler_type: warmup_stable_decay\n  decay_fraction: 0.2\n", "", 13, "lr_scheduler_type: linear"),
         ("  decay_fraction: 0.2\n", "  decay_fraction: 0.2\n  max_steps: 60\n", 16, "end by max_steps"),
-        ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 17, "several workers train one model"),
+        ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 17, "branching supports one worker"),
     ],
 )
 def test_what_cannot_be_branched_is_refused_with_its_line(
@@ -71,7 +71,7 @@ def test_what_cannot_be_branched_is_refused_with_its_line(
 
 
 def test_a_search_cannot_be_branched() -> None:
-    with pytest.raises(ConfigError, match="each trained alone"):
+    with pytest.raises(ConfigError, match="trained separately"):
         small("axes.seed=[0]", "search={algorithm: random, trials: 3}")
 
 

@@ -11,17 +11,15 @@ from sweeper.config.claim import Claim
 from sweeper.config.data import DATA_AXES, LENGTH_POLICIES, DataSpec
 from sweeper.config.evaluation import EvaluationSpec, JudgeName, LlmSpec
 from sweeper.config.fingerprint import TRAINING_SEMANTICS, compute_trial_fingerprint
-from sweeper.config.loading import (
+from sweeper.config.library import (
     find_hardware_spec,
-    find_sweep,
-    list_sweep_files,
     load_data_spec,
     load_evaluation_spec,
     load_hardware_specs,
     load_model_spec,
     load_references,
-    load_sweep,
 )
+from sweeper.config.loading import find_sweep, list_sweep_files, load_sweep
 from sweeper.config.model import ModelSpec
 from sweeper.config.recipe import RUNTIME_TUNABLES, HyperparameterChange, Recipe, RuntimeTunable
 from sweeper.config.reference import Reference

@@ -1,55 +1,56 @@
-"""`branch_epochs` of a sweep file, checked while the lines are known."""
+"""`branch_epochs` of a sweep, checked: arms can branch only from a run that takes the same steps as they do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-from ruamel.yaml.comments import CommentedMap
 
 from sweeper.config.sweep import Sweep, expand_sweep
-from sweeper.config.yaml_lines import format_location
-from sweeper.errors import ConfigError
+from sweeper.config.yaml_lines import Problem, YamlFile
+
+_REQUESTED = "branch_epochs: true"
 
 
-def check_branches(sweep: Sweep, node: CommentedMap, path: Path) -> None:
-    """Arms go on from a longer one only where both take the same steps until the shorter one decays. Raises ConfigError
-    where they would not, or where it has not been tried."""
-    if not sweep.branch_epochs:
-        return
-    for keys, found, do in _list_branching_problems(sweep):
-        raise ConfigError(format_location(path, node, keys), requested="branch_epochs: true", found=found, hint=do)
+def check_branches(sweep: Sweep, source: YamlFile) -> None:
+    """Check that the arms of `num_train_epochs` can be branches of the longest one.
+
+    Two arms take the same optimizer steps until the shorter one decays only under `warmup_stable_decay`, and branching
+    is tested with one worker only.
+
+    Raises:
+        ConfigError: a sweep that cannot branch.
+    """
+    if sweep.branch_epochs:
+        source.raise_first(_find_problems(sweep))
 
 
-def _list_branching_problems(sweep: Sweep) -> Iterator[tuple[list[Any], str, str]]:
-    """(keys that lead to the line, what stands in the way, what to do)."""
-    axis, epochs = ["axes", "num_train_epochs"], sweep.axes.get("num_train_epochs", [])
+def _find_problems(sweep: Sweep) -> Iterator[Problem]:
+    axis, switch, epochs = ("axes", "num_train_epochs"), ("branch_epochs",), sweep.axes.get("num_train_epochs", [])
     if sweep.search is not None:
-        yield ["search"], "a search, whose trials are each trained alone", "leave out one of the two"
+        yield Problem(("search",), _REQUESTED, "a search, whose trials are trained separately", "remove one of the two")
     if len(epochs) < 2:
-        yield axis if epochs else ["branch_epochs"], "no axis `num_train_epochs` with several values", "give it some"
+        found = "no axis `num_train_epochs` with several values"
+        yield Problem(axis if epochs else switch, _REQUESTED, found, "add values to it")
     for i, value in enumerate(epochs):
         if value != int(value):
-            yield [*axis, i], f"{value} epochs: branches end with whole epochs", "whole numbers"
+            found = f"{value} epochs: branches end after whole epochs"
+            yield Problem((*axis, i), _REQUESTED, found, "whole numbers")
     for recipe in (spec.recipe for spec in expand_sweep(sweep)):
         if recipe.lr_scheduler_type != "warmup_stable_decay":
-            yield (
-                ["branch_epochs"],
-                f"lr_scheduler_type: {recipe.lr_scheduler_type}, under which a run's steps hang on its length from the "
-                "start",
+            yield Problem(
+                switch,
+                _REQUESTED,
+                f"lr_scheduler_type: {recipe.lr_scheduler_type}, whose learning rates depend on the length of the run "
+                "from its first step",
                 "lr_scheduler_type: warmup_stable_decay, with a decay_fraction",
             )
         if not recipe.ends_by_epochs:
-            yield (
-                ["branch_epochs"],
-                "runs that end by max_steps or train_flops_budget, not by epochs",
-                "leave those null",
-            )
+            found = "runs that end by max_steps or train_flops_budget, not by epochs"
+            yield Problem(switch, _REQUESTED, found, "set both to null")
     for engine in sweep.engines.values():
         if engine.distributed:
-            yield (
-                ["runtime"] if sweep.runtime else ["branch_epochs"],
-                f"the engine {engine.name}, by which several workers train one model: branching is tried with one",
+            yield Problem(
+                ("runtime",) if sweep.runtime else switch,
+                _REQUESTED,
+                f"the engine {engine.name} with several workers: branching supports one worker",
                 "engine: single, or branch_epochs: false",
             )

@@ -1,73 +1,83 @@
-"""Sweeps -> the sweep that is their union. Pure."""
+"""Several sweeps as one: their trials run as one study, equal ones once. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from sweeper.config.data import DATA_AXES
-from sweeper.config.sweep import Sweep, TrialSpec, expand_sweep
+from sweeper.config.sweep import AxisValue, Sweep, TrialSpec, expand_sweep
 from sweeper.errors import ConfigError
 
 COMBINED_SWEEP_KEYS = ("name", "question", "sweeps", "budget", "accept_underpowered", "rehearsal")
-"""What the file of a union may say; all else is said by its sweeps."""
+"""Keys of the file of a combined sweep; everything else comes from its sweeps."""
 
 
-def combine_sweeps(parts: Sequence[Sweep], own_fields: Mapping[str, Any], location: str) -> Sweep:
-    """One study over the trials of all parts. `own`: what the union's file says of itself.
+def combine_sweeps(members: Sequence[Sweep], own_fields: Mapping[str, object], where: str) -> Sweep:
+    """Combine sweeps into one whose trials are those of all members.
 
-    A claim is called `part/claim`. Raises ConfigError at `place` for parts that cannot be run as one study, and
-    pydantic's error for a wrong value of `own`.
+    Args:
+        members: the sweeps. The id of a claim becomes `member/claim`.
+        own_fields: the fields of the combined sweep itself, of `COMBINED_SWEEP_KEYS`.
+        where: file and line, for messages.
+
+    Raises:
+        ConfigError: members that cannot run as one study.
+        pydantic.ValidationError: an invalid value among `own_fields`.
     """
-    for asked, found, do in _list_conflicts(parts):
-        raise ConfigError(location, requested=asked, found=found, hint=do)
-    first = parts[0]
+    for requested, found, hint in _list_conflicts(members):
+        raise ConfigError(where, requested=requested, found=found, hint=hint)
+    first = members[0]
     return Sweep.model_validate(
         {
             **own_fields,
             "recipe": first.recipe,
             "data": first.data,
             "evaluation": first.evaluation,
-            "axes": _merge_axes(parts),
+            "axes": _merge_axes(members),
             "claims": [
-                claim.model_copy(update={"id": f"{part.name}/{claim.id}"}) for part in parts for claim in part.claims
+                claim.model_copy(update={"id": f"{member.name}/{claim.id}"})
+                for member in members
+                for claim in member.claims
             ],
-            "models": {name: model for part in parts for name, model in part.models.items()},
-            "engines": {name: engine for part in parts for name, engine in part.engines.items()},
-            "hardware": {name: hardware for part in parts for name, hardware in part.hardware.items()},
-            "sweeps": list(parts),
+            "models": {name: model for member in members for name, model in member.models.items()},
+            "engines": {name: engine for member in members for name, engine in member.engines.items()},
+            "hardware": {name: hardware for member in members for name, hardware in member.hardware.items()},
+            "sweeps": list(members),
         }
     )
 
 
-def _list_conflicts(parts: Sequence[Sweep]) -> Iterable[tuple[str, str, str]]:
-    """(asked, found, what to do) of whatever stands against one study."""
-    names = [part.name for part in parts]
+def _list_conflicts(members: Sequence[Sweep]) -> Iterator[tuple[str, str, str]]:
+    """Yield (requested, found, hint) for everything that prevents one study."""
+    names = [member.name for member in members]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "sweeps", f"{name} twice", "name each once"
-    for part in parts:
+    for member in members:
         for key in ("data", "evaluation"):
-            if getattr(part, key) != getattr(parts[0], key):
+            if getattr(member, key) != getattr(members[0], key):
                 yield (
-                    f"sweeps: {parts[0].name}, {part.name}",
-                    f"their `{key}` differs, and one study has one",
-                    "run them by themselves",
+                    f"sweeps: {members[0].name}, {member.name}",
+                    f"different `{key}`; a study has one",
+                    "run them separately",
                 )
 
 
-def _merge_axes(parts: Sequence[Sweep]) -> dict[str, list[Any]]:
-    """Every axis of any part, with all values that trials have of it."""
-    specs = [spec for part in parts for spec in expand_sweep(part)]
-    axes = dict.fromkeys(axis for part in parts for axis in part.axes)
-    found: dict[str, list[Any]] = {axis: [] for axis in axes}
-    for axis, values in found.items():
+def _merge_axes(members: Sequence[Sweep]) -> dict[str, list[AxisValue]]:
+    """Return every axis of any member, with all values that trials have on it."""
+    specs = [spec for member in members for spec in expand_sweep(member)]
+    merged: dict[str, list[AxisValue]] = {axis: [] for member in members for axis in member.axes}
+    for axis, values in merged.items():
         for spec in specs:
             if (value := _get_axis_value(spec, axis)) not in values:
                 values.append(value)
-    return found
+    return merged
 
 
-def _get_axis_value(spec: TrialSpec, axis: str) -> Any:
-    if axis == "model":
-        return spec.model.name
-    return spec.seed if axis == "seed" else getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
+def _get_axis_value(spec: TrialSpec, axis: str) -> AxisValue:
+    match axis:
+        case "model":
+            return spec.model.name
+        case "seed":
+            return spec.seed
+    value: AxisValue = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
+    return value

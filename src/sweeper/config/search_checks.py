@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,45 +13,48 @@ from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
 from sweeper.config.search import STARTUP_OPTIONS, ConfirmSpec, SearchedAxis, SearchSpec
 from sweeper.config.sweep import Sweep, enumerate_combinations, make_trial
-from sweeper.config.yaml_lines import format_location, make_config_error, to_builtin
-from sweeper.errors import ConfigError, suggest_nearest
+from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin
+from sweeper.errors import suggest_nearest
 
 SearchProblem = tuple[list[Any], str, str, str]
 """(keys that lead to the line, what was asked, what was found, what to do)."""
 
 
-def split_searched_axes(node: CommentedMap, path: Path) -> dict[str, Any]:
+def split_searched_axes(source: YamlFile) -> dict[str, Any]:
     """`axes`, `searched`, `search` and `confirm` of a sweep's content; of a sweep without a search, its axes alone.
 
     Raises ConfigError for what does not fit together.
     """
+    node = source.node
     axes = to_builtin(node["axes"])
     if node.get("search") is None:
         for key, keys in (("confirm", ["confirm"]), *((axis, ["axes", axis]) for axis in axes)):
             value = node.get("confirm") if key == "confirm" else axes[key]
             if isinstance(value, dict):
-                raise ConfigError(
-                    format_location(path, node, keys),
-                    requested=".".join(keys),
-                    found="no `search` block, which is what it belongs to",
-                    hint="search: {algorithm: tpe, trials: 40}, or a list of values",
+                raise source.make_error(
+                    Problem(
+                        keys,
+                        ".".join(keys),
+                        "no `search` block, which it requires",
+                        "search: {algorithm: tpe, trials: 40}, or a list of values",
+                    )
                 )
         return {"axes": axes}
-    search = _load_block(SearchSpec, node, path, "search")
-    confirm = _load_block(ConfirmSpec, node, path, "confirm") if node.get("confirm") is not None else None
+    search = source.validate(SearchSpec, node["search"], ["search"])
+    confirm = source.validate(ConfirmSpec, node["confirm"], ["confirm"]) if node.get("confirm") is not None else None
     searched = {}
     for axis, values in axes.items():
         if axis in ("model", "seed") or (isinstance(values, list) and len(values) == 1):
             continue
         given = values if isinstance(values, dict) else {"choice": values}
-        searched[axis] = _validate_block(SearchedAxis, given, node, path, ["axes", axis])
+        searched[axis] = source.validate(SearchedAxis, given, ["axes", axis])
     fixed = {axis: values for axis, values in axes.items() if axis not in searched}
-    for keys, asked, found, do in _list_search_problems(search, confirm, fixed, searched, node):
-        raise ConfigError(format_location(path, node, keys), requested=asked, found=found, hint=do)
+    problems = _list_search_problems(search, confirm, fixed, searched, node)
+    source.raise_first(Problem(*problem) for problem in problems)
     return {"axes": fixed, "searched": searched, "search": search, "confirm": confirm}
 
 
-def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
+def check_search(sweep: Sweep, source: YamlFile) -> None:
     """What needs the whole sweep: every bound makes a valid trial, and the recipe itself can be proposed as an anchor.
 
     Raises ConfigError.
@@ -67,16 +69,18 @@ def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
             try:
                 make_trial(sweep, base | {axis: value})
             except ValidationError as error:
-                raise make_config_error(error, str(path), node, known, ["axes"]) from error
+                raise source.make_validation_error(error, known, ["axes"]) from error
     if "val_pass_rate" in search.metrics and (sweep.evaluation is None or sweep.evaluation.environment != "toolworld"):
-        raise ConfigError(
-            format_location(path, node, ["search", "metric"]),
-            requested="metric: val_pass_rate",
-            found="an evaluation that has no validation queries",
-            hint="metric: val_loss, or evaluation: toolworld",
+        raise source.make_error(
+            Problem(
+                ["search", "metric"],
+                "metric: val_pass_rate",
+                "an evaluation that has no validation queries",
+                "metric: val_loss, or evaluation: toolworld",
+            )
         )
-    for keys, found, do in _list_population_problems(sweep, node) if search.pbt_config else ():
-        raise ConfigError(format_location(path, node, keys), requested="search.scheduler: pbt", found=found, hint=do)
+    for keys, found, do in _list_population_problems(sweep, source.node) if search.pbt_config else ():
+        raise source.make_error(Problem(keys, "search.scheduler: pbt", found, do))
     if search.anchor:
         spec, own = make_trial(sweep, base), dict[str, Any]()
         for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
@@ -86,11 +90,13 @@ def check_search(sweep: Sweep, node: CommentedMap, path: Path) -> None:
                 continue
             own[axis] = value
             if not how.contains_value(value):
-                raise ConfigError(
-                    format_location(path, node, ["axes", axis]),
-                    requested="search.anchor: the recipe itself as the first trial",
-                    found=f"its {axis} {value!r} is not among what is searched",
-                    hint="widen the axis, or search: {anchor: false}",
+                raise source.make_error(
+                    Problem(
+                        ["axes", axis],
+                        "search.anchor: the recipe itself as the first trial",
+                        f"its {axis} {value!r} is outside the searched values",
+                        "widen the axis, or search: {anchor: false}",
+                    )
                 )
 
 
@@ -130,17 +136,6 @@ def _list_population_problems(sweep: Sweep, node: CommentedMap) -> Iterator[tupl
                 f"the engine {engine.name}, by which several workers train one model: changes are tried with one",
                 "engine: single, or another scheduler",
             )
-
-
-def _load_block(kind: Any, node: CommentedMap, path: Path, key: str) -> Any:
-    return _validate_block(kind, to_builtin(node[key]), node, path, [key])
-
-
-def _validate_block(kind: Any, fields: Any, node: CommentedMap, path: Path, keys: list[Any]) -> Any:
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        raise make_config_error(error, str(path), node, list(kind.model_fields), keys) from error
 
 
 def _list_extreme_values(searched_axis: SearchedAxis) -> list[Any]:
@@ -245,8 +240,9 @@ def _list_search_problems(
 
 
 def _describe_axis_values(searched_axis: SearchedAxis) -> str:
-    """What an axis can have, in words."""
-    return f"it has {searched_axis.choice if searched_axis.choice is not None else searched_axis.model_dump(exclude_defaults=True)}"
+    """Describe the values of an axis for a hint."""
+    values = searched_axis.choice
+    return f"it has {searched_axis.model_dump(exclude_defaults=True) if values is None else values}"
 
 
 def _list_algorithm_problems(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import Field, FiniteFloat
 
@@ -17,67 +17,85 @@ from sweeper.config.recipe import Recipe
 from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import EngineSpec, Runtime
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
+from sweeper.errors import ConfigError
+
+AxisValue: TypeAlias = Any
+"""A value of an axis: a model's name, a seed, or what the recipe's or data's field of that name takes, such as 5e-5,
+`strict` or None (clipping off). The field checks it when the trial is made."""
 
 
 class Sweep(FrozenConfig):
-    """A question, fully resolved: every named piece has been read from its file."""
+    """A question, fully resolved: every named configuration has been read from its file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the study, and of its folder in the store."""
     question: str = Field(min_length=1)
-    """What is asked, in one sentence."""
+    """The question, in one sentence."""
     recipe: Recipe
     """A recipe of `configs/recipes/`, or its fields."""
     data: DataSpec
     """A data set of `configs/data/`, or its fields."""
     evaluation: EvaluationSpec | None = None
     """An evaluation of `configs/evaluation/`, or its fields; `null` records the validation loss only."""
-    axes: dict[str, list[Any]]
-    """What is varied: `model`, `seed`, any field of the recipe, and the data's `fit` and `max_length`, each with a list
-    of values; with `search`, also with a range: `learning_rate: {loguniform: [1e-6, 1e-3]}`."""
+    axes: dict[str, list[AxisValue]]
+    """What varies: `model`, `seed`, any field of the recipe, and the data's `fit` and `max_length`, each with a list of
+    values; with `search`, also with a range: `learning_rate: {loguniform: [1e-6, 1e-3]}`."""
     searched: dict[str, SearchedAxis] = Field(default_factory=dict)
-    """The axes whose values `search` chooses; in a file they stand under `axes`."""
+    """The axes whose values `search` chooses; in a file they are under `axes`."""
     search: SearchSpec | None = None
-    """How a search looks for the best values of the axes; without it every combination is a trial."""
+    """Search for the best values of the axes; without it, every combination is a trial."""
     confirm: ConfirmSpec | None = None
-    """After a search: which finds are trained again, on which seeds."""
+    """After a search: how many of the best trials are trained again, and on which seeds."""
     claims: list[Claim] = Field(default_factory=list)
-    """Claims of `configs/claims/`, or their fields, decided by the report."""
+    """Claims of `configs/claims/`, or their fields; the report decides them."""
     branch_epochs: bool = False
-    """Train the arms of `num_train_epochs` as branches of the longest: with `warmup_stable_decay` they take the same
-    steps as it does until their decay begins, so each goes on from there and trains its decay alone. Off, every arm is
+    """Train the arms of `num_train_epochs` as branches of the longest. With `warmup_stable_decay` they take the same
+    steps as it does until their decay begins, so each continues from there and trains only its decay. Off: every arm is
     a run of its own with its own full schedule."""
     accept_underpowered: bool = False
-    """Plan it although a claim cannot find the margin it states: a sweep that is only to show how the method works."""
+    """Plan the sweep although a claim cannot detect its margin: for sweeps that only show how the method works."""
     runtime: dict[str, Runtime] = Field(default_factory=dict)
-    """What one trial of a model is given; `default` serves the models not named."""
+    """Resources of one trial, by model; `default` is for models that are not named."""
     budget: BudgetSpec | None = None
-    """What the study may spend at most; `null` sets no limit."""
+    """Limits of the study; `null` sets none."""
     models: dict[str, ModelSpec]
     """The models of the `model` axis, read from `configs/models/`."""
     engines: dict[str, EngineSpec]
-    """The engines named under `runtime`, read from `configs/engines/`."""
+    """The engines of `runtime`, read from `configs/engines/`."""
     hardware: dict[str, HardwareSpec] = Field(default_factory=dict)
-    """The GPUs named under `runtime`, read from `configs/hardware/`."""
+    """The GPUs of `runtime`, read from `configs/hardware/`."""
     sweeps: list[Sweep] = Field(default_factory=list)
-    """Sweeps that this one is the union of, by name in a file: their trials are run as one study, equal ones once.
-    `data` and `evaluation` are theirs, `axes` all that any of them varies."""
+    """Sweeps that this one combines, by name in a file: their trials run as one study, equal ones once. `data` and
+    `evaluation` are theirs, and `axes` has everything that varies in any of them."""
 
     @property
     def uses_toy_models(self) -> bool:
-        """True where the models are built from scratch: a rehearsal, no evidence about pretrained ones."""
+        """Whether all models are built from scratch: a smoke test, no evidence about pretrained models."""
         return all(model.source is None for model in self.models.values())
 
     @property
-    def claim_axes(self) -> dict[str, list[Any]]:
-        """The axes that claims are about. After a search an arm is a model as the search found it, on fresh seeds."""
+    def claim_axes(self) -> dict[str, list[AxisValue]]:
+        """Axes of claims. After a search, an arm is a model with the best values found for it, on the fresh seeds."""
         if self.search is None:
             return self.axes
         return {"model": self.axes["model"], "seed": self.confirm.seeds if self.confirm else []}
 
     def resolve_runtime(self, model: str) -> Runtime:
-        """What a trial of `model` is given."""
-        return self.runtime.get(model) or self.runtime.get("default") or Runtime()
+        """Return the resources of a trial of a model."""
+        return resolve_runtime(self.runtime, model)
+
+    def resolve_engine(self, runtime: Runtime) -> EngineSpec | None:
+        """Return the engine of a trial; None for `engine: auto`, which planning replaces.
+
+        Raises:
+            ConfigError: the sweep has no such engine.
+        """
+        if runtime.engine == "auto":
+            return None
+        if runtime.engine not in self.engines:
+            found = f"`engines` of the sweep has {', '.join(self.engines) or 'none'}"
+            raise ConfigError(f"sweep {self.name}", requested=f"engine: {runtime.engine}", found=found)
+        return self.engines[runtime.engine]
 
 
 class Branch(FrozenConfig):
@@ -94,38 +112,47 @@ class TrialSpec(FrozenConfig):
     """One fully resolved training run."""
 
     model: ModelSpec
-    """The model trained."""
+    """Model to train."""
     data: DataSpec
-    """What it is trained on."""
+    """Training data."""
     recipe: Recipe
-    """Its hyperparameters, axes applied."""
+    """Hyperparameters, values of the axes included."""
     seed: int = Field(ge=0, lt=2**32, strict=True)
-    """Seed of initial weights (where built), data order and dropout."""
+    """Seed of initial weights (of models built from scratch), data order and dropout."""
     runtime: Runtime
-    """What it is given."""
+    """Resources."""
     engine: EngineSpec | None = None
-    """How its workers share it; None where `engine: auto` has not chosen yet."""
+    """How its workers share the model; None until planning has replaced `engine: auto`."""
     branch: Branch | None = None
-    """The trial that it goes on from; None trains it from the start."""
+    """The trial that it continues; None trains it from scratch."""
     branch_points: tuple[FiniteFloat, ...] = ()
-    """`num_train_epochs` of the arms that go on from it: it keeps a checkpoint where the decay of each begins."""
+    """`num_train_epochs` of the arms that continue it: it keeps a checkpoint where the decay of each begins."""
 
     def make_recipe_for_epochs(self, epochs: float) -> Recipe:
-        """The recipe of an arm that ends after so many epochs."""
+        """Return the recipe of the arm that ends after this many epochs."""
         return self.recipe.model_copy(update={"num_train_epochs": epochs})
 
 
+def resolve_runtime(runtimes: Mapping[str, Runtime], model: str) -> Runtime:
+    """Return a model's own entry, else `default`, else the defaults of `Runtime`."""
+    return runtimes.get(model) or runtimes.get("default") or Runtime()
+
+
 def expand_sweep(sweep: Sweep) -> list[TrialSpec]:
-    """The product of the axes, in the order written (last fastest). Raises pydantic's error on a bad value."""
+    """Make the trials of all combinations of the axes, in the order written; the last axis varies fastest.
+
+    Raises:
+        pydantic.ValidationError: an invalid value of an axis.
+    """
     return [
         make_trial(sweep, dict(zip(sweep.axes, values, strict=True)))
         for values in itertools.product(*sweep.axes.values())
     ]
 
 
-def enumerate_combinations(searched: Mapping[str, SearchedAxis]) -> Iterator[dict[str, Any]]:
-    """Every combination of listed values, those that `when` leaves without effect once, without the axis."""
-    axes = sorted(searched, key=lambda axis: bool(searched[axis].when))  # what others hang on comes first
+def enumerate_combinations(searched: Mapping[str, SearchedAxis]) -> Iterator[dict[str, AxisValue]]:
+    """Yield every combination of listed values; axes that `when` deactivates are left out, and repetitions too."""
+    axes = sorted(searched, key=lambda axis: bool(searched[axis].when))  # conditions refer to axes before them
     seen = set()
     for values in itertools.product(*(searched[axis].choice or () for axis in axes)):
         point = dict(zip(axes, values, strict=True))
@@ -135,13 +162,20 @@ def enumerate_combinations(searched: Mapping[str, SearchedAxis]) -> Iterator[dic
             yield active
 
 
-def make_trial(sweep: Sweep, values: Mapping[str, Any]) -> TrialSpec:
-    """The trial with these values of axes (model and seed among them). Raises pydantic's error on a bad value."""
-    left = dict(values)
-    model, seed = left.pop("model"), left.pop("seed")
-    of_data = {key: left.pop(key) for key in DATA_AXES if key in left}
-    data = DataSpec.model_validate(sweep.data.model_dump() | of_data) if of_data else sweep.data
-    recipe = Recipe.model_validate(sweep.recipe.model_dump() | left)
-    runtime = sweep.resolve_runtime(model)
-    engine = sweep.engines.get(runtime.engine)
-    return TrialSpec(model=sweep.models[model], data=data, recipe=recipe, seed=seed, runtime=runtime, engine=engine)
+def make_trial(sweep: Sweep, values: Mapping[str, AxisValue]) -> TrialSpec:
+    """Make the trial at one point of the axes.
+
+    Args:
+        sweep: the sweep, for everything that does not vary.
+        values: value of each axis, model and seed among them.
+
+    Raises:
+        pydantic.ValidationError: an invalid value.
+    """
+    fields = {axis: value for axis, value in values.items() if axis not in ("model", "seed")}
+    data_fields = {axis: fields.pop(axis) for axis in DATA_AXES if axis in fields}
+    data = DataSpec.model_validate(sweep.data.model_dump() | data_fields) if data_fields else sweep.data
+    recipe = Recipe.model_validate(sweep.recipe.model_dump() | fields)
+    model, runtime = sweep.models[values["model"]], sweep.resolve_runtime(values["model"])
+    engine = sweep.resolve_engine(runtime)
+    return TrialSpec(model=model, data=data, recipe=recipe, seed=values["seed"], runtime=runtime, engine=engine)

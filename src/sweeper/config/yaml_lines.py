@@ -1,73 +1,181 @@
-"""YAML 1.2 files and `--set` values, with the line each key came from."""
+"""YAML 1.2 files whose values keep the line they came from, so that every error can give it."""
 
 from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from sweeper.config.base import UNKNOWN_CHOICE
+from sweeper.config.base import UNKNOWN_CHOICE, FrozenConfig
 from sweeper.errors import ConfigError, UsageError, suggest_nearest
 from sweeper.storage import write_bytes
 
-
-def read_yaml(path: Path) -> CommentedMap:
-    """The mapping in a YAML 1.2 file, lines kept. Never runs a tag. Raises ConfigError."""
-    try:
-        document = copy.deepcopy(_parse_yaml(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ConfigError(str(path), found="no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), found=f"cannot be read: {error}") from error
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}", found=f"not valid YAML: {error.problem}") from error
-    except (YAMLError, ValueError) as error:
-        raise ConfigError(str(path), found=f"not valid YAML: {error}") from error
-    if not isinstance(document, CommentedMap):
-        raise ConfigError(f"{path}:1", found=f"{type(document).__name__}, not a mapping of keys to values")
-    return document
+ConfigT = TypeVar("ConfigT", bound=FrozenConfig)
+Keys = Sequence[str | int]
+"""Keys and list indices that lead from the top of a file to a value, such as `("claims", 0, "axis")`."""
 
 
-@lru_cache(maxsize=128)  # a union's sweeps name the same pieces; a copy takes a fifth of the time
-def _parse_yaml(text: str) -> Any:
+@dataclass(frozen=True)
+class Problem:
+    """A mistake in a sweep file, before it becomes a `ConfigError` with file and line."""
+
+    keys: Keys
+    """Path to the value at fault."""
+    requested: str
+    found: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The mapping in a YAML file. Values that `--set` gave have no line."""
+
+    path: Path
+    node: CommentedMap
+
+    @classmethod
+    def read(cls, path: Path) -> YamlFile:
+        """Read a file. Tags are never executed.
+
+        Raises:
+            ConfigError: no such file, invalid YAML, or not a mapping.
+        """
+        try:
+            document = copy.deepcopy(_parse_yaml(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise ConfigError(str(path), found="no such file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(str(path), found=f"cannot be read: {error}") from error
+        except MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise ConfigError(f"{path}:{line}", found=f"not valid YAML: {error.problem}") from error
+        except (YAMLError, ValueError) as error:
+            raise ConfigError(str(path), found=f"not valid YAML: {error}") from error
+        if not isinstance(document, CommentedMap):
+            raise ConfigError(f"{path}:1", found=f"{type(document).__name__}, not a mapping of keys to values")
+        return cls(path, document)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The mapping as plain Python values."""
+        return {str(key): to_builtin(value) for key, value in self.node.items()}
+
+    def locate(self, keys: Keys) -> str:
+        """Return `file:line` of a value, or `--set (over file)` for a value without a line."""
+        line = find_line(self.node, keys)
+        if line is None and keys and keys[0] in self.node:
+            return f"--set (over {self.path})"
+        return f"{self.path}:{line or 1}" if self.node.lc.data else str(self.path)
+
+    def make_error(self, problem: Problem) -> ConfigError:
+        """Return the error of a problem, with file and line."""
+        return ConfigError(
+            self.locate(problem.keys), requested=problem.requested, found=problem.found, hint=problem.hint
+        )
+
+    def raise_first(self, problems: Iterable[Problem]) -> None:
+        """Raise the error of the first problem, if there is any."""
+        for problem in problems:
+            raise self.make_error(problem)
+
+    def require_mapping(self, value: object, keys: Keys) -> CommentedMap:
+        """Return an entry that must be a mapping of fields, as ruamel's.
+
+        Raises:
+            ConfigError: anything else.
+        """
+        if not isinstance(value, dict):
+            raise self.make_error(Problem(keys, f"{'.'.join(map(str, keys))}: {value!r}", "neither a name nor fields"))
+        mapping: CommentedMap = to_commented(value)
+        return mapping
+
+    def validate(
+        self, kind: type[ConfigT], fields: object, keys: Keys = (), known: Iterable[str] | None = None
+    ) -> ConfigT:
+        """Build a configuration object from fields of this file.
+
+        Args:
+            kind: its class.
+            fields: its fields, as ruamel's nodes or plain values.
+            keys: path to them in this file.
+            known: keys to suggest for an unknown one; by default the fields of `kind`.
+
+        Raises:
+            ConfigError: pydantic's first complaint, with file, line and, for an unknown name, the nearest known one.
+        """
+        try:
+            return kind.model_validate(to_builtin(fields))
+        except ValidationError as error:
+            raise self.make_validation_error(error, known or kind.model_fields, keys) from error
+
+    def make_validation_error(self, error: ValidationError, known: Iterable[str], prefix: Keys = ()) -> ConfigError:
+        """Turn pydantic's first complaint about fields below `prefix` into an error with file and line."""
+        first = error.errors(include_url=False)[0]
+        message, value = first["msg"].removeprefix("Value error, "), first["input"]
+        below = [key for key in first["loc"] if not str(key).startswith(("function-", "constrained-"))]
+        keys = [*prefix, *below]
+        dotted = ".".join(str(key) for key in keys) or "the file"
+        if first["type"] == "missing":
+            return self.make_error(Problem(keys[:-1], dotted, message))
+        if first["type"] == "extra_forbidden":
+            name = str(below[-1])
+            return self.make_error(Problem(keys, dotted, f"unknown key `{name}`", suggest_nearest(name, known)))
+        if first["type"] == UNKNOWN_CHOICE:
+            hint = suggest_nearest(str(value), first["ctx"]["names"])
+            return self.make_error(Problem(keys, f"{dotted}: {value}", message, hint))
+        # A password belongs neither on the screen nor in a log.
+        shown = "" if not below or "password" in message else f" (given: {value!r})"
+        return self.make_error(Problem(keys, dotted, message + shown))
+
+
+@lru_cache(maxsize=128)  # combined sweeps name the same files; a copy takes a fifth of the time
+def _parse_yaml(text: str) -> object:
     return YAML(typ="rt").load(text)
 
 
 def read_yaml_as_dict(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file as plain values. Raises ConfigError."""
-    return dict(to_builtin(read_yaml(path)))
+    """Read the mapping in a YAML file as plain values.
+
+    Raises:
+        ConfigError: no such file, invalid YAML, or not a mapping.
+    """
+    return YamlFile.read(path).content
 
 
-def write_yaml(path: Path, document: dict[str, Any]) -> None:
+def write_yaml(path: Path, document: Mapping[str, object]) -> None:
     """Write a mapping as YAML, atomically."""
     stream = io.BytesIO()
     YAML(typ="safe", pure=True).dump(document, stream)
     write_bytes(path, stream.getvalue())
 
 
-def parse_override_value(text: str) -> Any:
-    """The value after `--set key=`, read as YAML 1.2."""
+def parse_yaml_value(text: str) -> Any:
+    """Parse a YAML 1.2 value, such as the part of `--set` after `=`.
+
+    Raises:
+        UsageError: not valid YAML.
+    """
     try:
         return YAML(typ="safe", pure=True).load(io.StringIO(text))
     except YAMLError as error:
         raise UsageError("--set", requested=text, found="not a YAML value") from error
 
 
-def to_builtin(node: Any) -> Any:
-    """Ruamel's nodes as plain dicts, lists and scalars."""
+def to_builtin(node: object) -> Any:
+    """Convert ruamel's nodes to plain dicts, lists and scalars."""
     if isinstance(node, dict):
-        return {str(k): to_builtin(v) for k, v in node.items()}
+        return {str(key): to_builtin(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [to_builtin(v) for v in node]
+        return [to_builtin(value) for value in node]
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
@@ -75,62 +183,28 @@ def to_builtin(node: Any) -> Any:
 
 
 def to_commented(node: Any) -> Any:
-    """Plain mappings in `node` as ruamel's, so that `--set` reaches into them; what is ruamel's keeps its lines."""
+    """Convert plain mappings in `node` to ruamel's, so that overrides can reach into them; lines are kept."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
         node[key] = to_commented(value)
     return CommentedMap(node) if isinstance(node, dict) and not isinstance(node, CommentedMap) else node
 
 
-def find_line(node: Any, keys: Iterable[Any]) -> int | None:
-    """The 1-based line of the deepest of `keys` below `node`; None where a value was given by `--set`."""
+def find_line(node: object, keys: Keys) -> int | None:
+    """Find the line of the deepest existing value along `keys`.
+
+    Returns:
+        The line, from 1; None for a value that has none because `--set` gave it.
+    """
     line: int | None = None
     for key in keys:
         if isinstance(node, CommentedMap) and key in node:
-            if key not in node.lc.data if node.lc.data else True:
+            if key not in (node.lc.data or {}):
                 return None
             line, node = node.lc.key(key)[0] + 1, node[key]
         elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
-            line, node = (node.lc.item(key)[0] + 1 if node.lc.data and key in node.lc.data else line), node[key]
-        elif isinstance(node, dict | list) and (key in node if isinstance(node, dict) else True):
+            line, node = (node.lc.item(key)[0] + 1 if key in (node.lc.data or {}) else line), node[key]
+        elif (isinstance(node, dict) and key in node) or isinstance(node, list):
             return None
         else:
             break
     return line
-
-
-def format_location(path: Path, node: Any, keys: list[Any]) -> str:
-    """`file:line` of a key of a sweep; a value given by `--set` says so."""
-    line = find_line(node, keys)
-    if line is None and all(isinstance(key, str) for key in keys[:1]) and keys[0] in node:
-        return f"--set (over {path})"
-    return f"{path}:{line}" if line else str(path)
-
-
-def make_config_error(
-    error: ValidationError, path: str, node: Any, known: Sequence[str], prefix: Sequence[Any] = ()
-) -> ConfigError:
-    """The first of pydantic's complaints as one error with file, line and, for an unknown key, the nearest known."""
-    first = error.errors(include_url=False)[0]
-    keys = [k for k in first["loc"] if not (isinstance(k, str) and k.startswith(("function-", "constrained-")))]
-    where = [*prefix, *keys]
-    unknown = first["type"] == "extra_forbidden"
-    missing = first["type"] == "missing"
-    line = find_line(node, where[:-1] if missing else where)
-    if line is None and not missing and where and where[0] in (node or {}):
-        place = f"--set (over {path})"
-    else:
-        place = f"{path}:{line or 1}"
-    dotted = ".".join(str(k) for k in where) or "the file"
-    if unknown:
-        return ConfigError(
-            place, requested=dotted, found=f"unknown key `{keys[-1]}`", hint=suggest_nearest(str(keys[-1]), known)
-        )
-    if first["type"] == UNKNOWN_CHOICE:
-        given, names = str(first["input"]), first["ctx"]["names"]
-        return ConfigError(
-            place, requested=f"{dotted}: {given}", found=first["msg"], hint=suggest_nearest(given, names)
-        )
-    message = first["msg"].removeprefix("Value error, ")
-    # Neither on the screen nor in a log.
-    given = "" if missing or not keys or "password" in message else f" (given: {first['input']!r})"
-    return ConfigError(place, requested=dotted, found=message + given)

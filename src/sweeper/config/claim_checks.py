@@ -1,0 +1,92 @@
+"""The claims of a sweep, checked against its axes: each must be decidable by what the sweep runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sweeper.config.claim import Claim
+from sweeper.config.search import SearchedAxis
+from sweeper.config.sweep import AxisValue, Sweep
+from sweeper.config.yaml_lines import Problem, YamlFile
+
+Axes = Mapping[str, list[AxisValue] | SearchedAxis]
+
+
+def check_claims(sweep: Sweep, source: YamlFile) -> None:
+    """Check that the sweep has what every claim compares.
+
+    Raises:
+        ConfigError: a claim about an arm that the sweep does not have, or one that its design cannot decide.
+    """
+    source.raise_first(_find_problems(sweep))
+
+
+def _find_problems(sweep: Sweep) -> Iterator[Problem]:
+    axes: Axes = {**sweep.searched, **sweep.claim_axes}
+    for i, claim in enumerate(sweep.claims):
+        keys, name = ("claims", i), f"claim {claim.id}"
+        if claim.id in [other.id for other in sweep.claims[:i]]:
+            yield Problem(keys, name, "a second claim with this id")
+        if (claim.protocol == "searched") != (sweep.search is not None and claim.axis == "model"):
+            found = f"a sweep with {'a search' if sweep.search else 'no search'}"
+            yield Problem(
+                keys,
+                f"{name}: protocol {claim.protocol}",
+                found + ("" if claim.axis == "model" else f", and the axis {claim.axis}"),
+                "protocol: searched compares the models of a search, and nothing else",
+            )
+        if claim.protocol == "searched" and sweep.search and sweep.search.equal_per != "model":
+            yield Problem(
+                keys,
+                f"{name}: protocol searched",
+                "one search over all models, which gives more trials to the models that do better",
+                "search: {equal_per: model}",
+            )
+        for requested, found in _list_missing_parts(claim, axes, is_evaluated=sweep.evaluation is not None):
+            yield Problem(keys, f"{name}: {requested}", found, "--set claims=[] runs the sweep without its claims")
+
+
+def _list_missing_parts(claim: Claim, axes: Axes, *, is_evaluated: bool) -> Iterator[tuple[str, str]]:
+    """Yield (what the claim needs, what the sweep has) for everything that the sweep lacks."""
+    arms = [] if claim.axis is None else [(claim.axis, value) for value in (claim.candidate, *claim.against)]
+    for axis, value in [*arms, *claim.where.items()]:
+        values = axes.get(axis)
+        if not isinstance(values, list):
+            yield f"{axis} = {value!r}", "a searched axis, which has no arms" if values else "not an axis of this sweep"
+        elif value not in values:
+            yield f"{axis} = {value!r}", f"the axis has {values}"
+    if not is_evaluated and (claim.kind != "stabilises" or claim.spread_of == "pass_rate"):
+        yield claim.kind, "the sweep evaluates nothing (`evaluation: null`)"
+    if claim.kind in ("reaches", "generalises"):
+        yield from _list_unfixed_axes(claim, axes)
+    elif claim.axis is not None:
+        values = axes[claim.axis]
+        others = [value for value in values if value != claim.candidate] if isinstance(values, list) else []
+        if claim.kind == "no-gain-beyond" and claim.axis != "model":
+            # Models are ordered by parameters, which are counted when the trials are planned.
+            others = [value for value in others if value is not None and value > claim.candidate]
+        if not others:
+            beyond = "beyond" if claim.kind == "no-gain-beyond" else "besides"
+            yield f"arms {beyond} {claim.axis} = {claim.candidate!r}", f"the axis has {values}"
+    if claim.protocol == "tuned":
+        yield from _list_tuning_problems(claim, axes)
+
+
+def _list_unfixed_axes(claim: Claim, axes: Axes) -> Iterator[tuple[str, str]]:
+    fixed = {claim.axis, "seed", *claim.where}
+    for axis, values in axes.items():
+        if axis not in fixed and isinstance(values, list) and len(values) > 1:
+            yield "one arm", f"the axis {axis} has {values}: name one of them in `where`"
+
+
+def _list_tuning_problems(claim: Claim, axes: Axes) -> Iterator[tuple[str, str]]:
+    values, seeds = axes.get(str(claim.tuned_axis)), axes["seed"]
+    if not isinstance(values, list) or len(values) < 2:
+        yield f"tuned_axis: {claim.tuned_axis}", f"{values}: not several values to choose from"
+    if not isinstance(seeds, list):
+        return
+    for seed in [*claim.selection_seeds, *claim.confirmation_seeds]:
+        if seed not in seeds:
+            yield f"seed {seed}", f"the sweep has the seeds {seeds}"
+    if not [seed for seed in seeds if seed not in claim.selection_seeds]:
+        yield "seeds to confirm on", f"all seeds {seeds} are selection seeds"
