@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, Literal, Protocol
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 
 from sweeper.config.base import FrozenConfig
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import Recipe
+from sweeper.registry import Registry
 
-ClaimKind = Literal["reaches", "best-of", "no-gain-beyond", "stabilises", "generalises", "judge-independent", "cheaper"]
-_ARM_FIELDS = {"axis", "candidate"}
-CLAIM_FIELDS: dict[str, tuple[set[str], set[str]]] = {
-    "reaches": ({"reference", "direction"}, _ARM_FIELDS),
-    "best-of": (_ARM_FIELDS, {"reading", "protocol"}),
-    "no-gain-beyond": (_ARM_FIELDS, {"overfitting"}),
-    "stabilises": (_ARM_FIELDS | {"metric"}, {"against", "spread_of"}),
-    "generalises": ({"direction"}, _ARM_FIELDS),
-    "judge-independent": ({"metric", "reference"}, set()),
-    "cheaper": (
-        _ARM_FIELDS | {"metric", "against", "reference"},
-        {"price_per_hour", "amortised_over", "protocol"},
-    ),
-}
-"""Kind of a claim -> its required and its optional fields, besides those of every claim."""
+
+class ClaimKindRules(Protocol):
+    """What a configuration checks by the kind of a claim. `sweeper.claims.kinds` defines the kinds."""
+
+    metric: str
+    required_fields: frozenset[str]
+    optional_fields: frozenset[str]
+
+    def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
+        """Raise ValueError for a value that this kind cannot have."""
+
+    def needs_evaluation(self, claim: Claim) -> bool:
+        """Return whether the claim needs evaluated trials."""
+
+    def list_missing_arms(self, claim: Claim, axes: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+        """Return (what the claim needs, what the sweep has) for every arm that the sweep lacks."""
+
+
+CLAIM_KINDS: Registry[ClaimKindRules] = Registry("claim kind", "claims/kinds", "KIND")
 PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "identical": (set(), set()),
     "tuned": ({"tuned_axis", "selection_seeds"}, {"confirmation_seeds"}),
@@ -32,7 +38,6 @@ PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "searched": (set(), set()),
 }
 """Protocol of a claim -> its required and its optional fields."""
-_METRIC_BY_KIND = {"stabilises": "divergence_rate", "judge-independent": "agreement", "cheaper": "cost_per_solved"}
 
 
 class Claim(FrozenConfig):
@@ -43,21 +48,11 @@ class Claim(FrozenConfig):
     """Name of the claim in reports."""
     text: str = Field(min_length=1)
     """The claim in one sentence."""
-    kind: ClaimKind
-    """`reaches`: an arm's pass rate is at least, at most or about `reference`, within the margin.
-    `best-of`: the candidate is the best value of the axis, in the sense of `reading`.
-    `no-gain-beyond`: no arm beyond the candidate beats it by the margin (non-inferiority to each).
-    `stabilises`: fewer runs diverge at the candidate than at each other value, and seeds spread no more there.
-    `generalises`: an arm's pass rate on unseen tools and categories minus that on seen ones, within the margin.
-    `judge-independent`: judges agree above `reference`, give the same pass rate within the margin, and the sweep's
-    other claims have the same verdict under each of them.
-    `cheaper`: cost per solved query of the candidate over that of `against` is below `reference`, at a pass rate that
-    is lower by less than the margin."""
-    metric: Literal["pass_rate", "divergence_rate", "agreement", "cost_per_solved"] = Field(
-        default="pass_rate", validate_default=True
-    )
-    """What is tested: `divergence_rate` (share of runs) for `stabilises`, `agreement` (Gwet's AC1) for
-    `judge-independent`, `cost_per_solved` (a ratio) for `cheaper`, `pass_rate` (a rate, 0 to 1) for all others."""
+    kind: str
+    """What is claimed: one file of `sweeper/claims/kinds/`, described in docs/claims.md."""
+    metric: str = Field(default="pass_rate", validate_default=True)
+    """What is tested, as the kind requires: `divergence_rate` (share of runs) for `stabilises`, `agreement` (Gwet's
+    AC1) for `judge-independent`, `cost_per_solved` (a ratio) for `cheaper`, `pass_rate` (a rate, 0 to 1) otherwise."""
     axis: str | None = Field(default=None, validate_default=True)
     """The axis whose arms are compared: `model`, a field of the recipe, or the data's `fit` or `max_length`."""
     candidate: str | FiniteFloat | None = Field(default=None, validate_default=True)
@@ -120,40 +115,36 @@ class Claim(FrozenConfig):
     """`equal-compute`: the common budget, FLOPs of one training run; `null`: that of the candidate's run that the other
     arms come closest to."""
 
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, value: str) -> str:
+        if value not in CLAIM_KINDS.names:
+            raise ValueError(f"no claim kind of this name; one of: {', '.join(CLAIM_KINDS.names)}")
+        return value
+
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
         *("price_per_hour", "amortised_over", "protocol"),
     )
     @classmethod
     def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:
-        kind, name = info.data.get("kind"), str(info.field_name)
-        if kind is None:
+        name, fields = str(info.field_name), info.data
+        if "kind" not in fields:
             return value
-        needs, may = CLAIM_FIELDS[kind]
-        given = value != cls.model_fields[name].get_default(call_default_factory=True)
+        kind, choice = CLAIM_KINDS.load(fields["kind"]), f"kind: {fields['kind']}"
         if name == "metric":
-            wanted = _METRIC_BY_KIND.get(kind, "pass_rate")
-            if value != wanted:
-                raise ValueError(f"`kind: {kind}` needs `metric: {wanted}`")
+            if value != kind.metric:
+                raise ValueError(f"`{choice}` needs `metric: {kind.metric}`")
             return value
-        _check_field_allowed(f"kind: {kind}", name, given, needs, may)
+        is_given = value != cls.model_fields[name].get_default(call_default_factory=True)
+        _check_field_allowed(choice, name, is_given, kind.required_fields, kind.optional_fields)
         if name == "axis" and value is not None and value not in ("model", *Recipe.model_fields, *DATA_AXES):
             raise ValueError("not an axis: `model`, a field of the recipe, `fit` or `max_length`")
-        if name == "candidate" and (value is None) != (info.data.get("axis") is None):
+        if name == "candidate" and (value is None) != (fields.get("axis") is None):
             raise ValueError("`axis` and `candidate` name an arm together")
-        if name == "against" and kind == "cheaper" and len(value) != 1:
-            raise ValueError(f"`kind: cheaper` takes exactly one arm to compare with, not {len(value)}")
-        if name == "against" and info.data.get("candidate") in value and info.data.get("candidate") is not None:
+        if name == "against" and fields.get("candidate") is not None and fields["candidate"] in value:
             raise ValueError("the candidate cannot be compared with itself")
-        if name == "reference" and kind in ("reaches", "judge-independent") and value >= 1:
-            raise ValueError("must be below 1: rates and agreement are shares, not percent")
-        if name == "direction" and kind == "generalises" and value == "at-most":
-            raise ValueError("`kind: generalises` takes `at-least` or `about`")
-        if name == "price_per_hour" and value:
-            lacking = [str(arm) for arm in (info.data.get("candidate"), *info.data.get("against", ()))]
-            lacking = [arm for arm in lacking if not value.get(_normalize_arm(arm), 0) > 0]
-            if lacking:
-                raise ValueError(f"no price above 0 for {lacking}")
+        kind.check_field(name, value, fields)
         return value
 
     @field_validator("tuned_axis", "selection_seeds", "confirmation_seeds", "compute_axis", "train_flops")
@@ -174,18 +165,10 @@ class Claim(FrozenConfig):
 
 
 def _check_field_allowed(
-    choice: str, name: str, is_given: bool, required_fields: set[str], optional_fields: set[str]
+    choice: str, name: str, is_given: bool, required_fields: Set[str], optional_fields: Set[str]
 ) -> None:
     if name in required_fields and not is_given:
         raise ValueError(f"`{choice}` needs `{name}`")
     if is_given and name not in required_fields | optional_fields:
         takes = ", ".join(f"`{field}`" for field in sorted(required_fields | optional_fields))
         raise ValueError(f"`{choice}` does not take `{name}`" + (f"; it takes {takes}" if takes else ""))
-
-
-def _normalize_arm(arm: str) -> str:
-    """An arm as written in `price_per_hour`: `1.0` is `1`."""
-    try:
-        return f"{float(arm):g}"
-    except ValueError:
-        return arm

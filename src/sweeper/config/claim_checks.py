@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sweeper.config.claim import Claim
+from sweeper.config.claim import CLAIM_KINDS, Claim
 from sweeper.config.search import SearchedAxis
 from sweeper.config.sweep import AxisValue, Sweep
 from sweeper.config.yaml_lines import Problem, YamlFile
@@ -55,28 +55,12 @@ def _list_missing_parts(claim: Claim, axes: Axes, *, is_evaluated: bool) -> Iter
             yield f"{axis} = {value!r}", "a searched axis, which has no arms" if values else "not an axis of this sweep"
         elif value not in values:
             yield f"{axis} = {value!r}", f"the axis has {values}"
-    if not is_evaluated and (claim.kind != "stabilises" or claim.spread_of == "pass_rate"):
+    kind = CLAIM_KINDS.load(claim.kind)
+    if not is_evaluated and kind.needs_evaluation(claim):
         yield claim.kind, "the sweep evaluates nothing (`evaluation: null`)"
-    if claim.kind in ("reaches", "generalises"):
-        yield from _list_unfixed_axes(claim, axes)
-    elif claim.axis is not None:
-        values = axes[claim.axis]
-        others = [value for value in values if value != claim.candidate] if isinstance(values, list) else []
-        if claim.kind == "no-gain-beyond" and claim.axis != "model":
-            # Models are ordered by parameters, which are counted when the trials are planned.
-            others = [value for value in others if value is not None and value > claim.candidate]
-        if not others:
-            beyond = "beyond" if claim.kind == "no-gain-beyond" else "besides"
-            yield f"arms {beyond} {claim.axis} = {claim.candidate!r}", f"the axis has {values}"
+    yield from kind.list_missing_arms(claim, axes)
     if claim.protocol == "tuned":
         yield from _list_tuning_problems(claim, axes)
-
-
-def _list_unfixed_axes(claim: Claim, axes: Axes) -> Iterator[tuple[str, str]]:
-    fixed = {claim.axis, "seed", *claim.where}
-    for axis, values in axes.items():
-        if axis not in fixed and isinstance(values, list) and len(values) > 1:
-            yield "one arm", f"the axis {axis} has {values}: name one of them in `where`"
 
 
 def _list_tuning_problems(claim: Claim, axes: Axes) -> Iterator[tuple[str, str]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sweeper.claims.comparison import Comparison
 from sweeper.registry import Registry
-from sweeper.statistics.aliases import ArmValue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,9 +85,7 @@ class ClaimKind(ABC):
         """Return whether the claim needs evaluated trials."""
         return True
 
-    def list_missing_arms(
-        self, claim: Claim, axes: Mapping[str, Sequence[ArmValue] | object]
-    ) -> Iterable[tuple[str, str]]:
+    def list_missing_arms(self, claim: Claim, axes: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         """Return (what the claim needs, what the sweep has) for every arm that the sweep lacks.
 
         Args:

@@ -54,7 +54,7 @@ class Cheaper(ClaimKind):
     """The candidate against one other arm, by cost per solved query and by pass rate."""
 
     metric = "cost_per_solved"
-    required_fields = ARM_FIELDS | {"metric", "against", "reference"}
+    required_fields = ARM_FIELDS | {"against", "reference"}
     optional_fields = frozenset({"price_per_hour", "amortised_over", "protocol"})
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:

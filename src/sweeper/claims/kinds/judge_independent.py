@@ -50,7 +50,7 @@ class JudgeIndependent(ClaimKind):
     """The judges against each other."""
 
     metric = "agreement"
-    required_fields = frozenset({"metric", "reference"})
+    required_fields = frozenset({"reference"})
     rests_on_pass_rate = False
     compares_judges = True
 

@@ -48,7 +48,7 @@ class Stabilises(ClaimKind):
     """The candidate against each other value, by divergence and by the spread over seeds."""
 
     metric = "divergence_rate"
-    required_fields = ARM_FIELDS | {"metric"}
+    required_fields = ARM_FIELDS
     optional_fields = frozenset({"against", "spread_of"})
     rests_on_pass_rate = False
 
