@@ -351,9 +351,9 @@ def saved(name: str, bench: Bench, folder: Path) -> ModelSpec:
 def generate(name: str, batch_size: int, bench: Bench) -> dict[str, Any]:
     """The agent loop over so many queries at once; random weights write until they may write no more."""
     from sweeper.evaluation.agent_loop import run_episodes
+    from sweeper.evaluation.agent_run import load_local_agent
     from sweeper.evaluation.environments import make_environment
     from sweeper.evaluation.tasks import load_tasks
-    from sweeper.evaluation.agent_run import load_local_agent
 
     world = {"seed": 1, "test_queries_per_subset": -(-batch_size // 6)}
     spec = load_data_spec("toolworld", toolworld=world, max_length=bench.configs[name]["max_position_embeddings"])

@@ -69,7 +69,7 @@ def study_of(work: Any, trials: int, folder: Path, prepared: bool) -> None:
     from sweeper.execution.budget_tracker import BudgetTracker
     from sweeper.execution.progress import ProgressDisplay
     from sweeper.execution.trial_source import FixedTrials
-    from sweeper.planning.plan import plan_sweep
+    from sweeper.planning.planner import plan_sweep
     from sweeper.storage import Store
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])

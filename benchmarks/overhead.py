@@ -24,7 +24,8 @@ from row import Row, finish
 from sweeper import data
 from sweeper.config import find_sweep, load_sweep
 from sweeper.execution.trial_stages import run_trial
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
 from sweeper.tracking import Tracker
 from sweeper.training import TrialRow

@@ -29,7 +29,7 @@ from sweeper import cluster
 from sweeper.config import find_sweep, load_sweep
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
-from sweeper.planning.plan import plan_sweep
+from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
 
 FAULTS = ("worker killed", "SIGTERM", "node killed", "driver killed")

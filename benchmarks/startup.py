@@ -45,7 +45,7 @@ def first_step(began: float, folder: Path) -> dict[str, float]:
     from sweeper.execution.progress import ProgressDisplay
     from sweeper.execution.study_runner import run_study
     from sweeper.planning.estimate import estimate_plan
-    from sweeper.planning.plan import plan_sweep
+    from sweeper.planning.planner import plan_sweep
     from sweeper.storage import Store
 
     at["Python and our imports"] = time.time()

@@ -18,7 +18,7 @@ from row import Row, finish
 
 from sweeper.config import HardwareSpec, Sweep, find_hardware_spec, find_sweep, load_hardware_specs, load_sweep
 from sweeper.planning.estimate import estimate_plan, retarget_hardware
-from sweeper.planning.plan import plan_sweep
+from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
 from sweeper.toolworld import WorldConfig, build_world, export_world
 
@@ -32,7 +32,7 @@ def gpu_hours(sweep: Sweep, kind: HardwareSpec, folder: Path) -> float:
     plan, _ = estimate_plan(plan_sweep(on, store, kind), store, known, gpu_kinds=[kind])
     assert not plan.problems, plan.problems
     assert plan.estimate is not None
-    return float(plan.estimate["cost"]["gpu_hours"])
+    return plan.estimate.cost.gpu_hours.expected
 
 
 def main() -> int:

@@ -9,7 +9,8 @@ import pytest
 from sweeper.config import find_sweep, load_sweep
 from sweeper.errors import UsageError
 from sweeper.planning.claim_power import build_power_table, simulate_plan
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 
 
 def plan(*overrides: str) -> Plan:

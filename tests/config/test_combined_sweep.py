@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.config import load_sweep, write_yaml
 from sweeper.errors import ConfigError, UsageError
-from sweeper.planning.plan import plan_sweep
+from sweeper.planning.planner import plan_sweep
 
 PART = """
 name: {name}

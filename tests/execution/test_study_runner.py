@@ -19,7 +19,8 @@ from sweeper.errors import ConfigError, DataError, TrialsFailedError, UsageError
 from sweeper.execution.backends import inline
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study, load_study_plan
 from sweeper.storage import Store
 

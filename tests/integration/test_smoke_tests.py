@@ -11,7 +11,7 @@ import pytest
 import warm
 
 from sweeper.config import load_sweep
-from sweeper.planning.plan import plan_sweep
+from sweeper.planning.planner import plan_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 

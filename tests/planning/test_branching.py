@@ -15,8 +15,9 @@ from sweeper.config import Sweep, load_sweep
 from sweeper.errors import ConfigError, TrialsFailedError
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
-from sweeper.planning.branching import dependency_batches, format_branching_savings
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.branching import dependency_batches
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study, load_study_plan
 from sweeper.storage import Store, read_json
 from sweeper.training import read_record, train_trial
@@ -111,9 +112,10 @@ def test_the_longest_arm_of_each_cell_is_the_trunk_of_its_others() -> None:
 
 def test_the_plan_shows_what_is_saved_once_the_data_are_prepared(tmp_path: Path) -> None:
     store, sweep = Store(tmp_path), small("axes.seed=[0]")
-    unknown = plan_sweep(sweep, store).to_document()["branching"]
-    assert math.isnan(unknown["saved_share"])
-    assert "once the data are prepared" in format_branching_savings(unknown)
+    unknown = plan_sweep(sweep, store).branching_savings
+    assert unknown is not None
+    assert math.isnan(unknown.saved_share)
+    assert "until the data are prepared" in unknown.format_line()
     data.prepare_data(sweep.data, sweep.models["opt-tiny-32"], tmp_path)
     plan, alone = (plan_sweep(s, store) for s in (sweep, sweep.model_copy(update={"branch_epochs": False})))
     assert [trial.planned_steps for trial in alone.trials] == [5, 15, 10]

@@ -17,7 +17,8 @@ from sweeper.config import load_sweep
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
 from sweeper.planning.claim_power import build_power_table
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_part_studies, collect_study, load_study_plan
 from sweeper.storage import Store
 

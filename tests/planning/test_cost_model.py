@@ -9,11 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sweeper.config import AssumedRange, HardwareSpec, Runtime, load_hardware_specs
+from sweeper.config import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, load_hardware_specs
 from sweeper.planning.cost_model import (
-    UNKNOWN_ESTIMATE,
-    ZERO_ESTIMATE,
-    Estimate,
     EvaluationLoad,
     Workload,
     compute_disk_usage,
@@ -25,7 +22,7 @@ from sweeper.planning.cost_model import (
     sum_costs,
 )
 
-EXACT = AssumedRange(low=0.25, expected=0.25, high=0.25)
+EXACT = Estimate(low=0.25, expected=0.25, high=0.25)
 GPU = HardwareSpec(
     name="g",
     memory_gib=10,
@@ -33,7 +30,7 @@ GPU = HardwareSpec(
     bandwidth_gb_s=1000,
     power_watts=200,
     utilisation=EXACT,
-    step_seconds=AssumedRange(low=0.1, expected=0.1, high=0.1),
+    step_seconds=Estimate(low=0.1, expected=0.1, high=0.1),
     startup_seconds=36,
     usd_per_hour=2,
     price_date="2026-01-01",
@@ -41,8 +38,8 @@ GPU = HardwareSpec(
 )
 WIDE = GPU.model_copy(
     update={
-        "utilisation": AssumedRange(low=0.1, expected=0.25, high=0.5),
-        "step_seconds": AssumedRange(low=0.05, expected=0.1, high=0.3),
+        "utilisation": Estimate(low=0.1, expected=0.25, high=0.5),
+        "step_seconds": Estimate(low=0.05, expected=0.1, high=0.3),
     }
 )
 WORK = Workload(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeper.config import find_sweep, load_hardware_specs, load_sweep
-from sweeper.planning.plan import plan_sweep
+from sweeper.planning.planner import plan_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 

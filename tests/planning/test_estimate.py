@@ -16,7 +16,8 @@ from sweeper.config import DataSpec, Sweep, load_data_spec, load_hardware_specs,
 from sweeper.errors import UsageError
 from sweeper.evaluation import compute_suite_fingerprint
 from sweeper.planning.estimate import estimate_plan, restore_first_estimates, retarget_hardware
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import assume_manifest
 from sweeper.storage import Store
 
@@ -54,7 +55,7 @@ def finish(store: Path, plan: Plan, *, seconds_per_flop: float = 1e-10, evaluate
 
 def numbers(plan: Plan) -> dict[str, Any]:
     assert plan.estimate is not None
-    return plan.estimate
+    return plan.estimate.to_document()
 
 
 def test_a_plan_says_everything_before_anything_starts(root: Path, tmp_path: Path) -> None:

@@ -10,23 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.config import AssumedRange, Branch, HardwareSpec, expand_sweep, load_hardware_specs, load_sweep
+from sweeper.config import (
+    UNKNOWN_ESTIMATE,
+    Branch,
+    Estimate,
+    HardwareSpec,
+    expand_sweep,
+    load_hardware_specs,
+    load_sweep,
+)
 from sweeper.planning.cluster_files import ClusterSpec, NodeType, read_cluster
-from sweeper.planning.cost_model import UNKNOWN_ESTIMATE, Estimate
 from sweeper.planning.estimate import estimate_plan
 from sweeper.planning.makespan import (
     RUN_START_SECONDS,
-    build_cluster_document,
     build_resource_request,
     default_nodes,
-    format_cluster_lines,
+    forecast_cluster,
     simulate_makespan,
 )
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.scheduling.trial_queue import Node, ResourceRequest
 from sweeper.storage import Store
 
-ONE = AssumedRange(low=0.25, expected=0.25, high=0.25)
+ONE = Estimate(low=0.25, expected=0.25, high=0.25)
 GPU = HardwareSpec(
     name="g",
     memory_gib=10,
@@ -34,7 +40,7 @@ GPU = HardwareSpec(
     bandwidth_gb_s=1000,
     power_watts=100,
     utilisation=ONE,
-    step_seconds=AssumedRange(low=0, expected=0, high=0),
+    step_seconds=Estimate(low=0, expected=0, high=0),
     startup_seconds=0,
     source="a test",
 )
@@ -58,7 +64,8 @@ def test_a_plan_on_a_cluster(root: Path) -> None:
     # Five trials of half a GPU and two hours, ten of one GPU and one hour.
     seconds = [HOUR.scale(2)] * 5 + [HOUR] * 10
     wall = simulate_makespan(asked.trials, seconds, ONE_FOUR.nodes)
-    document = build_cluster_document(asked, ONE_FOUR, wall)
+    forecast = forecast_cluster(asked, ONE_FOUR, wall)
+    document = forecast.to_document()
     assert (document["nodes"], document["gpus"], document["hardware"]) == (2, 8, ["g"])
     assert document["problems"] == document["reasons"] == []
     assert document["lower_bound_hours"] == pytest.approx(2)
@@ -67,7 +74,7 @@ def test_a_plan_on_a_cluster(root: Path) -> None:
     assert document["utilisation"] == pytest.approx(15 / (8 * makespan))
     assert document["concurrency"] == 5 + 5
     assert wall.seconds.low < wall.seconds.expected < wall.seconds.high
-    text = "\n".join(format_cluster_lines(document))
+    text = "\n".join(forecast.format_lines())
     assert "2 machines, 128 CPUs, 8 GPUs (g); at most 10 trials at once" in text
     assert f"makespan {document['makespan_hours']:.1f} h" in text
 
@@ -77,7 +84,7 @@ def test_with_the_shipped_cluster_and_gpu(root: Path, tmp_path: Path) -> None:
     priced, wall = estimate_plan(
         plan(root), Store(tmp_path), known, gpu_kinds=cluster.list_gpu_kinds(known), nodes=cluster.nodes
     )
-    document = build_cluster_document(priced, cluster, wall)
+    document = forecast_cluster(priced, cluster, wall).to_document()
     assert document["hardware"] == ["a10g"]
     assert 0 < document["lower_bound_hours"] <= document["makespan_hours"] < math.inf
 
@@ -85,11 +92,12 @@ def test_with_the_shipped_cluster_and_gpu(root: Path, tmp_path: Path) -> None:
 def test_seconds_that_are_not_known_leave_the_time_open(root: Path) -> None:
     asked = plan(root)
     wall = simulate_makespan(asked.trials, [HOUR] * 14 + [UNKNOWN_ESTIMATE], ONE_FOUR.nodes)
-    document = build_cluster_document(asked, ONE_FOUR, wall)
+    forecast = forecast_cluster(asked, ONE_FOUR, wall)
+    document = forecast.to_document()
     assert math.isnan(document["makespan_hours"])
     assert math.isnan(document["utilisation"])
     assert document["concurrency"] == 10
-    assert "makespan unknown: " in "\n".join(format_cluster_lines(document))
+    assert "makespan unknown: " in "\n".join(forecast.format_lines())
 
 
 def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed_are_the_reasons(
@@ -105,11 +113,11 @@ def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed
         assert not wall.seconds.is_known
         assert any(reason.startswith(why) for reason in wall.reasons), wall.reasons
         assert priced.estimate is not None
-        assert math.isnan(priced.estimate["cost"]["gpu_hours"])
+        assert math.isnan(priced.estimate.cost.gpu_hours.expected)
 
 
 def test_of_two_kinds_of_gpu_the_slower_is_taken(root: Path, tmp_path: Path) -> None:
-    fast = GPU.model_copy(update={"name": "f", "utilisation": AssumedRange(low=0.5, expected=0.5, high=0.5)})
+    fast = GPU.model_copy(update={"name": "f", "utilisation": Estimate(low=0.5, expected=0.5, high=0.5)})
     asked = plan(root)
     slow, mixed = (estimate_plan(asked, Store(tmp_path), {}, gpu_kinds=gpus)[0] for gpus in ([GPU], [fast, GPU]))
     assert [t.estimate for t in mixed.trials] == [t.estimate for t in slow.trials]

@@ -28,7 +28,8 @@ from watching import saved, until
 from sweeper import cluster, data
 from sweeper.cluster import LocalCluster
 from sweeper.config import find_sweep, load_sweep
-from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
 from sweeper.training import TrialRecord, read_record, train_trial
 

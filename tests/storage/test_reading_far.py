@@ -16,7 +16,8 @@ from sweeper.errors import EvaluationError, StoreError
 from sweeper.evaluation import EvaluationSummary, compute_suite_fingerprint, evaluate_trial
 from sweeper.evaluation.agents.base import AgentInput, Generation
 from sweeper.evaluation.tasks import Task
-from sweeper.planning.plan import Plan, plan_sweep
+from sweeper.planning.plan import Plan
+from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study
 from sweeper.storage import Store, read_json, write_bytes
 

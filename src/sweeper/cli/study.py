@@ -55,8 +55,8 @@ def show_plan_command(
     from sweeper.planning.claim_power import build_power_table
     from sweeper.planning.cluster_files import read_cluster
     from sweeper.planning.estimate import estimate_plan, retarget_hardware
-    from sweeper.planning.makespan import build_cluster_document, format_cluster_lines
-    from sweeper.planning.plan import plan_sweep
+    from sweeper.planning.makespan import forecast_cluster
+    from sweeper.planning.planner import plan_sweep
     from sweeper.storage import Store
 
     specs = load_hardware_specs()
@@ -73,13 +73,13 @@ def show_plan_command(
     gpu_kinds = cluster_gpus or ([gpu] if gpu else [])
     planned, makespan = estimate_plan(planned, store, specs, gpu_kinds=gpu_kinds, nodes=nodes)
     claims = [row.to_document() for row in build_power_table(planned)]
-    forecast = build_cluster_document(planned, machines, makespan) if machines else None
+    forecast = forecast_cluster(planned, machines, makespan) if machines else None
     if json_:
-        document = planned.to_document() | ({"cluster": forecast} if forecast else {})
+        document = planned.to_document() | ({"cluster": forecast.to_document()} if forecast else {})
         print_json(document | {"claims": [a | b for a, b in zip(document["claims"], claims, strict=True)]})
     else:
         print_table(render_plan_table(planned))
-        for line in format_cluster_lines(forecast) if forecast else ():
+        for line in forecast.format_lines() if forecast else ():
             make_console().print(line, highlight=False, markup=False)
         if claims:
             print_table(render_claims_table(claims))
@@ -110,7 +110,7 @@ def show_claims_command(sweep: SweepArgument, set_: SetOption = None, json_: Jso
     from sweeper.cli.tables_study import render_claims_table
     from sweeper.config import find_sweep, load_sweep
     from sweeper.planning.claim_power import build_power_table
-    from sweeper.planning.plan import plan_sweep
+    from sweeper.planning.planner import plan_sweep
 
     planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
     claims = [row.to_document() for row in build_power_table(planned)]
@@ -139,7 +139,7 @@ def simulate_verdicts_command(
     from sweeper.config import find_sweep, load_sweep, read_yaml_as_dict
     from sweeper.errors import UsageError
     from sweeper.planning.claim_power import simulate_plan
-    from sweeper.planning.plan import plan_sweep
+    from sweeper.planning.planner import plan_sweep
 
     planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
     if planned.parts:
@@ -180,7 +180,7 @@ def run_sweep_command(
     from sweeper.execution.progress import ProgressDisplay
     from sweeper.execution.study_runner import run_study
     from sweeper.planning.estimate import estimate_plan
-    from sweeper.planning.plan import plan_sweep
+    from sweeper.planning.planner import plan_sweep
     from sweeper.results.study_tables import collect_study
     from sweeper.storage import Store
 

@@ -37,8 +37,6 @@ _MAX_LISTED_ARMS = 40
 
 def render_plan_table(plan: Plan) -> RenderableType:
     """Render the trials of a plan, or the arms of a large one, and what they will cost."""
-    from sweeper.planning.branching import branching_savings, format_branching_savings
-
     table = _render_trials_table(plan) if len(plan.trials) <= _MAX_LISTED_TRIALS else _render_arms_table(plan)
     lines: list[RenderableType] = [
         Text(plan.sweep.question, style="bold"),
@@ -46,10 +44,10 @@ def render_plan_table(plan: Plan) -> RenderableType:
         Text(_format_trial_counts(plan)),
         *(Text(_format_part_counts(part.to_part_row(plan))) for part in plan.parts),
     ]
-    if savings := branching_savings(plan.trials):
-        lines.append(Text(format_branching_savings(savings)))
+    if savings := plan.branching_savings:
+        lines.append(Text(savings.format_line()))
     if plan.estimate is not None:
-        lines += [Text(line) for line in format_cost_lines(plan.estimate)]
+        lines += [Text(line) for line in format_cost_lines(plan.estimate.to_document())]
     lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
     return Group(*lines)
 

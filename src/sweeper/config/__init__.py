@@ -9,6 +9,7 @@ Every class here is frozen, and an unknown key is an error with file, line and t
 from sweeper.config.base import Choice
 from sweeper.config.claim import Claim
 from sweeper.config.data import DATA_AXES, LENGTH_POLICIES, DataSpec
+from sweeper.config.estimate import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, sum_estimates
 from sweeper.config.evaluation import EvaluationSpec, JudgeName, LlmSpec
 from sweeper.config.fingerprint import TRAINING_SEMANTICS, compute_trial_fingerprint
 from sweeper.config.library import (
@@ -23,7 +24,7 @@ from sweeper.config.loading import find_sweep, list_sweep_files, load_sweep
 from sweeper.config.model import ModelSpec
 from sweeper.config.recipe import RUNTIME_TUNABLES, HyperparameterChange, Recipe, RuntimeTunable
 from sweeper.config.reference import Reference
-from sweeper.config.resources import AssumedRange, BudgetSpec, HardwareSpec
+from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
 from sweeper.config.search import ConfirmSpec, PbtConfig, Rungs, Scheduler, SearchedAxis, SearchSpec
 from sweeper.config.sweep import Branch, Sweep, TrialSpec, expand_sweep, make_trial
@@ -35,7 +36,8 @@ __all__ = [
     "LENGTH_POLICIES",
     "RUNTIME_TUNABLES",
     "TRAINING_SEMANTICS",
-    "AssumedRange",
+    "UNKNOWN_ESTIMATE",
+    "ZERO_ESTIMATE",
     "Branch",
     "BudgetSpec",
     "Choice",
@@ -43,6 +45,7 @@ __all__ = [
     "ConfirmSpec",
     "DataSpec",
     "EngineSpec",
+    "Estimate",
     "EvaluationSpec",
     "HardwareSpec",
     "HyperparameterChange",
@@ -73,5 +76,6 @@ __all__ = [
     "load_sweep",
     "make_trial",
     "read_yaml_as_dict",
+    "sum_estimates",
     "write_yaml",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from sweeper.config.base import FrozenConfig
+from sweeper.config.estimate import Estimate, check_estimate
 
 
 class BudgetSpec(FrozenConfig):
@@ -26,21 +27,7 @@ class BudgetSpec(FrozenConfig):
     """Hours since a run's start, summed over all runs."""
 
 
-class AssumedRange(FrozenConfig):
-    """An uncertain number: its expected value, and the range it is assumed to lie in."""
-
-    low: FiniteFloat = Field(ge=0)
-    """Lower end of the range."""
-    expected: FiniteFloat = Field(ge=0)
-    """Expected value."""
-    high: FiniteFloat = Field(ge=0)
-    """Upper end of the range."""
-
-    @model_validator(mode="after")
-    def _check_order(self) -> AssumedRange:
-        if not self.low <= self.expected <= self.high:
-            raise ValueError(f"not in order: low {self.low:g}, expected {self.expected:g}, high {self.high:g}")
-        return self
+_AssumedEstimate = Annotated[Estimate, AfterValidator(check_estimate)]
 
 
 class HardwareSpec(FrozenConfig):
@@ -58,9 +45,9 @@ class HardwareSpec(FrozenConfig):
     """Peak memory bandwidth, GB/s (10^9 bytes); it limits text generation."""
     power_watts: FiniteFloat = Field(gt=0)
     """Maximum power of the board (or of one core's share of the processor), W; the rest of the machine is excluded."""
-    utilisation: AssumedRange
+    utilisation: _AssumedEstimate
     """Share of the peak TFLOPS that training is assumed to reach."""
-    step_seconds: AssumedRange
+    step_seconds: _AssumedEstimate
     """Time of an optimizer step beyond its arithmetic, s: Python and kernel launches. Assumed; it limits small
     models."""
     startup_seconds: FiniteFloat = Field(ge=0)

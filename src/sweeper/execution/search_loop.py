@@ -11,7 +11,8 @@ from sweeper.execution.budget_tracker import BudgetTracker
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.trial_source import FixedTrials, SearchTrials
 from sweeper.planning.branching import delete_branch_checkpoints, restarted_from_scratch
-from sweeper.planning.plan import Plan, PlannedTrial, Planner
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.planner import Planner
 from sweeper.results.study_tables import is_finished, read_trial_row
 from sweeper.search import JOURNAL_FILE, count_planned_trials, is_exhausted, load_search_history
 from sweeper.storage import Store

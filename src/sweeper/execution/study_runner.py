@@ -25,7 +25,8 @@ from sweeper.execution.search_loop import datasets_of_searches, is_search_comple
 from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.branching import delete_unneeded_branch_checkpoints, dependency_batches
 from sweeper.planning.estimate import restore_first_estimates
-from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import CONTAMINATION_FILE, is_finished, pull_records
 from sweeper.storage import LockHeldError, Store, read_json, write_json
 from sweeper.storage.availability import mark_store

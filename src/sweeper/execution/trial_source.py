@@ -15,7 +15,8 @@ from sweeper.training import Pruner, TrialRow, classify_failure
 
 if TYPE_CHECKING:
     from sweeper.execution.budget_tracker import BudgetTracker
-    from sweeper.planning.plan import PlannedTrial, Planner
+    from sweeper.planning.plan import PlannedTrial
+    from sweeper.planning.planner import Planner
     from sweeper.storage import Store
 
 

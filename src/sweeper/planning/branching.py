@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sweeper.config import Branch, TrialSpec
+from sweeper.planning.plan import PlannedTrial
 from sweeper.storage import Store
 from sweeper.training import FAILED, read_record
-
-if TYPE_CHECKING:
-    from sweeper.planning.plan import PlannedTrial
 
 
 def branch_specs(specs: Sequence[TrialSpec], compute_fingerprint: Callable[[TrialSpec], str]) -> list[TrialSpec]:
@@ -79,35 +75,3 @@ def restarted_from_scratch(trials: Iterable[PlannedTrial], store: Store) -> list
     branches = [trial.fingerprint for trial in trials if trial.spec.branch is not None]
     records = [read_record(store.record_path(name)) for name in branches]
     return [record.fingerprint for record in records if record and record.metrics.get("branched_from_step") == 0]
-
-
-def branching_savings(trials: Iterable[PlannedTrial]) -> dict[str, Any] | None:
-    """What branching saves of the same arms run alone: `saved_steps` of the optimiser, `saved_flops` (forward and
-    backward), and `saved_share` of the steps; NaN where the data are not prepared. None where nothing is branched."""
-    trials = list(trials)
-    arms = [trial for trial in trials if trial.spec.branch is not None and trial.spec.branch.step is None]
-    if not arms:
-        return None
-    saved = sum(_value_or_nan(trial.shared_steps) for trial in arms)
-    planned = sum(_value_or_nan(trial.planned_steps) for trial in trials)
-    return {
-        "trunks": len({arm.spec.branch.trunk for arm in arms if arm.spec.branch}),
-        "branches": len(arms),
-        "saved_steps": saved,
-        "saved_flops": sum(_value_or_nan(trial.shared_train_flops) for trial in arms),
-        "steps": planned,
-        "saved_share": saved / (saved + planned),
-    }
-
-
-def format_branching_savings(savings: dict[str, Any]) -> str:
-    """The saving for people."""
-    arms = f"branched epochs: {savings['branches']} of the arms go on from {savings['trunks']} longest ones"
-    if math.isnan(savings["saved_share"]):
-        return f"{arms}; how much that saves is known once the data are prepared: `sweeper data prepare …`"
-    whole = savings["saved_steps"] + savings["steps"]
-    return f"{arms}: {savings['saved_share']:.0%} of the steps saved ({savings['saved_steps']:,} of {whole:,})"
-
-
-def _value_or_nan(value: float | None) -> float:
-    return math.nan if value is None else value

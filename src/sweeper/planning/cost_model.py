@@ -9,58 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Literal, assert_never
 
-from sweeper.config import AssumedRange, HardwareSpec, Runtime
+from sweeper.config import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, sum_estimates
 from sweeper.planning.calibration import CalibrationFactor, HardwareRates
-from sweeper.training.retention import CHECKPOINTS_WHILE_TRAINING
+from sweeper.storage import JsonObject
+from sweeper.training.retention import CHECKPOINTS_WHILE_TRAINING, CheckpointPolicy
 
+Precision = Literal["fp32", "fp16", "bf16"]
+"""Precisions of a recipe."""
 RECOMPUTATION_FACTOR = 4 / 3
 """Forward passes are a third of training's FLOPs; gradient checkpointing does them twice."""
 FORWARD_SHARE = 1 / 3
 """A forward pass is taken to launch a third of what a whole step launches: forward, backward, update."""
-GENERATED_SHARE = AssumedRange(low=0.03, expected=0.15, high=1.0)
+GENERATED_SHARE = Estimate(low=0.03, expected=0.15, high=1.0)
 """Share of the tokens that a suite allows (steps x new tokens) that agents generate until the last of a batch ends.
 Taken: episodes of the generated world end after 14 % of theirs."""
-BANDWIDTH_UTILIZATION = AssumedRange(low=0.4, expected=0.7, high=0.9)
+BANDWIDTH_UTILIZATION = Estimate(low=0.4, expected=0.7, high=0.9)
 """Share of the peak of a memory's bandwidth that generating reaches. Taken, not measured."""
-POWER_UTILIZATION = AssumedRange(low=0.5, expected=0.75, high=1.0)
+POWER_UTILIZATION = Estimate(low=0.5, expected=0.75, high=1.0)
 """Share of its highest power that a board draws while a trial runs. Taken, not measured."""
 MULTI_WORKER_START_SECONDS = 23
 """Several workers are started anew for each trial: measured once, on two CPU cores."""
 FLOAT32_BYTES = 4
 _SECONDS_PER_HOUR = 3600
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its range; NaN where it is not known."""
-
-    low: float
-    expected: float
-    high: float
-
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(self.low + other.low, self.expected + other.expected, self.high + other.high)
-
-    def scale(self, factor: float) -> Estimate:
-        """All three, multiplied."""
-        return Estimate(self.low * factor, self.expected * factor, self.high * factor)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is a number."""
-        return not math.isnan(self.expected)
-
-
-ZERO_ESTIMATE = Estimate(0.0, 0.0, 0.0)
-UNKNOWN_ESTIMATE = Estimate(math.nan, math.nan, math.nan)
-
-
-def sum_estimates(estimates: Iterable[Estimate]) -> Estimate:
-    """Their sum. Ends are added too: what is wrong about one trial of a model is wrong about the next."""
-    found = list(estimates)
-    return Estimate(*(math.fsum(getattr(amount, end) for amount in found) for end in ("low", "expected", "high")))
 
 
 @dataclass(frozen=True)
@@ -121,6 +93,12 @@ class Cost:
     usd: Estimate
     kwh: Estimate
 
+    def to_document(self) -> JsonObject:
+        """Return the cost as `plan --json` prints it: expected values, with `low` and `high` beside them."""
+        names = ("gpu_hours", "cpu_hours", "usd")
+        ends = {end: {name: getattr(getattr(self, name), end) for name in names} for end in ("low", "expected", "high")}
+        return {**ends["expected"], "low": ends["low"], "high": ends["high"]}
+
 
 @dataclass(frozen=True)
 class DiskUsage:
@@ -149,7 +127,7 @@ class TrialEstimate:
     basis: str
     """What the seconds of its training rest on."""
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """As `plan --json` prints it beside the trial."""
         cost = self.cost
         return {
@@ -170,6 +148,66 @@ class TrialEstimate:
         }
 
 
+@dataclass(frozen=True)
+class PlanEstimate:
+    """Estimated cost of what is left to do of a plan. NaN if unknown."""
+
+    cost: Cost
+    wall_hours: Estimate
+    steps: float
+    """Optimizer steps."""
+    tokens: float
+    """Tokens trained on; repetitions count, padding does not."""
+    flops: float
+    """Training FLOPs of the models, forward and backward."""
+    reused: int
+    """Trials that the store has."""
+    reused_training: int
+    """Trained trials that still have to be evaluated."""
+    memory_gib_peak: float
+    """Predicted memory of a worker on its GPU, GiB; of the largest trial."""
+    checkpoint_bytes: float
+    """Size of the largest checkpoint."""
+    disk_bytes_while_training: float
+    """Bytes that trials write at the same time, at most."""
+    disk_bytes_final: float
+    """Bytes that remain when all trials have ended."""
+    basis: tuple[str, ...]
+    """What the figures are based on, one sentence each."""
+    unknown: tuple[str, ...]
+    """Why figures are unknown, one sentence each."""
+
+    def get_limited_figures(self) -> dict[str, float]:
+        """Return the expected figures by the names of a budget's limits."""
+        return {
+            "gpu_hours": self.cost.gpu_hours.expected,
+            "cpu_hours": self.cost.cpu_hours.expected,
+            "usd": self.cost.usd.expected,
+            "wall_hours": self.wall_hours.expected,
+        }
+
+    def to_document(self) -> JsonObject:
+        """Return the estimate as `plan --json` prints it."""
+        return {
+            "cost": self.cost.to_document(),
+            "wall_hours": self.wall_hours.expected,
+            "wall_hours_range": [self.wall_hours.low, self.wall_hours.high],
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "reused": self.reused,
+            "reused_training": self.reused_training,
+            "energy_kwh": self.cost.kwh.expected,
+            "energy_kwh_range": [self.cost.kwh.low, self.cost.kwh.high],
+            "memory_gib_peak": self.memory_gib_peak,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "disk_bytes_while_training": self.disk_bytes_while_training,
+            "disk_bytes_kept": self.disk_bytes_final,
+            "rests_on": list(self.basis),
+            "unknown": list(self.unknown),
+        }
+
+
 ZERO_COST = Cost(*[ZERO_ESTIMATE] * 7)
 UNKNOWN_COST = Cost(*[UNKNOWN_ESTIMATE] * 7)
 
@@ -185,7 +223,7 @@ def compute_hardware_flops(workload: Workload, *, gradient_checkpointing: bool) 
 
 
 def estimate_training_seconds(
-    flops: float, steps: float, hardware: HardwareSpec, *, precision: str, devices: float
+    flops: float, steps: float, hardware: HardwareSpec, *, precision: Precision, devices: float
 ) -> Estimate:
     """Seconds of training: `steps` x what a step takes besides arithmetic + `flops` / (devices x peak x utilisation).
 
@@ -193,7 +231,7 @@ def estimate_training_seconds(
     work (`hardware_flops`); small models are bound by the first. A trial on a fraction of a GPU is given that fraction
     of its speed: sharing makes no FLOPs. NaN where the hardware has no peak of this precision.
     """
-    peak = _get_peak_flops(hardware, precision)
+    peak = get_peak_flops(hardware, precision)
 
     def of(share: float, step: float) -> float:
         return steps * step + flops / (devices * peak * share)
@@ -220,7 +258,7 @@ def estimate_evaluation_seconds(
     weight and row; here the launches of a forward pass are added. Prompts are read once (keys and values are kept),
     bound by FLOPs. Servers and judges that answer over the network are not in it. NaN where something is not known.
     """
-    peak = _get_peak_flops(hardware, "fp32")
+    peak = get_peak_flops(hardware, "fp32")
     rows = min(load.batch_size, load.queries)
     read = workload.parameters * FLOAT32_BYTES + rows * workload.mean_length * workload.kv_cache_bytes_per_token
     batches = math.ceil(load.queries / load.batch_size)
@@ -274,22 +312,24 @@ def sum_costs(costs: Iterable[Cost]) -> Cost:
     return Cost(*(sum_estimates(getattr(cost, part.name) for cost in found) for part in fields(Cost)))
 
 
-def compute_disk_usage(parameters: float, policy: str, *, evaluated: bool) -> DiskUsage:
+def compute_disk_usage(parameters: float, policy: CheckpointPolicy, *, evaluated: bool) -> DiskUsage:
     """By the retention policy (`sweeper.training.retention`); rows, histories and answers are small beside it."""
     weights = FLOAT32_BYTES * parameters
     checkpoint = 3 * weights
-    best = checkpoint if policy == "best" else 0.0
-    kept = 0.0 if policy == "none-after-evaluation" and evaluated else weights + best
+    best = 0.0
+    match policy:
+        case "last":
+            kept = weights
+        case "best":
+            best = checkpoint
+            kept = weights + best
+        case "none-after-evaluation":
+            kept = 0.0 if evaluated else weights
+        case _:
+            assert_never(policy)
     return DiskUsage(checkpoint, (CHECKPOINTS_WHILE_TRAINING + 1) * checkpoint + best, kept)
 
 
-def cost_to_document(cost: Cost) -> dict[str, Any]:
-    """As `plan --json` prints it: what is expected, and `low` and `high` beside it."""
-    names = ("gpu_hours", "cpu_hours", "usd")
-    ends = {end: {name: getattr(getattr(cost, name), end) for name in names} for end in ("low", "expected", "high")}
-    return {**ends["expected"], "low": ends["low"], "high": ends["high"]}
-
-
-def _get_peak_flops(hardware: HardwareSpec, precision: str) -> float:
-    """FLOPS; NaN where it is not known."""
-    return next((value * 1e12 for name, value in hardware.tflops.items() if name == precision), math.nan)
+def get_peak_flops(hardware: HardwareSpec, precision: Precision) -> float:
+    """Return the peak of one GPU or core, FLOP/s; NaN if the hardware lists no peak of this precision."""
+    return hardware.tflops.get(precision, math.nan) * 1e12

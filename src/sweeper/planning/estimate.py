@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweeper.config import HardwareSpec, Sweep
+from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Sweep
 from sweeper.errors import SweeperError, UsageError
 from sweeper.planning.budget_limits import find_exceeded_limits
 from sweeper.planning.calibration import (
@@ -23,10 +23,10 @@ from sweeper.planning.calibration import (
 from sweeper.planning.cost_model import (
     UNKNOWN_COST,
     ZERO_COST,
-    ZERO_ESTIMATE,
     Cost,
-    Estimate,
     EvaluationLoad,
+    PlanEstimate,
+    Precision,
     Remaining,
     TrialEstimate,
     Workload,
@@ -34,17 +34,16 @@ from sweeper.planning.cost_model import (
     compute_disk_usage,
     compute_hardware_flops,
     compute_trial_cost,
-    cost_to_document,
     count_devices,
     estimate_evaluation_seconds,
     estimate_training_seconds,
+    get_peak_flops,
     sum_costs,
 )
 from sweeper.planning.makespan import Makespan, default_nodes, simulate_makespan
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.timing_records import read_timing_records
-from sweeper.planning.workload import build_evaluation_load, build_workloads
-from sweeper.results.study_tables import suite_fingerprints
+from sweeper.planning.workload import build_evaluation_load, build_workloads, compute_suite_fingerprints
 from sweeper.scheduling.trial_queue import Node
 from sweeper.storage import Store
 from sweeper.training import FAILED, PRUNED, read_status
@@ -166,11 +165,11 @@ class CostEstimator:
         expected = taken.expected + kind.startup_seconds
         return Estimate(expected * factor.low, expected * factor.expected, expected * factor.high)
 
-    def _fit_hardware_rates(self, kind: HardwareSpec, precision: str) -> tuple[HardwareRates, list[TimingRatio]]:
+    def _fit_hardware_rates(self, kind: HardwareSpec, precision: Precision) -> tuple[HardwareRates, list[TimingRatio]]:
         place = (kind.name, precision)
         if place not in self._rates:
             rows = [row for row in self.timing_records if (row.hardware, row.precision) == place]
-            peak = next((value * 1e12 for name, value in kind.tflops.items() if name == precision), math.nan)
+            peak = get_peak_flops(kind, precision)
             prior = HardwareRates(kind.step_seconds.expected, 1 / (peak * kind.utilisation.expected))
             rates = fit_rates(rows, prior)
             self._rates[place] = (rates, compute_timing_ratios(rows, rates))
@@ -210,7 +209,7 @@ def estimate_plan(
     The plan's stand-ins count in the estimate.
     """
     trials = (*plan.trials, *plan.placeholders)
-    suites = _list_suites(replace(plan, trials=trials))
+    suites = _list_suites(trials)
     asked = zip(trials, suites, strict=True)
     store.pull_results(
         {trial.fingerprint: suite or None for trial, suite in asked if trial.fingerprint}, plan.sweep.name
@@ -235,14 +234,14 @@ def estimate_plan(
     wall = simulate_makespan(pending, seconds, nodes or default_nodes(pending, os.cpu_count() or 1))
     wall = replace(wall, reasons=tuple(_explain_unknown_cost(pending, pricer))) if not wall.seconds.is_known else wall
     estimate = summarize_estimates(priced, wall, pricer)
-    limits = {**estimate["cost"], "wall_hours": estimate["wall_hours"]}
-    problems = dict.fromkeys([*plan.problems, *find_exceeded_limits(plan.sweep.budget, limits)])
+    exceeded = find_exceeded_limits(plan.sweep.budget, estimate.get_limited_figures())
+    problems = dict.fromkeys([*plan.problems, *exceeded])
     own = priced[: len(plan.trials)]
     return replace(plan, trials=own, problems=tuple(problems), estimate=estimate), wall
 
 
-def summarize_estimates(trials: Sequence[PlannedTrial], makespan: Makespan, estimator: CostEstimator) -> dict[str, Any]:
-    """What `plan --json` adds to its document: all figures are of what is left to do. NaN where not known."""
+def summarize_estimates(trials: Sequence[PlannedTrial], makespan: Makespan, estimator: CostEstimator) -> PlanEstimate:
+    """Sum the estimates of trials."""
     found = [trial.estimate for trial in trials if trial.estimate is not None]
     trained = [row for row in found if row.remaining.needs_training]
     cost = sum_costs(row.cost for row in found)
@@ -253,25 +252,21 @@ def summarize_estimates(trials: Sequence[PlannedTrial], makespan: Makespan, esti
         for trial in trials
         if trial.memory_fit and trial.memory_fit.required_gib is not None
     ]
-    hours = makespan.seconds.scale(1 / 3600)
-    return {
-        "cost": cost_to_document(cost),
-        "wall_hours": hours.expected,
-        "wall_hours_range": [hours.low, hours.high],
-        "steps": math.fsum(row.workload.steps for row in trained),
-        "tokens": math.fsum(row.workload.tokens for row in trained),
-        "flops": math.fsum(row.workload.train_flops for row in trained),
-        "reused": sum(row.remaining.is_nothing for row in found),
-        "reused_training": sum(not row.remaining.needs_training and row.remaining.needs_evaluation for row in found),
-        "energy_kwh": cost.kwh.expected,
-        "energy_kwh_range": [cost.kwh.low, cost.kwh.high],
-        "memory_gib_peak": max(memory, default=math.nan),
-        "checkpoint_bytes": max((row.disk_usage.checkpoint_bytes for row in trained), default=0.0),
-        "disk_bytes_while_training": math.fsum(writing),
-        "disk_bytes_kept": math.fsum(row.disk_usage.final_bytes for row in trained),
-        "rests_on": _describe_basis(trials, estimator),
-        "unknown": [*makespan.reasons, *makespan.problems],
-    }
+    return PlanEstimate(
+        cost=cost,
+        wall_hours=makespan.seconds.scale(1 / 3600),
+        steps=math.fsum(row.workload.steps for row in trained),
+        tokens=math.fsum(row.workload.tokens for row in trained),
+        flops=math.fsum(row.workload.train_flops for row in trained),
+        reused=sum(row.remaining.is_nothing for row in found),
+        reused_training=sum(not row.remaining.needs_training and row.remaining.needs_evaluation for row in found),
+        memory_gib_peak=max(memory, default=math.nan),
+        checkpoint_bytes=max((row.disk_usage.checkpoint_bytes for row in trained), default=0.0),
+        disk_bytes_while_training=math.fsum(writing),
+        disk_bytes_final=math.fsum(row.disk_usage.final_bytes for row in trained),
+        basis=tuple(_describe_basis(trials, estimator)),
+        unknown=(*makespan.reasons, *makespan.problems),
+    )
 
 
 def restore_first_estimates(document: dict[str, Any], first_document: dict[str, Any] | None) -> dict[str, Any]:
@@ -306,11 +301,11 @@ def _find_remaining(trial: PlannedTrial, suite: str | None, store: Store) -> Rem
     return Remaining(needs_training=not trained, needs_evaluation=not (trained and summary.exists()))
 
 
-def _list_suites(plan: Plan) -> list[str | None]:
+def _list_suites(trials: Sequence[PlannedTrial]) -> list[str | None]:
     try:
-        return suite_fingerprints(plan)
-    except SweeperError:  # queries that are not here: the plan's problems say so
-        return ["" for _ in plan.trials]
+        return compute_suite_fingerprints(trials)
+    except SweeperError:  # missing queries: the plan lists them as a problem
+        return ["" for _ in trials]
 
 
 def _rank_slowness(candidate: tuple[Cost, str, str]) -> tuple[bool, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, assert_never
 
+from sweeper.config import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, sum_estimates
 from sweeper.planning.cluster_files import ClusterSpec
-from sweeper.planning.cost_model import UNKNOWN_ESTIMATE, Estimate, sum_estimates
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.scheduling.trial_queue import (
     Node,
@@ -19,6 +19,7 @@ from sweeper.scheduling.trial_queue import (
     count_max_concurrent,
     simulate_schedule,
 )
+from sweeper.storage import JsonObject
 
 MAX_SIMULATED_TRIALS = 3_000
 """Of more trials only the expected time is simulated, and the ends of its range are in proportion to their work."""
@@ -59,7 +60,7 @@ def default_nodes(trials: Sequence[PlannedTrial], cores: float) -> tuple[Node, .
 def simulate_makespan(trials: Sequence[PlannedTrial], seconds: Sequence[Estimate], nodes: Sequence[Node]) -> Makespan:
     """Simulate the queue of a run over trials that take `seconds` each, as low, expected and high as they may be."""
     if not trials:
-        return Makespan(Estimate(0.0, 0.0, 0.0), None)
+        return Makespan(ZERO_ESTIMATE, None)
     if problems := _find_unplaceable(trials, nodes):
         return Makespan(UNKNOWN_ESTIMATE, None, problems=problems)
     if not all(amount.is_known for amount in seconds):
@@ -75,7 +76,10 @@ def simulate_makespan(trials: Sequence[PlannedTrial], seconds: Sequence[Estimate
 
 
 def _simulate_bound(
-    trials: Sequence[PlannedTrial], seconds: Sequence[Estimate], nodes: Sequence[Node], bound: str
+    trials: Sequence[PlannedTrial],
+    seconds: Sequence[Estimate],
+    nodes: Sequence[Node],
+    bound: Literal["low", "expected", "high"],
 ) -> Schedule:
     jobs = [
         _make_queued_trial(i, *row)
@@ -84,50 +88,70 @@ def _simulate_bound(
     return simulate_schedule(nodes, jobs)
 
 
-def build_cluster_document(plan: Plan, cluster: ClusterSpec, makespan: Makespan) -> dict[str, Any]:
-    """What `plan --cluster` prints as `cluster`: how many trials at once, how long, and how well the machines are used.
+@dataclass(frozen=True)
+class ClusterForecast:
+    """How a cluster would run a plan: trials at once, wall time and use of its machines. NaN if unknown."""
 
-    Trials that the store has are not in it. NaN where something is not known, with `reasons`.
+    cluster: ClusterSpec
+    makespan: Makespan
+    max_concurrent: int
+    """Trials that can run at the same time."""
+
+    def to_document(self) -> JsonObject:
+        """Return the forecast as `plan --cluster --json` prints it under `cluster`."""
+        cluster, makespan, schedule = self.cluster, self.makespan, self.makespan.schedule
+        return {
+            "cluster": cluster.name,
+            "nodes": len(cluster.nodes),
+            "cpus": sum(node.cpus for node in cluster.nodes),
+            "gpus": cluster.total_gpus,
+            "hardware": sorted({name for name in cluster.gpu_names.values() if name is not None}),
+            "concurrency": self.max_concurrent,
+            "peak": schedule.peak_concurrency if schedule else math.nan,
+            "makespan_hours": makespan.seconds.expected / _SECONDS_PER_HOUR,
+            "lower_bound_hours": schedule.lower_bound / _SECONDS_PER_HOUR if schedule else math.nan,
+            "longest_hours": schedule.longest_seconds / _SECONDS_PER_HOUR if schedule else math.nan,
+            "utilisation": schedule.utilization if schedule else math.nan,
+            "efficiency": schedule.efficiency if schedule else math.nan,
+            "problems": list(makespan.problems),
+            "reasons": list(makespan.reasons),
+        }
+
+    def format_lines(self) -> list[str]:
+        """Format the forecast for people."""
+        document = self.to_document()
+        kinds = f" ({', '.join(document['hardware'])})" if document["hardware"] else ""
+        lines = [
+            f"cluster {document['cluster']}: {_pluralize(document['nodes'], 'machine')}, {document['cpus']:g} CPUs, "
+            f"{_pluralize(document['gpus'], 'GPU')}{kinds}; at most {_pluralize(document['concurrency'], 'trial')} "
+            "at once"
+        ]
+        if math.isnan(document["makespan_hours"]):
+            return lines + [f"makespan unknown: {reason}" for reason in document["reasons"]]
+        if math.isnan(document["lower_bound_hours"]):
+            return lines
+        used = "" if math.isnan(document["utilisation"]) else f"GPUs in use {document['utilisation']:.0%}, "
+        return [
+            *lines,
+            f"makespan {document['makespan_hours']:.1f} h if all machines are there from the start (lower bound "
+            f"{document['lower_bound_hours']:.1f} h); {used}longest trial {document['longest_hours']:.1f} h",
+        ]
+
+
+def forecast_cluster(plan: Plan, cluster: ClusterSpec, makespan: Makespan) -> ClusterForecast:
+    """Forecast how a cluster would run the trials of a plan that the store does not have.
+
+    Args:
+        plan: a plan with estimates.
+        cluster: the cluster at its full size.
+        makespan: wall time of the plan on that cluster.
     """
     pending = [trial for trial in plan.trials if not (trial.estimate and trial.estimate.remaining.is_nothing)]
     jobs = [_make_queued_trial(i, trial, math.nan) for i, trial in enumerate(pending)]
-    schedule = makespan.schedule
     concurrency = count_max_concurrent(cluster.nodes, jobs)
-    return {
-        "cluster": cluster.name,
-        "nodes": len(cluster.nodes),
-        "cpus": sum(node.cpus for node in cluster.nodes),
-        "gpus": cluster.total_gpus,
-        "hardware": sorted({name for name in cluster.gpu_names.values() if name is not None}),
-        "concurrency": max(concurrency, schedule.peak_concurrency) if schedule else concurrency,
-        "peak": schedule.peak_concurrency if schedule else math.nan,
-        "makespan_hours": makespan.seconds.expected / _SECONDS_PER_HOUR,
-        "lower_bound_hours": schedule.lower_bound / _SECONDS_PER_HOUR if schedule else math.nan,
-        "longest_hours": schedule.longest_seconds / _SECONDS_PER_HOUR if schedule else math.nan,
-        "utilisation": schedule.utilization if schedule else math.nan,
-        "efficiency": schedule.efficiency if schedule else math.nan,
-        "problems": list(makespan.problems),
-        "reasons": list(makespan.reasons),
-    }
-
-
-def format_cluster_lines(document: dict[str, Any]) -> list[str]:
-    """The forecast for people, a line each."""
-    kinds = f" ({', '.join(document['hardware'])})" if document["hardware"] else ""
-    lines = [
-        f"cluster {document['cluster']}: {_pluralize(document['nodes'], 'machine')}, {document['cpus']:g} CPUs, "
-        f"{_pluralize(document['gpus'], 'GPU')}{kinds}; at most {_pluralize(document['concurrency'], 'trial')} at once"
-    ]
-    if math.isnan(document["makespan_hours"]):
-        return lines + [f"makespan unknown: {reason}" for reason in document["reasons"]]
-    if math.isnan(document["lower_bound_hours"]):
-        return lines
-    used = "" if math.isnan(document["utilisation"]) else f"GPUs in use {document['utilisation']:.0%}, "
-    return [
-        *lines,
-        f"makespan {document['makespan_hours']:.1f} h with all machines there from the start, no order could make it "
-        f"less than {document['lower_bound_hours']:.1f} h; {used}longest trial {document['longest_hours']:.1f} h",
-    ]
+    if makespan.schedule:
+        concurrency = max(concurrency, makespan.schedule.peak_concurrency)
+    return ClusterForecast(cluster, makespan, concurrency)
 
 
 def _make_queued_trial(number: int, trial: PlannedTrial, seconds: float) -> QueuedTrial:
@@ -135,12 +159,21 @@ def _make_queued_trial(number: int, trial: PlannedTrial, seconds: float) -> Queu
         str(number),
         build_resource_request(trial),
         seconds,
-        _ROLE_PHASES[trial.role] if trial.role else trial.spec.branch is not None,
+        _get_phase(trial),
     )
 
 
-_ROLE_PHASES = {"anchor": 2, "explore": 2, "confirm": 3}
-"""What a search proposes comes after the listed trials (0) and the branches of these (1), and then what it confirms."""
+def _get_phase(trial: PlannedTrial) -> int:
+    """Return the order in which a run starts a trial: listed trials, their branches, a search, its confirmations."""
+    match trial.role:
+        case "":
+            return 0 if trial.spec.branch is None else 1
+        case "anchor" | "explore":
+            return 2
+        case "confirm":
+            return 3
+        case _:
+            assert_never(trial.role)
 
 
 def _find_unplaceable(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> tuple[str, ...]:

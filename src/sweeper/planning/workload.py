@@ -10,7 +10,7 @@ from sweeper import data, models, toolworld
 from sweeper.config import DataSpec, EvaluationSpec, TrialSpec
 from sweeper.data.test_queries import PUBLISHED_SUITES
 from sweeper.errors import ModelError, StoreError, SweeperError
-from sweeper.evaluation import load_evaluation_suite
+from sweeper.evaluation import compute_suite_fingerprint, load_evaluation_suite
 from sweeper.planning.cost_model import FLOAT32_BYTES, EvaluationLoad, Workload
 from sweeper.planning.plan import PlannedTrial
 from sweeper.storage import Store
@@ -86,6 +86,25 @@ def build_evaluation_load(evaluation: EvaluationSpec, spec: DataSpec) -> tuple[E
         except SweeperError:
             queries, taken = ASSUMED_QUERIES, True
     return EvaluationLoad(queries, evaluation.batch_size, evaluation.max_steps, evaluation.max_new_tokens), taken
+
+
+def compute_suite_fingerprints(trials: Sequence[PlannedTrial]) -> list[str | None]:
+    """Compute the fingerprint of the suite that each trial is evaluated on; None for a trial without evaluation.
+
+    Raises:
+        SweeperError: the queries of a suite cannot be read.
+    """
+    known: dict[tuple[str, str], str] = {}
+    suites: list[str | None] = []
+    for trial in trials:
+        if trial.evaluation is None:
+            suites.append(None)
+            continue
+        key = trial.evaluation.model_dump_json(), trial.spec.data.model_dump_json()
+        if key not in known:
+            known[key] = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
+        suites.append(known[key])
+    return suites
 
 
 def _load_manifest(trial: PlannedTrial, store: Store | None) -> tuple[Manifest | None, bool]:

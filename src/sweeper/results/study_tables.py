@@ -10,7 +10,9 @@ from sweeper.config import Sweep, find_sweep, load_sweep, read_yaml_as_dict
 from sweeper.errors import UsageError
 from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_outcomes, read_summary
 from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE
-from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.planner import plan_sweep
+from sweeper.planning.workload import compute_suite_fingerprints
 from sweeper.search import build_search_document
 from sweeper.storage import LockSnapshot, Store, read_json
 from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
@@ -54,21 +56,6 @@ def load_study_plan(name: str, store: Store, overrides: list[str] | None = None)
     return plan_sweep(load_sweep(find_sweep(name), overrides or []), store)
 
 
-def suite_fingerprints(plan: Plan) -> list[str | None]:
-    """Of each trial: the fingerprint of the suite that it is evaluated on; None where the sweep evaluates nothing."""
-    known: dict[tuple[str, str], str] = {}
-    found: list[str | None] = []
-    for trial in plan.trials:
-        if trial.evaluation is None:
-            found.append(None)
-            continue
-        key = trial.evaluation.model_dump_json(), trial.spec.data.model_dump_json()
-        if key not in known:
-            known[key] = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
-        found.append(known[key])
-    return found
-
-
 def read_trial_row(trial: PlannedTrial, store: Store) -> TrialRow:
     """The row of a trial that the store has finished, as a backend tells it."""
     record = read_record(store.record_path(trial.fingerprint))
@@ -97,7 +84,7 @@ def is_finished(trial: PlannedTrial, store: Store) -> bool:
 
 def pull_records(plan: Plan, store: Store) -> LockSnapshot:
     """Bring what the store's URL has of a plan, where it is one; to be called before records are read."""
-    suites = zip(plan.trials, suite_fingerprints(plan), strict=True)
+    suites = zip(plan.trials, compute_suite_fingerprints(plan.trials), strict=True)
     return store.pull_results(
         {trial.fingerprint: suite for trial, suite in suites if trial.fingerprint}, plan.sweep.name
     )
@@ -107,7 +94,7 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
     """Read everything the store has about a plan. Missing numbers are NaN."""
     rows, files, histories = [], [], {}
     now = pull_records(plan, store)
-    for trial, suite in zip(plan.trials, suite_fingerprints(plan), strict=True):
+    for trial, suite in zip(plan.trials, compute_suite_fingerprints(plan.trials), strict=True):
         record = read_record(store.record_path(trial.fingerprint)) if trial.fingerprint else None
         if record and record.status == PRUNED and not trial.may_be_pruned:
             record = None  # a search stopped it; this study wants its end

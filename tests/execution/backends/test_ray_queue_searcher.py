@@ -23,7 +23,8 @@ from sweeper.cluster import LocalCluster
 from sweeper.config import find_sweep, load_sweep
 from sweeper.errors import LostWorkerError
 from sweeper.execution.progress import ProgressDisplay
-from sweeper.planning.plan import Plan, PlannedTrial, plan_sweep
+from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study
 from sweeper.storage import Store
 from sweeper.training import Failure, TrialRow

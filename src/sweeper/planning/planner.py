@@ -1,0 +1,328 @@
+"""Sweep -> plan: resolve every trial's fingerprint, size and engine, and collect what prevents the run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweeper import data, models, search
+from sweeper.config import (
+    Branch,
+    HardwareSpec,
+    Sweep,
+    TrialSpec,
+    compute_trial_fingerprint,
+    expand_sweep,
+    make_trial,
+)
+from sweeper.errors import StoreError, SweeperError
+from sweeper.evaluation import load_evaluation_suite
+from sweeper.planning.branching import branch_specs
+from sweeper.planning.engine_selection import MemoryFit, select_engine
+from sweeper.planning.plan import Plan, PlannedTrial, Role
+from sweeper.search import Proposal, ProposalRecord
+from sweeper.storage import Store
+from sweeper.training import arguments
+
+
+def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> Plan:
+    """Resolve every trial's identity. What is missing (data, weights) becomes a problem, not an exception.
+
+    With a store, files that were hashed for it before are not hashed again. `hardware` is the GPU of trials whose
+    runtime names none.
+    """
+    if sweep.sweeps:
+        return _merge_plans(sweep, tuple(plan_sweep(part, store, hardware) for part in sweep.sweeps))
+    planner = Planner(sweep, store, hardware)
+    if sweep.search is not None:
+        if store is not None:
+            store.pull_log(store.study_folder(sweep.name) / search.JOURNAL_FILE)
+        trials, stand_ins = planner.plan_search(), planner.plan_placeholders()
+        found = dict.fromkeys(
+            [*planner.problems, *_find_missing_queries(sweep), *_find_unreachable_rungs(sweep, trials)]
+        )
+        return Plan(sweep, tuple(trials), tuple(found), placeholders=tuple(stand_ins))
+    specs = expand_sweep(sweep)
+    if sweep.branch_epochs:
+        specs = branch_specs(specs, planner.compute_fingerprint)
+    trials = [planner.plan_trial(spec) for spec in specs]
+    problems = [*planner.problems, *_find_missing_queries(sweep), *_find_duplicate_trials(trials)]
+    return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+
+
+def _find_unreachable_rungs(sweep: Sweep, trials: list[PlannedTrial]) -> list[str]:
+    """A first rung that no trial known so far gets to stops nobody."""
+    rungs, steps = sweep.search.rungs if sweep.search else None, [trial.planned_steps for trial in trials]
+    known = [count for count in steps if count is not None]
+    if rungs is None or rungs.unit != "steps" or not known or len(known) < len(steps) or rungs.first < max(known):
+        return []
+    return [
+        f"search.rungs: the first is at step {rungs.first:,}, and trials have {max(known):,} steps: nobody would be "
+        "stopped; a smaller `first`, or scheduler: none"
+    ]
+
+
+def _merge_plans(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:
+    """Of equal trials the first, with what its part gives it to run on; an arm of a claim, which is evaluated and never
+    stopped early, before what a search explores."""
+    trials: dict[str, PlannedTrial] = {}
+    for trial in sorted((t for part in parts for t in part.trials), key=lambda t: t.role in ("explore", "anchor")):
+        trials.setdefault(trial.key, trial)
+    problems = dict.fromkeys(problem for part in parts for problem in part.problems)
+    stand_ins = tuple(trial for part in parts for trial in part.placeholders)
+    return Plan(sweep, tuple(trials.values()), tuple(problems), parts, placeholders=stand_ins)
+
+
+def _find_missing_queries(sweep: Sweep) -> list[str]:
+    """What stands between the evaluation and its queries: files, or a world that has fewer than were asked of it."""
+    problems: list[str] = []
+    if (evaluation := sweep.evaluation) is not None:
+        _record_problem(problems, lambda: load_evaluation_suite(evaluation, sweep.data))
+    return problems
+
+
+class Planner:
+    """Gives specs of a sweep their identity and size, one by one; what stands in the way is gathered in `problems`."""
+
+    def __init__(self, sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> None:
+        self.sweep, self.store, self.hardware = sweep, store, hardware
+        self.problems: list[str] = []
+        self._resolved_inputs: dict[str, _ResolvedInputs] = {}
+
+    def plan_trial(self, spec: TrialSpec) -> PlannedTrial:
+        """A trial whose data or weights are missing has no identity yet: its fingerprint is empty."""
+        found = self._get_inputs(spec)
+        steps, flops = _count_steps_and_flops(spec, found.manifest, self.problems)
+        shared, shared_flops = _count_shared_steps_and_flops(spec, found.manifest, steps, self.problems)
+        if spec.branch is not None:
+            steps = None if steps is None or shared is None else steps - shared
+            flops = None if flops is None or shared_flops is None else flops - shared_flops
+        chosen, fit = _select_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
+        whole = math.inf if steps is None else steps + (shared or 0)
+        _record_problem(self.problems, lambda: arguments.check_hyperparameter_changes(chosen, whole))
+        return PlannedTrial(
+            self.compute_fingerprint(spec),
+            chosen,
+            found.parameters,
+            found.data_fingerprint or "",
+            fit,
+            steps,
+            flops,
+            shared,
+            shared_flops,
+            evaluation=self.sweep.evaluation,
+        )
+
+    def plan_proposal(self, proposal: Proposal) -> PlannedTrial:
+        """The trial that a search proposes. Raises pydantic's error where its values together are none."""
+        spec, parent = make_trial(self.sweep, self._resolve_axis_values(proposal)), proposal.parent
+        if parent is not None and (
+            trunk := self.compute_fingerprint(make_trial(self.sweep, self._resolve_axis_values(parent)))
+        ):
+            spec = spec.model_copy(update={"branch": Branch(trunk=trunk, step=proposal.branch_step)})
+        trial = self.plan_trial(spec)
+        asked = self.sweep.evaluation
+        if asked is not None:
+            tried = self.sweep.search is not None and "val_pass_rate" in self.sweep.search.metrics
+            asked = asked.model_copy(update={"split": "validation"}) if tried else None
+        role: Role = "anchor" if proposal.is_baseline else "explore"
+        return replace(trial, role=role, proposal=proposal, evaluation=asked)
+
+    def plan_search(self) -> list[PlannedTrial]:
+        """The trials of a search so far: the anchors before it starts, then what was proposed, and once all of that has
+        ended, the best of it on fresh seeds."""
+        entries = self._load_proposal_records()
+        proposals = [e.proposal for e in entries if e.state != "DUPLICATE" and e.retried_number is None]
+        known = {proposal.key for proposal in proposals}
+        proposals = [p for p in search.build_baseline_proposals(self.sweep) if p.key not in known] + proposals
+        trials = [trial for proposal in proposals if (trial := self._plan_proposal_or_none(proposal))]
+        if self.sweep.confirm and search.is_exhausted(self.sweep, entries):
+            trials += self.plan_confirmations(entries)
+        return trials
+
+    def plan_confirmations(self, records: list[ProposalRecord]) -> list[PlannedTrial]:
+        """The best proposals, on each of the seeds that confirm."""
+        found = []
+        seeds = self.sweep.confirm.seeds if self.sweep.confirm else []
+        for proposal in (
+            entry.proposal for best in search.select_finalists(self.sweep, records).values() for entry in best
+        ):
+            for seed in seeds:
+                trial = self.plan_trial(make_trial(self.sweep, self._resolve_axis_values(proposal) | {"seed": seed}))
+                found.append(replace(trial, role="confirm", proposal=proposal))
+        return found
+
+    def plan_placeholders(self) -> list[PlannedTrial]:
+        """For what a search has still to propose and to confirm: as many trials drawn at random, so that a plan can say
+        what it will cost. They are trained to the end: who is stopped early is not known before."""
+        entries = self._load_proposal_records()
+        drawn = search.sample_placeholders(self.sweep, entries)
+        found = [trial for proposal in drawn if (trial := self._plan_proposal_or_none(proposal))]
+        if self.sweep.confirm and not search.is_exhausted(self.sweep, entries):
+            confirm, count = self.sweep.confirm, self.sweep.confirm.top
+            asked = search.require_search(self.sweep)
+            models = self.sweep.axes["model"] if asked.equal_per else self.sweep.axes["model"][:1]
+            for model in models:
+                own = [t for t in found if t.spec.model.name == model or not asked.equal_per][:count]
+                anchored = [p for p in search.build_baseline_proposals(self.sweep) if p.group in ("", model)]
+                for proposal in [*(t.proposal for t in own if t.proposal), *anchored]:
+                    for seed in confirm.seeds:
+                        trial = self.plan_trial(
+                            make_trial(self.sweep, self._resolve_axis_values(proposal) | {"seed": seed})
+                        )
+                        found.append(replace(trial, role="confirm", proposal=proposal))
+        return found
+
+    def _load_proposal_records(self) -> list[ProposalRecord]:
+        return search.load_search_history(self.sweep, self.store.study_folder(self.sweep.name)) if self.store else []
+
+    def _plan_proposal_or_none(self, proposal: Proposal) -> PlannedTrial | None:
+        """None where its values make no trial: the search is told so when it proposes them, and nothing else hangs on
+        it. Data and weights that are missing are a problem for all."""
+        try:
+            spec = make_trial(self.sweep, self._resolve_axis_values(proposal))
+        except ValidationError:
+            return None
+        self._get_inputs(spec)
+        before = len(self.problems)
+        trial = self.plan_proposal(proposal)
+        impossible = len(self.problems) > before and not proposal.is_baseline
+        if impossible:
+            del self.problems[before:]
+        return None if impossible else trial
+
+    def _resolve_axis_values(self, proposal: Proposal) -> dict[str, Any]:
+        fixed = {axis: values[0] for axis, values in self.sweep.axes.items()}
+        changes = {"changes": proposal.changes} if proposal.changes else {}
+        return fixed | ({"model": proposal.group} if proposal.group else {}) | proposal.initial_values | changes
+
+    def compute_fingerprint(self, spec: TrialSpec) -> str:
+        """The fingerprint; empty where data or weights are missing."""
+        found = self._get_inputs(spec)
+        if found.data_fingerprint is None or found.weights_fingerprint is None:
+            return ""
+        return compute_trial_fingerprint(
+            spec.model,
+            spec.recipe,
+            spec.seed,
+            weights_fingerprint=found.weights_fingerprint,
+            data_fingerprint=found.data_fingerprint,
+            branch=spec.branch,
+            branch_points=spec.branch_points,
+        )
+
+    def _get_inputs(self, spec: TrialSpec) -> _ResolvedInputs:
+        key = f"{spec.model.name} {spec.data.model_dump_json()}"
+        if key not in self._resolved_inputs:
+            self._resolved_inputs[key] = _resolve_inputs(spec, self.problems, self.store)
+        return self._resolved_inputs[key]
+
+
+@dataclass(frozen=True)
+class _ResolvedInputs:
+    """Of one model on one data set; None where it could not be found out."""
+
+    data_fingerprint: str | None
+    weights_fingerprint: str | None
+    parameters: int | None
+    manifest: dict[str, Any] | None
+
+
+def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -> _ResolvedInputs:
+    content = _record_problem(
+        problems, lambda: data.fingerprint_data(spec.data, spec.model, store.root if store else None)
+    )
+    weights = _record_problem(problems, lambda: models.compute_weights_fingerprint(spec.model))
+    stretched = _record_problem(problems, lambda: models.resolve_extended_positions(spec.model, spec.data))
+    if stretched and weights:
+        weights = f"{weights}+interpolated:{stretched}"
+    size = _record_problem(problems, lambda: models.count_model_parameters(spec.model, spec.data.vocab_size, stretched))
+    return _ResolvedInputs(content, weights, size, _load_manifest(content, store))
+
+
+def _load_manifest(data_fingerprint: str | None, store: Store | None) -> dict[str, Any] | None:
+    """Of the prepared data; None where they are not (whole) in the store: a run prepares them first."""
+    if data_fingerprint is None or store is None:
+        return None
+    try:
+        return data.read_data_manifest(store, data_fingerprint)
+    except StoreError:
+        return None
+
+
+def _select_engine(
+    spec: TrialSpec,
+    sweep: Sweep,
+    manifest: dict[str, Any] | None,
+    hardware: HardwareSpec | None,
+    problems: list[str],
+) -> tuple[TrialSpec, MemoryFit | None]:
+    """An engine, where it was left to us. A trial that is predicted not to fit its GPU is a problem."""
+    vocabulary = manifest["vocab_size"] if manifest else spec.data.vocab_size
+    found = _record_problem(problems, lambda: select_engine(spec, sweep, vocabulary, hardware))
+    if found is None:
+        return spec, None
+    chosen, fit = found
+    if fit.fits is False:
+        problems.append(
+            f"runtime of {spec.model.name}: {chosen.engine.name} with {chosen.runtime.workers} workers is predicted to "
+            f"need {fit.required_gib:.1f} GiB a GPU, and there are {fit.available_gib:.1f}; engine: auto chooses one that fits"
+        )
+    return chosen, fit
+
+
+def _count_steps_and_flops(
+    spec: TrialSpec, manifest: dict[str, Any] | None, problems: list[str]
+) -> tuple[int | None, float | None]:
+    """Planned optimiser steps and training FLOPs. A budget that cannot be met is a problem."""
+    if manifest is None:
+        return spec.recipe.max_steps, None
+    flops, examples = arguments.compute_row_flops(spec.model, manifest), manifest["rows"]["train"]
+    steps = _record_problem(problems, lambda: arguments.count_optimizer_steps(spec.recipe, examples, flops.per_row))
+    if steps is None or math.isnan(flops.per_row):
+        return steps, None
+    return steps, flops.per_row * arguments.count_examples_seen(spec.recipe, examples, steps)
+
+
+def _count_shared_steps_and_flops(
+    spec: TrialSpec, manifest: dict[str, Any] | None, steps: int | None, problems: list[str]
+) -> tuple[int | None, float | None]:
+    """Optimiser steps and training FLOPs that a branch leaves to its trunk. A warm-up that runs into
+    the decay is a problem of every run with such a schedule."""
+    if manifest is None or steps is None:
+        return None, None
+    decays = spec.recipe.decay_fraction is not None
+    if decays and _record_problem(problems, lambda: arguments.compute_decay_start(spec.recipe, steps)) is None:
+        return None, None
+    if spec.branch is None:
+        return None, None
+    start = arguments.compute_branch_start(spec, steps)
+    flops, examples = arguments.compute_row_flops(spec.model, manifest), manifest["rows"]["train"]
+    done = flops.per_row * arguments.count_examples_seen(spec.recipe, examples, start)
+    return start, None if math.isnan(done) else done
+
+
+def _record_problem(problems: list[str], resolve: Any) -> Any:
+    try:
+        return resolve()
+    except SweeperError as error:
+        problems.append(str(error))
+        return None
+
+
+def _find_duplicate_trials(trials: list[PlannedTrial]) -> list[str]:
+    """Two cells of the axes that are one trial (two names of one model, say) would count it twice."""
+    first: dict[str, PlannedTrial] = {}
+    problems = []
+    for trial in trials:
+        if trial.fingerprint and trial.fingerprint in first:
+            other = first[trial.fingerprint]
+            problems.append(
+                f"{trial.spec.model.name} seed {trial.spec.seed} and {other.spec.model.name} seed {other.spec.seed} "
+                f"are the same trial ({trial.fingerprint}); remove one of the axis values"
+            )
+        first[trial.fingerprint] = trial
+    return problems
