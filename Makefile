@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fast lint bench clean
+.PHONY: setup demo test test-fast test-long lint bench clean
 
 setup: .venv/.ready
 
@@ -16,12 +16,14 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper run quickstart
 	$(BIN)/sweeper report quickstart
 
-test: setup  ## everything; half an hour on two cores
-	$(BIN)/python -m pytest -m 'not ray and not true_size' -n auto --dist loadfile
-	$(BIN)/python -m pytest -m ray  # one at a time: two Ray instances on a host get in each other's way
+test: setup  ## everything but the long tests; a quarter of an hour on two cores
+	$(BIN)/python -m pytest -m 'not long and not true_size' -n auto --dist loadgroup --durations=30
 
 test-fast: setup  ## without processes, Ray and browsers
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-long: setup  ## everything, with the tests that smaller ones of `make test` sample
+	$(BIN)/python -m pytest -m 'not true_size' -n auto --dist loadgroup --durations=30
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,15 +1,38 @@
-"""Shared by all tests: where things lie, and a store of their own."""
+"""Shared by all tests: the environment, the order and grouping of tests, the project's folders, and a Ray cluster."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from ray_host import RayHost
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
+    from sweeper.cluster import LocalCluster
 
 ROOT = Path(__file__).resolve().parents[1]
+RAY_GROUP = "ray"
+LONGEST_FIRST = (
+    "storage/test_study_on_s3.py",
+    "training/test_trial.py",
+    "training/test_engines.py",
+    "integration/test_judge_cli.py",
+    "execution/test_search_loop.py",
+    "training/test_branching.py",
+    "training/test_changes.py",
+    "integration/test_runs.py",
+    "integration/test_smoke_tests.py",
+    "planning/test_combined_sweep.py",
+    "search/test_session.py",
+)
+"""Files that take longest begin first, after the tests on Ray, so that the processes of a run end together."""
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,6 +45,39 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile("busy", deadline=None)  # a loaded machine is slow, and no test is about time
 settings.load_profile("busy")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests on Ray first, those that share its cluster before those that stop it, then the longest files."""
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+
+    def rank(item: pytest.Item) -> tuple[int, int]:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group(RAY_GROUP))
+            return 0, 2 if not uses_shared_cluster(item) else int("stops_shared_cluster" in item.fixturenames)
+        return 1, ranks.get(item.path, len(ranks))
+
+    items.sort(key=rank)
+
+
+def uses_shared_cluster(item: pytest.Item) -> bool:
+    """Whether a test uses the cluster that tests share."""
+    return "two_nodes" in getattr(item, "fixturenames", ())
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
+    """With `--dist loadgroup`: one process runs all tests on Ray, and each other file's tests share a process."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRayPerHost(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return RAY_GROUP if nodeid.endswith(f"@{RAY_GROUP}") else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return OneRayPerHost(config, log)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +93,37 @@ def real_toolbench() -> Path:
     if not path.is_dir():
         pytest.skip("no real ToolBench material beside the checkout (../shared/toolbench)")
     return path
+
+
+@pytest.fixture(scope="session")
+def ray_host() -> Iterator[RayHost]:
+    """What runs Ray on this host. One process runs all tests on Ray."""
+    host = RayHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def two_nodes(ray_host: RayHost) -> LocalCluster:
+    """The shared cluster: two nodes, each with one CPU and two GPUs that do not exist."""
+    return ray_host.share()
+
+
+@pytest.fixture(scope="class")
+def stops_shared_cluster(ray_host: RayHost) -> Iterator[None]:
+    """For tests that take the shared cluster down, or a part of it: the next test has a new one."""
+    yield
+    ray_host.free()
+
+
+@pytest.fixture
+def state(ray_host: RayHost) -> Path:
+    """The folder with the state of the shared cluster."""
+    return ray_host.state
+
+
+@pytest.fixture(autouse=True)
+def _one_ray_per_host(request: pytest.FixtureRequest) -> None:
+    """Stop the shared cluster before a test that starts a Ray of its own."""
+    if request.node.get_closest_marker("ray") and not uses_shared_cluster(request.node):
+        request.getfixturevalue("ray_host").free()

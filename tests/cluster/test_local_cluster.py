@@ -42,13 +42,16 @@ def answer(running: LocalCluster, token: str | None) -> int:
 def becomes(true: Callable[[], bool], seconds: float = 60) -> bool:
     until = time.monotonic() + seconds
     while not true() and time.monotonic() < until:
-        time.sleep(0.5)
+        time.sleep(0.1)
     return true()
 
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("stops_shared_cluster")
 class TestTwoNodes:
+    """On the cluster that tests on Ray share, after all others: the last two tests here take it down."""
+
     def test_nodes_have_the_requested_resources(self, two_nodes: LocalCluster, state: Path) -> None:
         totals = [node.resources for node in cluster.list_alive_nodes(two_nodes)]
         assert [(total["CPU"], total["GPU"]) for total in totals] == [(1, 2), (1, 2)]

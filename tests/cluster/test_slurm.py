@@ -55,17 +55,21 @@ class Job:
 
     def list_processes(self, seconds: float = 20) -> list[int]:
         """List processes with this job's environment. Ray's last helpers need a few seconds to end."""
-        mark = f"FAKE_SLURM_JOB={self.folder}".encode()
         until = time.monotonic() + seconds
-        while True:
-            found = []
-            for entry in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    if mark in (entry / "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
-            if not found or time.monotonic() > until:
-                return found
-            time.sleep(0.5)
+        while (found := list_job_processes(self.folder)) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+
+def list_job_processes(folder: Path) -> list[int]:
+    """List processes with the environment of the job in this folder."""
+    mark = f"FAKE_SLURM_JOB={folder}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
 
 
 @pytest.fixture
@@ -76,8 +80,11 @@ def script(root: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    assert not (tmp_path / str(JOB) / "auth_token").exists()
+    for pid in list_job_processes(tmp_path):  # after a test that failed, too: its Ray would disturb the next one's
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     shutil.rmtree(SCRATCH, ignore_errors=True)
+    assert not (tmp_path / str(JOB) / "auth_token").exists()
 
 
 @pytest.mark.slow
@@ -124,11 +131,6 @@ def test_nodes_that_do_not_join_fail_the_job(script: Path, folder: Path, monkeyp
     assert job.wait() == 1
     assert "of 2 nodes joined" in job.log.read_text()
     assert "SWEEPER" not in job.log.read_text()
-    for pid in job.list_processes(
-        5
-    ):  # a head stopped during its start leaves helpers, which Slurm ends with their step
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def test_script_prints_its_usage_outside_slurm(script: Path) -> None:

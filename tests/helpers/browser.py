@@ -24,6 +24,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command; its result. Fails as the browser says."""
@@ -56,13 +57,22 @@ class Browser:
         )
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.events.clear()
-        self.call("Page.navigate", url=page.as_uri())
+        self.load(page)
         drawn = (
             "document.readyState === 'complete' && document.documentElement.dataset.ready === 'true' && "
             "[...document.querySelectorAll('.plot')].every((place) => place.querySelector('.main-svg'))"
         )
         self.wait(drawn)
+
+    def load(self, page: Path) -> None:
+        """Go to a file and wait until this page has loaded, with scripts on or off."""
+        self.events.clear()
+        loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
+        deadline = time.monotonic() + 90
+        while not any(_is_load_event(event, loader) for event in self.events):
+            assert time.monotonic() < deadline, f"{page} did not load"
+            time.sleep(0.02)
+            self.call("Page.enable")  # events are read with the answer to a command
 
     def wait(self, condition: str) -> None:
         """Until a JavaScript expression is true."""
@@ -111,6 +121,12 @@ class Browser:
         """What the page asked for, but itself and what it carries."""
         asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [url[:200] for url in asked[1:] if not url.startswith(("data:", "blob:"))]
+
+
+def _is_load_event(event: dict[str, Any], loader: str) -> bool:
+    if event.get("method") != "Page.lifecycleEvent":
+        return False
+    return bool(event["params"]["name"] == "load" and event["params"]["loaderId"] == loader)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import warm
 from chat_server import ChatServer, Said, Seen
+from parts import report_missing
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -373,7 +375,8 @@ def test_a_checkpoint_is_evaluated_resumed_and_read_back(trained: Path, data: st
 @pytest.fixture(scope="module")
 def served(trained: Path) -> Iterator[str]:
     """`transformers serve` over that checkpoint: a real OpenAI-compatible server."""
-    pytest.importorskip("uvicorn", reason="needs transformers[serving]")
+    if importlib.util.find_spec("uvicorn") is None:
+        report_missing("uvicorn not installed: pip install -e '.[dev]'")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -7,7 +7,6 @@ is tested without Ray in tests/trial, a full disk in test_full_disk.py.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import signal
@@ -16,22 +15,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from typing import IO
 
 import pandas as pd
 import pytest
+import warm
 from watching import saved, until
 
-from sweeper import cluster, data
+from sweeper import cluster
 from sweeper.cluster import LocalCluster
 from sweeper.config import find_sweep, load_sweep
-from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
-from sweeper.training import TrialRecord, read_record, train_trial
+from sweeper.training import TrialRecord, read_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +40,10 @@ ASKED = [
     "axes.num_train_epochs=[1]",
     "axes.seed=[0, 1, 2, 3]",
     "recipe.warmup_steps=10",
-    "data.toolworld={train_queries: 2500, validation_queries: 20, test_queries_per_subset: 1}",
+    "data.toolworld={train_queries: 1600, validation_queries: 20, test_queries_per_subset: 1}",
 ]
+STEPS, SAVED_EVERY = 200, 40
+"""Of each trial: batches of 8, and five checkpoints."""
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +53,16 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The same study without Ray, two trials at a time."""
+    """The same study without Ray."""
     store = Store(tmp_path_factory.mktemp("undisturbed"))
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        assert set(pool.map(train, plan.trials, repeat(store.root))) == {"COMPLETE"}
+    warm.sweeper(*command(store.root), "--backend", "inline")
     return store
 
 
-def train(trial: PlannedTrial, root: Path) -> str:
-    store = Store(root)
-    prepared = data.prepare_data(trial.spec.data, trial.spec.model, store)
-    return train_trial(trial.spec, trial.fingerprint, lambda: prepared, store, lambda progress: None).status
+def command(root: Path) -> list[str]:
+    """The words of `sweeper run` for the study."""
+    words = ["run", "quickstart", "--storage", str(root), "--tracking", "none"]
+    return [*words, *(word for text in ASKED for word in ("--set", text))]
 
 
 @pytest.fixture
@@ -79,11 +78,10 @@ def folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def running(up: LocalCluster, root: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """`sweeper run` on that cluster, and what it says."""
-    command = [sys.executable, "-m", "sweeper", "run", "quickstart", "--address", up.address]
-    command += ["--storage", str(root), "--tracking", "none", *(word for text in ASKED for word in ("--set", text))]
+    words = [sys.executable, "-m", "sweeper", *command(root), "--address", up.address]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     with tempfile.TemporaryFile() as said:
-        run = subprocess.Popen(command, env=clean | up.environment, stdout=said, stderr=said, cwd=ROOT)
+        run = subprocess.Popen(words, env=clean | up.environment, stdout=said, stderr=said, cwd=ROOT)
         try:
             yield run, said
         finally:
@@ -113,7 +111,7 @@ def trainer_of(up: LocalCluster, store: Store, fingerprint: str) -> int | None:
 def in_training(plan: Plan, store: Store, but: set[str] = frozenset()) -> str | None:  # type: ignore[assignment]
     """A trial that has a checkpoint, and is not at its end."""
     found = [t.fingerprint for t in plan.trials if t.fingerprint not in but and len(saved(store, t.fingerprint)) > 0]
-    return next((f for f in found if saved(store, f)[-1] < 250), None)
+    return next((f for f in found if saved(store, f)[-1] < STEPS - SAVED_EVERY), None)
 
 
 def check(plan: Plan, store: Store, undisturbed: Store) -> dict[str, TrialRecord]:
@@ -164,7 +162,7 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
         away = tmp_path / "away"
         until(lambda: in_training(plan, store), run)
         store.root.rename(away)
-        time.sleep(10)
+        time.sleep(4)
         shutil.rmtree(store.root, ignore_errors=True)  # what was written in between is gone, as under a mount
         away.rename(store.root)
 
@@ -176,7 +174,8 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
     assert text.count("its worker was lost") >= 3
     records = check(plan, store, undisturbed)
     assert records[killed].resumed_from_step is not None
-    regular = set(range(0, 400, 63))
+    assert {record.metrics["steps"] for record in records.values()} == {STEPS}
+    regular = set(range(0, STEPS + 1, SAVED_EVERY))
     assert records[told].resumed_from_step not in regular | {None}, "saved where SIGTERM found it"
 
 
@@ -198,7 +197,7 @@ def test_the_driver_and_then_the_head_die_and_the_same_command_goes_on(
         until(lambda: in_training(plan, store), run)
         for pid in cluster.list_processes(up, 0):  # the head, and with it what knows the cluster
             os.kill(pid, signal.SIGKILL)
-        time.sleep(5)
+        time.sleep(2)
     cluster.stop_local_cluster(folder)
     up = cluster.start_local_cluster(2, cpus_per_node=1, folder=folder)
     with running(up, store.root) as (run, said):

@@ -37,7 +37,7 @@ SWEEP = [
 """One trial in a warm actor, one of two workers under Ray Train, for which no GPU can be made up; the other's is."""
 
 GPU = """
-import sys, time
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 import ray
@@ -46,9 +46,10 @@ from sweeper.tracking import Tracker
 ray.init(address=sys.argv[1], log_to_driver=False)
 runtime = SimpleNamespace(gpus=1, workers=1)
 spec = SimpleNamespace(model=SimpleNamespace(name="made-up"), seed=0, runtime=runtime)
-with Tracker("none", "made-up", Store(Path(sys.argv[2]))).open_trial(SimpleNamespace(fingerprint="0", spec=spec)) as track:
+trial = SimpleNamespace(fingerprint="0", spec=spec)
+with Tracker("none", "made-up", Store(Path(sys.argv[2]))).open_trial(trial) as track:
     track.log({"gpu_memory_bytes": 1e9})
-    time.sleep(12)
+    sys.stdin.readline()
 """
 """There is no CUDA here, so the run has no GPU memory to tell: a number that is made up goes the same way."""
 
@@ -177,13 +178,18 @@ def watched(
         run.kill()
     seen.actors, seen.output = list(actors.values()), said.read_text()
     assert run.returncode == 0, seen.output
-    subprocess.run(
+    gpu = subprocess.Popen(
         [sys.executable, "-c", GPU, one_node.address, str(storage)],
         env=environment | one_node.environment,
-        check=True,
-        timeout=120,
+        stdin=subprocess.PIPE,
     )
-    time.sleep(2)  # a scrape later
+    deadline = time.monotonic() + 120  # Ray exports every ten seconds
+    while not prometheus.series("ray_sweeper_gpu_memory_bytes", started):
+        assert gpu.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    gpu.communicate(b"\n", timeout=60)
+    assert gpu.returncode == 0
     return seen
 
 

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeper import cluster
 from sweeper.cluster import LocalCluster
 from sweeper.config import find_sweep, load_sweep
 from sweeper.errors import LostWorkerError
@@ -38,11 +36,10 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
-def two_nodes() -> Iterator[LocalCluster]:
-    """Two nodes of two GPUs each."""
-    with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
-        yield cluster.start_local_cluster(2, gpus_per_node=2, cpus_per_node=1, folder=Path(folder) / "cluster")
-        cluster.stop_local_cluster(Path(folder) / "cluster")
+def driver() -> Iterator[ProcessPoolExecutor]:
+    """A process for the drivers of all tests here: Ray reads its environment once, when it is imported."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
 
 def mixed(trials_of_each: int) -> Plan:
@@ -55,12 +52,6 @@ def mixed(trials_of_each: int) -> Plan:
 
 
 def run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
-    """In a process of its own: Ray reads its environment once, when it is imported."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_run, plan, root, work, up).result()
-
-
-def _run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
     os.environ.update(up.environment)
     from ray import cloudpickle
 
@@ -107,12 +98,15 @@ def hold(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: tupl
     return TrialRow(trial.fingerprint, "COMPLETE")
 
 
-def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(two_nodes: LocalCluster, tmp_path: Path) -> None:
-    plan = mixed(20)
-    shown = run(plan, tmp_path, hold, two_nodes)
+@pytest.mark.parametrize("trials_of_each", [7, pytest.param(20, marks=pytest.mark.long)])
+def test_mixed_trials_all_end_and_no_gpu_is_lent_twice(
+    trials_of_each: int, two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    plan = mixed(trials_of_each)
+    shown = driver.submit(run, plan, tmp_path, hold, two_nodes).result()
     notes = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
-    assert len(notes) == 60
-    assert shown.count("COMPLETE") == 60
+    assert len(notes) == 3 * trials_of_each
+    assert shown.count("COMPLETE") == 3 * trials_of_each
     for moment in sorted(note["held"] for note in notes):
         lent: dict[str, float] = {}
         for note in notes:
@@ -121,7 +115,7 @@ def test_sixty_mixed_trials_all_end_and_no_gpu_is_lent_twice(two_nodes: LocalClu
                     lent[node] = lent.get(node, 0) + note["gpus"]
         assert all(gpus <= 2 for gpus in lent.values())
     waited = [note["held"] - note["asked"] for note in notes if note["workers"] > 1]
-    assert len(waited) == 20
+    assert len(waited) == trials_of_each
     assert max(waited) < 10, "a gang that counts as running waits for no GPU that another trial has"
     assert "GPUs in use" in shown
     print(len({note["pid"] for note in notes}), shown.splitlines()[-1])
@@ -145,11 +139,11 @@ def lose(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any,
 
 
 def test_a_lost_worker_is_replaced_three_times_or_as_long_as_its_trial_gets_on(
-    two_nodes: LocalCluster, tmp_path: Path
+    two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     whole = mixed(3)
     few = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
-    shown = run(few, tmp_path, lose, two_nodes)
+    shown = driver.submit(run, few, tmp_path, lose, two_nodes).result()
     tries = [len((tmp_path / f"{trial.fingerprint}.tries").read_text()) for trial in few.trials]
     assert tries == [6, 4, 1]
     assert shown.count("COMPLETE") == 2
@@ -165,9 +159,11 @@ def fail(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any,
     return TrialRow.failed(trial.fingerprint, Failure(kind="bug", message="KeyError: 'x'", traceback=""))
 
 
-def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(two_nodes: LocalCluster, tmp_path: Path) -> None:
+def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(
+    two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     plan = mixed(8)
-    shown = run(plan, tmp_path, fail, two_nodes)
+    shown = driver.submit(run, plan, tmp_path, fail, two_nodes).result()
     assert "all failed with KeyError: 'x'" in shown
     assert 5 <= len(list(tmp_path.glob("*.tried"))) < 24
 
@@ -183,15 +179,17 @@ def run_out_of_memory(trial: PlannedTrial, store: Store, tracker: Any, tell: Any
     return row
 
 
-def test_a_worker_that_ran_out_of_memory_is_replaced(two_nodes: LocalCluster, tmp_path: Path) -> None:
-    whole = mixed(12)
+def test_a_worker_that_ran_out_of_memory_is_replaced(
+    two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    whole = mixed(6)
     plan = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
-    shown = run(plan, tmp_path, run_out_of_memory, two_nodes)
+    shown = driver.submit(run, plan, tmp_path, run_out_of_memory, two_nodes).result()
     pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
-    assert len(pids) == 12
-    assert (shown.count("COMPLETE"), shown.count("FAILED")) == (8, 4)
+    assert len(pids) == 6
+    assert (shown.count("COMPLETE"), shown.count("FAILED")) == (4, 2)
     assert "lost" not in shown, "its trial had ended"
     spent = {
         int((tmp_path / f"{trial.fingerprint}.pid").read_text()) for trial in plan.trials if trial.spec.seed % 3 != 0
     }
-    assert len(spent) == 8, "none of them was used again"
+    assert len(spent) == 4, "none of them was used again"
