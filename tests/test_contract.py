@@ -48,7 +48,7 @@ def spec_fingerprint(spec: TrialSpec) -> str:
     data = spec.data.model_dump_json(exclude={"name", "path", "assumed"})
     more = {"branch": spec.branch, "branch_points": spec.branch_points}
     return compute_trial_fingerprint(
-        spec.model, spec.recipe, spec.seed, weights_fingerprint=spec.model.name, data_fingerprint=data, **more
+        spec.recipe, spec.seed, weights_fingerprint=spec.model.name, data_fingerprint=data, **more
     )
 
 

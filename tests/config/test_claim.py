@@ -54,7 +54,7 @@ def test_every_kind_of_claim_loads(tmp_path: Path, kind: str) -> None:
         ("cheaper", "", "price_per_hour: {opt-tiny-32: 1}\n", 10, "no price above 0 for ['opt-tiny-96']"),
     ],
 )
-def test_a_claim_with_too_little_or_too_much_is_refused_with_its_line(
+def test_claim_refuses_missing_and_foreign_fields_with_their_line(
     tmp_path: Path, kind: str, drop: str, add: str, line: int, says: str
 ) -> None:
     text = CLAIM + KIND_OF_CLAIM[kind]

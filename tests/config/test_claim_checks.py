@@ -27,7 +27,7 @@ from sweeper.errors import ConfigError
         ("best-of", TUNED.replace("[0]", "[0, 9]"), [], "seed 9"),
     ],
 )
-def test_a_claim_that_the_sweep_cannot_decide_is_refused(
+def test_check_claims_refuses_a_claim_that_the_sweep_cannot_decide(
     tmp_path: Path, kind: str, add: str, overrides: list[str], says: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:

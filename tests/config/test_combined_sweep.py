@@ -33,7 +33,7 @@ def union(tmp_path: Path) -> Path:
     return path
 
 
-def test_axes_are_all_that_any_part_varies_and_claims_are_named_by_part(union: Path) -> None:
+def test_combined_sweep_merges_axes_and_prefixes_claims(union: Path) -> None:
     both = load_sweep(union)
     assert [part.name for part in both.sweeps] == ["one", "two"]
     assert both.axes == {
@@ -50,7 +50,7 @@ def test_axes_are_all_that_any_part_varies_and_claims_are_named_by_part(union: P
         load_sweep(union.parent / "sweep.yaml", ["axes.seed=[1]"])
 
 
-def test_overrides_reach_every_part_and_the_unions_own_keys(union: Path) -> None:
+def test_combined_sweep_passes_overrides_to_its_sweeps(union: Path) -> None:
     both = load_sweep(union, ["axes.seed=[4]", "name=mine", "data.max_length=128"])
     assert both.name == "mine"
     assert [part.axes["seed"] for part in both.sweeps] == [[4], [4]]
@@ -68,7 +68,7 @@ def test_overrides_reach_every_part_and_the_unions_own_keys(union: Path) -> None
         ("[one, two]", "[one, other]", 3, "different `data`"),
     ],
 )
-def test_what_cannot_be_one_study_is_named(union: Path, old: str, new: str, line: int, says: str) -> None:
+def test_combined_sweep_refuses_conflicting_sweeps(union: Path, old: str, new: str, line: int, says: str) -> None:
     other = (union.parent / "one.yaml").read_text().replace("name: one", "name: other")
     other = other.replace("data: toolworld", "data: {extends: toolworld, fit: truncate}")
     (union.parent / "other.yaml").write_text(other)
@@ -79,7 +79,7 @@ def test_what_cannot_be_one_study_is_named(union: Path, old: str, new: str, line
     assert caught.value.where == f"{union}:{line}"
 
 
-def test_a_search_is_a_part_whose_anchor_is_an_arm_of_another(union: Path) -> None:
+def test_combined_sweep_shares_a_searchs_baseline_with_another_arm(union: Path) -> None:
     other = "name: search\nquestion: Which?\nrecipe: miniature\ndata: toolworld\nevaluation: toolworld\n"
     other += "axes: {model: [opt-tiny-32], learning_rate: {loguniform: [0.001, 0.1]}, seed: [0]}\n"
     (union.parent / "search.yaml").write_text(other + "search: {algorithm: random, trials: 3}\n")

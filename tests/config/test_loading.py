@@ -50,12 +50,12 @@ def test_every_shipped_sweep_loads_and_expands(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_every_shipped_piece_is_valid_and_named_as_its_file(path: Path) -> None:
+def test_every_shipped_config_is_valid_and_named_as_its_file(path: Path) -> None:
     piece = KINDS[path.parent.name].model_validate(YamlFile.read(path).content)
     assert getattr(piece, "name", getattr(piece, "id", path.stem)) == path.stem
 
 
-def test_published_averages_are_those_of_their_rows() -> None:
+def test_published_averages_match_their_rows() -> None:
     """A typing error in a rate would show: every published average is a mean of its row, plain or by queries."""
     for reference in load_references():
         sizes = PUBLISHED_SUITES[reference.query_set]
@@ -67,7 +67,7 @@ def test_published_averages_are_those_of_their_rows() -> None:
             assert row.overall == pytest.approx(mean, abs=0.06), (reference.name, row.model)
 
 
-def test_canonical_recipe_is_the_papers() -> None:
+def test_canonical_recipe_matches_the_paper() -> None:
     recipe = load_sweep(ROOT / "sweeps/canonical.yaml").recipe
     assert (recipe.num_train_epochs, recipe.learning_rate, recipe.warmup_steps) == (1, 5e-5, 100)
     assert (recipe.per_device_train_batch_size, recipe.effective_batch_size) == (8, 32)
@@ -97,7 +97,7 @@ def test_canonical_recipe_is_the_papers() -> None:
         ("question:", "question: [", 3, "not valid YAML"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+def test_load_sweep_reports_a_mistake_with_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(QUICKSTART.replace(old, new))
     with pytest.raises(ConfigError) as caught:
@@ -111,24 +111,24 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, li
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "- a\n- b\n", "", "a: b: c", "\x00"])
-def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, text: str) -> None:
+def test_load_sweep_refuses_a_file_that_is_no_sweep(tmp_path: Path, text: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError):
         load_sweep(path)
 
 
-def test_missing_sweep_names_the_nearest() -> None:
+def test_find_sweep_suggests_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="quickstart"):
         find_sweep("quikstart")
 
 
-def test_numbers_without_a_point_are_numbers() -> None:
+def test_numbers_in_exponent_notation_are_floats() -> None:
     assert parse_yaml_value("5e-5") == 5e-5
     assert isinstance(parse_yaml_value("5e-5"), float)
 
 
-def test_overrides_reach_every_level() -> None:
+def test_load_sweep_applies_overrides_at_every_level() -> None:
     sweep = load_sweep(
         find_sweep("quickstart"),
         [
@@ -148,12 +148,12 @@ def test_overrides_reach_every_level() -> None:
     assert sweep.evaluation.temperature == 0.1
 
 
-def test_override_reaches_a_model_name_with_dots() -> None:
+def test_load_sweep_overrides_a_model_name_with_dots() -> None:
     overrides = ["axes.model=[opt-1.3b]", "runtime={}", "runtime.opt-1.3b.workers=4"]
     assert load_sweep(find_sweep("canonical"), overrides).resolve_runtime("opt-1.3b").workers == 4
 
 
-def test_an_override_reaches_into_a_mapping_that_one_before_gave() -> None:
+def test_later_override_reaches_into_a_mapping_of_an_earlier_one() -> None:
     overrides = ["runtime={opt-tiny-32: {cpus: 2}}", "runtime.opt-tiny-64.cpus=3", "runtime.opt-tiny-32.micro_batch=4"]
     sweep = load_sweep(find_sweep("quickstart"), [*overrides, "data={extends: toolworld}", "data.max_length=300"])
     assert (sweep.resolve_runtime("opt-tiny-32").cpus, sweep.resolve_runtime("opt-tiny-32").micro_batch) == (2, 4)
@@ -162,7 +162,7 @@ def test_an_override_reaches_into_a_mapping_that_one_before_gave() -> None:
 
 
 @pytest.mark.parametrize("override", ["axes", "foo=1", "axes.modl=[1]", "recipe.lr=1", "name.x=1", "axes.seed=[", "=1"])
-def test_a_wrong_override_is_refused(override: str) -> None:
+def test_load_sweep_refuses_an_invalid_override(override: str) -> None:
     with pytest.raises(UsageError):
         load_sweep(find_sweep("quickstart"), [override])
 
@@ -173,6 +173,6 @@ def test_errors_survive_pickling() -> None:
     assert (type(again), str(again), again.exit_code) == (ConfigError, str(error), 2)
 
 
-def test_the_claims_of_the_paper_are_all_there() -> None:
+def test_claims_of_the_paper_are_shipped() -> None:
     names = {"pass-rate", "sweet-spot", "single-epoch", "stability", "generalises", "judge-independent"}
     assert {path.stem for path in (ROOT / "configs/claims").glob("*.yaml")} >= names | {"small-is-cheaper"}

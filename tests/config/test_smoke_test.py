@@ -1,4 +1,4 @@
-"""A rehearsal is the same design with toys: what is mapped, scaled, kept, overridden; every shipped sweep has one."""
+"""Smoke tests: the same design with toy models; every shipped sweep has one."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def sweep(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def test_what_a_laptop_does_not_have_is_replaced_and_the_design_stays() -> None:
+def test_smoke_test_replaces_resources_and_keeps_the_design() -> None:
     given = sweep()
     before = copy.deepcopy(given)
     toy = make_smoke_test(given, TOYS)
     assert given == before, "pure"
     assert toy["name"] == "q-rehearsal"
-    assert "rehearsal" in toy["question"]
+    assert "smoke test" in toy["question"]
     assert (toy["recipe"], toy["data"], toy["evaluation"]) == ("miniature", {"extends": "toolworld"}, "toolworld")
     assert toy["axes"] == {"model": ["s", "m"], "learning_rate": [0.01, 0.02], "seed": [0, 1]}
     assert toy["runtime"] == {"default": {"cpus": 1}}
@@ -55,7 +55,7 @@ def test_what_a_laptop_does_not_have_is_replaced_and_the_design_stays() -> None:
     assert make_smoke_test(sweep(evaluation=None), TOYS)["evaluation"] is None
 
 
-def test_claims_are_about_the_toys_on_the_seeds_that_are_left() -> None:
+def test_smoke_test_makes_claims_about_the_toys_on_the_kept_seeds() -> None:
     claim = {
         "id": "c",
         "text": "It is so.",
@@ -70,7 +70,7 @@ def test_claims_are_about_the_toys_on_the_seeds_that_are_left() -> None:
     }
     toy = make_smoke_test(sweep(claims=[claim]), TOYS)
     (found,) = toy["claims"]
-    assert found["text"].startswith("Rehearsal")
+    assert found["text"].startswith("Smoke test")
     assert (found["candidate"], found["against"], found["price_per_hour"]) == ("m", ["s"], {"m": 1.0, "s": 1.0})
     assert found["where"] == {"learning_rate": 0.01, "max_grad_norm": None}
     assert found["train_flops"] == 5e11
@@ -78,7 +78,7 @@ def test_claims_are_about_the_toys_on_the_seeds_that_are_left() -> None:
     assert (found["selection_seeds"], found["confirmation_seeds"]) == ([2], [1])
 
 
-def test_a_searched_range_is_scaled_and_its_switch_is_not() -> None:
+def test_smoke_test_scales_searched_ranges() -> None:
     axes = {
         "model": ["opt-350m"],
         "seed": [0],
@@ -92,17 +92,17 @@ def test_a_searched_range_is_scaled_and_its_switch_is_not() -> None:
     assert found["max_grad_norm"] == {"uniform": [0.1, 1.0], "or_null": True, "when": {"learning_rate": [0.01]}}
 
 
-def test_own_fields_of_a_recipe_are_kept_and_scaled() -> None:
+def test_smoke_test_keeps_and_scales_own_fields_of_a_recipe() -> None:
     toy = make_smoke_test(sweep(recipe={"extends": "canonical", "learning_rate": 1e-5, "weight_decay": 0.1}), TOYS)
     assert toy["recipe"] == {"extends": "miniature", "learning_rate": 0.002, "weight_decay": 0.1}
 
 
-def test_a_toys_recipe_is_not_scaled() -> None:
+def test_smoke_test_does_not_scale_a_toy_recipe() -> None:
     toys = sweep(recipe="miniature", axes={"model": ["m"], "learning_rate": [0.01], "seed": [0]})
     assert make_smoke_test(toys, TOYS)["axes"]["learning_rate"] == [0.01]
 
 
-def test_the_sweeps_own_block_goes_over_the_result() -> None:
+def test_smoke_test_applies_the_sweeps_own_block_last() -> None:
     own = {"axes": {"learning_rate": {"uniform": [1, 2]}, "seed": [7]}, "data": {"fit": "truncate"}, "claims": []}
     toy = make_smoke_test(sweep(rehearsal=own), TOYS)
     assert toy["axes"] == {"model": ["s", "m"], "learning_rate": {"uniform": [1, 2]}, "seed": [7]}
@@ -117,16 +117,16 @@ def test_the_sweeps_own_block_goes_over_the_result() -> None:
         ({"axes": {"model": ["opt-2.7b"], "seed": [0]}}, "opt-2.7b"),
         ({"recipe": "unheard-of"}, "unheard-of"),
         ({"recipe": {"learning_rate": 1}}, "extend"),
-        ({"axes": {"model": ["opt-350m", "m"], "seed": [0]}}, "one toy"),
+        ({"axes": {"model": ["opt-350m", "m"], "seed": [0]}}, "the same toy model"),
     ],
 )
-def test_what_nothing_stands_for_is_refused(more: dict[str, Any], says: str) -> None:
+def test_smoke_test_refuses_what_has_no_replacement(more: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_smoke_test(sweep(**more), TOYS)
 
 
 @given(st.floats(1e-7, 1e-2), st.lists(st.integers(0, 50), min_size=1, max_size=9, unique=True))
-def test_values_keep_their_order_and_seeds_theirs(rate: float, seeds: list[int]) -> None:
+def test_smoke_test_keeps_the_order_of_values_and_seeds(rate: float, seeds: list[int]) -> None:
     axes = make_smoke_test(sweep(axes={"model": ["opt-350m"], "learning_rate": [rate, 2 * rate], "seed": seeds}), TOYS)[
         "axes"
     ]
@@ -134,13 +134,13 @@ def test_values_keep_their_order_and_seeds_theirs(rate: float, seeds: list[int])
     assert axes["learning_rate"] == pytest.approx([200 * rate, 400 * rate], rel=1e-5)
 
 
-def rehearsed(path: Path, *overrides: str) -> Sweep:
+def load_smoke_test(path: Path, *overrides: str) -> Sweep:
     return load_sweep(path, overrides, smoke_test=True)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
-def test_every_shipped_sweep_has_a_rehearsal_that_needs_nothing(path: Path) -> None:
-    toy = rehearsed(path)
+def test_every_shipped_sweep_has_a_smoke_test_without_requirements(path: Path) -> None:
+    toy = load_smoke_test(path)
     assert toy.name == f"{path.stem}-rehearsal"
     assert toy.uses_toy_models, "its report says that it is a toy"
     for part in toy.sweeps or [toy]:
@@ -151,20 +151,20 @@ def test_every_shipped_sweep_has_a_rehearsal_that_needs_nothing(path: Path) -> N
     overridden = "claims" in read_yaml_as_dict(path).get("rehearsal", {})
     if not toy.sweeps and not overridden:
         assert [claim.id for claim in toy.claims] == [claim.id for claim in load_sweep(path).claims]
-    assert all("Rehearsal" in claim.text for claim in toy.claims)
+    assert all("Smoke test" in claim.text for claim in toy.claims)
 
 
-def test_overrides_go_over_the_rehearsal() -> None:
-    toy = rehearsed(ROOT / "sweeps/scaling.yaml", "axes.seed=[5]", "data.toolworld.train_queries=40", "name=mine")
+def test_overrides_apply_to_the_smoke_test() -> None:
+    toy = load_smoke_test(ROOT / "sweeps/scaling.yaml", "axes.seed=[5]", "data.toolworld.train_queries=40", "name=mine")
     assert (toy.axes["seed"], toy.data.toolworld["train_queries"], toy.name) == ([5], 40, "mine")
 
 
-def test_mistakes_keep_their_lines(tmp_path: Path) -> None:
+def test_smoke_test_keeps_the_lines_of_mistakes(tmp_path: Path) -> None:
     text = (ROOT / "sweeps/stability.yaml").read_text()
     path = tmp_path / "wrong.yaml"
     path.write_text(text.replace("candidate: 5.0e-5", "candidate: 7.0e-5"))
     line = 1 + next(n for n, found in enumerate(text.splitlines()) if "extends: stability" in found)
     with pytest.raises(ConfigError) as caught:
-        rehearsed(path)
+        load_smoke_test(path)
     assert caught.value.where == f"{path}:{line}"
     assert "0.014" in str(caught.value)

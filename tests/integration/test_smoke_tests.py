@@ -44,7 +44,7 @@ def test_scaling_is_rehearsed_to_its_report(tmp_path: Path) -> None:
     assert [claim["id"] for claim in document["claims"]] == ["sweet-spot", "small-is-cheaper"]
     page = (folder / "report.html").read_text()
     assert document["study"]["caveat"] in page
-    assert "a rehearsal with toy models" in page
+    assert "smoke test with toy models" in page
     assert str(folder / "report.html") in done.stdout
     command = [sys.executable, "-m", "sweeper", "report", "scaling-rehearsal", "--storage", str(tmp_path), "--json"]
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=True)

@@ -135,7 +135,7 @@ def agrees(config: dict[str, Any], run: Recipe, micro_batch: int, length: int) -
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_opt_125m_takes_what_is_measured(precision: str, checkpointing: bool) -> None:
+def test_memory_of_opt_125m_matches_memtracker(precision: str, checkpointing: bool) -> None:
     agrees(
         KNOWN_CONFIGS["facebook/opt-125m"], recipe(precision=precision, gradient_checkpointing=checkpointing), 8, LENGTH
     )
@@ -146,7 +146,9 @@ def test_opt_125m_takes_what_is_measured(precision: str, checkpointing: bool) ->
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("vocabulary", [443, 50272])
 @pytest.mark.parametrize("model", ["facebook/opt-125m", "facebook/opt-350m", "EleutherAI/pythia-160m"])
-def test_three_layers_take_what_is_measured(model: str, vocabulary: int, precision: str, checkpointing: bool) -> None:
+def test_memory_of_three_layers_matches_memtracker(
+    model: str, vocabulary: int, precision: str, checkpointing: bool
+) -> None:
     """With a miniature's vocabulary a layer is the peak, with the real one the loss."""
     config = KNOWN_CONFIGS[model] | {"num_hidden_layers": 3, "vocab_size": vocabulary}
     agrees(config, recipe(precision=precision, gradient_checkpointing=checkpointing), 4, 1024)
@@ -155,14 +157,14 @@ def test_three_layers_take_what_is_measured(model: str, vocabulary: int, precisi
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_eager_attention_keeps_its_scores(precision: str, checkpointing: bool) -> None:
+def test_memory_of_eager_attention_includes_its_scores(precision: str, checkpointing: bool) -> None:
     small = {"num_hidden_layers": 3, "vocab_size": 443, "attn_implementation": "eager"}
     config = KNOWN_CONFIGS["facebook/opt-125m"] | small
     agrees(config, recipe(precision=precision, gradient_checkpointing=checkpointing), 4, 512)
 
 
 @pytest.mark.slow
-def test_with_short_rows_the_update_is_the_peak() -> None:
+def test_memory_peaks_at_the_update_for_short_rows() -> None:
     config = KNOWN_CONFIGS["facebook/opt-125m"] | {"num_hidden_layers": 3, "vocab_size": 443}
     found = measured(config, CANONICAL, 1, 16, update=True)
     memory = estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=16)
@@ -174,7 +176,7 @@ def test_with_short_rows_the_update_is_the_peak() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
 @pytest.mark.parametrize("model", sorted(KNOWN_CONFIGS))
-def test_states_under_zero_are_deepspeeds(model: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_states_under_zero_match_deepspeed(model: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """`additional_buffer_factor` is a factor on host memory alone: whatever it is, the GPU's share is ours."""
     monkeypatch.setitem(os.environ, "DS_ACCELERATOR", "cpu")
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
@@ -206,7 +208,7 @@ def test_states_under_zero_are_deepspeeds(model: str, workers: int, monkeypatch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["facebook/opt-125m", "facebook/opt-350m", "EleutherAI/pythia-70m"])
-def test_the_largest_module_is_deepspeeds(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_largest_module_matches_deepspeed(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "DS_ACCELERATOR", "cpu")
     from deepspeed.runtime.zero.stage3 import model_to_params
 
@@ -228,7 +230,7 @@ def test_the_largest_module_is_deepspeeds(model: str, monkeypatch: pytest.Monkey
     )
 
 
-def test_korthikantis_layer_is_34_bytes_a_channel() -> None:
+def test_layer_memory_matches_korthikanti() -> None:
     """Equation 1 of arXiv 2205.05198 without attention scores: half precision everywhere, as ZeRO has it, and GELU."""
     gelu = KNOWN_CONFIGS["facebook/opt-125m"] | {"activation_function": "gelu"}
 
@@ -257,7 +259,7 @@ SETUPS = st.fixed_dictionaries(
 
 
 @given(SETUPS)
-def test_more_of_anything_never_takes_less(setup: dict[str, Any]) -> None:
+def test_memory_is_monotonic(setup: dict[str, Any]) -> None:
     here = memory(**setup).total_bytes
     assert memory(**setup | {"micro_batch": setup["micro_batch"] + 1}).total_bytes >= here
     assert memory(**setup | {"length": setup["length"] + 1}).total_bytes >= here
@@ -270,7 +272,7 @@ def test_more_of_anything_never_takes_less(setup: dict[str, Any]) -> None:
         assert doubled >= here
 
 
-def test_parts_are_bytes_and_add_up() -> None:
+def test_memory_parts_add_up() -> None:
     found = memory()
     count = count_parameters(KNOWN_CONFIGS["facebook/opt-125m"])
     assert (found.gradients, found.optimizer) == (4 * count, 8 * count)
@@ -280,25 +282,25 @@ def test_parts_are_bytes_and_add_up() -> None:
     assert found.total_gib == found.total_bytes / 2**30
 
 
-def test_logits_are_bounded_by_a_piece_but_under_zero_3() -> None:
+def test_logits_memory_is_bounded_by_a_chunk_except_under_zero_3() -> None:
     for engine, factor in (("single", 1), ("ddp", 1), ("zero2", 1), ("zero3", 8)):
         alone, eight = (memory(engine=engine, workers=2, micro_batch=count).logits for count in (1, 8))
         assert alone == 12 * LENGTH * 50272, "a row of 2,048 tokens is one piece"
         assert eight == factor * alone if factor == 8 else eight < 1.2 * alone
 
 
-def test_ddp_holds_gradients_twice() -> None:
+def test_ddp_memory_holds_gradients_twice() -> None:
     alone, together = memory(engine="ddp", workers=1), memory(engine="ddp", workers=4)
     assert together.gradients == 2 * alone.gradients
     assert alone == memory()
 
 
-def test_the_papers_run_fits_its_gpu() -> None:
+def test_memory_of_the_papers_run_fits_its_gpu() -> None:
     """OPT-350M with micro-batches of 8 was trained on one A10G."""
     assert memory("facebook/opt-125m").total_gib < memory("facebook/opt-350m").total_gib < A10G.memory_gib
 
 
-def test_a_billion_parameters_do_not_fit_one_a10g_and_do_fit_four() -> None:
+def test_opt_1_3b_needs_four_a10g() -> None:
     assert memory("facebook/opt-1.3b", micro_batch=1).total_gib > A10G.memory_gib
     assert memory("facebook/opt-1.3b", "zero2", workers=4).total_gib < A10G.memory_gib
 
@@ -326,15 +328,15 @@ def chosen(model: str, workers: int, gib: float = A10G.memory_gib) -> tuple[str,
         ("facebook/opt-1.3b", 1, ("zero3-offload", 1)),
     ],
 )
-def test_the_first_engine_that_fits_is_chosen(model: str, workers: int, expected: tuple[str, int]) -> None:
+def test_choose_engine_takes_the_first_that_fits(model: str, workers: int, expected: tuple[str, int]) -> None:
     assert chosen(model, workers) == expected
 
 
-def test_no_engine_fits_a_gpu_that_is_too_small() -> None:
+def test_choose_engine_returns_none_for_a_gpu_that_is_too_small() -> None:
     assert chosen("facebook/opt-350m", 4, gib=4) is None
 
 
-def test_the_micro_batch_is_that_of_the_workers_used() -> None:
+def test_choose_engine_uses_the_micro_batch_of_its_workers() -> None:
     asked: list[int] = []
 
     def micro_batch_of(workers: int) -> int:
@@ -354,12 +356,12 @@ def test_the_micro_batch_is_that_of_the_workers_used() -> None:
 
 
 @pytest.mark.parametrize("config", [{"model_type": "llama"}, {"model_type": "opt", "hidden_size": 64}])
-def test_what_cannot_be_counted_is_refused(config: dict[str, Any]) -> None:
+def test_memory_refuses_unknown_architectures(config: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
         estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)
 
 
-def test_eager_attention_needs_its_heads() -> None:
+def test_memory_of_eager_attention_needs_the_number_of_heads() -> None:
     config = KNOWN_CONFIGS["facebook/opt-125m"] | {"attn_implementation": "eager", "num_attention_heads": None}
     with pytest.raises(ModelError, match="num_attention_heads"):
         estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)

@@ -93,19 +93,21 @@ def test_counts_equal_instantiated_models(config: dict[str, Any]) -> None:
         ("1.4b", 1_414_647_808, 1_208_602_624),
     ],
 )
-def test_pythias_counts_are_the_published_ones(size: str, total: int, non_embedding: int) -> None:
+def test_pythia_counts_match_the_published_ones(size: str, total: int, non_embedding: int) -> None:
     config = KNOWN_CONFIGS[f"EleutherAI/pythia-{size}"]
     assert (count_parameters(config), count_non_embedding_parameters(config)) == (total, non_embedding)
 
 
-def test_every_known_model_has_a_file_that_names_it() -> None:
+def test_known_configs_have_a_model_file_each() -> None:
     names = [source.split("/")[1] for source in KNOWN_CONFIGS]
     path = Path(__file__).resolve().parents[2] / "sweeps/quickstart.yaml"
     sweep = load_sweep(path, [f"axes.model=[{', '.join(names)}]", "claims=[]"])
     assert [sweep.models[name].source for name in names] == list(KNOWN_CONFIGS)
 
 
-def test_built_models_are_float32_seeded_and_leave_the_random_state_alone(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_build_model_is_float32_and_seeded_without_touching_the_random_state(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     spec = ModelSpec(name="tiny", config=TINY)
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -123,7 +125,7 @@ def test_built_models_are_float32_seeded_and_leave_the_random_state_alone(tokeni
     assert count_model_parameters(spec, len(tokenizer)) == sum(p.numel() for p in first.parameters())
 
 
-def test_a_tiny_pythia_is_built_trained_on_and_loaded(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_tiny_pythia_is_built_trained_and_loaded(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     spec = ModelSpec(name="tiny", config=TINY_NEOX)
     model, again = build_model(spec, tokenizer, 0), build_model(spec, tokenizer, 0)
     assert isinstance(model, GPTNeoXForCausalLM)
@@ -139,7 +141,7 @@ def test_a_tiny_pythia_is_built_trained_on_and_loaded(tokenizer: PreTrainedToken
         interpolate_positions(model, 64)
 
 
-def test_what_cannot_be_built_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_build_model_refuses_invalid_configs(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ModelError, match=r"llama(.|\n)*opt, gpt_neox"):
         build_model(ModelSpec(name="x", config={"model_type": "llama"}), tokenizer, 0)
     with pytest.raises(ModelError, match="attention heads"):
@@ -148,7 +150,7 @@ def test_what_cannot_be_built_is_refused(tokenizer: PreTrainedTokenizerFast) -> 
         count_model_parameters(ModelSpec(name="x", config={"hidden_size": 8, "num_hidden_layers": 1}), 300)
 
 
-def test_a_half_precision_checkpoint_loads_as_float32(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_load_pretrained_converts_half_precision_to_float32(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     spec = ModelSpec(name="tiny", config=TINY)
     build_model(spec, tokenizer, 0).half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_pretrained(str(tmp_path)).parameters()} == {torch.float32}
@@ -159,7 +161,7 @@ def test_a_half_precision_checkpoint_loads_as_float32(tmp_path: Path, tokenizer:
     assert compute_weights_fingerprint(saved) != before
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_load_pretrained_and_fingerprint_name_what_is_missing(tmp_path: Path) -> None:
     for source in (str(tmp_path / "nothing"), str(tmp_path)):
         with pytest.raises(ModelError, match=str(tmp_path)):
             compute_weights_fingerprint(ModelSpec(name="x", source=source))
@@ -171,7 +173,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         count_parameters({"model_type": "gpt2"})
 
 
-def test_stretched_positions_pass_through_the_old_ones(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_interpolate_positions_keeps_the_old_positions(tokenizer: PreTrainedTokenizerFast) -> None:
     spec = ModelSpec(name="tiny", config=TINY)
     model = build_model(spec, tokenizer, 0)
     old = model.model.decoder.embed_positions.weight.detach().clone()
@@ -187,7 +189,7 @@ def test_stretched_positions_pass_through_the_old_ones(tokenizer: PreTrainedToke
         model(input_ids=torch.full((1, 64), 5))
 
 
-def test_a_stretched_model_loads_as_it_was_saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_stretched_model_loads_as_it_was_saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     model = interpolate_positions(build_model(ModelSpec(name="tiny", config=TINY), tokenizer, 0), 50)
     model.save_pretrained(tmp_path)
     again = load_pretrained(str(tmp_path))
@@ -196,7 +198,7 @@ def test_a_stretched_model_loads_as_it_was_saved(tokenizer: PreTrainedTokenizerF
     torch.testing.assert_close(again.eval()(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
 
 
-def test_positions_are_checked_against_max_length() -> None:
+def test_resolve_extended_positions_checks_max_length() -> None:
     data = DataSpec(name="d", source="toolworld", api_format="signature", fold_steps=True, max_length=2049)
     opt = ModelSpec(name="opt-350m", source="facebook/opt-350m")
     with pytest.raises(UsageError, match=r"2,049(.|\n)*2,048"):
@@ -212,7 +214,7 @@ def test_positions_are_checked_against_max_length() -> None:
         resolve_extended_positions(pythia, data.model_copy(update={"extend_positions": "interpolate"}))
 
 
-def test_flops_against_hand_computed_values() -> None:
+def test_flops_match_hand_computed_values() -> None:
     pythia = compute_flops_per_token(KNOWN_CONFIGS["EleutherAI/pythia-70m"], 2048)
     assert pythia.body == 6 * 18_915_328
     assert pythia.attention == 12 * 6 * 512 * 2048 == 75_497_472
@@ -238,7 +240,7 @@ def test_flops_against_hand_computed_values() -> None:
     ids=["opt", "opt-projected", "gpt_neox"],
 )
 @pytest.mark.parametrize("length", [8, 32])
-def test_flops_are_within_two_percent_of_what_pytorch_counts(config: dict[str, Any], length: int) -> None:
+def test_flops_are_within_two_percent_of_pytorchs_count(config: dict[str, Any], length: int) -> None:
     model = instantiated(config, attn_implementation="eager")  # the counter knows no formula for the CPU's fused one
     ids = torch.randint(3, 400, (2, length))
     with FlopCounterMode(display=False) as forward:

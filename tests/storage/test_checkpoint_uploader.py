@@ -32,7 +32,7 @@ def uploaded(store: Store) -> list[str]:
     return store.list_subfolders(store.trial_folder("a") / "checkpoints")
 
 
-def test_another_machine_goes_on_from_the_last_two(far_machines: Machines) -> None:
+def test_uploads_let_another_machine_resume_from_the_last_two(far_machines: Machines) -> None:
     here, there = far_machines.here, far_machines.there
     with CheckpointUploader(here) as uploads:
         for step in (10, 20, 30):
@@ -47,7 +47,7 @@ def test_another_machine_goes_on_from_the_last_two(far_machines: Machines) -> No
     assert not (here.trial_folder("a") / ".uploads" / "checkpoint-30").exists()
 
 
-def test_one_more_stays_where_it_is_named(far_machines: Machines) -> None:
+def test_upload_keeps_the_checkpoint_that_is_named(far_machines: Machines) -> None:
     here = far_machines.here
     with CheckpointUploader(here) as uploads:
         for step in (10, 20, 30, 40):
@@ -56,7 +56,7 @@ def test_one_more_stays_where_it_is_named(far_machines: Machines) -> None:
     assert uploaded(here) == ["checkpoint-10", "checkpoint-30", "checkpoint-40"]
 
 
-def test_another_machines_part_of_the_next_one_stays(far_machines: Machines) -> None:
+def test_uploads_keep_another_machines_part_of_the_next_checkpoint(far_machines: Machines) -> None:
     here = far_machines.here
     for step in (10, 20, 40):
         here.push(checkpoint(here, step))
@@ -65,7 +65,7 @@ def test_another_machines_part_of_the_next_one_stays(far_machines: Machines) -> 
     assert uploaded(here) == ["checkpoint-20", "checkpoint-30", "checkpoint-40"]
 
 
-def test_what_was_left_out_is_none_to_fall_back_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_upload_is_not_resumed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """20, of which another machine's part is there, is overtaken while it waits; 40 breaks off in its middle."""
     store = Store(tmp_path, "memory://uploads-left-out/store")
     begun, may_go_on, put = threading.Event(), threading.Event(), remote.RemoteStore._upload_batch
@@ -99,7 +99,7 @@ def test_what_was_left_out_is_none_to_fall_back_on(tmp_path: Path, monkeypatch: 
         assert uploaded(store) == ["checkpoint-30", "checkpoint-50"]
 
 
-def test_training_neither_waits_nor_keeps_files_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploader_neither_delays_training_nor_keeps_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path, "memory://uploads-wait/store")
     begun, may_go_on = threading.Event(), threading.Event()
     put = remote.RemoteStore._upload_batch
@@ -122,7 +122,9 @@ def test_training_neither_waits_nor_keeps_files_for_it(tmp_path: Path, monkeypat
     assert list((store.trial_folder("a") / ".uploads").iterdir()) == []
 
 
-def test_what_fails_is_told_unless_a_later_one_made_up_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploader_reports_a_failure_unless_a_later_upload_succeeded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path, "memory://uploads-fail/store")
     put = remote.RemoteStore._upload_batch
 
@@ -142,7 +144,7 @@ def test_what_fails_is_told_unless_a_later_one_made_up_for_it(tmp_path: Path, mo
     assert uploaded(store) == ["checkpoint-30"]
 
 
-def test_nothing_goes_up_once_the_lease_is_lost(tmp_path: Path) -> None:
+def test_uploader_stops_when_the_lease_is_lost(tmp_path: Path) -> None:
     store = Store(tmp_path, "memory://uploads-lost/store")
 
     def lost() -> None:
@@ -153,7 +155,7 @@ def test_nothing_goes_up_once_the_lease_is_lost(tmp_path: Path) -> None:
     assert uploaded(store) == []
 
 
-def test_a_local_store_needs_none(tmp_path: Path) -> None:
+def test_uploader_of_a_local_store_does_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with CheckpointUploader(store) as uploads:
         uploads.enqueue(checkpoint(store, 10))

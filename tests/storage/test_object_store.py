@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def test_round_trip(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_and_pull_round_trip(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "MD5_COMPARISON_MAX_BYTES", 100)
     here, there = machines.here, machines.there
     finish(here, "a")
@@ -64,7 +64,7 @@ def test_round_trip(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None
     assert large.stat().st_ino == inode, "what is the same is not brought again"
 
 
-def test_only_what_is_asked_for_is_brought(far_machines: Machines) -> None:
+def test_pull_brings_only_matching_files(far_machines: Machines) -> None:
     finish(far_machines.here, "a")
     there = far_machines.there
     there.pull(there.trial_folder("a"), patterns=["*.json"])
@@ -74,7 +74,7 @@ def test_only_what_is_asked_for_is_brought(far_machines: Machines) -> None:
     assert not (there.trial_folder("a") / "history.parquet").exists()
 
 
-def test_a_changed_file_travels_again_whatever_its_size(machines: Machines) -> None:
+def test_push_uploads_a_changed_file_of_equal_size(machines: Machines) -> None:
     here, there = machines.here, machines.there
     path, far = here.study_folder("q") / "plan.json", there.study_folder("q") / "plan.json"
     for value in (1, 2, 3):
@@ -84,7 +84,7 @@ def test_a_changed_file_travels_again_whatever_its_size(machines: Machines) -> N
         assert read_json(far) == {"value": value}
 
 
-def test_whoever_sees_the_record_sees_all_that_it_stands_for(machines: Machines) -> None:
+def test_record_is_visible_only_after_everything_else(machines: Machines) -> None:
     here, there = machines.here, machines.there
     write_json(here.record_path("a"), {"status": "COMPLETE"})
     for number in range(30):
@@ -106,7 +106,7 @@ def test_whoever_sees_the_record_sees_all_that_it_stands_for(machines: Machines)
     assert set(seen) == {30}
 
 
-def test_what_was_deleted_behind_the_url_does_not_hold_here(far_machines: Machines) -> None:
+def test_pull_deletes_commit_files_that_were_deleted_remotely(far_machines: Machines) -> None:
     here, there = far_machines.here, far_machines.there
     finish(here, "a")
     there.pull_results({"a": None})
@@ -119,7 +119,7 @@ def test_what_was_deleted_behind_the_url_does_not_hold_here(far_machines: Machin
     assert (there.trial_folder("a") / "model" / "model.safetensors").exists()
 
 
-def test_removed_is_removed_in_both_places(machines: Machines) -> None:
+def test_delete_removes_local_and_remote_files(machines: Machines) -> None:
     here, there = machines.here, machines.there
     for step in (10, 20):
         write_bytes(here.trial_folder("a") / "checkpoints" / f"checkpoint-{step}" / "weights", b"x")
@@ -131,7 +131,7 @@ def test_removed_is_removed_in_both_places(machines: Machines) -> None:
     assert here.list_subfolders(here.trial_folder("a") / "checkpoints") == ["checkpoint-20"]
 
 
-def test_an_upload_that_was_cut_off_shows_nothing_half(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_upload_leaves_no_partial_file(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = far_machines.here, far_machines.there
     finish(here, "a", 1.0)
     whole = contents(here.trial_folder("a"))
@@ -157,7 +157,7 @@ def test_an_upload_that_was_cut_off_shows_nothing_half(far_machines: Machines, m
     assert there.record_path("b").exists()
 
 
-def test_a_download_that_was_cut_off_leaves_nothing(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_download_leaves_no_file(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(far_machines.here, "a")
     fs, _ = remote._connect_filesystem(str(far_machines.here.url), os.getpid())
     get = fs.get
@@ -174,7 +174,7 @@ def test_a_download_that_was_cut_off_leaves_nothing(far_machines: Machines, monk
     assert [path for path in there.root.rglob("*") if path.is_file()] == []
 
 
-def test_one_holder_at_a_time(machines: Machines) -> None:
+def test_lock_has_one_holder_at_a_time(machines: Machines) -> None:
     here, there = machines.here, machines.there
     folder, far = here.trial_folder("a"), there.trial_folder("a")
     assert not there.is_locked(far)
@@ -201,7 +201,7 @@ def test_one_holder_at_a_time(machines: Machines) -> None:
     assert waited[0] > released
 
 
-def test_a_holder_that_was_taken_for_dead_hears_of_it(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_reports_a_lease_that_was_taken_over(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = far_machines.here, far_machines.there
     monkeypatch.setattr(lease, "RENEW_SECONDS", 60)
     monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.3)
@@ -219,7 +219,7 @@ def test_a_holder_that_was_taken_for_dead_hears_of_it(far_machines: Machines, mo
         pass
 
 
-def test_a_living_holder_is_not_taken_over(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_of_a_living_holder_is_not_taken_over(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(lease, "EXPIRY_SECONDS", 1.0)
     here, there = machines.here, machines.there
@@ -229,7 +229,7 @@ def test_a_living_holder_is_not_taken_over(machines: Machines, monkeypatch: pyte
         hold.check_lease()
 
 
-def test_a_storage_that_is_away_is_waited_for(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_store_waits_for_storage_that_is_away(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = 0
     put = remote.RemoteStore._upload_batch
 
@@ -251,7 +251,7 @@ def test_a_storage_that_is_away_is_waited_for(far_machines: Machines, monkeypatc
         far_machines.here.push(far_machines.here.trial_folder("b"))
 
 
-def test_a_full_disk_here_is_not_waited_for(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_local_disk_is_not_retried(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(far_machines.here, "a")
     fs, _ = remote._connect_filesystem(str(far_machines.here.url), os.getpid())
     monkeypatch.setattr(fs, "get", lambda *names: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -261,7 +261,7 @@ def test_a_full_disk_here_is_not_waited_for(far_machines: Machines, monkeypatch:
     assert time.monotonic() - started < 5
 
 
-def test_a_store_survives_pickling(machines: Machines) -> None:
+def test_store_survives_pickling(machines: Machines) -> None:
     finish(machines.here, "a")
     copy = pickle.loads(pickle.dumps(machines.there))
     assert copy == machines.there
@@ -269,7 +269,7 @@ def test_a_store_survives_pickling(machines: Machines) -> None:
     assert read_json(copy.record_path("a")) == {"metric": 1.0}
 
 
-def test_where_a_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_location_is_a_folder_or_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
     assert Store.from_location(tmp_path) == Store.from_location(f"file://{tmp_path}") == Store(tmp_path.resolve())
     assert Store.from_location(tmp_path).location == str(tmp_path.resolve())
@@ -290,7 +290,7 @@ def test_where_a_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Store.from_location(tmp_path / "file")
 
 
-def test_a_missing_driver_says_what_to_install() -> None:
+def test_store_names_the_package_of_a_missing_driver() -> None:
     code = (
         "import sys; sys.modules['s3fs'] = None; sys.argv[1:] = ['status', 'quickstart', '--storage', 's3://b/store']"
     )
@@ -302,7 +302,7 @@ def test_a_missing_driver_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_refuses_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock
 
     def refuse(self: FileLock, **options: object) -> None:
@@ -313,7 +313,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         pass
 
 
-def test_md5_in_the_words_of_each_storage() -> None:
+def test_md5_is_read_from_each_storages_metadata() -> None:
     digest = "900150983cd24fb0d6963f7d28e17f72"
     raw = bytes.fromhex(digest)
     for found in (

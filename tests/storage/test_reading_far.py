@@ -40,7 +40,7 @@ def planned() -> Plan:
     return plan_sweep(load_sweep(ROOT / "sweeps/quickstart.yaml", overrides))
 
 
-def test_data_are_tokenised_once_for_all_machines(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_are_tokenized_once_for_all_machines(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = machines.here, machines.there
     made = data.prepare_data(DATA, MODEL, here)
     module = sys.modules["sweeper.data.prepare"]  # the name in the package is the function's
@@ -56,7 +56,9 @@ def test_data_are_tokenised_once_for_all_machines(machines: Machines, monkeypatc
         data.open_prepared_data(there, "0" * 16)
 
 
-def test_data_whose_upload_was_cut_off_are_not_used(far_machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_data_with_an_interrupted_upload_are_not_used(
+    far_machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, there = far_machines.here, far_machines.there
     upload = Store.push
 
@@ -75,7 +77,7 @@ def test_data_whose_upload_was_cut_off_are_not_used(far_machines: Machines, monk
     assert data.prepare_data(DATA, MODEL, there).manifest == data.open_prepared_data(here, identity).manifest
 
 
-def test_a_status_from_another_machine(machines: Machines) -> None:
+def test_status_is_read_from_another_machine(machines: Machines) -> None:
     here, there, plan = machines.here, machines.there, planned()
     done, running, _ = (trial.fingerprint for trial in plan.trials)
     record = {"fingerprint": done, "status": "DIVERGED", "model": "opt-tiny-32", "metrics": {"val_loss": 7.5}}
@@ -115,7 +117,9 @@ class Scripted:
         return [Generation(text) for _ in talks]
 
 
-def test_an_evaluation_goes_on_and_ends_once(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_resumes_on_another_machine_and_ends_once(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, there = machines.here, machines.there
     write_bytes(here.trial_folder("f") / "model" / "model.safetensors", b"weights")
     here.push(here.trial_folder("f"))

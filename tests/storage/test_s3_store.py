@@ -70,7 +70,7 @@ def says(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_of_several_processes_exactly_one_trains(start: Start) -> None:
+def test_exactly_one_of_several_processes_trains(start: Start) -> None:
     processes = [start() for _ in range(5)]
     told = {process.pid: says(process) for process in processes}
     assert sorted(told.values()) == ["held"] + ["refused"] * 4
@@ -81,7 +81,7 @@ def test_of_several_processes_exactly_one_trains(start: Start) -> None:
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
-def test_a_killed_holder_is_followed(start: Start, where: str) -> None:
+def test_lease_of_a_killed_holder_is_taken_over(start: Start, where: str) -> None:
     """At once where its process can be seen to be dead, and once its lease has run out where it cannot."""
     holder = start(where=where)
     assert says(holder) == "held"
@@ -99,7 +99,7 @@ def test_a_killed_holder_is_followed(start: Start, where: str) -> None:
     assert told == ["held"], "one follows, and the others see that it lives"
 
 
-def test_a_frozen_holder_finds_that_another_took_over(start: Start) -> None:
+def test_lease_of_a_frozen_process_is_reported_lost_when_it_wakes(start: Start) -> None:
     holder = start(where="elsewhere")
     assert says(holder) == "held"
     holder.send_signal(signal.SIGSTOP)
@@ -112,7 +112,7 @@ def test_a_frozen_holder_finds_that_another_took_over(start: Start) -> None:
     assert follower.communicate("\n", timeout=60)[0].strip() == "released"
 
 
-def test_a_server_that_does_not_answer_for_some_seconds_is_survived(s3: Server, url: str, tmp_path: Path) -> None:
+def test_store_survives_a_server_outage_of_seconds(s3: Server, url: str, tmp_path: Path) -> None:
     here, there = Store(tmp_path / "here", url), Store(tmp_path / "there", url)
     for number in range(20):
         write_bytes(here.trial_folder("a") / "model" / f"{number}.bin", os.urandom(1000))
@@ -129,7 +129,7 @@ def test_a_server_that_does_not_answer_for_some_seconds_is_survived(s3: Server, 
     assert read_json(there.record_path("a")) == {"status": "COMPLETE"}
 
 
-def test_many_trials_are_read_in_few_requests(s3: Server, url: str, tmp_path: Path) -> None:
+def test_pull_results_reads_many_trials_in_few_requests(s3: Server, url: str, tmp_path: Path) -> None:
     here, there = Store(tmp_path / "here", url), Store(tmp_path / "there", url)
     names = [f"trial{number:04d}" for number in range(200)]
     for name in names:
@@ -153,7 +153,7 @@ def test_many_trials_are_read_in_few_requests(s3: Server, url: str, tmp_path: Pa
     assert read_json(there.record_path(names[7])) == {"name": "trial9999"}
 
 
-def test_a_file_of_several_parts(url: str, s3: Server, tmp_path: Path) -> None:
+def test_multipart_upload_round_trips(url: str, s3: Server, tmp_path: Path) -> None:
     here, there = Store(tmp_path / "here", url), Store(tmp_path / "there", url)
     content = os.urandom(60 << 20)
     write_bytes(here.trial_folder("a") / "model" / "model.safetensors", content)
@@ -167,7 +167,7 @@ def test_a_file_of_several_parts(url: str, s3: Server, tmp_path: Path) -> None:
     assert len(s3.requests()) - before <= 2, "known as the same by size and time"
 
 
-def test_what_cannot_be_used_is_said(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_refuses_unusable_locations(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Store.from_location("s3://bucket/new").url == "s3://bucket/new"
     with pytest.raises(StoreError, match="no bucket nobucket"):
         Store.from_location("s3://nobucket/store")
@@ -188,12 +188,12 @@ def test_what_cannot_be_used_is_said(s3: Server, tmp_path: Path, monkeypatch: py
     remote._connect_filesystem.cache_clear()
 
 
-def test_two_servers_do_not_share_a_working_copy(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_uses_a_working_copy_per_server(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Store.from_location("s3://bucket/store").root
     monkeypatch.setattr(remote.RemoteStore, "check_access", lambda self: None)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert Store.from_location("s3://bucket/store").root != one
 
 
-def test_the_constants_leave_room() -> None:
+def test_memory_constants_leave_headroom() -> None:
     assert lease.RENEW_SECONDS * 3 < lease.EXPIRY_SECONDS < lease.EXPIRY_SECONDS + lease.CLOCK_SKEW_SECONDS

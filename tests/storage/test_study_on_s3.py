@@ -41,7 +41,7 @@ def listing(s3: Server) -> list[str]:
     return list(s3fs.S3FileSystem(use_listings_cache=False).find("study"))
 
 
-def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Path) -> None:
+def test_trial_resumes_on_another_machine_from_uploads(s3: Server, tmp_path: Path) -> None:
     import s3fs
 
     s3fs.S3FileSystem().mkdir("study")
@@ -75,7 +75,7 @@ def test_another_machine_goes_on_from_what_was_uploaded(s3: Server, tmp_path: Pa
     assert any(key.endswith("studies/quickstart/report.html") for key in listing(s3))
 
 
-def test_a_search_goes_on_on_another_machine(s3: Server, tmp_path: Path) -> None:
+def test_search_resumes_on_another_machine(s3: Server, tmp_path: Path) -> None:
     """Its history lies behind the URL with the records: nothing is proposed twice, and nothing is forgotten."""
     import s3fs
 

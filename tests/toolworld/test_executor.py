@@ -19,7 +19,7 @@ def queries(world: World, *, count: bool) -> list[WorldQuery]:
     return [q for q in world.splits["test"] if ("count" in q.gold_calls[0][1]) == count]
 
 
-def test_gold_calls_give_the_gold_observations(world: World) -> None:
+def test_execute_call_returns_the_gold_observations(world: World) -> None:
     for query in (q for split in world.splits.values() for q in split):
         for name, arguments, seen in query.gold_calls:
             assert execute_call(world.catalogue, query.apis, name, arguments) == seen
@@ -28,7 +28,7 @@ def test_gold_calls_give_the_gold_observations(world: World) -> None:
             assert document["response"]
 
 
-def test_a_lookup_reads_the_table(world: World) -> None:
+def test_call_api_looks_up_the_table(world: World) -> None:
     query = queries(world, count=False)[0]
     api = next(a for a in query.apis if a.name == query.gold_calls[0][0])
     for entity, value in world.catalogue.tables[api.tool, api.field].items():
@@ -38,7 +38,7 @@ def test_a_lookup_reads_the_table(world: World) -> None:
         }
 
 
-def test_a_product_multiplies_by_the_count(world: World) -> None:
+def test_call_api_multiplies_by_the_count(world: World) -> None:
     query = queries(world, count=True)[0]
     name, arguments, _ = query.gold_calls[0]
     answers = [
@@ -48,7 +48,7 @@ def test_a_product_multiplies_by_the_count(world: World) -> None:
     assert [int(a) for a in answers] == [int(answers[0]) * n for n in (1, 2, 7)]
 
 
-def test_only_offered_apis_exist(world: World) -> None:
+def test_execute_call_knows_only_offered_apis(world: World) -> None:
     first = world.splits["test"][0]
     other = next(q for q in world.splits["test"] if not {a.name for a in q.apis} & {a.name for a in first.apis})
     name, arguments, _ = other.gold_calls[0]
@@ -70,14 +70,14 @@ def test_only_offered_apis_exist(world: World) -> None:
         (None, "not an object"),
     ],
 )
-def test_wrong_arguments_are_answered_with_an_error(world: World, arguments: Any, message: str) -> None:
+def test_call_api_answers_wrong_arguments_with_an_error(world: World, arguments: Any, message: str) -> None:
     query = queries(world, count=False)[0]
     seen = json.loads(execute_call(world.catalogue, query.apis, query.gold_calls[0][0], arguments))
     assert message in seen["error"] and seen["response"] == ""
 
 
 @pytest.mark.parametrize("count", ["3", 3.0, True, None, 10**7])
-def test_counts_are_whole_numbers(world: World, count: Any) -> None:
+def test_allocate_to_groups_adds_up_to_the_total(world: World, count: Any) -> None:
     query = queries(world, count=True)[0]
     name, arguments, _ = query.gold_calls[0]
     seen = json.loads(execute_call(world.catalogue, query.apis, name, {**arguments, "count": count}))

@@ -26,7 +26,7 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-def test_message_lists_end_in_the_step_to_learn(world: World) -> None:
+def test_answer_documents_end_each_step_in_the_message_to_learn(world: World) -> None:
     for (name, document), query in zip(make_training_documents(world, "train"), world.splits["train"], strict=True):
         answer = document["answer_generation"]
         assert name == f"{query.subset[:2]}_answer/{query.query_id}_toolworld.json"
@@ -46,7 +46,7 @@ def test_message_lists_end_in_the_step_to_learn(world: World) -> None:
         assert {c["name"] for c in calls} <= {f["name"] for f in answer["function"]}
 
 
-def test_relevant_apis_are_listed(world: World) -> None:
+def test_query_documents_list_the_relevant_apis(world: World) -> None:
     for subset, queries in queries_of(world).items():
         for document in queries:
             listed = [[a["tool_name"], a["api_name"]] for a in document["api_list"]]
@@ -56,7 +56,7 @@ def test_relevant_apis_are_listed(world: World) -> None:
             assert names == [*(f"{api}_for_{tool}" for tool, api in listed), "Finish"]
 
 
-def test_export_writes_what_the_world_gives(world: World, tmp_path: Path) -> None:
+def test_export_world_writes_all_documents(world: World, tmp_path: Path) -> None:
     export_world(world, tmp_path)
     written = {
         str(p.relative_to(tmp_path / "answer")): json.loads(p.read_text()) for p in tmp_path.glob("answer/*/*.json")
@@ -71,7 +71,7 @@ def test_export_writes_what_the_world_gives(world: World, tmp_path: Path) -> Non
     assert build_world(WorldConfig.from_mapping(settings)).splits == world.splits
 
 
-def test_answers_have_the_shape_of_real_ones(world: World, real_toolbench: Path) -> None:
+def test_answer_documents_have_the_shape_of_toolbenchs(world: World, real_toolbench: Path) -> None:
     real = json.loads((real_toolbench / "answer" / "G1_answer" / "10_ChatGPT_DFS_woFilter_w2.json").read_text())
     _, ours = next(make_training_documents(world, "train"))
     assert set(ours) == set(real)
@@ -87,7 +87,7 @@ def test_answers_have_the_shape_of_real_ones(world: World, real_toolbench: Path)
     assert all(set(p) == set(described) for f in mine["function"][:-1] for p in f["parameters"]["properties"].values())
 
 
-def test_test_queries_have_the_shape_of_real_ones(world: World, real_toolbench: Path) -> None:
+def test_query_documents_have_the_shape_of_toolbenchs(world: World, real_toolbench: Path) -> None:
     real = json.loads((real_toolbench / "test_instruction" / "G1_instruction.json").read_text())[0]
     ours = queries_of(world)["G1_instruction"][0]
     assert set(ours) == set(real)

@@ -40,25 +40,25 @@ def digest(world: World) -> str:
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_equal_seeds_give_equal_worlds_in_other_processes(world: World, hash_seed: str) -> None:
+def test_build_world_is_deterministic_across_processes(world: World, hash_seed: str) -> None:
     source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": source}
     found = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == digest(world)
 
 
-def test_another_seed_gives_another_world(world: World) -> None:
+def test_build_world_depends_on_the_seed(world: World) -> None:
     other = build_world(WorldConfig(seed=1, train_queries=300, validation_queries=40, test_queries_per_subset=20))
     assert digest(other) != digest(world)
     assert other.catalogue.tables != world.catalogue.tables
 
 
-def test_test_queries_do_not_move_with_the_training_size(world: World) -> None:
+def test_test_queries_do_not_depend_on_the_training_size(world: World) -> None:
     other = build_world(WorldConfig(train_queries=50, validation_queries=5, test_queries_per_subset=20))
     assert queries_of(other) == queries_of(world)
 
 
-def test_sizes_are_what_was_asked(world: World) -> None:
+def test_build_world_has_the_requested_sizes(world: World) -> None:
     assert [len(world.splits[s]) for s in ("train", "validation", "test")] == [300, 40, 120]
     assert {s: len(q) for s, q in queries_of(world).items()} == dict.fromkeys(SUBSETS, 20)
     groups = [q.subset[:2] for q in world.splits["train"]]
@@ -101,7 +101,7 @@ def test_unseen_tools_and_categories_are_not_in_training(seed: int) -> None:
         assert tool not in text and tool.replace("_", " ") not in text
 
 
-def test_groups_mean_what_toolbench_means(world: World) -> None:
+def test_query_groups_match_toolbench(world: World) -> None:
     together = [set(collection) for collection in world.catalogue.collections]
     for query in (q for split in world.splits.values() for q in split):
         offered = {api.name: api for api in query.apis}
@@ -117,14 +117,14 @@ def test_groups_mean_what_toolbench_means(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_word_of_an_unseen_tool_is_in_some_seen_tool(seed: int) -> None:
+def test_unseen_tools_use_only_words_of_seen_tools(seed: int) -> None:
     tools = build_world(WorldConfig(seed=seed, train_queries=1, validation_queries=0)).catalogue.tools.values()
     seen = {(i, word) for t in tools if not t.unseen for i, word in enumerate(t.name.split("_"))}
     assert {(i, word) for t in tools for i, word in enumerate(t.name.split("_"))} == seen
     assert len({t.name for t in tools}) == len(tools) == 32
 
 
-def test_queries_are_found_by_id(world: World) -> None:
+def test_get_query_finds_queries_of_every_split(world: World) -> None:
     for document in queries_of(world)["G3_instruction"]:
         assert world.get_query(document["query_id"]).query == document["query"]
         assert world.get_query(str(document["query_id"])).query == document["query"]
@@ -143,12 +143,12 @@ def test_queries_are_found_by_id(world: World) -> None:
         ({"g1_share": float("nan")}, "g1_share"),
     ],
 )
-def test_wrong_settings_are_refused(settings: dict[str, object], message: str) -> None:
+def test_world_config_refuses_invalid_settings(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         WorldConfig.from_mapping(settings)
 
 
 @pytest.mark.slow
-def test_more_queries_than_the_world_has_are_refused(world: World) -> None:
+def test_build_world_refuses_more_queries_than_it_has(world: World) -> None:
     with pytest.raises(UsageError, match="differ"):
         draw_queries(np.random.default_rng(0), world.catalogue, "G1_tool", 5000, 1, frozenset())

@@ -308,7 +308,6 @@ def test_runs_of_any_whole_number_of_epochs_log_at_the_same_steps() -> None:
 def test_branched_from_whom_and_for_whom_is_part_of_a_trials_identity() -> None:
     def identity(asked: TrialSpec) -> str:
         return compute_trial_fingerprint(
-            MODEL,
             asked.recipe,
             0,
             weights_fingerprint="w",

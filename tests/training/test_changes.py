@@ -211,12 +211,10 @@ def test_a_change_after_the_end_and_several_workers_are_refused(prepared: data.P
 def test_changes_are_identity_and_from_where_a_trial_went_on_is_not() -> None:
     def identity(asked: TrialSpec) -> str:
         return compute_trial_fingerprint(
-            MODEL, asked.recipe, 0, weights_fingerprint="w", data_fingerprint="d", branch=asked.branch
+            asked.recipe, 0, weights_fingerprint="w", data_fingerprint="d", branch=asked.branch
         )
 
-    assert identity(spec([])) == compute_trial_fingerprint(
-        MODEL, RECIPE, 0, weights_fingerprint="w", data_fingerprint="d"
-    )
+    assert identity(spec([])) == compute_trial_fingerprint(RECIPE, 0, weights_fingerprint="w", data_fingerprint="d")
     specs = [spec([]), spec(CHANGED), spec(CHANGED[:1]), spec([CHANGED[0] | {"weight_decay": RECIPE.weight_decay}])]
     assert len({identity(asked) for asked in specs}) == 4
     assert identity(spec(CHANGED, "parent", 10)) == identity(spec(CHANGED))

@@ -231,7 +231,7 @@ def test_a_run_has_one_end() -> None:
 
     def identity(**fields: Any) -> str:
         return compute_trial_fingerprint(
-            MODEL, RECIPE.model_copy(update=fields), 0, weights_fingerprint="w", data_fingerprint="d"
+            RECIPE.model_copy(update=fields), 0, weights_fingerprint="w", data_fingerprint="d"
         )
 
     ends = [{}, {"max_steps": 16}, {"max_steps": 17}, {"train_flops_budget": 1e9}, {"train_flops_budget": 2e9}]

@@ -1,17 +1,15 @@
-"""What makes two trials the same trial."""
+"""The fingerprint of a trial: equal fingerprints mean the same trial."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
-from sweeper.config.model import ModelSpec
 from sweeper.config.recipe import Recipe
 from sweeper.config.sweep import Branch
 
 TRAINING_SEMANTICS = 1
-"""Raised whenever a change to `trial/` changes the result of an unchanged specification."""
+"""Version of the training code, raised when a change to `training/` changes the result of an equal specification."""
 
 _FIELDS_OUTSIDE_IDENTITY = {
     "per_device_train_batch_size",
@@ -22,21 +20,7 @@ _FIELDS_OUTSIDE_IDENTITY = {
 }
 
 
-def extract_recipe_identity(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's fields that can change a result, with the *effective* batch in place of how it is split.
-
-    The number of epochs changes nothing where steps or compute end the run.
-    """
-    fields = recipe.model_dump(exclude=_FIELDS_OUTSIDE_IDENTITY)
-    if not recipe.ends_by_epochs:
-        fields["num_train_epochs"] = None
-    if recipe.decay_fraction is None:
-        del fields["decay_fraction"]  # no other schedule has one, and recipes older than it keep their identity
-    return fields | {"effective_batch_size": recipe.effective_batch_size}
-
-
 def compute_trial_fingerprint(
-    model: ModelSpec,
     recipe: Recipe,
     seed: int,
     *,
@@ -45,20 +29,28 @@ def compute_trial_fingerprint(
     branch: Branch | None = None,
     branch_points: tuple[float, ...] = (),
 ) -> str:
-    """SHA-256 (first 16 hex digits) over everything that can change the result and nothing else.
+    """Hash everything that can change the result of a trial, and nothing else.
 
-    `weights` is the hash of the initial weights (or of the config they are drawn from), `data` that of the tokenised
-    data set, encoding policy included. Names, paths, engine, micro-batch and worker count are left out.
+    Names, paths, engine, micro-batch and number of workers are left out: trials that differ only in these are the same.
+    A branch, and a trial that keeps branch points, differ from the same schedule trained from scratch, because they
+    come about differently. The step of a branch point follows from recipe and data, so it is left out. A branch with a
+    step of its own falls back to training from scratch, so it equals the trial without a branch.
 
-    A trial that goes on from another one's branch point, and one that keeps such points, is another trial than the same
-    schedule run alone: how it came about differs, even where the result does not. At which optimiser step it branches
-    off follows from recipe and data. A branch with a step of its own is trained alone where that is gone, and is the
-    same trial either way.
+    Args:
+        recipe: hyperparameters.
+        seed: seed of the trial.
+        weights_fingerprint: hash of the initial weights, or of the config they are drawn from.
+        data_fingerprint: hash of the tokenized data, length policy included.
+        branch: the trial that this one continues.
+        branch_points: `num_train_epochs` of the arms that continue this one.
+
+    Returns:
+        The first 16 hex digits of a SHA-256.
     """
-    identity: dict[str, Any] = {
+    identity: dict[str, object] = {
         "weights": weights_fingerprint,
         "data": data_fingerprint,
-        "recipe": extract_recipe_identity(recipe),
+        "recipe": _extract_identity(recipe),
         "seed": seed,
         "training_semantics": TRAINING_SEMANTICS,
     }
@@ -68,3 +60,13 @@ def compute_trial_fingerprint(
         identity["branch_points"] = branch_points
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _extract_identity(recipe: Recipe) -> dict[str, object]:
+    """Return the fields that can change a result, with the effective batch instead of its split."""
+    fields = recipe.model_dump(exclude=_FIELDS_OUTSIDE_IDENTITY)
+    if not recipe.ends_by_epochs:
+        fields["num_train_epochs"] = None
+    if recipe.decay_fraction is None:
+        del fields["decay_fraction"]  # recipes from before that field keep their identity
+    return fields | {"effective_batch_size": recipe.effective_batch_size}

@@ -205,7 +205,6 @@ class Planner:
         if found.data_fingerprint is None or found.weights_fingerprint is None:
             return ""
         return compute_trial_fingerprint(
-            spec.model,
             spec.recipe,
             spec.seed,
             weights_fingerprint=found.weights_fingerprint,
