@@ -388,13 +388,13 @@ def too_small(name: str, bench: Bench) -> dict[str, Any]:
     )  # of tensors: the allocator alone can be bounded
     rows = rows_of(recipe.effective_batch_size, config["vocab_size"], bench.length, 1.0)  # what is predicted
 
-    def launch(at_most: int | None) -> None:
+    def launch(at_most: int | None, generation: int | None) -> None:
         share = split_batch(recipe, 1, at_most)
         ours(model_of(config, bench), recipe, rows, bench, Stopwatch(bench, 1), share).train()
 
     torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(0).total_memory)
     try:
-        too_much = _retry_out_of_memory(launch, trial_of(recipe))
+        too_much = _retry_out_of_memory(launch, trial_of(recipe), None)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     if not too_much:
