@@ -1,4 +1,4 @@
-"""Prometheus, as Debian packages it; everything else these tests need is the project's own."""
+"""Fixtures: the programs of Debian's prometheus package."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    """Prometheus' checker."""
+    """Path of promtool."""
     return _program("promtool")
 
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
-    """The server."""
+    """Path of the Prometheus server."""
     return _program("prometheus")

@@ -1,4 +1,4 @@
-"""A real study on a real Ray cluster, scraped by a real Prometheus: every query of the dashboard has an answer."""
+"""A real study on a real Ray cluster, scraped by a real Prometheus."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SWEEP = [
     "data.toolworld={train_queries: 160, validation_queries: 6, test_queries_per_subset: 1}",
     "runtime={opt-tiny-32: {engine: ddp, workers: 2, cpus: 1}, default: {engine: single, cpus: 1, gpus: 1}}",
 ]
-"""One trial in a warm actor, one of two workers under Ray Train, for which no GPU can be made up; the other's is."""
+"""One trial in a warm actor with a fake GPU, and one of two workers under Ray Train, which cannot have fake GPUs."""
 
 GPU = """
 import sys
@@ -43,15 +43,16 @@ from types import SimpleNamespace
 import ray
 from sweeper.storage import Store
 from sweeper.tracking import Tracker
+from sweeper.training import TrainingProgress
 ray.init(address=sys.argv[1], log_to_driver=False)
 runtime = SimpleNamespace(gpus=1, workers=1)
 spec = SimpleNamespace(model=SimpleNamespace(name="made-up"), seed=0, runtime=runtime)
 trial = SimpleNamespace(fingerprint="0", spec=spec)
 with Tracker("none", "made-up", Store(Path(sys.argv[2]))).open_trial(trial) as track:
-    track.log({"gpu_memory_bytes": 1e9})
+    track.log(TrainingProgress(0, 0, gpu_memory_bytes=1e9))
     sys.stdin.readline()
 """
-"""There is no CUDA here, so the run has no GPU memory to tell: a number that is made up goes the same way."""
+"""Publishes a made-up GPU memory, since a run without CUDA has none."""
 
 
 class Prometheus:
@@ -67,14 +68,14 @@ class Prometheus:
         return found["data"]
 
     def series(self, query: str, start: float) -> list[dict[str, Any]]:
-        """What a query gave at any second since `start`."""
+        """Return the results of a query at every second since `start`."""
         found: list[dict[str, Any]] = self.get("query_range", query=query, start=start, end=time.time(), step=1)
         return found["result"]  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass
 class Watched:
-    """A finished run and what was seen of it while it went on."""
+    """A finished run, and what was observed of it while it ran."""
 
     prometheus: Prometheus
     store: Store
@@ -93,7 +94,7 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def one_node(state: Path) -> Iterator[LocalCluster]:
-    """Two CPUs and two GPUs that do not exist."""
+    """Two CPUs and two fake GPUs."""
     yield cluster.start_local_cluster(1, gpus_per_node=2, cpus_per_node=2, folder=state)
     cluster.stop_local_cluster(state)
 
@@ -102,7 +103,7 @@ def one_node(state: Path) -> Iterator[LocalCluster]:
 def prometheus(
     prometheus_program: str, one_node: LocalCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """The project's own configuration, but for the place of Ray's file, as docs/monitoring.md says, and the pace."""
+    """A server with the project's configuration, except for the path of Ray's file and the intervals."""
     folder = tmp_path_factory.mktemp("prometheus")
     configuration = read_yaml_as_dict(FOLDER / "prometheus.yaml")
     configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -129,8 +130,8 @@ def prometheus(
         server.wait(timeout=30)
 
 
-def asked(one_node: LocalCluster, path: str) -> Any:
-    """What Ray's dashboard answers; None while it has no answer."""
+def read_dashboard(one_node: LocalCluster, path: str) -> Any:
+    """Return the reply of Ray's dashboard, None without one."""
     headers = {"Authorization": f"Bearer {Path(one_node.token).read_text()}"}
     try:
         with urllib.request.urlopen(urllib.request.Request(f"{one_node.dashboard}{path}", headers=headers)) as answer:
@@ -143,7 +144,7 @@ def asked(one_node: LocalCluster, path: str) -> Any:
 def watched(
     one_node: LocalCluster, prometheus: Prometheus, state: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Watched:
-    """The run, through the command line, with somebody looking at the dashboard every second."""
+    """Run a study from the command line, and poll the dashboard every second."""
     storage, started = tmp_path_factory.mktemp("store"), time.time()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"SWEEPER_CLUSTER": str(state)}
@@ -159,24 +160,24 @@ def watched(
         str(storage),
     ]
     command += [word for text in SWEEP for word in ("--set", text)]
-    said = storage / "said"
-    with said.open("wb") as output:
+    log = storage / "log"
+    with log.open("wb") as output:
         run = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output)
     seen = Watched(prometheus, Store(storage), started, "")
     actors: dict[str, dict[str, Any]] = {}
     try:
         while run.poll() is None:
-            assert time.time() - started < 500, said.read_text()
-            seen.jobs = asked(one_node, "/api/jobs/") or seen.jobs
-            rows = asked(one_node, "/api/v0/actors?detail=1")
+            assert time.time() - started < 500, log.read_text()
+            seen.jobs = read_dashboard(one_node, "/api/jobs/") or seen.jobs
+            rows = read_dashboard(one_node, "/api/v0/actors?detail=1")
             for actor in rows["data"]["result"]["result"] if rows else []:
                 actors[actor["actor_id"]] = actor
-            runs = asked(one_node, "/api/train/v2/runs/v1")
+            runs = read_dashboard(one_node, "/api/train/v2/runs/v1")
             seen.train_runs = (runs or {}).get("train_runs") or seen.train_runs
             time.sleep(1)
     finally:
         run.kill()
-    seen.actors, seen.output = list(actors.values()), said.read_text()
+    seen.actors, seen.output = list(actors.values()), log.read_text()
     assert run.returncode == 0, seen.output
     gpu = subprocess.Popen(
         [sys.executable, "-c", GPU, one_node.address, str(storage)],
@@ -201,14 +202,14 @@ def trials(watched: Watched) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-class TestARunThatIsWatched:
-    def test_every_query_of_the_dashboard_has_an_answer(self, watched: Watched) -> None:
+class TestWatchedRun:
+    def test_every_dashboard_query_returns_data(self, watched: Watched) -> None:
         empty = [
             name for name, query in panel_queries().items() if not watched.prometheus.series(query, watched.started)
         ]
         assert empty == []
 
-    def test_every_alert_can_be_evaluated_and_watches_something(self, watched: Watched) -> None:
+    def test_every_alert_evaluates_on_existing_metrics(self, watched: Watched) -> None:
         for name, expression in alerts().items():
             watched.prometheus.get("query", query=expression)
             for metric in metrics_in(expression):
@@ -216,8 +217,8 @@ class TestARunThatIsWatched:
         (group,) = watched.prometheus.get("rules")["groups"]
         assert {rule["name"]: rule["health"] for rule in group["rules"]} == dict.fromkeys(alerts(), "ok")
 
-    def test_what_prometheus_saw_is_what_the_records_say(self, watched: Watched) -> None:
-        # A worker that is ended with its trial takes what it told after Ray's last export with it, up to 10 s.
+    def test_prometheus_and_the_records_agree(self, watched: Watched) -> None:
+        # A worker that ends with its trial loses what it published after Ray's last export, up to 10 s.
         for fingerprint in trials(watched):
             record = read_json(watched.store.record_path(fingerprint))
             of = f'{{study="watched", trial="{fingerprint}"}}'
@@ -231,22 +232,22 @@ class TestARunThatIsWatched:
             assert steps == sorted(steps)
             assert set(steps) <= set(history["step"])
             for name in ("loss", "val_loss", "grad_norm"):
-                (told,) = watched.prometheus.series(f"ray_sweeper_{name}{of}", watched.started)
+                (series,) = watched.prometheus.series(f"ray_sweeper_{name}{of}", watched.started)
                 logged = history[name].dropna().tolist()
-                assert all(float(value) in logged for _, value in told["values"]), name
+                assert all(float(value) in logged for _, value in series["values"]), name
             paces = watched.prometheus.series(f"ray_sweeper_tokens_per_second{of}", watched.started)[0]["values"]
             assert all(float(pace) > 0 for _, pace in paces)
 
-    def test_gpu_time_is_the_time_that_gpus_were_held(self, watched: Watched) -> None:
+    def test_gpu_seconds_count_the_time_that_gpus_were_held(self, watched: Watched) -> None:
         counted = 'sum by (trial) (max_over_time(ray_sweeper_gpu_seconds_total{study="watched"}[1h]))'
         ((fingerprint, seconds),) = [
             (found["metric"]["trial"], float(found["value"][1]))
             for found in watched.prometheus.get("query", query=counted)["result"]
         ]
-        assert trials(watched)[fingerprint] == "opt-tiny-64", "the other one has no GPU"
+        assert trials(watched)[fingerprint] == "opt-tiny-64", "the other trial has no GPU"
         assert 0 < seconds < time.time() - watched.started
 
-    def test_an_ended_trial_does_not_look_alive(self, watched: Watched) -> None:
+    def test_gauges_of_an_ended_trial_disappear(self, watched: Watched) -> None:
         until = time.monotonic() + 90
         while (left := watched.prometheus.get("query", query='ray_sweeper_step{study="watched"}')["result"]) and (
             time.monotonic() < until
@@ -254,7 +255,7 @@ class TestARunThatIsWatched:
             time.sleep(1)
         assert left == []
 
-    def test_labels_are_few(self, watched: Watched) -> None:
+    def test_series_have_only_four_labels(self, watched: Watched) -> None:
         rays = {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "instance", "job", "__name__"}
         (series, *_) = watched.prometheus.series('ray_sweeper_loss{study="watched"}', watched.started)
         ours = {name for name in series["metric"] if not name.startswith("otel_")} - rays
@@ -264,18 +265,18 @@ class TestARunThatIsWatched:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-class TestRaysDashboard:
-    def test_the_study_is_a_job(self, watched: Watched) -> None:
+class TestRayDashboard:
+    def test_study_is_a_job(self, watched: Watched) -> None:
         (job,) = [job for job in watched.jobs if "quickstart" in str(job["entrypoint"])]
         assert "name=watched" in job["entrypoint"]
 
-    def test_actors_bear_the_name_of_study_and_arm(self, watched: Watched) -> None:
+    def test_actors_are_named_after_study_and_arm(self, watched: Watched) -> None:
         names = {actor["repr_name"] for actor in watched.actors if actor["class_name"] == "watched"}
         arms = {re.sub(r"^first: ", "", name) for name in names}
         assert arms
         assert arms <= {f"{model}-epochs4-seed0-{fingerprint[:6]}" for fingerprint, model in trials(watched).items()}
 
-    def test_the_trial_of_several_workers_is_a_train_run(self, watched: Watched) -> None:
+    def test_trial_of_several_workers_is_a_train_run(self, watched: Watched) -> None:
         (fingerprint,) = [f for f, model in trials(watched).items() if model == "opt-tiny-32"]
         (run,) = watched.train_runs
         assert run["name"].startswith(f"train-{fingerprint}-")

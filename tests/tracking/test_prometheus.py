@@ -1,4 +1,4 @@
-"""Dashboard, alerts and code name the same metrics; what a trial and a study tell; what happens without Ray."""
+"""Metrics of trials and studies, and their agreement with dashboard and alerts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweeper.config.yaml_lines import read_yaml_as_dict
 from sweeper.storage import Store
 from sweeper.tracking import METRICS, TRIAL_STATUSES, StudyMetrics, Tracker
 from sweeper.tracking import prometheus as metrics
-from sweeper.training import Failure, TrialRow
+from sweeper.training import Failure, TrainingProgress, TrialRow
 
 EXPORTED = {metric.prometheus_name for metric in METRICS.values()}
 
@@ -32,22 +32,22 @@ LABELS = {"study": "s", "trial": "a1", "model": "opt-tiny-32", "seed": "3"}
 
 
 class TestFiles:
-    def test_the_dashboard_shows_every_metric_and_no_other(self) -> None:
+    def test_dashboard_shows_exactly_the_exported_metrics(self) -> None:
         shown = set().union(*(metrics_in(query) for query in panel_queries().values()))
         assert shown == EXPORTED | NODE_METRICS
         (variable,) = [v for v in dashboard()["templating"]["list"] if v["name"] == "study"]
         assert metrics_in(variable["definition"]) <= EXPORTED
 
-    def test_alerts_ask_for_metrics_that_there_are(self) -> None:
-        asked = set().union(*(metrics_in(expression) for expression in alerts().values()))
-        assert asked <= EXPORTED | NODE_METRICS
+    def test_alerts_use_exported_metrics(self) -> None:
+        used = set().union(*(metrics_in(expression) for expression in alerts().values()))
+        assert used <= EXPORTED | NODE_METRICS
 
-    def test_every_query_but_the_nodes_is_of_the_chosen_study(self) -> None:
+    def test_dashboard_queries_filter_by_study(self) -> None:
         for panel in dashboard()["panels"]:
             for target in panel["targets"]:
                 assert ('study=~"$study"' in target["expr"]) == bool(metrics_in(target["expr"]) - NODE_METRICS)
 
-    def test_panels_have_numbers_of_their_own_and_places_of_their_own(self) -> None:
+    def test_dashboard_panels_have_unique_ids_and_do_not_overlap(self) -> None:
         panels = dashboard()["panels"]
         assert len({panel["id"] for panel in panels}) == len(panels)
         places: set[tuple[int, int]] = set()
@@ -58,7 +58,7 @@ class TestFiles:
             assert at["x"] + at["w"] <= 24
             places |= cells
 
-    def test_statuses_have_the_same_numbers_everywhere(self) -> None:
+    def test_status_codes_agree_in_dashboard_alerts_and_code(self) -> None:
         (trials,) = [panel for panel in dashboard()["panels"] if panel["title"] == "Trials"]
         (mapping,) = trials["fieldConfig"]["defaults"]["mappings"]
         assert {int(code): shown["text"] for code, shown in mapping["options"].items()} == dict(
@@ -67,16 +67,16 @@ class TestFiles:
         expressions = alerts()
         assert f"ray_sweeper_trial_status) == {TRIAL_STATUSES.index('TRAINING')}" in expressions["SweeperTrialStalled"]
         assert expressions["SweeperTrialDiverged"].endswith(f"== {TRIAL_STATUSES.index('DIVERGED')}")
-        told = ", ".join(f"{code} {status.lower()}" for code, status in enumerate(TRIAL_STATUSES))
-        assert told in (FOLDER / "alerts.yaml").read_text()
+        codes = ", ".join(f"{code} {status.lower()}" for code, status in enumerate(TRIAL_STATUSES))
+        assert codes in (FOLDER / "alerts.yaml").read_text()
 
-    def test_statuses_are_those_of_records(self) -> None:
+    def test_statuses_cover_those_of_records(self) -> None:
         from sweeper.training.record import Failure, TrialRecord
 
         assert set(TrialRecord.model_fields["status"].annotation.__args__) <= set(TRIAL_STATUSES)
         assert {*Failure.model_fields["kind"].annotation.__args__, "unknown"} == set(metrics.FAILURE_KINDS)
 
-    def test_prometheus_reads_what_lies_beside_its_configuration(self) -> None:
+    def test_rule_files_of_the_configuration_exist(self) -> None:
         for name in read_yaml_as_dict(FOLDER / "prometheus.yaml")["rule_files"]:
             assert (FOLDER / name).is_file()
 
@@ -86,36 +86,37 @@ class TestPromtool:
         done = subprocess.run([promtool, *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def test_the_configuration_is_one(self, promtool: str) -> None:
+    def test_configuration_is_valid(self, promtool: str) -> None:
         self.run(promtool, "check", "config", str(FOLDER / "prometheus.yaml"))
 
-    def test_the_alerts_are_rules(self, promtool: str) -> None:
+    def test_alert_rules_are_valid(self, promtool: str) -> None:
         self.run(promtool, "check", "rules", str(FOLDER / "alerts.yaml"))
 
-    def test_each_alert_fires_when_it_should(self, promtool: str) -> None:
+    def test_alerts_fire_as_expected(self, promtool: str) -> None:
         tests = Path(__file__).with_name("alerts_test.yaml")
         assert all(f"alertname: {name}" in tests.read_text() for name in alerts())
         self.run(promtool, "test", "rules", str(tests))
 
 
 class FakeRay:
-    """Notes what Ray would be told."""
+    """Records what would be published to Ray."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def metric(self, name: str) -> Any:
-        def told(value: float, tags: dict[str, str], *, add: bool) -> None:
+        def record(value: float, tags: dict[str, str], *, add: bool) -> None:
             assert tuple(tags) == METRICS[name].labels
             key = (name, tuple(tags.values()))
             self.values[key] = value + (self.values.get(key, 0.0) if add else 0.0)
 
         return SimpleNamespace(
-            set=lambda value, tags: told(value, tags, add=False), inc=lambda value, tags: told(value, tags, add=True)
+            set=lambda value, tags: record(value, tags, add=False),
+            inc=lambda value, tags: record(value, tags, add=True),
         )
 
-    def of(self, name: str) -> dict[tuple[str, ...], float]:
-        return {labels: value for (told, labels), value in self.values.items() if told == name}
+    def get(self, name: str) -> dict[tuple[str, ...], float]:
+        return {labels: value for (metric, labels), value in self.values.items() if metric == name}
 
 
 @pytest.fixture
@@ -126,63 +127,64 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRay]:
     return fake
 
 
-class TestATrial:
-    def test_tells_what_was_logged_and_the_gpu_time(
+class TestTrialMetrics:
+    def test_log_publishes_progress_and_gpu_seconds(
         self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = [100.0]
         monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
         with Tracker("none", "s", Store(tmp_path)).open_trial(planned(gpus=0.5, workers=4)) as track:
-            track.log({"step": 1.0, "steps": 9.0, "loss": 2.5, "learning_rate": 0.1})
-            track.log({"step": 2.0, "steps": 9.0, "loss": float("nan"), "val_loss": 3.0})
+            track.log(TrainingProgress(1, 9, loss=2.5, learning_rate=0.1))
+            track.log(TrainingProgress(2, 9, loss=float("nan"), val_loss=3.0))
             clock[0] += 10
         labels = tuple(LABELS.values())
-        assert {name for name, _ in ray.values} == {"step", "steps", "val_loss", "gpu_seconds"}, "NaN is no number"
+        assert {name for name, _ in ray.values} == {"step", "steps", "val_loss", "gpu_seconds"}, "NaN is not published"
         assert ray.values["step", labels] == 2
         assert ray.values["gpu_seconds", labels] == 20
 
-    def test_an_evaluation_alone_holds_one_workers_gpus(
+    def test_evaluation_tracker_counts_one_workers_gpus(
         self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = [100.0]
         monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
         with Tracker("none", "s", Store(tmp_path)).make_evaluation_tracker().open_trial(planned(gpus=1, workers=4)):
             clock[0] += 10
-        assert list(ray.of("gpu_seconds").values()) == [10]
+        assert list(ray.get("gpu_seconds").values()) == [10]
 
-    def test_a_gauge_is_told_again_while_the_trial_runs_and_not_after(
+    def test_gauges_are_republished_until_the_trial_ends(
         self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import time
 
         monkeypatch.setattr(metrics, "PUBLISH_INTERVAL_SECONDS", 0.01)
         with Tracker("none", "s", Store(tmp_path)).open_trial(planned()) as track:
-            track.log({"step": 1.0})
+            track.log(TrainingProgress(1, 9))
             for _ in range(3):
                 ray.values.clear()
                 until = time.monotonic() + 20
-                while not ray.of("step") and time.monotonic() < until:
+                while not ray.get("step") and time.monotonic() < until:
                     time.sleep(0.01)
-                assert ray.of("step")
+                assert ray.get("step")
         ray.values.clear()
         time.sleep(0.1)
         assert not ray.values
 
-    def test_without_ray_nothing_happens_and_ray_is_not_loaded(self, tmp_path: Path) -> None:
+    def test_nothing_is_published_or_imported_without_ray(self, tmp_path: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from types import SimpleNamespace as N\n"
             "from sweeper.storage import Store; from sweeper.tracking import Tracker, StudyMetrics\n"
+            "from sweeper.training.progress import TrainingProgress\n"
             "spec = N(model=N(name='m'), seed=0, runtime=N(gpus=1, workers=1))\n"
             f"tracker = Tracker('none', 's', Store(Path({str(tmp_path)!r})))\n"
             "with tracker.open_trial(N(fingerprint='f', spec=spec)) as track:\n"
-            "    track.log({'step': 1.0, 'loss': 2.0})\n"
+            "    track.log(TrainingProgress(1, 9, loss=2.0))\n"
             "with StudyMetrics().publishing(): pass\n"
             "import threading; print('ray' in sys.modules, threading.active_count())"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
         assert (done.stdout.strip(), done.stderr) == ("False 1", "")
 
-    def test_a_mirror_that_fails_costs_no_trial(
+    def test_failed_publication_does_not_fail_the_trial(
         self, ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def broken(name: str) -> Any:
@@ -190,11 +192,11 @@ class TestATrial:
 
         monkeypatch.setattr(metrics, "_get_ray_metric", broken)
         with Tracker("none", "s", Store(tmp_path)).open_trial(planned()) as track:
-            track.log({"step": 1.0})
-        assert "Prometheus: not told: no agent" in capsys.readouterr().err
+            track.log(TrainingProgress(1, 9))
+        assert "Prometheus: not published: no agent" in capsys.readouterr().err
 
 
-class TestAStudy:
+class TestStudyMetrics:
     def study(self, tmp_path: Path) -> StudyMetrics:
         study = StudyMetrics()
         trials = {name: planned(name) for name in ("a", "b", "c", "d")}
@@ -202,7 +204,7 @@ class TestAStudy:
         return study
 
     def counts(self, ray: FakeRay) -> dict[str, int]:
-        return {labels[1]: int(value) for labels, value in ray.of("study_trials").items() if value}
+        return {labels[1]: int(value) for labels, value in ray.get("study_trials").items() if value}
 
     def test_every_planned_trial_has_a_status(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path)
@@ -215,12 +217,12 @@ class TestAStudy:
         with study.publishing():
             pass
         assert self.counts(ray) == {"DIVERGED": 1, "TRAINING": 1, "EVALUATING": 1, "COMPLETE": 1}
-        status = {labels[1]: TRIAL_STATUSES[int(value)] for labels, value in ray.of("trial_status").items()}
+        status = {labels[1]: TRIAL_STATUSES[int(value)] for labels, value in ray.get("trial_status").items()}
         assert status == {"a": "DIVERGED", "b": "TRAINING", "c": "EVALUATING", "d": "COMPLETE"}
-        assert {labels[1]: value for labels, value in ray.of("pass_rate").items()} == {"d": 0.25}
+        assert {labels[1]: value for labels, value in ray.get("pass_rate").items()} == {"d": 0.25}
         assert 0 < ray.values["store_free_bytes", ("s",)] < ray.values["store_size_bytes", ("s",)]
 
-    def test_failures_are_counted_by_kind_and_in_a_row(self, ray: FakeRay, tmp_path: Path) -> None:
+    def test_failures_are_counted_by_kind_and_streak(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path)
         failure = Failure(kind="out-of-memory", message="", traceback="")
         for row in (TrialRow.failed("a", failure), TrialRow.failed("b", failure), TrialRow("c", "FAILED")):
@@ -230,19 +232,19 @@ class TestAStudy:
         study.on_trial_end(TrialRow("d", "COMPLETE"))
         with study.publishing():
             pass
-        failures = {labels[1]: value for labels, value in ray.of("study_failures").items()}
+        failures = {labels[1]: value for labels, value in ray.get("study_failures").items()}
         assert failures == {"out-of-memory": 2, "unknown": 1, "lost-worker": 0, "bad-input": 0, "bug": 0}
         assert ray.values["study_failure_streak", ("s",)] == 0
 
-    def test_a_trial_nobody_planned_breaks_nothing(self, ray: FakeRay, tmp_path: Path) -> None:
+    def test_unplanned_trial_is_ignored(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path)
         study.on_progress("x", {"stage": "training"})
         study.on_trial_end(TrialRow("x", "COMPLETE", {"pass_rate": 1.0}))
         with study.publishing():
-            assert not any(labels[1] == "x" for labels in ray.of("trial_status"))
+            assert not any(labels[1] == "x" for labels in ray.get("trial_status"))
 
-    def test_the_store_away_costs_no_other_number(self, ray: FakeRay, tmp_path: Path) -> None:
+    def test_unavailable_store_affects_only_its_own_gauges(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path / "gone")
         with study.publishing():
-            assert not ray.of("store_free_bytes")
+            assert not ray.get("store_free_bytes")
             assert self.counts(ray)

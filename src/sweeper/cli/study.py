@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 search_commands = typer.Typer(no_args_is_help=True, help="Inspect the proposals of a search.")
 Backend = Literal["ray", "inline"]
-Tracking = Literal["wandb", "none"]
 
 
 @commands.command("plan")
@@ -183,9 +182,10 @@ def run_sweep_command(
     from sweeper.planning.planner import plan_sweep
     from sweeper.results.study_tables import collect_study
     from sweeper.storage import Store
+    from sweeper.tracking import TRACKERS
 
     check_choice("--backend", backend, get_args(Backend))
-    check_choice("--tracking", tracking, get_args(Tracking))
+    TRACKERS.check(tracking, where="--tracking")
     if address is not None and cluster.accepts_jobs(address):
         options = ["--tracking", tracking, *(["--smoke-test"] if smoke_test else [])]
         raise typer.Exit(cluster.submit_sweep(sweep, address, storage=storage, overrides=set_ or [], options=options))

@@ -82,9 +82,8 @@ def _run_stages(
     with tracker.open_trial(planned) as track:
 
         def told(progress: TrainingProgress) -> None:
-            document = progress.to_document()
-            track.log(document)
-            on_progress({"stage": "training", **document})
+            track.log(progress)
+            on_progress({"stage": "training", **progress.to_document()})
 
         record = _train_stage(planned, store, told, make_launcher, pruner)
         row = TrialRow.from_record(record)

@@ -1,8 +1,8 @@
-"""Prometheus as a mirror of a running study, through Ray's own metrics. Without Ray there is nobody to tell: nothing.
+"""Metrics of a running study for Prometheus, exported by Ray. Without Ray nothing is published.
 
-Each series is named by study, trial, model and seed, or by study alone. All else that tells trials apart (epochs,
-learning rate, host) is in `sweeper status` under the trial's fingerprint: labels for it would rename every series when
-a sweep varies one axis more, and words without bound, such as error messages, would be a series each.
+Series are labeled with study, trial, model and seed, or with the study alone. Everything else that distinguishes trials
+(epochs, learning rate, host) is in `sweeper status` under the trial's fingerprint: as labels they would rename every
+series when a sweep gets another axis, and unbounded texts, such as error messages, would each start a new series.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweeper.tracking.sinks.base import MetricSink
+
 if TYPE_CHECKING:
-    from sweeper.training import TrialRecord, TrialRow
+    from sweeper.planning.plan import PlannedTrial
+    from sweeper.training import TrainingProgress, TrialRecord, TrialRow
 
 PUBLISH_INTERVAL_SECONDS = 4.0
-"""Gauges are set again this often: Ray exports one once (every 10 s, by default) and forgets it two exports later."""
+"""Interval of publication. Ray exports a value once (every 10 s by default) and drops it two exports later."""
 
 TRIAL_STATUSES = ("WAITING", "TRAINING", "EVALUATING", "COMPLETE", "PRUNED", "DIVERGED", "FAILED")
-"""What a trial can be; its place here is the value of the gauge `trial_status`."""
+"""States of a trial. The index is the value of the gauge `trial_status`."""
 FAILURE_KINDS = ("out-of-memory", "lost-worker", "bad-input", "bug", "unknown")
-"""Kinds of failure. `unknown`: the row names none."""
+"""Kinds of failure. `unknown`: none is recorded."""
 
 _STUDY_LABELS = ("study",)
 _TRIAL_LABELS = ("study", "trial", "model", "seed")
@@ -38,7 +41,7 @@ _TRIAL_LABELS = ("study", "trial", "model", "seed")
 
 @dataclass(frozen=True)
 class Metric:
-    """What Ray is told of one metric."""
+    """Definition of one metric."""
 
     name: str
     labels: tuple[str, ...]
@@ -54,40 +57,46 @@ class Metric:
 METRICS = {
     metric.name: metric
     for metric in (
-        # Told where a trial runs, while it runs.
+        # Published where a trial runs, while it runs.
         Metric("loss", _TRIAL_LABELS, "Training loss of the last logged step, nats per target token."),
         Metric("val_loss", _TRIAL_LABELS, "Last validation loss, nats per target token."),
-        Metric("step", _TRIAL_LABELS, "Optimiser steps done."),
-        Metric("steps", _TRIAL_LABELS, "Optimiser steps to do."),
+        Metric("step", _TRIAL_LABELS, "Optimizer steps done."),
+        Metric("steps", _TRIAL_LABELS, "Optimizer steps in total."),
         Metric(
             "tokens_per_second", _TRIAL_LABELS, "Tokens trained on per second since the last logged step, all workers."
         ),
         Metric("grad_norm", _TRIAL_LABELS, "Gradient norm before clipping."),
         Metric(
-            "gpu_memory_bytes", _TRIAL_LABELS, "Peak of PyTorch's memory on the first worker's GPU; none without CUDA."
+            "gpu_memory_bytes",
+            _TRIAL_LABELS,
+            "Peak of PyTorch's memory on the first worker's GPU; absent without CUDA.",
         ),
         Metric("gpu_seconds", _TRIAL_LABELS, "GPUs held times seconds, from placement to end.", "counter"),
-        # Told by the driver, for as long as the study runs.
+        # Published by the driver while the study runs.
         Metric(
             "trial_status",
             _TRIAL_LABELS,
             ", ".join(f"{code} {status}" for code, status in enumerate(TRIAL_STATUSES)) + ".",
         ),
-        Metric("pass_rate", _TRIAL_LABELS, "Pass rate of a trial that was evaluated in this run."),
-        Metric("study_trials", (*_STUDY_LABELS, "status"), "Trials of the study by status; together, all planned."),
+        Metric("pass_rate", _TRIAL_LABELS, "Pass rate of a trial evaluated in this run."),
+        Metric("study_trials", (*_STUDY_LABELS, "status"), "Planned trials of the study by status."),
         Metric("study_failures", (*_STUDY_LABELS, "kind"), "Trials that failed in this run, by kind of failure."),
-        Metric("study_failure_streak", _STUDY_LABELS, "Trials that failed one after the other, up to now."),
-        Metric("store_free_bytes", _STUDY_LABELS, "Room left where the store lies."),
-        Metric("store_size_bytes", _STUDY_LABELS, "Room left and used where the store lies."),
+        Metric("study_failure_streak", _STUDY_LABELS, "Consecutive failed trials, up to now."),
+        Metric("store_free_bytes", _STUDY_LABELS, "Free space on the store's disk."),
+        Metric("store_size_bytes", _STUDY_LABELS, "Free and used space on the store's disk."),
     )
 }
-"""Every metric, by its name without prefix."""
+"""All metrics, by name without prefix."""
 PROGRESS_METRICS = ("loss", "val_loss", "step", "steps", "tokens_per_second", "grad_norm", "gpu_memory_bytes")
-"""What a trial's progress carries."""
+"""The metrics of a trial's progress."""
 
 
 class GaugePublisher:
-    """Values told to Ray over and over while `telling`: see BEAT_SECONDS. A value that is not finite is not told."""
+    """Publishes gauge values to Ray at intervals (PUBLISH_INTERVAL_SECONDS). Values that are not finite are left out.
+
+    Args:
+        refresh: called before each publication, to set values.
+    """
 
     def __init__(self, refresh: Callable[[], None] = lambda: None) -> None:
         self._values: dict[tuple[str, tuple[str, ...]], float] = {}
@@ -95,7 +104,7 @@ class GaugePublisher:
         self._thread: threading.Thread | None = None
 
     def set(self, name: str, labels: tuple[str, ...], value: float | None) -> None:
-        """From now on, this."""
+        """Set the value to publish from now on; None removes it."""
         with self._lock:
             if value is None or not math.isfinite(value):
                 self._values.pop((name, labels), None)
@@ -103,7 +112,7 @@ class GaugePublisher:
                 self._values[name, labels] = float(value)
 
     def start(self) -> None:
-        """Tell, now and then again, in a thread of its own; without Ray, nothing."""
+        """Publish now and then at intervals, in a thread. Do nothing without Ray."""
         if _is_ray_initialized():
             self._stop_event.clear()
             self._publish()
@@ -111,12 +120,12 @@ class GaugePublisher:
             self._thread.start()
 
     def stop(self) -> None:
-        """Tell for the last time: Ray forgets these gauges within half a minute."""
-        in_vain = self._stop_event.is_set()
+        """Publish for the last time. Ray drops these gauges within half a minute."""
+        has_failed = self._stop_event.is_set()
         self._stop_event.set()
         if self._thread is not None:
             self._thread.join(timeout=PUBLISH_INTERVAL_SECONDS)
-            if not in_vain:
+            if not has_failed:
                 self._publish()
 
     def _publish_repeatedly(self) -> None:
@@ -130,31 +139,38 @@ class GaugePublisher:
                 values = dict(self._values)
             for (name, labels), value in values.items():
                 _get_ray_metric(name).set(value, dict(zip(METRICS[name].labels, labels, strict=True)))
-        except Exception as error:  # a mirror must not cost a training run
-            print(f"Prometheus: not told: {error}", file=sys.stderr)
+        except Exception as error:  # metrics must not fail a training run
+            print(f"Prometheus: not published: {error}", file=sys.stderr)
             self._stop_event.set()
 
 
-class TrialMetrics:
-    """One trial's metrics, told from where it runs. `gpus`: how many it holds."""
+class TrialMetrics(MetricSink):
+    """Metrics of one trial, published where it runs.
 
-    def __init__(self, study: str, trial: Any, gpus: float) -> None:
+    Args:
+        study: name of the study.
+        trial: the trial.
+        gpus: number of GPUs that it holds.
+    """
+
+    def __init__(self, study: str, trial: PlannedTrial, gpus: float) -> None:
         self._labels = make_trial_labels(study, trial)
         self._gpus, self._last_count_time = gpus, time.monotonic()
         self._publisher = GaugePublisher(self._count_gpu_seconds)
         self._publisher.start()
 
-    def log(self, progress: dict[str, Any]) -> None:
-        """Metrics of one logged step; what it does not name stays."""
+    def log(self, progress: TrainingProgress) -> None:
+        """Publish the numbers of one logged step. Numbers that were not measured keep their last value."""
+        numbers = progress.to_document()
         for name in PROGRESS_METRICS:
-            if name in progress:
-                self._publisher.set(name, self._labels, progress[name])
+            if name in numbers:
+                self._publisher.set(name, self._labels, numbers[name])
 
     def finish(self, row: TrialRow, record: TrialRecord) -> None:
-        """Nothing: the driver tells how it ended, and remains to tell it."""
+        """Do nothing: the driver, which outlives the trial, publishes how it ended."""
 
     def close(self) -> None:
-        """The trial is not here any more."""
+        """Stop publishing."""
         self._publisher.stop()
 
     def _count_gpu_seconds(self) -> None:
@@ -165,7 +181,7 @@ class TrialMetrics:
 
 
 class StudyMetrics:
-    """A study's metrics and how each of its trials stands, told by the driver. Kept up also while nobody is told."""
+    """Metrics of a study and the status of each trial, published by the driver. Updated also while not publishing."""
 
     def __init__(self) -> None:
         self._study, self._root = "", Path()
@@ -175,24 +191,33 @@ class StudyMetrics:
         self._streak = 0
         self._publisher = GaugePublisher(self._refresh_gauges)
 
-    def start(self, study: str, trials: Mapping[str, Any], ended_statuses: Mapping[str, str], root: Path) -> None:
-        """The planned trials by fingerprint, how those stand that ended in an earlier run, and where the store is."""
+    def start(
+        self, study: str, trials: Mapping[str, PlannedTrial], ended_statuses: Mapping[str, str], root: Path
+    ) -> None:
+        """Begin a study.
+
+        Args:
+            study: its name.
+            trials: fingerprint -> planned trial.
+            ended_statuses: fingerprint -> status, of the trials that ended in an earlier run.
+            root: folder of the store.
+        """
         self._study, self._root = study, root
         self._labels = {fingerprint: make_trial_labels(study, planned) for fingerprint, planned in trials.items()}
         self._status = dict.fromkeys(trials, "WAITING") | dict(ended_statuses)
 
-    def add_trial(self, trial: Any, status: str | None) -> None:
-        """A trial that a search has just thought of; with its status where it has ended before."""
+    def add_trial(self, trial: PlannedTrial, status: str | None) -> None:
+        """Add a trial that a search proposed, with its status if it ended in an earlier run."""
         self._labels[trial.fingerprint] = make_trial_labels(self._study, trial)
         self._status.setdefault(trial.fingerprint, status or "WAITING")
 
-    def on_progress(self, fingerprint: str, progress: Mapping[str, Any]) -> None:
-        """What a trial that runs is doing."""
+    def on_progress(self, fingerprint: str, progress: Mapping[str, object]) -> None:
+        """Update the status of a running trial from the `stage` of its progress."""
         if (stage := str(progress.get("stage")).upper()) in TRIAL_STATUSES:
             self._status[fingerprint] = stage
 
     def on_trial_end(self, row: TrialRow) -> None:
-        """A trial that ended, with its row."""
+        """Update the status, the failures and the pass rate from the row of a trial that ended."""
         fingerprint, status = row.fingerprint, row.status
         self._status[fingerprint] = status
         if status == "FAILED":
@@ -203,7 +228,7 @@ class StudyMetrics:
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
-        """Tell Ray, as long as this is open."""
+        """Publish while the context is open."""
         self._publisher.start()
         try:
             yield
@@ -223,27 +248,27 @@ class StudyMetrics:
         for kind in FAILURE_KINDS:
             self._publisher.set("study_failures", (self._study, kind), self._failures[kind])
         self._publisher.set("study_failure_streak", (self._study,), self._streak)
-        with contextlib.suppress(OSError):  # the store is away, and what waits for it says so
+        with contextlib.suppress(OSError):  # the store is unavailable, which is reported elsewhere
             disk = shutil.disk_usage(self._root)
             self._publisher.set("store_free_bytes", (self._study,), disk.free)
             self._publisher.set(
                 "store_size_bytes", (self._study,), disk.used + disk.free
-            )  # as `df` counts: none for root
+            )  # as `df` counts, without the part reserved for root
 
 
-def make_trial_labels(study: str, trial: Any) -> tuple[str, ...]:
-    """Values of a trial's labels."""
+def make_trial_labels(study: str, trial: PlannedTrial) -> tuple[str, ...]:
+    """Return the label values of a trial: study, fingerprint, model, seed."""
     return (study, trial.fingerprint, trial.spec.model.name, str(trial.spec.seed))
 
 
 def _is_ray_initialized() -> bool:
-    """Whether this process belongs to a Ray cluster. Ray is not loaded to find out."""
+    """Return whether this process belongs to a Ray cluster. Does not import Ray."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(getattr(ray, "is_initialized", bool)())
 
 
-def _get_ray_metric(name: str) -> Any:
-    """Ray's object of a metric, made once in each process."""
+def _get_ray_metric(name: str) -> Any:  # Gauge or Counter, which Ray leaves untyped
+    """Return Ray's object of a metric, made once per process."""
     return _make_ray_metric(name, os.getpid())
 
 
@@ -252,5 +277,5 @@ def _make_ray_metric(name: str, process: int) -> Any:
     from ray.util import metrics
 
     metric = METRICS[name]
-    made = metrics.Gauge if metric.kind == "gauge" else metrics.Counter
-    return made(f"sweeper_{metric.name}", metric.description, metric.labels)
+    metric_type = {"gauge": metrics.Gauge, "counter": metrics.Counter}[metric.kind]
+    return metric_type(f"sweeper_{metric.name}", metric.description, metric.labels)

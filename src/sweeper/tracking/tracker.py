@@ -1,4 +1,4 @@
-"""One tracker, several mirrors: what a trial tells goes to each of them, and none of them can cost the trial."""
+"""Tracking of one trial in several sinks. No failing sink can fail the trial."""
 
 from __future__ import annotations
 
@@ -6,91 +6,86 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING
 
 from sweeper.storage import Store
 from sweeper.tracking.prometheus import TrialMetrics
-from sweeper.tracking.wandb import WandbRun
+from sweeper.tracking.sinks import TRACKERS, MetricSink
 
 if TYPE_CHECKING:
-    from sweeper.training import TrialRecord, TrialRow
+    from sweeper.planning.plan import PlannedTrial
+    from sweeper.training import TrainingProgress, TrialRecord, TrialRow
 
-TrackerName = Literal["wandb", "none"]
-
-
-class MetricSink(Protocol):
-    """One place where a trial's numbers go."""
-
-    def log(self, progress: dict[str, Any]) -> None:
-        """Metrics of one logged step."""
-
-    def finish(self, row: TrialRow, record: TrialRecord) -> None:
-        """The trial's end."""
-
-    def close(self) -> None:
-        """Nothing more will come, however the trial ended."""
+TrackerName = str
+"""A name in `TRACKERS`."""
 
 
 class TrialLogger:
-    """Where one trial's numbers go; without mirrors, nowhere."""
+    """Sends the numbers of one trial to its sinks."""
 
     def __init__(self, sinks: Sequence[MetricSink] = ()) -> None:
         self._sinks = list(sinks)
 
-    def log(self, progress: dict[str, Any]) -> None:
-        """Metrics of one logged step."""
-        self._send_to_each(lambda mirror: mirror.log(progress))
+    def log(self, progress: TrainingProgress) -> None:
+        """Record the numbers of one logged step."""
+        self._send_to_each(lambda sink: sink.log(progress))
 
     def finish(self, row: TrialRow, record: TrialRecord) -> None:
-        """The trial's end: status, final metrics, asked and applied."""
-        self._send_to_each(lambda mirror: mirror.finish(row, record))
+        """Record how the trial ended: status, final metrics, requested and applied settings."""
+        self._send_to_each(lambda sink: sink.finish(row, record))
 
     def _send_to_each(self, send: Callable[[MetricSink], None]) -> None:
-        """A mirror that fails is named on stderr, and told nothing more: it must not cost a training run."""
-        for mirror in list(self._sinks):
+        """Call `send` with each sink. A sink that raises is reported on stderr and no longer used."""
+        for sink in list(self._sinks):
             try:
-                send(mirror)
+                send(sink)
             except Exception as error:
-                print(f"{type(mirror).__name__}: told nothing more: {error}", file=sys.stderr)
-                self._sinks.remove(mirror)
+                print(f"{type(sink).__name__}: disabled after an error: {error}", file=sys.stderr)
+                self._sinks.remove(sink)
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """Opens a trial's mirrors: Prometheus where there is Ray, W&B where it is asked for. Picklable, for workers."""
+    """Opens the sinks of a trial: Prometheus if Ray is running, and the tracker that the user selected.
 
-    kind: TrackerName
+    Picklable, since workers open sinks.
+    """
+
+    name: TrackerName
     study: str
     store: Store
     is_evaluation_only: bool = False
-    """Whether what is tracked is an evaluation alone, by one worker of whatever many trained."""
+    """Whether only an evaluation is tracked, which uses one worker however many train the trial."""
+
+    def __post_init__(self) -> None:
+        TRACKERS.check(self.name, where="--tracking")
 
     def make_evaluation_tracker(self) -> Tracker:
-        """The same for one worker that evaluates what several have trained."""
+        """Make a tracker for the one worker that evaluates a trial trained by several."""
         return replace(self, is_evaluation_only=True)
 
     @contextlib.contextmanager
-    def open_trial(self, trial: Any) -> Iterator[TrialLogger]:
-        """Mirrors of one trial. One that cannot start is named on stderr, and never fails the trial."""
-        mirrors: list[MetricSink] = []
-        with contextlib.ExitStack() as opened:
-            for name, start in self._list_sinks(trial):
+    def open_trial(self, trial: PlannedTrial) -> Iterator[TrialLogger]:
+        """Open the sinks of a trial, and close them at the end. A sink that fails is reported on stderr."""
+        sinks: list[MetricSink] = []
+        with contextlib.ExitStack() as stack:
+            for name, open_sink in self._list_sinks(trial):
                 try:
-                    mirrors.append(start())
-                except Exception as error:  # a mirror must not cost a training run
+                    sink = open_sink()
+                except Exception as error:  # a sink must not fail a training run
                     print(f"{name}: trial {trial.fingerprint} is not tracked: {error}", file=sys.stderr)
-                else:
-                    opened.enter_context(_close_on_exit(mirrors[-1]))
-            yield TrialLogger(mirrors)
+                    continue
+                if sink is not None:
+                    sinks.append(sink)
+                    stack.enter_context(_close_on_exit(sink))
+            yield TrialLogger(sinks)
 
-    def _list_sinks(self, trial: Any) -> list[tuple[str, Callable[[], MetricSink]]]:
+    def _list_sinks(self, trial: PlannedTrial) -> list[tuple[str, Callable[[], MetricSink | None]]]:
         gpus = trial.spec.runtime.gpus * (1 if self.is_evaluation_only else trial.spec.runtime.workers)
-        found: list[tuple[str, Callable[[], MetricSink]]] = [
-            ("Prometheus", lambda: TrialMetrics(self.study, trial, gpus))
+        return [
+            ("prometheus", lambda: TrialMetrics(self.study, trial, gpus)),
+            (self.name, lambda: TRACKERS.load(self.name)(self.study, self.store, trial)),
         ]
-        if self.kind == "wandb":
-            found.append(("W&B", lambda: WandbRun(self.study, self.store, trial)))
-        return found
 
 
 @contextlib.contextmanager

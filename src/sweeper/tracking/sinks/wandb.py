@@ -1,20 +1,22 @@
-"""One W&B run per trial, grouped by study, resumable by the trial's fingerprint. Offline unless WANDB_MODE is set."""
+"""The tracker `wandb`: one W&B run per trial, grouped by study and resumable. Offline unless WANDB_MODE is set."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeper.storage import Store, to_strict_json
+from sweeper.tracking.sinks.base import MetricSink
 
 if TYPE_CHECKING:
-    from sweeper.training import TrialRecord, TrialRow
+    from sweeper.planning.plan import PlannedTrial
+    from sweeper.training import TrainingProgress, TrialRecord, TrialRow
 
 
-class WandbRun:
-    """One trial's run."""
+class WandbRun(MetricSink):
+    """One trial's run. Its id is made of the study and the trial's fingerprint, so that it can be resumed."""
 
-    def __init__(self, study: str, store: Store, trial: Any) -> None:
+    def __init__(self, study: str, store: Store, trial: PlannedTrial) -> None:
         import wandb
 
         directory = store.study_folder(study) / "wandb"
@@ -35,17 +37,24 @@ class WandbRun:
             ),
         )
 
-    def log(self, progress: dict[str, Any]) -> None:
-        """Metrics of one logged step."""
-        step = int(progress["step"])
-        self._run.log({key: value for key, value in progress.items() if key not in ("step", "steps")}, step=step)
+    def log(self, progress: TrainingProgress) -> None:
+        """Record the numbers of one logged step."""
+        numbers = progress.to_document()
+        step = int(numbers.pop("step"))
+        numbers.pop("steps")
+        self._run.log(numbers, step=step)
 
     def finish(self, row: TrialRow, record: TrialRecord) -> None:
-        """The trial's end: status, final metrics, asked and applied."""
+        """Record the status, the final metrics, and the requested and applied settings."""
         metrics = {**record.metrics, "parameters": record.parameters, **row.metrics}
         self._run.summary.update(to_strict_json(metrics) | {"status": row.status})
         self._run.config.update({"applied": record.applied, "asked": record.asked}, allow_val_change=True)
 
     def close(self) -> None:
-        """W&B writes the rest."""
+        """Let W&B write the rest."""
         self._run.finish()
+
+
+def open_sink(study: str, store: Store, trial: PlannedTrial) -> WandbRun:
+    """Start or resume the trial's run."""
+    return WandbRun(study, store, trial)
