@@ -15,11 +15,16 @@ from sweeper.statistics import (
     estimate_clustered_rate,
     wilson_interval,
 )
+from sweeper.statistics.clustered import ClusteredDifference, ClusteredRate
 from sweeper.statistics.paired import compute_two_way_interval
 
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def ends(found: ClusteredDifference | ClusteredRate) -> list[float]:
+    return [found.interval.low, found.interval.high]
 
 
 def clustered(rng: np.random.Generator, clusters: int, size: int, correlation: float, seeds: int = 1) -> np.ndarray:
@@ -36,12 +41,12 @@ def test_standard_error_is_statsmodels_clustered_one() -> None:
     table = clustered(rng, 400, 1, 0.0) + 0.3 * rng.normal(size=40)[labels][:, None]
     found = estimate_clustered_difference(table, labels.tolist(), 0.05)
     ols = sm.OLS(table[:, 0], np.ones(400)).fit(cov_type="cluster", cov_kwds={"groups": labels})
-    assert found["standard_error"] == pytest.approx(float(ols.bse[0]))
-    assert found["n_clusters"] == 40
+    assert found.standard_error == pytest.approx(float(ols.bse[0]))
+    assert found.n_clusters == 40
     passed = (table[:, 0] > 0).astype(float)
     error = float(sm.OLS(passed, np.ones(400)).fit(cov_type="cluster", cov_kwds={"groups": labels}).bse[0])
     rate = passed.mean()
-    assert estimate_clustered_rate(passed, labels.tolist(), 0.05)["design_effect"] == pytest.approx(
+    assert estimate_clustered_rate(passed, labels.tolist(), 0.05).design_effect == pytest.approx(
         error**2 / (rate * (1 - rate) / 400)
     )
 
@@ -52,10 +57,10 @@ def test_known_design_effect() -> None:
     labels = np.repeat(np.arange(4000), 10).tolist()
     table = clustered(rng, 4000, 10, 0.25)
     found = estimate_clustered_difference(table, labels, 0.05)
-    assert found["design_effect"] == pytest.approx(3.25, rel=0.08)
+    assert found.design_effect == pytest.approx(3.25, rel=0.08)
     rate = estimate_clustered_rate(table[:, 0] > 0, labels, 0.05)
-    assert rate["design_effect"] == pytest.approx(3.25, rel=0.08)
-    assert rate["effective"] == pytest.approx(40_000 / rate["design_effect"], rel=0.01)
+    assert rate.design_effect == pytest.approx(3.25, rel=0.08)
+    assert rate.effective == pytest.approx(40_000 / rate.design_effect, rel=0.01)
 
 
 def test_copies_of_a_query_add_nothing() -> None:
@@ -63,8 +68,8 @@ def test_copies_of_a_query_add_nothing() -> None:
     table = clustered(generator(3), 200, 1, 0.0, seeds=2)
     found = estimate_clustered_difference(np.repeat(table, 5, axis=0), np.repeat(np.arange(200), 5).tolist(), 0.05)
     once, _ = compute_two_way_interval(table, alpha=0.05)
-    assert found["interval"] == pytest.approx([once.low, once.high])
-    assert found["design_effect"] == pytest.approx(5 * 999 / 995, rel=1e-6)
+    assert ends(found) == pytest.approx([once.low, once.high])
+    assert found.design_effect == pytest.approx(5 * 999 / 995, rel=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -74,10 +79,10 @@ def test_a_cluster_for_each_query_is_the_plain_interval(queries: int, seeds: int
     names = [f"tool {i}" for i in range(queries)]
     found = estimate_clustered_difference(table, names, 0.1)
     plain, _ = compute_two_way_interval(table, alpha=0.1)
-    assert found["interval"] == pytest.approx([plain.low, plain.high])
+    assert ends(found) == pytest.approx([plain.low, plain.high])
     passed = table[:, 0] > 0
     expected = wilson_interval(float(passed.sum()), queries, 0.1)
-    assert estimate_clustered_rate(passed, names, 0.1)["interval"] == pytest.approx([expected.low, expected.high])
+    assert ends(estimate_clustered_rate(passed, names, 0.1)) == pytest.approx([expected.low, expected.high])
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,8 +92,8 @@ def test_a_rate_never_gains_from_clusters(queries: int, clusters: int, seed: int
     passed = (rng.random(queries) < rng.random()).astype(float)
     found = estimate_clustered_rate(passed, rng.integers(0, clusters, queries).tolist(), 0.05)
     plain = wilson_interval(float(passed.sum()), queries, 0.05)
-    low, high = found["interval"]
-    assert low <= plain.low + 1e-9 and plain.high <= high + 1e-9 and found["effective"] <= queries
+    low, high = ends(found)
+    assert low <= plain.low + 1e-9 and plain.high <= high + 1e-9 and found.effective <= queries
 
 
 @pytest.mark.parametrize(("seeds", "correlation"), [(1, 0.3), (2, 0.6)])
@@ -98,7 +103,7 @@ def test_interval_covers_the_known_truth(seeds: int, correlation: float) -> None
     covered = plain = 0
     for _ in range(studies):
         table = clustered(rng, 25, size, correlation, seeds)
-        low, high = estimate_clustered_difference(table, labels, 0.05)["interval"]
+        low, high = ends(estimate_clustered_difference(table, labels, 0.05))
         covered += low <= 0.1 <= high
         alone, _ = compute_two_way_interval(table, alpha=0.05)
         plain += alone.low <= 0.1 <= alone.high
@@ -114,7 +119,7 @@ def test_rate_covers_the_known_truth() -> None:
     for _ in range(studies):
         chances = np.repeat(rng.beta(2, 2, 30), 10)
         passed = (rng.random(300) < chances).astype(float)
-        low, high = estimate_clustered_rate(passed, labels, 0.05)["interval"]
+        low, high = ends(estimate_clustered_rate(passed, labels, 0.05))
         covered += low <= 0.5 <= high
         alone = wilson_interval(float(passed.sum()), 300, 0.05)
         plain += alone.low <= 0.5 <= alone.high
@@ -127,36 +132,36 @@ def test_all_alike_counts_clusters_not_queries(value: float) -> None:
     """Twelve clusters of ten that all pass: Wilson's interval on 12, as if a tool passes or fails as a whole."""
     found = estimate_clustered_rate(np.full(120, value), np.repeat(np.arange(12), 10).tolist(), 0.05)
     expected = wilson_interval(12 * value, 12, 0.05)
-    assert found["rate"] == value and found["effective"] == pytest.approx(12)
-    assert found["interval"] == pytest.approx([expected.low, expected.high]) and math.isnan(found["design_effect"])
+    assert found.rate == value and found.effective == pytest.approx(12)
+    assert ends(found) == pytest.approx([expected.low, expected.high]) and math.isnan(found.design_effect)
 
 
 def test_no_difference_claims_no_certainty() -> None:
     found = estimate_clustered_difference(np.zeros((120, 2)), np.repeat(np.arange(12), 10).tolist(), 0.05)
     bound = clopper_pearson_interval(0, 12, 0.05).high
-    assert found["interval"] == pytest.approx([-bound, bound]) and math.isnan(found["design_effect"])
+    assert ends(found) == pytest.approx([-bound, bound]) and math.isnan(found.design_effect)
 
 
 def test_one_cluster_and_one_query_leave_almost_everything_open() -> None:
     for queries in (1, 50):
         found = estimate_clustered_difference(np.ones((queries, 2)), ["tool"] * queries, 0.05)
-        assert found["estimate"] == 1.0 and found["interval"][0] < -0.9 and found["interval"][1] == 1.0
-        assert math.isnan(found["standard_error"])
+        assert found.estimate == 1.0 and found.interval.low < -0.9 and found.interval.high == 1.0
+        assert math.isnan(found.standard_error)
         rate = estimate_clustered_rate(np.ones(queries), ["tool"] * queries, 0.05)
-        assert rate["effective"] == pytest.approx(1) and rate["interval"][0] < 0.3
+        assert rate.effective == pytest.approx(1) and rate.interval.low < 0.3
 
 
 def test_missing_scores_are_dropped_and_counted() -> None:
     table = np.array([[0.0, 1.0], [np.nan, 1.0], [1.0, 1.0], [np.nan, np.nan]])
     found = estimate_clustered_difference(table, ["a", "b", "a", "c"], 0.05)
-    assert (found["n_queries"], found["n_clusters"], found["dropped"]) == (2, 1, 2) and found["estimate"] == 0.75
+    assert (found.n_queries, found.n_clusters, found.n_dropped) == (2, 1, 2) and found.estimate == 0.75
     rate = estimate_clustered_rate(table, ["a", "b", "a", "c"], 0.05)
-    assert (rate["n_queries"], rate["n_clusters"], rate["dropped"]) == (3, 2, 1)
-    assert rate["rate"] == pytest.approx((0.5 + 1 + 1) / 3)
+    assert (rate.n_queries, rate.n_clusters, rate.n_dropped) == (3, 2, 1)
+    assert rate.rate == pytest.approx((0.5 + 1 + 1) / 3)
     nothing = estimate_clustered_difference(np.full((3, 2), np.nan), ["a", "b", "b"], 0.05)
-    assert math.isnan(nothing["estimate"]) and all(map(math.isnan, nothing["interval"])) and nothing["dropped"] == 3
+    assert math.isnan(nothing.estimate) and all(map(math.isnan, ends(nothing))) and nothing.n_dropped == 3
     unscored = estimate_clustered_rate([np.nan] * 3, ["a", "b", "b"], 0.05)
-    assert math.isnan(unscored["rate"]) and all(map(math.isnan, unscored["interval"])) and unscored["n_clusters"] == 0
+    assert math.isnan(unscored.rate) and all(map(math.isnan, ends(unscored))) and unscored.n_clusters == 0
 
 
 @pytest.mark.parametrize("labels", [["a"], ["a", None], ["a", math.nan]], ids=str)

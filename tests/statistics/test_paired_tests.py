@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ def vectors(a: int, b: int, c: int, d: int) -> tuple[list[float], list[float]]:
 )
 def test_both_examples_of_fagerland_2013(table: tuple[int, int, int, int], exact: float, mid: float) -> None:
     found = mcnemar_test(*vectors(*table))
-    assert (found["b"], found["c"], found["n"], found["dropped"]) == (table[1], table[2], sum(table), 0)
-    assert found["p_exact"] == pytest.approx(exact, abs=5e-5) and found["p_mid"] == pytest.approx(mid, abs=5e-5)
+    assert (found.b, found.c, found.n, found.n_dropped) == (table[1], table[2], sum(table), 0)
+    assert found.p_exact == pytest.approx(exact, abs=5e-5) and found.p_mid == pytest.approx(mid, abs=5e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,26 +42,26 @@ def test_exact_is_statsmodels_and_mid_is_smaller(a: int, b: int, c: int, d: int)
     first, second = vectors(a, b, c, d)
     found, back = mcnemar_test(first, second), mcnemar_test(second, first)
     if a + b + c + d == 0:
-        assert math.isnan(found["p_exact"]) and math.isnan(found["p_mid"])
+        assert math.isnan(found.p_exact) and math.isnan(found.p_mid)
         return
-    assert found["p_exact"] == pytest.approx(reference([[a, b], [c, d]], exact=True).pvalue)
-    assert 0 < found["p_mid"] <= found["p_exact"] <= 1
-    assert (back["b"], back["c"], back["p_mid"]) == (c, b, pytest.approx(found["p_mid"]))
+    assert found.p_exact == pytest.approx(reference([[a, b], [c, d]], exact=True).pvalue)
+    assert 0 < found.p_mid <= found.p_exact <= 1
+    assert (back.b, back.c, back.p_mid) == (c, b, pytest.approx(found.p_mid))
     if b != c:
-        assert found["p_exact"] - found["p_mid"] == pytest.approx(stats.binom.pmf(b, b + c, 0.5))
+        assert found.p_exact - found.p_mid == pytest.approx(stats.binom.pmf(b, b + c, 0.5))
 
 
 def test_pairs_without_both_scores_are_dropped_and_counted() -> None:
     found = mcnemar_test([1, 1, np.nan, 0, np.nan], [0, np.nan, 1, 1, np.nan])
-    assert (found["b"], found["c"], found["n"], found["dropped"]) == (1, 1, 2, 3)
+    assert (found.b, found.c, found.n, found.n_dropped) == (1, 1, 2, 3)
     unscored = mcnemar_test([np.nan] * 3, [1, 0, 1])
-    assert unscored["n"] == 0 and unscored["dropped"] == 3 and math.isnan(unscored["p_mid"])
+    assert unscored.n == 0 and unscored.n_dropped == 3 and math.isnan(unscored.p_mid)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_arms_that_pass_everything_or_nothing_do_not_differ(value: float) -> None:
     found = mcnemar_test([value] * 5, [value] * 5)
-    assert (found["p_exact"], found["p_mid"]) == (1.0, 1.0)
+    assert (found.p_exact, found.p_mid) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(("first", "second"), [([1, 0], [1]), ([0.5], [1]), ([2], [np.nan]), ([[1]], [[0]])], ids=str)
@@ -77,7 +78,7 @@ def test_few_queries_are_counted_out(seeds: int) -> None:
     flips = [abs(float(np.dot(signs, sums))) for signs in itertools.product((-1, 1), repeat=9)]
     expected = np.mean(np.array(flips) >= abs(sums.sum()) - 1e-9)
     found = paired_permutation_test(table, generator())
-    assert found["p"] == pytest.approx(expected) and found["exact"] and found["n"] == 9
+    assert found.p == pytest.approx(expected) and found.is_exact and found.n == 9
     assert 0 < expected < 1
 
 
@@ -86,22 +87,22 @@ def test_one_seed_is_the_sign_test() -> None:
     table = np.array([1.0] * 70 + [-1.0] * 45 + [0.0] * 300)[:, None]
     found = paired_permutation_test(table, generator(), draws=20_000)
     expected = stats.binomtest(70, 115).pvalue
-    assert found["p"] == pytest.approx(expected, abs=4 * math.sqrt(expected / 20_000)) and not found["exact"]
-    assert mcnemar_test(table[:, 0] > 0, table[:, 0] < 0)["p_exact"] == pytest.approx(expected)
+    assert found.p == pytest.approx(expected, abs=4 * math.sqrt(expected / 20_000)) and not found.is_exact
+    assert mcnemar_test(table[:, 0] > 0, table[:, 0] < 0).p_exact == pytest.approx(expected)
 
 
 def test_a_query_missing_in_one_seed_is_dropped() -> None:
     table = np.array([[1.0, 1.0], [1.0, np.nan], [-1.0, 0.0], [np.nan, np.nan]])
     found = paired_permutation_test(table, generator())
-    assert found == paired_permutation_test(table[[0, 2]], generator()) | {"dropped": 2} and found["n"] == 2
+    assert found == replace(paired_permutation_test(table[[0, 2]], generator()), n_dropped=2) and found.n == 2
 
 
 def test_nothing_to_flip() -> None:
-    assert math.isnan(paired_permutation_test(np.full((4, 2), np.nan), generator())["p"])
-    assert math.isnan(paired_permutation_test(np.zeros((0, 2)), generator())["p"])
-    assert paired_permutation_test(np.zeros((5, 2)), generator())["p"] == 1.0
-    assert paired_permutation_test([[1.0]], generator())["p"] == 1.0, "one query decides nothing"
-    assert paired_permutation_test(np.ones((6, 1)), generator())["p"] == pytest.approx(2 / 64)
+    assert math.isnan(paired_permutation_test(np.full((4, 2), np.nan), generator()).p)
+    assert math.isnan(paired_permutation_test(np.zeros((0, 2)), generator()).p)
+    assert paired_permutation_test(np.zeros((5, 2)), generator()).p == 1.0
+    assert paired_permutation_test([[1.0]], generator()).p == 1.0, "one query decides nothing"
+    assert paired_permutation_test(np.ones((6, 1)), generator()).p == pytest.approx(2 / 64)
     with pytest.raises(DataError):
         paired_permutation_test([1.0, 0.0], generator())
 
@@ -112,5 +113,5 @@ def test_error_rate_under_equal_arms_whose_seeds_agree() -> None:
     rejected = 0
     for _ in range(studies):
         table = np.repeat(rng.choice([-1.0, 0.0, 1.0], p=[0.3, 0.4, 0.3], size=(40, 1)), 3, axis=1)
-        rejected += paired_permutation_test(table, rng, draws=500)["p"] < 0.1
+        rejected += paired_permutation_test(table, rng, draws=500).p < 0.1
     assert abs(rejected / studies - 0.09) < 0.01 + 3 * math.sqrt(0.09 * 0.91 / studies)

@@ -134,7 +134,7 @@ def summarize_comparisons(
 def _summarize_win_rate(comparisons: Sequence[PairwiseResult], alpha: float) -> dict[str, Any]:
     undecided = sum(c.decided_by == "undecided" for c in comparisons)
     rate = compute_win_rate([c.winner for c in comparisons], alpha)
-    return rate | {"unscored": rate["unscored"] - undecided, "undecided": undecided}
+    return rate.to_json() | {"unscored": rate.unscored - undecided, "undecided": undecided}
 
 
 def _summarize_judge(

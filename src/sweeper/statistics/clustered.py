@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import scipy
@@ -12,87 +12,123 @@ from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
 from sweeper.statistics.aliases import Array, BoolArray, Codes
-from sweeper.statistics.intervals import clopper_pearson_interval, wilson_interval
+from sweeper.statistics.intervals import Interval, clopper_pearson_interval, wilson_interval
 from sweeper.statistics.paired import MIN_DISCORDANT_QUERIES, estimate_two_way_variance
 from sweeper.statistics.paired_tests import keep_scored_rows
 
+UNDEFINED = Interval(math.nan, math.nan)
 
-def estimate_clustered_difference(differences: ArrayLike, clusters: Sequence[Hashable], alpha: float) -> dict[str, Any]:
-    """Interval at 1 - alpha for the mean of `differences` (queries, seeds), each in -1..1, were whole clusters drawn.
 
-    `clusters`: each query's label. The mean over queries is a ratio (sum of differences to number of queries, both
-    by cluster); its linearised values by cluster and seed take the queries' place in `paired.two_way_spread`, hence
-    clusters - 1 degrees of freedom (Cameron and Miller 2015, Journal of Human Resources 50). With a query to each
-    cluster this is `paired.two_way_interval`, its widening included: where fewer than SPARSE clusters differ, to
-    Clopper-Pearson's bounds on as many clusters of equal size as weigh the same (Kish 1965). Queries without a score
-    in some seed are left out.
+@dataclass(frozen=True)
+class ClusteredDifference:
+    """A mean difference with its interval over clusters; NaN where nothing is scored."""
 
-    Returns `estimate`, `interval` [low, high], `standard_error` (NaN with one cluster), `design_effect` (the queries'
-    share of the variance against that of independent queries), `n_queries`, `n_clusters`, `n_seeds` and
-    `dropped`; NaN where nothing is scored. Raises DataError for other shapes and for a query without a label.
+    estimate: float
+    interval: Interval
+    standard_error: float
+    """NaN with one cluster."""
+    design_effect: float
+    """The queries' share of the variance over that of independent queries."""
+    n_queries: int
+    n_clusters: int
+    n_seeds: int
+    n_dropped: int
+    """Queries without a score in some seed."""
+
+
+@dataclass(frozen=True)
+class ClusteredRate:
+    """A pass rate with its interval over clusters; NaN where nothing is scored."""
+
+    rate: float
+    interval: Interval
+    design_effect: float
+    """NaN where undefined."""
+    effective: float
+    """Effective number of queries."""
+    n_queries: int
+    n_clusters: int
+    n_dropped: int
+    """Queries without any score."""
+
+
+def estimate_clustered_difference(
+    differences: ArrayLike, clusters: Sequence[Hashable], alpha: float
+) -> ClusteredDifference:
+    """Estimate a mean difference with its interval over whole clusters of queries.
+
+    The mean over queries is a ratio (sum of differences to number of queries, both by cluster); its linearized values
+    by cluster and seed take the queries' place in `paired.estimate_two_way_variance`, hence clusters - 1 degrees of
+    freedom (Cameron and Miller 2015, Journal of Human Resources 50). With one query per cluster this is
+    `paired.compute_two_way_interval`, including its widening: where fewer than MIN_DISCORDANT_QUERIES clusters differ,
+    to Clopper-Pearson's bounds on as many clusters of equal size as have the same weight (Kish 1965).
+
+    Args:
+        differences: (queries, seeds), each in -1..1; NaN = not scored.
+        clusters: each query's label.
+        alpha: the interval is at 1 - alpha.
+
+    Raises:
+        DataError: another shape, or a query without a label.
     """
-    rows, kept = keep_scored_rows(differences, "clustered interval")
-    sizes, codes = _encode_clusters(clusters, kept, "clustered interval")
+    rows, is_kept = keep_scored_rows(differences, "clustered interval")
+    sizes, codes = _encode_clusters(clusters, is_kept, "clustered interval")
     n_queries, n_seeds, n_clusters = len(rows), rows.shape[1], len(sizes)
-    found: dict[str, Any] = {
-        "estimate": math.nan,
-        "interval": [math.nan, math.nan],
-        "standard_error": math.nan,
-        "design_effect": math.nan,
-        "n_queries": n_queries,
-        "n_clusters": n_clusters,
-        "n_seeds": n_seeds if n_queries else 0,
-        "dropped": int((~kept).sum()),
-    }
+    n_dropped = int((~is_kept).sum())
     if not n_queries:
-        return found
+        return ClusteredDifference(math.nan, UNDEFINED, math.nan, math.nan, 0, n_clusters, 0, n_dropped)
     mean = float(rows.mean())
     low, high = mean, mean
+    error = effect = math.nan
     if n_clusters > 1:
         linear = _sum_by_cluster(rows - mean, codes, n_clusters) * (n_clusters / n_queries)
-        spread = estimate_two_way_variance(linear)
-        half = float(spread.compute_half_width(alpha))
+        variance = estimate_two_way_variance(linear)
+        half = float(variance.compute_half_width(alpha))
         low, high = max(-1.0, mean - half), min(1.0, mean + half)
-        alone = float(rows.mean(axis=1).var(ddof=1)) / n_queries
-        effect = float(linear.mean(axis=1).var(ddof=1)) / n_clusters / alone if alone > 0 else math.nan
-        found |= {"standard_error": float(spread.standard_error), "design_effect": effect}
+        independent = float(rows.mean(axis=1).var(ddof=1)) / n_queries
+        error = float(variance.standard_error)
+        if independent > 0:
+            effect = float(linear.mean(axis=1).var(ddof=1)) / n_clusters / independent
     if int(_find_clusters_with_any(rows != 0, codes, n_clusters).sum()) < MIN_DISCORDANT_QUERIES:
-        effective = _kish_effective_size(sizes)
+        effective = _compute_kish_size(sizes)
         better = float(sizes @ _find_clusters_with_any(rows > 0, codes, n_clusters)) / n_queries
         worse = float(sizes @ _find_clusters_with_any(rows < 0, codes, n_clusters)) / n_queries
         low = min(low, -clopper_pearson_interval(worse * effective, effective, alpha).high)
         high = max(high, clopper_pearson_interval(better * effective, effective, alpha).high)
-    return found | {"estimate": mean, "interval": [low, high]}
+    return ClusteredDifference(mean, Interval(low, high), error, effect, n_queries, n_clusters, n_seeds, n_dropped)
 
 
-def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alpha: float) -> dict[str, Any]:
-    """One arm's pass rate with a Wilson interval at 1 - alpha on its effective number of queries.
+def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alpha: float) -> ClusteredRate:
+    """Estimate one arm's pass rate with a Wilson interval on its effective number of queries.
 
-    `passed`: (queries,) or (queries, seeds), values 0..1, NaN = not scored; a query's value is its mean over the seeds
-    that scored it. Effective queries: those of a simple random sample with the variance of the linearised ratio over
-    clusters, less for few clusters by (z / t)^2 on clusters - 1 (Korn and Graubard 1998, Survey Methodology 24), and
-    never more than there are. Where fewer than SPARSE clusters have a pass, or a failure, that variance is unknown:
-    then no more than if clusters passed or failed as a whole (Kish 1965). Seeds are not resampled: the interval holds
-    for these runs.
+    Effective queries are those of a simple random sample with the variance of the linearized ratio over clusters,
+    reduced for few clusters by (z / t)^2 on clusters - 1 (Korn and Graubard 1998, Survey Methodology 24), and never
+    more than there are. Where fewer than MIN_DISCORDANT_QUERIES clusters have a pass, or a failure, that variance is
+    unknown: then no more than if clusters passed or failed as a whole (Kish 1965). Seeds are not resampled: the
+    interval holds for these runs.
 
-    Returns `rate`, `interval` [low, high], `design_effect` (NaN where undefined), `effective`, `n_queries`,
-    `n_clusters` and `dropped`. Raises DataError for other shapes, values, and a query without a label.
+    Args:
+        passed: (queries,) or (queries, seeds), values 0..1, NaN = not scored. A query's value is its mean over the
+            seeds that scored it.
+        clusters: each query's label.
+        alpha: the interval is at 1 - alpha.
+
+    Raises:
+        DataError: another shape, other values, or a query without a label.
     """
-    who = "clustered rate"
+    where = "clustered rate"
     table = np.asarray(passed, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2:
-        raise DataError(who, requested="passes of shape (queries,) or (queries, seeds)", found=f"shape {table.shape}")
+        raise DataError(where, requested="passes of shape (queries,) or (queries, seeds)", found=f"shape {table.shape}")
     if ((table < 0) | (table > 1)).any():
-        raise DataError(who, requested="passes from 0 to 1, NaN where unscored", found="other values")
-    kept = np.asarray((~np.isnan(table)).any(axis=1), dtype=np.bool_)
-    sizes, codes = _encode_clusters(clusters, kept, who)
-    rows = np.nanmean(table[kept], axis=1) if kept.any() else np.zeros(0)
-    n_queries, n_clusters = len(rows), len(sizes)
-    counts = {"n_queries": n_queries, "n_clusters": n_clusters, "dropped": int((~kept).sum())}
+        raise DataError(where, requested="passes from 0 to 1, NaN where unscored", found="other values")
+    is_kept = np.asarray((~np.isnan(table)).any(axis=1), dtype=np.bool_)
+    sizes, codes = _encode_clusters(clusters, is_kept, where)
+    rows = np.nanmean(table[is_kept], axis=1) if is_kept.any() else np.zeros(0)
+    n_queries, n_clusters, n_dropped = len(rows), len(sizes), int((~is_kept).sum())
     if not n_queries:
-        undefined = {"rate": math.nan, "interval": [math.nan] * 2, "design_effect": math.nan, "effective": math.nan}
-        return undefined | counts
+        return ClusteredRate(math.nan, UNDEFINED, math.nan, math.nan, 0, n_clusters, n_dropped)
     rate = float(rows.mean())
     binomial = rate * (1 - rate) / n_queries
     design, effective = math.nan, float(n_queries)
@@ -103,29 +139,28 @@ def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alp
         variance = float((sums**2).sum()) * n_clusters / (n_clusters - 1) / n_queries**2
         if variance > 0 and binomial > 0:
             design = variance / binomial
-            few = float(scipy.special.ndtri(1 - alpha / 2) / scipy.special.stdtrit(n_clusters - 1, 1 - alpha / 2)) ** 2
-            effective = min(effective, n_queries / design * few)
+            few = scipy.special.ndtri(1 - alpha / 2) / scipy.special.stdtrit(n_clusters - 1, 1 - alpha / 2)
+            effective = min(effective, n_queries / design * float(few) ** 2)
     mixed = (_find_clusters_with_any(ends[:, None], codes, n_clusters).sum() for ends in (rows > 0, rows < 1))
     if min(mixed) < MIN_DISCORDANT_QUERIES:
-        effective = min(effective, _kish_effective_size(sizes))
+        effective = min(effective, _compute_kish_size(sizes))
     interval = wilson_interval(rate * effective, effective, alpha)
-    ends = {"rate": rate, "interval": [interval.low, interval.high], "design_effect": design, "effective": effective}
-    return ends | counts
+    return ClusteredRate(rate, interval, design, effective, n_queries, n_clusters, n_dropped)
 
 
 def _encode_clusters(clusters: Sequence[Hashable], is_scored: BoolArray, where: str) -> tuple[Array, Codes]:
-    """How many kept queries each cluster has, and each kept query's cluster as 0, 1, ..."""
+    """Return the number of kept queries of each cluster, and each kept query's cluster as 0, 1, ..."""
     labels = list(clusters)
     if len(labels) != len(is_scored):
         raise DataError(
             where, requested="one cluster label per query", found=f"{len(labels)} for {len(is_scored)} queries"
         )
-    unknown = sum(label is None or label != label for label in labels)
-    if unknown:
+    n_unlabeled = sum(label is None or label != label for label in labels)
+    if n_unlabeled:
         raise DataError(
             where,
             requested="one cluster label per query",
-            found=f"{unknown} queries without one",
+            found=f"{n_unlabeled} queries without one",
             hint="name their cluster, or leave them out",
         )
     used = [label for label, keep in zip(labels, is_scored, strict=True) if keep]
@@ -142,12 +177,12 @@ def _sum_by_cluster(rows: Array, codes: Codes, n_clusters: int) -> Array:
 
 
 def _find_clusters_with_any(rows: BoolArray, codes: Codes, n_clusters: int) -> BoolArray:
-    """Clusters with a True in any query and seed."""
-    found = np.zeros(n_clusters, dtype=np.bool_)
-    found[codes[rows.any(axis=1)]] = True
-    return found
+    """Return the mask of the clusters with a True in any query and seed."""
+    has_any = np.zeros(n_clusters, dtype=np.bool_)
+    has_any[codes[rows.any(axis=1)]] = True
+    return has_any
 
 
-def _kish_effective_size(sizes: Array) -> float:
-    """Clusters of equal size that weigh the same as these."""
+def _compute_kish_size(sizes: Array) -> float:
+    """Return the number of clusters of equal size that have the same weight."""
     return float(sizes.sum() ** 2 / (sizes**2).sum())

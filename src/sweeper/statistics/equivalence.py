@@ -1,57 +1,87 @@
 """Equivalence of two arms within a margin: two one-sided tests (Schuirmann 1987; Lakens 2017).
 
-That a difference is not significant does not show that there is none; this does. Margins are rates: 0.02 = 2 points.
+A difference that is not significant does not establish equivalence; this does. Margins are rates: 0.02 = 2 points.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import scipy
 
 from sweeper.errors import DataError
+from sweeper.statistics.intervals import Interval
 
 
-def tost(estimate: float, standard_error: float, df: float, margin: float, alpha: float) -> dict[str, Any]:
-    """Test that a difference lies within -margin..margin, from its estimate, standard error and degrees of freedom.
+@dataclass(frozen=True)
+class EquivalenceResult:
+    """Result of two one-sided tests; NaN and not equivalent where undefined."""
 
-    For one variance, estimated on `df`. A mean over queries and seeds has two (`paired.Spread`) and no single `df`:
-    give `tost_interval` its interval at 1 - 2 alpha.
+    p_lower: float
+    """P-value of the hypothesis "the difference is -margin or less"."""
+    p_upper: float
+    """P-value of the hypothesis "the difference is margin or more"."""
+    p: float
+    """The larger: both have to be rejected, so neither is corrected."""
+    interval: Interval
+    """At 1 - 2 alpha."""
+    is_equivalent: bool
+    """p < alpha, which is the same as the interval inside the margins."""
 
-    Returns `p_lower` (of "the difference is -margin or less"), `p_upper` (of "it is margin or more"), `p` (the larger:
-    both must be rejected, so neither is corrected), `interval` [low, high] at 1 - 2 alpha and `equivalent`: p < alpha,
-    which is the same as the interval inside the margins. `df` infinite: normal theory. All NaN, and not equivalent,
-    where an input is NaN or the standard error is 0: a spread that was not seen is not known to be none (use
-    `tost_interval` with an interval that allows for it). Raises DataError for a margin or alpha out of range, and a
-    negative standard error.
+
+def tost(estimate: float, standard_error: float, df: float, margin: float, alpha: float) -> EquivalenceResult:
+    """Test that a difference lies within -margin..margin, from one variance estimated on `df`.
+
+    A mean over queries and seeds has two variances (`paired.VarianceEstimate`) and no single `df`: use
+    `tost_from_interval` with its interval at 1 - 2 alpha.
+
+    Args:
+        estimate: the difference, as a rate.
+        standard_error: its standard error. 0 leaves the result undefined: a spread that was not observed is unknown.
+        df: degrees of freedom; infinite for normal theory.
+        margin: the margin, as a rate.
+        alpha: level of each one-sided test.
+
+    Raises:
+        DataError: a margin or alpha out of range, or a negative standard error.
     """
     _check_equivalence_inputs(margin, alpha, standard_error)
     if not all(map(math.isfinite, (estimate, standard_error))) or not df > 0 or standard_error == 0:
-        return _make_tost_result(math.nan, math.nan, (math.nan, math.nan), alpha)
+        return _make_result(math.nan, math.nan, Interval(math.nan, math.nan), alpha)
     half = _compute_quantile(1 - alpha, df) * standard_error
     lower = _compute_upper_tail((estimate + margin) / standard_error, df)
     upper = _compute_upper_tail((margin - estimate) / standard_error, df)
-    return _make_tost_result(lower, upper, (estimate - half, estimate + half), alpha)
+    return _make_result(lower, upper, Interval(estimate - half, estimate + half), alpha)
 
 
 def tost_from_interval(
     estimate: float,
-    low: float,
-    high: float,
+    interval: Interval,
     *,
     interval_alpha: float,
     margin: float,
     alpha: float,
     df: float = math.inf,
-) -> dict[str, Any]:
-    """The same from a two-sided interval at 1 - interval_alpha, which may be lopsided: each side has its own spread.
+) -> EquivalenceResult:
+    """Test the same from a two-sided interval, which may be asymmetric: each side has its own spread.
 
-    With interval_alpha = 2 alpha, `interval` is the one given and `equivalent` says that it lies inside the margins,
-    whatever `df`; else `df` carries it from one level to the other. NaN, and not equivalent, where a side has no width.
-    Raises DataError as `tost` does, and for an estimate outside its interval or an interval_alpha out of range.
+    With interval_alpha = 2 alpha, the result's interval is the one given, whatever `df`; otherwise `df` converts it
+    from one level to the other. Undefined where a side has no width.
+
+    Args:
+        estimate: the difference, as a rate.
+        interval: its interval at 1 - interval_alpha.
+        interval_alpha: level of the interval.
+        margin: the margin, as a rate.
+        alpha: level of each one-sided test.
+        df: degrees of freedom; infinite for normal theory.
+
+    Raises:
+        DataError: a value out of range, or an estimate outside its interval.
     """
     _check_equivalence_inputs(margin, alpha, 0.0)
+    low, high = interval.low, interval.high
     if not 0 < interval_alpha < 1:
         raise DataError("equivalence test", requested="interval_alpha between 0 and 1", found=f"{interval_alpha}")
     if low > estimate or high < estimate:
@@ -59,15 +89,13 @@ def tost_from_interval(
             "equivalence test", requested="an estimate inside its interval", found=f"{low}..{estimate}..{high}"
         )
     if not all(map(math.isfinite, (estimate, low, high))) or not df > 0 or low == estimate or high == estimate:
-        return _make_tost_result(math.nan, math.nan, (math.nan, math.nan), alpha)
+        return _make_result(math.nan, math.nan, Interval(math.nan, math.nan), alpha)
     scale = _compute_quantile(1 - interval_alpha / 2, df)
     below, above = (estimate - low) / scale, (high - estimate) / scale
-    wanted = _compute_quantile(1 - alpha, df)
-    lower, upper = (
-        _compute_upper_tail((estimate + margin) / below, df),
-        _compute_upper_tail((margin - estimate) / above, df),
-    )
-    return _make_tost_result(lower, upper, (estimate - wanted * below, estimate + wanted * above), alpha)
+    quantile = _compute_quantile(1 - alpha, df)
+    lower = _compute_upper_tail((estimate + margin) / below, df)
+    upper = _compute_upper_tail((margin - estimate) / above, df)
+    return _make_result(lower, upper, Interval(estimate - quantile * below, estimate + quantile * above), alpha)
 
 
 def _check_equivalence_inputs(margin: float, alpha: float, standard_error: float) -> None:
@@ -87,12 +115,6 @@ def _compute_upper_tail(statistic: float, df: float) -> float:
     return float(scipy.special.ndtr(-statistic) if math.isinf(df) else scipy.special.stdtr(df, -statistic))
 
 
-def _make_tost_result(lower: float, upper: float, interval: tuple[float, float], alpha: float) -> dict[str, Any]:
+def _make_result(lower: float, upper: float, interval: Interval, alpha: float) -> EquivalenceResult:
     p = math.nan if math.isnan(lower) or math.isnan(upper) else max(lower, upper)
-    return {
-        "p_lower": lower,
-        "p_upper": upper,
-        "p": p,
-        "interval": list(interval),
-        "equivalent": p < alpha,
-    }
+    return EquivalenceResult(lower, upper, p, interval, p < alpha)

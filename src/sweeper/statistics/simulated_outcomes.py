@@ -1,14 +1,15 @@
-"""Outcome tables drawn from a stated truth: what a design would see, were the truth so."""
+"""Outcome tables simulated under assumed true pass rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeper.errors import UsageError
+from sweeper.statistics.aliases import ArmValue
 from sweeper.statistics.paired import equals_value
 
 if TYPE_CHECKING:
@@ -17,28 +18,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SimulatedArm:
-    """A pass rate for the trials that agree with `where` (axis -> value); later arms go before earlier ones."""
+    """The true pass rate of some trials; later arms override earlier ones."""
 
     rate: float
-    where: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, ArmValue] = field(default_factory=dict)
+    """Axis -> value of those trials."""
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What is taken to be so. `rates` are marginal: over queries, seeds and the judge's noise put aside.
+    """Assumed true pass rates, and how outcomes spread about them.
 
-    `query_sd` and `seed_sd`: standard deviations of a query's and of a training run's effect, in units of the noise of
-    a single outcome (a probit model with crossed random effects). `wrongly_passed`, `wrongly_failed`: how often the
-    judge says so of an outcome that is not. `votes` of one judge are drawn independently around the same outcome.
+    Outcomes follow a probit model with crossed random effects of queries and runs.
+
+    Raises:
+        UsageError: a value out of range.
     """
 
     arms: tuple[SimulatedArm, ...]
+    """Rates are marginal: averaged over queries and seeds, before the judge's errors."""
     subsets: Mapping[str, int]
+    """Subset -> queries."""
     query_sd: float = 1.0
+    """Standard deviation of a query's effect, in units of the noise of a single outcome."""
     seed_sd: float = 0.1
+    """Standard deviation of a training run's effect, in the same units."""
     wrongly_passed: float = 0.0
+    """Share of failures that the judge passes."""
     wrongly_failed: float = 0.0
+    """Share of passes that the judge fails."""
     votes: int = 1
+    """Votes of one judge, independent given the outcome."""
 
     def __post_init__(self) -> None:
         shares = {"wrongly_passed": self.wrongly_passed, "wrongly_failed": self.wrongly_failed}
@@ -47,11 +57,19 @@ class GroundTruth:
         wrong |= {n: v for n, v in (("query_sd", self.query_sd), ("seed_sd", self.seed_sd)) if v < 0}
         wrong |= {f"subsets.{name}": n for name, n in self.subsets.items() if n < 0}
         if wrong or self.votes < 1 or not self.subsets:
-            raise UsageError("truth", requested=str(wrong or "votes and subsets"), found="not possible")
+            raise UsageError(
+                "truth",
+                found=str(wrong or f"votes: {self.votes}, subsets: {dict(self.subsets)}"),
+                hint="shares lie between 0 and 1, standard deviations and counts are not negative",
+            )
 
 
 def assign_true_rates(trials: pd.DataFrame, truth: GroundTruth) -> pd.Series[float]:
-    """The rate that the truth gives each trial, by fingerprint. Raises UsageError for a trial without one."""
+    """Return each trial's true rate, by fingerprint.
+
+    Raises:
+        UsageError: a trial to which no arm applies, or an unknown axis.
+    """
     import pandas as pd
 
     rates = pd.Series(np.nan, index=trials.index)
@@ -69,10 +87,10 @@ def assign_true_rates(trials: pd.DataFrame, truth: GroundTruth) -> pd.Series[flo
 
 
 def draw_outcomes(trials: pd.DataFrame, truth: GroundTruth, rng: np.random.Generator) -> pd.DataFrame:
-    """One study: an outcome row per (trial, query, vote), as `pass_matrix` takes them.
+    """Simulate the outcomes of one study: a row per (trial, query, vote), as `build_pass_matrix` takes them.
 
-    A query is as hard for every run, and a run as good at every query; `seed` effects are drawn anew for each trial,
-    since a seed has nothing in common between arms but its data order.
+    A query's effect is the same in every run, and a run's effect on every query. Run effects are drawn independently
+    for each trial, since runs of one seed share only their data order between arms.
     """
     import pandas as pd
     from scipy.stats import norm
@@ -88,16 +106,11 @@ def draw_outcomes(trials: pd.DataFrame, truth: GroundTruth, rng: np.random.Gener
     frames = []
     for vote in range(truth.votes):
         flips = rng.random(passed.shape)
-        said = np.where(passed, flips >= truth.wrongly_failed, flips < truth.wrongly_passed)
+        judged = np.where(passed, flips >= truth.wrongly_failed, flips < truth.wrongly_passed)
         for column, fingerprint in enumerate(rates.index):
             frames.append(
                 pd.DataFrame(queries, columns=["subset", "query_id"]).assign(
-                    fingerprint=fingerprint, judge="simulated", vote=vote, passed=said[:, column].astype(float)
+                    fingerprint=fingerprint, judge="simulated", vote=vote, passed=judged[:, column].astype(float)
                 )
             )
     return pd.concat(frames, ignore_index=True)
-
-
-def compute_label_shares(labels: Sequence[str]) -> dict[str, float]:
-    """Share of each verdict."""
-    return {word: labels.count(word) / len(labels) for word in ("supported", "refuted", "inconclusive")}

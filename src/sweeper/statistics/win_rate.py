@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import scipy  # its `stats` takes a second to import, and loads when it is first used
+import scipy  # loads `scipy.stats`, which takes a second to import, when it is first used
 
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import Interval, wilson_interval
@@ -15,14 +16,53 @@ from sweeper.statistics.intervals import Interval, wilson_interval
 PreferenceOutcome = Literal["a", "b", "tie"]
 
 
-def compute_win_rate(outcomes: Sequence[PreferenceOutcome | None], alpha: float = 0.05) -> dict[str, Any]:
-    """Win rate of "a" over "b", one outcome per query; None (or NaN) = unscored: left out, counted.
+@dataclass(frozen=True)
+class WinRate:
+    """Win rate of "a" over "b"; NaN where there is nothing to compute it from."""
 
-    Returns `n` (scored), `unscored`, `wins`, `losses`, `ties`, `value` = (wins + ties / 2) / n, `interval` at 1 - alpha
-    and `p_value` of the exact two-sided sign test on the wins and losses; NaN where nothing is there to compute from.
-    Interval: Wilson's score interval for a mean m of 0, 1/2 and 1, whose variance is m (1 - m) - P(tie) / 4. P(tie)
-    enters at its own Wilson lower end, so ties narrow the interval only as far as they are known; without ties it is
-    Wilson's. Raises DataError for other outcomes.
+    n: int
+    """Scored queries."""
+    unscored: int
+    wins: int
+    losses: int
+    ties: int
+    value: float
+    """(wins + ties / 2) / n"""
+    interval: Interval
+    p_value: float
+    """Of the exact two-sided sign test on wins and losses."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields, with `interval` as [low, high]."""
+        return {
+            "n": self.n,
+            "unscored": self.unscored,
+            "wins": self.wins,
+            "losses": self.losses,
+            "ties": self.ties,
+            "value": self.value,
+            "interval": [self.interval.low, self.interval.high],
+            "p_value": self.p_value,
+        }
+
+
+def compute_win_rate(outcomes: Sequence[PreferenceOutcome | None], alpha: float = 0.05) -> WinRate:
+    """Compute the win rate of "a" over "b".
+
+    The interval is Wilson's score interval for a mean m of 0, 1/2 and 1, whose variance is m (1 - m) - P(tie) / 4.
+    P(tie) enters at its own Wilson lower end, so ties narrow the interval only as far as their rate is known. Without
+    ties it is Wilson's interval.
+
+    Args:
+        outcomes: one per query; None or NaN = unscored.
+        alpha: the interval is at 1 - alpha.
+
+    Raises:
+        DataError: other outcomes.
+
+    Example:
+        >>> compute_win_rate(["a", "a", "b", "tie"]).value
+        0.625
     """
     scored = [outcome for outcome in outcomes if outcome is not None and outcome == outcome]
     counts = Counter(scored)
@@ -31,21 +71,20 @@ def compute_win_rate(outcomes: Sequence[PreferenceOutcome | None], alpha: float 
         raise DataError("win rate", requested="outcomes a, b, tie or None", found=f"{others}")
     wins, losses, ties, n = counts["a"], counts["b"], counts["tie"], len(scored)
     value = (wins + ties / 2) / n if n else math.nan
-    interval = _compute_score_interval(value, ties, n, alpha)
-    return {
-        "n": n,
-        "unscored": len(outcomes) - n,
-        "wins": wins,
-        "losses": losses,
-        "ties": ties,
-        "value": value,
-        "interval": [interval.low, interval.high],
-        "p_value": float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else math.nan,
-    }
+    return WinRate(
+        n=n,
+        unscored=len(outcomes) - n,
+        wins=wins,
+        losses=losses,
+        ties=ties,
+        value=value,
+        interval=_compute_score_interval(value, ties, n, alpha),
+        p_value=float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else math.nan,
+    )
 
 
 def _compute_score_interval(value: float, ties: int, n: int, alpha: float) -> Interval:
-    """All m with (value - m)^2 <= z^2 / n (m (1 - m) - P(tie) / 4): between the roots of a quadratic in m."""
+    """Return all m with (value - m)^2 <= z^2 / n (m (1 - m) - P(tie) / 4): between the roots of a quadratic in m."""
     if n == 0:
         return Interval(math.nan, math.nan)
     share = wilson_interval(ties, n, alpha).low
