@@ -1,20 +1,26 @@
-"""The one error hierarchy. Every message says where, what was requested, what was found, and gives a hint."""
+"""The error hierarchy. A message has a place, what was requested, what was found instead, and a hint."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 
 class SweeperError(Exception):
-    """Base of all errors that a person is meant to read. Survives pickling (Ray ships errors between processes).
+    """Base of all errors with a message for users. It survives pickling, because Ray sends errors between processes.
 
     Args:
-        where: the part that refuses, e.g. a file and line, an option or a trial.
-        requested: what it was given.
-        found: what it found instead.
-        hint: what helps.
+        where: place of the error, such as a file and line, an option or a trial.
+        requested: what was requested there.
+        found: what was found instead.
+        hint: how to fix it.
+
+    Example:
+        >>> print(SweeperError("--storage", requested="a.txt", found="a file", hint="give a folder"))
+        --storage
+          requested: a.txt
+          found:     a file
+          hint:      give a folder
     """
 
     exit_code = 1
@@ -23,7 +29,7 @@ class SweeperError(Exception):
         super().__init__(where, requested, found, hint)
         self.where, self.requested, self.found, self.hint = where, requested, found, hint
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_error, (type(self), self.where, self.requested, self.found, self.hint)
 
     def __str__(self) -> str:
@@ -35,13 +41,13 @@ class SweeperError(Exception):
 
 
 _OUT_OF_MEMORY_MESSAGES = ("out of memory", "ALLOC_FAILED")
-"""An allocator's words: torch's and the system's, and cuBLAS's and cuDNN's own for their workspaces."""
+"""Parts of the messages of torch and the system, and of cuBLAS and cuDNN for their workspaces."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, of the machine or of a GPU, did not suffice."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error) for words in _OUT_OF_MEMORY_MESSAGES)
+    """Tell whether an error is a lack of memory, of the machine or of a GPU."""
+    has_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return has_type or any(message in str(error) for message in _OUT_OF_MEMORY_MESSAGES)
 
 
 def _rebuild_error(error_class: type[SweeperError], where: str, requested: str, found: str, hint: str) -> SweeperError:
@@ -61,45 +67,45 @@ def suggest_nearest(word: str, known: Iterable[str]) -> str:
 
 
 class UsageError(SweeperError):
-    """The request itself is wrong: nothing was started."""
+    """An invalid request: nothing was started."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A YAML file is wrong; `who` holds file and line."""
+    """A mistake in a YAML file; `where` has file and line."""
 
 
 class DataError(SweeperError):
-    """Training or evaluation data that cannot be read, or of which nothing is left."""
+    """Training or evaluation data that cannot be read, or have no usable rows."""
 
 
 class MissingPathError(UsageError, DataError):
-    """A path that was given and does not exist."""
+    """A path that does not exist."""
 
 
 class EvaluationError(SweeperError):
-    """An evaluation of which nothing can be scored: what it asks answered nothing."""
+    """An evaluation without a score: the model, the environment or the judge did not answer."""
 
 
 class StoppedError(SweeperError):
-    """A person stopped the work (Ctrl-C); `who` says from where it goes on."""
+    """The user interrupted the work (Ctrl-C); `where` says where it resumes."""
 
     exit_code = 130
 
 
 class PreemptedError(SweeperError):
-    """The machine is about to go (SIGTERM); a checkpoint was saved, and the trial is not finished."""
+    """The machine is being shut down (SIGTERM): a checkpoint was saved, and the trial is unfinished."""
 
     exit_code = 143
 
 
 class LostWorkerError(SweeperError):
-    """A worker, or what it needs, is gone: the same work can succeed elsewhere or later."""
+    """A worker or one of its resources was lost: the same work can succeed elsewhere or later."""
 
 
 class StorageUnavailableError(LostWorkerError):
-    """The store cannot be written: full, unmounted, out of reach."""
+    """The store cannot be used at the moment: full, unmounted or unreachable."""
 
 
 class ModelError(SweeperError):
@@ -107,19 +113,19 @@ class ModelError(SweeperError):
 
 
 class BranchError(SweeperError):
-    """The checkpoint of another trial that this one was to go on from is not there, or is damaged."""
+    """The checkpoint of the trial to continue from is missing or damaged."""
 
 
 class AppliedMismatchError(SweeperError):
-    """What the optimiser or trainer applied differs from what the trial asked for."""
+    """The settings of the running optimizer or trainer differ from the requested ones."""
 
 
 class StoreError(SweeperError):
-    """The store on disk holds something it should not, or cannot be used."""
+    """The store has unexpected content, or cannot be used."""
 
 
 class BudgetReachedError(SweeperError):
-    """A study has spent what it may; what is finished is kept."""
+    """The budget of a study is spent; finished trials are kept."""
 
 
 class TrialsFailedError(SweeperError):

@@ -1,4 +1,4 @@
-"""Storage that goes away and comes back: told from other failures, and waited for."""
+"""Storage outages: how they are told apart from other failures, and how the store is waited for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sweeper.errors import StorageUnavailableError
 from sweeper.storage.store import Store
 
 MARKER_FILE = ".sweeper-store"
-"""A file in every store that was run in. Without it a mount point would look like an empty store."""
+"""File in every store that a study ran in. Without it, an empty mount point would look like an empty store."""
 OUTAGE_TIMEOUT_SECONDS = 300.0
-"""So long storage may be away or full before a trial fails for it."""
+"""Time that storage may be unavailable or full before a trial fails because of it."""
 _PROBE_BYTES = 1 << 20
 _UNAVAILABLE_ERRNOS = {
     errno.ENOSPC,
@@ -29,16 +29,22 @@ _UNAVAILABLE_ERRNOS = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
 }
-# What torch and safetensors say, which write through libraries of their own.
+# Messages of torch and safetensors, whose writers raise errors without an errno.
 _UNAVAILABLE_MESSAGES = re.compile(
     r"No space left|(os error |\[Errno )(28|122|5|116|30)\b|PytorchStreamWriter|unexpected pos|inline_container"
 )
 
 
 def mark_store(store: Store) -> Store:
-    """The store, recognisable from now on: whoever has it knows when it is not there. Raises OSError.
+    """Write the marker file, by which an absent store is recognized.
 
-    One behind a URL is not marked: each machine has a working copy of its own, and the driver says what is away.
+    A store behind a URL is not marked: every machine has its own working copy, and the driver reports outages.
+
+    Returns:
+        The store, known to be marked.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     if store.url is not None:
         return store
@@ -48,43 +54,54 @@ def mark_store(store: Store) -> Store:
 
 
 def find_storage_fault(error: BaseException, store: Store) -> str:
-    """Why an error is the storage's and not the trial's; '' where it is not."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, StorageUnavailableError):
-            return seen.found or str(seen)
-        if isinstance(seen, OSError) and seen.errno in _UNAVAILABLE_ERRNOS:
-            return f"{os.strerror(seen.errno)}: {seen.filename or store.location}"
-        if not isinstance(seen, KeyError) and _UNAVAILABLE_MESSAGES.search(str(seen)):
-            return str(seen).splitlines()[0]
-        seen = seen.__cause__ or seen.__context__
-    return "" if _is_present(store) else f"{store.location} is not there, or empty: unmounted?"
+    """Describe the storage fault behind an error.
+
+    Returns:
+        The fault, or '' if the storage is not the cause.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, StorageUnavailableError):
+            return cause.found or str(cause)
+        if isinstance(cause, OSError) and cause.errno in _UNAVAILABLE_ERRNOS:
+            return f"{os.strerror(cause.errno)}: {cause.filename or store.location}"
+        if not isinstance(cause, KeyError) and _UNAVAILABLE_MESSAGES.search(str(cause)):
+            return str(cause).splitlines()[0]
+        cause = cause.__cause__ or cause.__context__
+    return "" if _is_present(store) else f"{store.location} is missing or empty; is it unmounted?"
 
 
 def wait_until_writable(store: Store, timeout_seconds: float = OUTAGE_TIMEOUT_SECONDS) -> bool:
-    """Wait until the store is there and takes a megabyte; False where it did not in `patience` seconds."""
-    until = time.monotonic() + timeout_seconds
+    """Wait until the store is present and has room for a megabyte.
+
+    Returns:
+        False if that did not happen within the timeout.
+    """
+    deadline = time.monotonic() + timeout_seconds
     while True:
         if _is_writable(store):
             return True
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
         time.sleep(min(1.0, timeout_seconds))
 
 
 def is_disk_full(fault: str) -> bool:
-    """Whether a fault is a full disk, which looks well again as soon as what did not fit was deleted."""
+    """Tell whether a fault is a full disk, which looks healthy again once the partial file is deleted."""
     return "No space" in fault or "Errno 28" in fault or "os error 28" in fault
 
 
 def wait_for_store(store: Store) -> None:
-    """Before something is written that must not be lost: wait where a store that was marked is not there now.
+    """Wait for a marked store that is absent, before something is written that must not be lost.
 
-    What is written to an empty mount point disappears under what is mounted there later. Raises StorageAwayError.
+    Files written to an empty mount point are hidden by what is mounted there later.
+
+    Raises:
+        StorageUnavailableError: the store stayed absent.
     """
     if not _is_present(store) and not wait_until_writable(store):
         raise StorageUnavailableError(
-            store.location, found="not there, or empty: unmounted?", hint="mount it, then run again"
+            store.location, found="missing or empty; is it unmounted?", hint="mount it, then run again"
         )
 
 

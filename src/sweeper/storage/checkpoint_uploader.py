@@ -1,4 +1,4 @@
-"""Checkpoints on their way to a store behind a URL, while training goes on."""
+"""Background upload of checkpoints to a store behind a URL."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from sweeper.storage.store import Store
 
 
 class CheckpointUploader:
-    """Uploads the checkpoints of one trial in the background; one rank has one. Does nothing for a local store.
+    """Uploads the checkpoints of one trial while it trains; one rank has one. Does nothing for a local store.
 
-    A checkpoint that is still waiting when the next one comes is left out. What goes up are hard links made at once,
-    so the trainer may delete its checkpoints whenever it likes. Behind the URL stay the newest, the one before, and one
-    more where it is named.
+    A checkpoint that is still waiting when the next one arrives is skipped. Hard links are made at once and uploaded,
+    so the trainer can delete its checkpoints at any time. The URL keeps the newest checkpoint, the one before it, and
+    optionally one more.
+
+    Args:
+        store: the store.
+        check_lease: called before each upload; raises if the trial belongs to another process now (`Lock.check_lease`).
     """
 
     def __init__(self, store: Store, check_lease: Callable[[], None] = lambda: None) -> None:
-        """`may` is asked before each upload, and raises where it must not be (`Hold.check`)."""
         self._store, self.check_lease = store, check_lease
         self._pending_checkpoint: Path | None = None
         self._skipped_steps: set[int] = set()
@@ -32,7 +35,12 @@ class CheckpointUploader:
         self._thread = threading.Thread(target=self._run_uploads, name="uploads", daemon=True)
 
     def enqueue(self, checkpoint: Path, retained_step: int | None = None) -> None:
-        """Upload a whole checkpoint, `…/checkpoints/checkpoint-<step>`, soon. `keep`: step of one that stays, too."""
+        """Queue a complete checkpoint for upload.
+
+        Args:
+            checkpoint: its folder, `…/checkpoints/checkpoint-<step>`.
+            retained_step: step of a further checkpoint that the URL keeps.
+        """
         if self._store.url is None:
             return
         _stage_links(checkpoint)
@@ -45,7 +53,7 @@ class CheckpointUploader:
             self._condition.notify_all()
 
     def wait_until_uploaded(self) -> None:
-        """Until nothing is left to upload. Raises what kept the newest checkpoint from it, after all tries."""
+        """Wait for all uploads, and raise the error of the newest checkpoint if its upload failed."""
         with self._condition:
             self._condition.wait_for(lambda: self._pending_checkpoint is None and not self._is_uploading)
             error, self._error = self._error, None
@@ -53,7 +61,7 @@ class CheckpointUploader:
             raise error
 
     def discard_pending(self) -> None:
-        """Leave out what is waiting, and end what has begun: the model itself is there now."""
+        """Skip the waiting checkpoint and finish the running upload; for a trial whose model is saved."""
         with self._condition:
             self._skip_checkpoint(self._pending_checkpoint)
             self._pending_checkpoint = None
@@ -64,7 +72,7 @@ class CheckpointUploader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """What is waiting still goes up: after an interruption another machine goes on from it."""
+        """Finish all uploads: after an interruption, another machine resumes from them."""
         try:
             self.wait_until_uploaded()
         except Exception:
@@ -90,7 +98,7 @@ class CheckpointUploader:
             failed: Exception | None = None
             try:
                 self._upload_checkpoint(checkpoint)
-            except Exception as error:  # told by `wait`; the next checkpoint may fare better
+            except Exception as error:  # raised by `wait_until_uploaded`, unless the next upload succeeds
                 failed = error
                 self._skipped_steps.add(_parse_step(checkpoint.name))
             with self._condition:
@@ -103,12 +111,12 @@ class CheckpointUploader:
         self.check_lease()
         self._store.push(_staging_folder(checkpoint), destination=checkpoint)
         checkpoints = self._store.list_subfolders(checkpoint.parent)
-        # Not later ones: of the next, another machine's part may be there already. Of one that was left out that part
-        # may be there, too, or half of ours: none to fall back on.
+        # Later checkpoints stay: another machine's part of the next one may be there already. Skipped ones are
+        # incomplete: they may have another machine's part, or half of ours.
         earlier = {_parse_step(name) for name in checkpoints if _parse_step(name) < _parse_step(checkpoint.name)}
-        whole = earlier - self._skipped_steps
-        stay = {max(whole, default=0), self._retained_step} & whole
-        for step in earlier - stay:
+        complete = earlier - self._skipped_steps
+        kept = {max(complete, default=0), self._retained_step} & complete
+        for step in earlier - kept:
             self._store.delete_remotely(checkpoint.parent / f"checkpoint-{step}")
 
 
@@ -117,7 +125,7 @@ def _staging_folder(checkpoint: Path) -> Path:
 
 
 def _stage_links(checkpoint: Path) -> None:
-    """The same files under another name: they outlive the trainer's own clearing up."""
+    """Link the files under another name, where they outlive the trainer's deletions."""
     links = _staging_folder(checkpoint)
     shutil.rmtree(links, ignore_errors=True)
     shutil.copytree(checkpoint, links, copy_function=link_or_copy)

@@ -1,4 +1,4 @@
-"""A store behind a URL, through fsspec: every call is patient with a storage that is away for a while."""
+"""Files behind a URL, through fsspec. Every call is retried while the storage is unavailable for a short time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from sweeper.errors import StorageUnavailableError, StoreError, UsageError
 T = TypeVar("T")
 
 RETRY_SECONDS = 120.0
-"""A call that fails for a passing reason is tried again for so long, beside what the driver itself tries."""
+"""Time for which a call with a transient failure is retried, in addition to the driver's own retries."""
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 15.0
-"""Waits between two tries double from the first to the longest."""
+"""The wait between two attempts doubles, from the first value to the second."""
 COMMIT_FILES = frozenset({"record.json", "summary.json", "failure.json", "manifest.json", "sweeper-complete"})
-"""Files that say that what lies beside them is whole: they travel last, and are nothing without the URL's copy."""
+"""Files that mark their folder as complete: uploaded and downloaded last, and valid only while the URL has them."""
 MD5_COMPARISON_MAX_BYTES = 1 << 20
-"""Files up to this size are compared by their MD5, and always travel where the storage tells none: one that was
-rewritten at once has the size and time that it had. Larger ones are compared by size and time."""
+"""Files up to this size are compared by their MD5, and always transferred if the storage lists none, because a file
+that is rewritten at once keeps its size and time. Larger files are compared by size and time."""
 MAX_BATCH_FILES, MAX_BATCH_BYTES = 64, 64 << 20
-"""So much goes up in one call, and again when it fails."""
+"""Upper limits of one upload call, which is repeated as a whole when it fails."""
 
 _OBJECT_STORE_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "r2", "memory"})
-"""Where an object appears whole or not at all. Elsewhere a file is written under another name and renamed."""
+"""Storages whose objects appear complete or not at all. Elsewhere, files are written under another name and renamed."""
 _BUCKET_SCHEMES = _OBJECT_STORE_SCHEMES - {"memory"}
 _DRIVER_PACKAGES = frozenset(
     {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "requests", "urllib3", "fsspec"}
@@ -44,21 +44,24 @@ _INSTALL_HINTS = {"s3": "pip install 'sweeper[s3]'", "s3a": "pip install 'sweepe
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the storage lists it. `changed`: seconds since the epoch by its clock, None where it tells none."""
+    """A file as the storage lists it."""
 
     size: int
+    """Bytes."""
     modified_at: float | None
+    """Seconds since the epoch by the storage's clock; None if it lists none."""
     md5: str | None
+    """Hex digits; None if it lists none."""
 
     @classmethod
     def from_listing(cls, details: Mapping[str, Any]) -> RemoteFile:
-        """From the details that an fsspec driver lists; each has words of its own."""
+        """Read the details that an fsspec driver lists; every driver names them differently."""
         names = ("LastModified", "mtime", "last_modified", "updated", "created")
         changed = next((details[name] for name in names if details.get(name)), None)
         return cls(int(details.get("size") or 0), _to_epoch_seconds(changed), _extract_md5(details))
 
     def matches_file(self, path: Path) -> bool:
-        """Whether the file at `path` has what this entry has: its MD5, or its size and time."""
+        """Tell whether a local file equals this one, by MD5 or by size and time (`MD5_COMPARISON_MAX_BYTES`)."""
         try:
             stat = path.stat()
             if stat.st_size != self.size:
@@ -70,13 +73,13 @@ class RemoteFile:
         return self.modified_at is not None and abs(stat.st_mtime - self.modified_at) < 0.001
 
     def apply_modification_time(self, path: Path) -> None:
-        """Give the file at `path` this entry's time: so it is known as the same later, without any other memory."""
+        """Set a local file's time to this one's, so that later comparisons recognize it as equal."""
         if self.modified_at is not None:
             os.utime(path, (self.modified_at, self.modified_at))
 
 
 def _extract_md5(details: Mapping[str, Any]) -> str | None:
-    """In hex: of S3 (not of objects of several parts), Google's and Azure's listings."""
+    """Return the hex MD5 in a listing of S3 (except multipart objects), Google or Azure."""
     etag = str(details.get("ETag", "")).strip('"')
     if len(etag) == 32 and all(letter in "0123456789abcdef" for letter in etag):
         return etag
@@ -101,14 +104,20 @@ class RemoteStore:
 
     @property
     def scheme(self) -> str:
-        """What stands before `://`."""
+        """The part before `://`, in lower case."""
         return self.url.split("://", 1)[0].lower()
 
     def check_access(self) -> None:
-        """Raises UsageError where the URL's driver is missing or unknown, StoreError where it cannot be used."""
+        """Check that the URL can be listed.
+
+        Raises:
+            UsageError: its driver is missing or unknown.
+            StoreError: no bucket, or no permission.
+            StorageUnavailableError: it cannot be reached.
+        """
         fs, base = self._open_filesystem()
 
-        def look() -> None:
+        def list_top() -> None:
             try:
                 fs.ls(base)
             except FileNotFoundError:
@@ -117,14 +126,14 @@ class RemoteStore:
                     raise StoreError(
                         "--storage",
                         requested=self.url,
-                        found=f"no bucket {bucket}, or no right to list it",
-                        hint="create the bucket first, or name another",
+                        found=f"no bucket {bucket}, or no permission to list it",
+                        hint="create the bucket first, or use another",
                     ) from None
 
-        self._with_retries("its folders", look, retry_seconds=0)
+        self._with_retries("a listing", list_top, retry_seconds=0)
 
     def list_files(self, folder: str, retry_seconds: float | None = None) -> dict[str, RemoteFile]:
-        """Every file below a folder, by its key; nothing where there is no such folder."""
+        """List every file below a folder, by key; none if the folder does not exist."""
         fs, base = self._open_filesystem()
 
         def find() -> dict[str, Any]:
@@ -134,12 +143,14 @@ class RemoteStore:
             except FileNotFoundError:
                 return {}
 
-        found = self._with_retries(f"the files of {folder}", find, retry_seconds)
-        inner = len(base.strip("/")) + 1
-        return {name.strip("/")[inner:]: RemoteFile.from_listing(info) for name, info in found.items() if info}
+        listing = self._with_retries(f"the files of {folder}", find, retry_seconds)
+        prefix_length = len(base.strip("/")) + 1
+        return {
+            name.strip("/")[prefix_length:]: RemoteFile.from_listing(info) for name, info in listing.items() if info
+        }
 
     def read(self, key: str) -> bytes | None:
-        """Content of a file; None where there is none."""
+        """Return the content of a file, or None if it does not exist."""
         fs, base = self._open_filesystem()
         try:
             return self._with_retries(key, lambda: bytes(fs.cat_file(f"{base}/{key}")))
@@ -147,7 +158,7 @@ class RemoteStore:
             return None
 
     def write(self, key: str, content: bytes, retry_seconds: float | None = None) -> None:
-        """Write a small file: the old one or the new one is there, never half."""
+        """Write a small file atomically."""
         fs, base = self._open_filesystem()
 
         def put() -> None:
@@ -161,9 +172,14 @@ class RemoteStore:
         self._with_retries(key, put, retry_seconds)
 
     def create_exclusively(self, key: str, content: bytes) -> bool:
-        """Write a file that is not there yet; False where it is. Of several at once exactly one is told True.
+        """Write a file unless it exists. Of several concurrent callers, exactly one succeeds.
 
-        Whoever calls gives each try a content of its own: a try whose answer was lost finds its own file.
+        Args:
+            key: path of the file.
+            content: must be unique to the caller, so that a retry after a lost response recognizes its own file.
+
+        Returns:
+            Whether this caller created the file.
         """
         fs, base = self._open_filesystem()
         path = f"{base}/{key}"
@@ -183,7 +199,7 @@ class RemoteStore:
         return True
 
     def upload(self, files: Mapping[str, Path]) -> None:
-        """Files by key, those of LAST after all others are there."""
+        """Upload files by key, commit files after all others."""
         for batch in _split_into_batches(files):
             self._with_retries(", ".join(list(batch)[:3]), lambda batch=batch: self._upload_batch(batch))  # type: ignore[misc]
 
@@ -198,21 +214,28 @@ class RemoteStore:
                     fs.put_file(str(path), temporary)
         except FileNotFoundError as error:
             raise StoreError(
-                self.url, requested=f"to take {', '.join(files)}", found=str(error), hint="see that the bucket exists"
+                self.url,
+                requested=f"upload of {', '.join(files)}",
+                found=str(error),
+                hint="check that the bucket exists",
             ) from error
 
     def download(self, entries: Mapping[str, RemoteFile], destinations: Mapping[str, Path]) -> None:
-        """Files by key, each appearing whole; those of LAST after all others. Raises FileNotFoundError."""
+        """Download files by key, each atomically, commit files after all others.
+
+        Raises:
+            FileNotFoundError: a file was deleted since it was listed.
+        """
         fs, base = self._open_filesystem()
         for group in _split_commit_files(list(entries)):
             targets = {key: destinations[key] for key in group}
             temporary = {key: path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}") for key, path in targets.items()}
             for folder in {path.parent for path in targets.values()}:
                 folder.mkdir(parents=True, exist_ok=True)
-            sources, places = [f"{base}/{key}" for key in group], [str(path) for path in temporary.values()]
+            sources, targets_here = [f"{base}/{key}" for key in group], [str(path) for path in temporary.values()]
             try:
                 if group:
-                    self._with_retries(f"{len(group)} files", lambda s=sources, p=places: fs.get(s, p))  # type: ignore[misc]
+                    self._with_retries(f"{len(group)} files", lambda s=sources, p=targets_here: fs.get(s, p))  # type: ignore[misc]
                 for key, path in temporary.items():
                     entries[key].apply_modification_time(path)
                     path.replace(targets[key])
@@ -221,12 +244,12 @@ class RemoteStore:
                     path.unlink(missing_ok=True)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete files, those of LAST first: what is left of a folder then does not look whole."""
+        """Delete files, commit files first, so that a partly deleted folder does not look complete."""
         fs, base = self._open_filesystem()
         for group in reversed(_split_commit_files(list(keys))):
             if group:
                 paths = [f"{base}/{key}" for key in group]
-                self._with_retries("to delete files", partial(_delete_existing, fs, paths))
+                self._with_retries("deletion of files", partial(_delete_existing, fs, paths))
 
     def _open_filesystem(self) -> tuple[Any, str]:
         return _connect_filesystem(self.url, os.getpid())
@@ -237,13 +260,13 @@ class RemoteStore:
             try:
                 return call()
             except Exception as error:
-                told = f"{type(error).__name__}: {error}"
+                found = f"{type(error).__name__}: {error}"
                 if "Credential" in type(error).__name__ or isinstance(error, PermissionError):
                     raise StoreError(
                         self.url,
                         requested=requested,
-                        found=told,
-                        hint="give credentials that may, in the driver's own way",
+                        found=found,
+                        hint="give credentials with this permission, as the driver documents",
                     ) from error
                 if not _is_transient(error):
                     raise
@@ -251,8 +274,8 @@ class RemoteStore:
                     raise StorageUnavailableError(
                         self.url,
                         requested=requested,
-                        found=told,
-                        hint="see that it can be reached; the same command goes on",
+                        found=found,
+                        hint="check that it can be reached, then run the command again: it resumes",
                     ) from error
             time.sleep(wait)
             wait = min(2 * wait, MAX_BACKOFF_SECONDS)
@@ -260,7 +283,7 @@ class RemoteStore:
 
 @contextmanager
 def _write_then_rename(fs: Any, target: str) -> Iterator[str]:
-    """A name to write under, which becomes the target's once it is written."""
+    """Yield a temporary name, and rename it to the target afterwards."""
     folder, name = target.rsplit("/", 1)
     temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
     fs.makedirs(folder, exist_ok=True)
@@ -270,11 +293,11 @@ def _write_then_rename(fs: Any, target: str) -> Iterator[str]:
 
 @cache
 def _connect_filesystem(url: str, process: int) -> tuple[Any, str]:
-    """The file system and the path of a URL; one for each process, as their connections do not survive a fork."""
+    """Open the file system of a URL, once per process, since connections do not survive a fork."""
     from fsspec.core import url_to_fs
 
     scheme = url.split("://", 1)[0].lower()
-    # This cache is the only one: not fsspec's of file systems, nor its of listings.
+    # This cache replaces fsspec's own caches of file systems and listings.
     options = {"use_listings_cache": False, "skip_instance_cache": True} if scheme in _BUCKET_SCHEMES else {}
     try:
         fs, base = url_to_fs(url, **options)
@@ -287,13 +310,13 @@ def _connect_filesystem(url: str, process: int) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise UsageError(
-            "--storage", requested=url, found=str(error), hint="a local folder, or a URL like s3://…"
+            "--storage", requested=url, found=str(error), hint="give a local folder, or a URL like s3://bucket/folder"
         ) from error
     return fs, str(base).rstrip("/")
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether it can be another way in a minute: the network and the server, not the disk here or the request."""
+    """Tell whether a retry can succeed: failures of network and server, not of the local disk or the request."""
     if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
         return False
     if "ParamValidation" in type(error).__name__ or (isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS):
@@ -304,7 +327,7 @@ def _is_transient(error: Exception) -> bool:
 def _delete_existing(fs: Any, paths: list[str]) -> None:
     try:
         fs.rm(paths)
-    except FileNotFoundError:  # one of them is gone already: the others one by one
+    except FileNotFoundError:  # one of them does not exist: delete the others one by one
         for path in paths:
             if fs.exists(path):
                 fs.rm(path)

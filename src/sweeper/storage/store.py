@@ -1,4 +1,4 @@
-"""The store's folders, and their way to and from a URL where there is one."""
+"""The store: its folders, its locks, and their transfer to and from a URL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
@@ -22,31 +21,35 @@ from sweeper.storage.lease import Lease, Lock, LockHeldError, check_lease_genera
 from sweeper.storage.object_store import COMMIT_FILES, RemoteFile, RemoteStore
 
 MAX_SEPARATE_LISTINGS = 32
-"""Folders of so many trials are listed one by one, at once; of more, all of `trials/` is listed in one go."""
+"""Up to this many trials have their folders listed separately, in parallel; for more, all of `trials/` is listed."""
 LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
 class Store:
-    """The on-disk contract. Disk is the truth; everything else mirrors it.
+    """The on-disk layout of everything that is kept; all other copies of it are mirrors.
 
-    data/<fingerprint>/ · trials/<fingerprint>/[evaluation/<suite>/] · studies/<sweep name>/
+        data/<fingerprint>/
+        trials/<fingerprint>/[evaluation/<suite>/]
+        studies/<sweep name>/
 
-    With a `url` the truth lies there, and `root` is this machine's working copy of what it needs: `pull` before
-    reading, `push` or `publish` after writing. Without one these do nothing. Survives pickling: on another machine it
-    is a working copy of that one's own, under the same path.
+    With a `url`, the files there are authoritative, and `root` is this machine's working copy: call `pull` before
+    reading, `push` or `publish` after writing. Without one, these methods do nothing. A store survives pickling; on
+    another machine it stands for that machine's working copy under the same path.
     """
 
     root: Path
     url: str | None = None
     is_marked: bool = False
-    """Whether it was marked as a store (`away.mark_store`), so that an empty mount point is told from it."""
+    """Whether the marker file was written (`availability.mark_store`), so that an absent store is recognized."""
 
     @classmethod
     def from_location(cls, location: str | Path) -> Store:
-        """The store at a local folder, or behind any URL that fsspec has a driver for.
+        """Open the store at a local folder, or behind any URL that fsspec has a driver for.
 
-        Raises UsageError for a location that cannot be one, StoreError for one that cannot be reached or used.
+        Raises:
+            UsageError: not a folder or a supported URL.
+            StoreError: the URL cannot be reached or used.
         """
         text = str(location)
         scheme, separator, rest = text.partition("://")
@@ -64,8 +67,8 @@ class Store:
             raise UsageError(
                 "--storage",
                 requested=f"{parts.scheme}://…@{parts.hostname}{parts.path}",
-                found="a secret in the URL, which is shown and written down",
-                hint="give credentials in the environment, in the driver's own way",
+                found="a secret in the URL, which is displayed and stored",
+                hint="give credentials in the environment, as the driver documents",
             )
         if not (parts.netloc or parts.path):
             raise UsageError("--storage", requested=url, found="no bucket or path", hint="s3://bucket/folder")
@@ -74,11 +77,11 @@ class Store:
 
     @property
     def location(self) -> str:
-        """What a person calls it."""
+        """The URL or folder, as users give it."""
         return self.url or str(self.root)
 
     def data_folder(self, fingerprint: str) -> Path:
-        """Folder of tokenised data."""
+        """Folder of tokenized data."""
         return self.root / "data" / fingerprint
 
     def trial_folder(self, fingerprint: str) -> Path:
@@ -86,7 +89,7 @@ class Store:
         return self.root / "trials" / fingerprint
 
     def record_path(self, fingerprint: str) -> Path:
-        """Written last: a trial without it did not finish."""
+        """Path of a trial's record. It is written last: a trial without it is unfinished."""
         return self.trial_folder(fingerprint) / "record.json"
 
     def evaluation_folder(self, fingerprint: str, suite: str) -> Path:
@@ -94,35 +97,43 @@ class Store:
         return self.trial_folder(fingerprint) / "evaluation" / suite
 
     def branch_point_folder(self, trunk: str, step: int) -> Path:
-        """Folder of the checkpoint that a trial keeps for arms that go on from it."""
+        """Folder of a checkpoint that a trial keeps for arms that continue it."""
         return self.branch_points_folder(trunk) / f"checkpoint-{step}"
 
     def branch_points_folder(self, trunk: str) -> Path:
-        """Folder of all of them."""
+        """Folder of all checkpoints that a trial keeps for such arms."""
         return self.trial_folder(trunk) / "branches"
 
     def study_folder(self, name: str) -> Path:
-        """Folder of a sweep as run."""
+        """Folder of a study."""
         return self.root / "studies" / name
 
     @contextmanager
     def lock_folder(self, folder: Path, timeout: float | None = None) -> Iterator[Lock]:
-        """Alone on a folder of the store, among all processes here and, with a URL, on all machines.
+        """Lock a folder against all processes of this machine and, with a URL, of all machines.
 
-        Raises HeldError where another has it for `timeout` seconds (None: wait), and at the end LeaseLostError where
-        this process was taken for dead meanwhile; `Hold.check` says so earlier.
+        Args:
+            folder: a folder of the store.
+            timeout: seconds to wait for another holder; None waits without limit.
+
+        Raises:
+            LockHeldError: another process still holds the lock after the timeout.
+            LeaseLostError: at the end, if another machine took the lease over meanwhile; `Lock.check_lease` detects it
+                earlier.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        here = FileLock(folder / LOCK_FILE)
+        local_lock = FileLock(folder / LOCK_FILE)
         try:
-            here.acquire(timeout=-1 if timeout is None else timeout)
+            local_lock.acquire(timeout=-1 if timeout is None else timeout)
         except Timeout:
-            raise LockHeldError(str(folder), found="another process works on it", hint="wait for its end") from None
+            raise LockHeldError(
+                str(folder), found="another process is working on it", hint="wait until it ends"
+            ) from None
         except NotImplementedError as error:
             raise StoreError(
                 str(folder),
                 found=f"a file system without locks: {error}",
-                hint="mount it with locks, or another folder",
+                hint="mount it with locks, or use another folder",
             ) from error
         try:
             if self.url is None:
@@ -133,16 +144,23 @@ class Store:
             with lease:
                 yield lease
         finally:
-            here.release()
+            local_lock.release()
 
     def check_folder_lease(self, folder: Path, generation: int | None) -> None:
-        """For another process than the one that holds a folder's lock, by its `Hold.generation`: raises LeaseLostError
-        where it was taken over."""
+        """Check, on behalf of the process that holds a folder's lock, that its lease was not taken over.
+
+        Args:
+            folder: the locked folder.
+            generation: `Lock.generation` of the holder.
+
+        Raises:
+            LeaseLostError: another machine took it over.
+        """
         if self.url is not None and generation is not None:
             check_lease_generation(RemoteStore(self.url), self._make_key(folder), generation)
 
     def is_locked(self, folder: Path) -> bool:
-        """Whether a live process holds the lock of a folder."""
+        """Tell whether a live process holds the lock of a folder."""
         if self.url is not None:
             key = self._make_key(folder)
             return key in find_leased_folders(RemoteStore(self.url).list_files(f"{key}/.lease"))
@@ -155,14 +173,20 @@ class Store:
             return True
 
     def pull(self, folder: Path, patterns: Sequence[str] = ()) -> None:
-        """Bring what is behind the URL, and differs here, to a folder of the working copy; nothing for a local store.
+        """Download the files of a folder that differ from the working copy's.
 
-        `only`: patterns of names in the folder, such as `*.json` (no subfolders) or `model/*` (all below). A file of
-        LAST that is not behind the URL is deleted here: what it says does not hold.
+        Commit files (`COMMIT_FILES`) that are missing behind the URL are deleted here, since they are no longer true.
+
+        Args:
+            folder: a folder of the working copy.
+            patterns: names to download, such as `*.json` (without subfolders) or `model/*` (with them); all by default.
+
+        Raises:
+            StoreError: files keep disappearing during the download.
         """
         if self.url is None:
             return
-        for again in (True, True, False):
+        for may_retry in (True, True, False):
             listing = RemoteStore(self.url).list_files(self._make_key(folder))
             wanted = {
                 key: entry
@@ -173,7 +197,7 @@ class Store:
                 self._download_changed(wanted)
                 break
             except FileNotFoundError as error:  # deleted since it was listed
-                if not again:
+                if not may_retry:
                     raise StoreError(self.location, requested=self._make_key(folder), found=str(error)) from error
         for path in folder.rglob("*.json") if folder.is_dir() else ():
             if (
@@ -184,7 +208,7 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def pull_log(self, path: Path) -> None:
-        """Bring a file that only ever grows, where the one behind the URL is longer than the one here."""
+        """Download a file that only grows, if the one behind the URL is longer."""
         if self.url is None:
             return
         key = self._make_key(path)
@@ -193,9 +217,12 @@ class Store:
             self._download_changed({key: entry})
 
     def push(self, path: Path, *, destination: Path | None = None, patterns: Sequence[str] = ()) -> None:
-        """Upload what is new in a folder of the working copy, or a file; files of LAST go up after all others.
+        """Upload the new files of a folder, commit files after all others. Hidden files are not uploaded.
 
-        `to`: the folder that it becomes, where it lies under another name here. Hidden files stay here.
+        Args:
+            path: a folder of the working copy, or a file.
+            destination: where it goes, if it has another name here.
+            patterns: names to upload, as for `pull`.
         """
         if self.url is None or not path.exists():
             return
@@ -218,10 +245,10 @@ class Store:
             if key in new and new[key].stat().st_mtime_ns == times[key] and new[key].stat().st_size == entry.size:
                 entry.apply_modification_time(new[key])
 
-    def publish(self, path: Path, document: Any) -> None:
-        """Write a JSON file that says that its folder is whole: behind the URL first, then here.
+    def publish(self, path: Path, document: object) -> None:
+        """Write a JSON file that marks its folder as complete: behind the URL first, then here.
 
-        A process that dies in between leaves nothing here that others cannot see.
+        So a process that dies in between leaves nothing here that others cannot see.
         """
         if self.url is not None:
             temporary = path.with_name(f".{path.name}.publishing")
@@ -233,14 +260,14 @@ class Store:
         write_json(path, document)
 
     def list_subfolders(self, folder: Path) -> list[str]:
-        """Names of the subfolders of a folder, as the truth has them."""
+        """List the names of a folder's subfolders, behind the URL where there is one."""
         if self.url is None:
             return sorted(path.name for path in folder.glob("*") if path.is_dir())
         keys = (self._strip_folder(key, folder) for key in RemoteStore(self.url).list_files(self._make_key(folder)))
         return sorted({name.split("/")[0] for name in keys if "/" in name})
 
     def delete(self, path: Path) -> None:
-        """Delete a file or folder, in both places."""
+        """Delete a file or folder, here and behind the URL."""
         self.delete_remotely(path)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -248,16 +275,24 @@ class Store:
             path.unlink(missing_ok=True)
 
     def delete_remotely(self, path: Path) -> None:
-        """Delete a file or folder behind the URL, and keep what is here."""
+        """Delete a file or folder behind the URL only."""
         if self.url is not None:
             remote, key = RemoteStore(self.url), self._make_key(path)
-            # A folder of which nothing is left there is no file: stores that have folders would not delete it as one.
+            # An empty folder is not a file: storages with real folders would refuse to delete it as one.
             remote.delete(remote.list_files(key) or ([] if path.is_dir() else [key]))
 
     def pull_results(self, evaluations: Mapping[str, str | None], study: str | None = None) -> LockSnapshot:
-        """Bring all that a status or report reads, in few requests, of trials (fingerprint: suite) and of a study.
+        """Download everything that a status or report reads, in few requests; no models.
 
-        Records, histories, summaries, outcomes and failures, but no models. Returns who is at work.
+        Args:
+            evaluations: fingerprint of each trial -> fingerprint of its suite, or None.
+            study: name of a study whose files are also needed.
+
+        Returns:
+            Which folders are locked.
+
+        Raises:
+            StoreError: a file changed during the download.
         """
         if study is not None:
             self.pull(self.study_folder(study), patterns=["*.json", "*.yaml"])
@@ -266,16 +301,16 @@ class Store:
         remote = RemoteStore(self.url)
         if len(evaluations) <= MAX_SEPARATE_LISTINGS:
             with ThreadPoolExecutor(8) as pool:
-                found = list(pool.map(lambda fingerprint: remote.list_files(f"trials/{fingerprint}"), evaluations))
+                listings = list(pool.map(lambda fingerprint: remote.list_files(f"trials/{fingerprint}"), evaluations))
         else:
-            found = [remote.list_files("trials")]
-        listing = {key: entry for part in found for key, entry in part.items()}
+            listings = [remote.list_files("trials")]
+        listing = {key: entry for part in listings for key, entry in part.items()}
         wanted = set(_list_result_keys(evaluations))
         try:
             self._download_changed({key: entry for key, entry in listing.items() if key in wanted})
         except FileNotFoundError as error:
             raise StoreError(
-                self.location, found=f"changed while it was read: {error}", hint="the same command again"
+                self.location, found=f"changed during the download: {error}", hint="run the command again"
             ) from error
         for key in wanted - listing.keys():
             path = self.root / key
@@ -297,13 +332,13 @@ class Store:
 
 @dataclass(frozen=True)
 class LockSnapshot:
-    """Which folders are worked on, as of a refresh; of a local store, as of now."""
+    """Which folders are locked: as of the last download, or, for a local store, now."""
 
     store: Store
     locked_folders: set[str] | None
 
     def is_locked(self, folder: Path) -> bool:
-        """Whether a live process holds the lock of a folder."""
+        """Tell whether a live process holds the lock of a folder."""
         if self.locked_folders is None:
             return self.store.is_locked(folder)
         return folder.relative_to(self.store.root).as_posix() in self.locked_folders
@@ -318,7 +353,7 @@ def _list_result_keys(evaluations: Mapping[str, str | None]) -> Iterator[str]:
 
 
 def _matches_patterns(relative: str, patterns: Sequence[str]) -> bool:
-    """Whether a file travels: no hidden ones, and of patterns without a slash only those of the folder itself."""
+    """Tell whether a file is transferred: never a hidden one; patterns without a slash match only the folder itself."""
     parts = relative.split("/")
     if any(part.startswith(".") for part in parts):
         return False
@@ -326,7 +361,7 @@ def _matches_patterns(relative: str, patterns: Sequence[str]) -> bool:
 
 
 def _locate_working_copy(url: str) -> Path:
-    """Where a URL's files lie here. One bucket's name at two servers is two places."""
+    """Return the working copy's folder. The same bucket name at two servers means two folders."""
     server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     short = hashlib.sha256(f"{url} {server if url.startswith('s3') else ''}".encode()).hexdigest()[:12]
     return Path(os.environ.get("SWEEPER_CACHE") or "~/.cache/sweeper").expanduser().resolve() / short
