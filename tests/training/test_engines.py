@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from forked_workers import launch_forked
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_trial import CONFIG, DATA, RECIPE
@@ -57,7 +58,11 @@ def spec_of(engine: str, workers: int, **recipe: Any) -> TrialSpec:
 def train(root: Path, prepared: data.PreparedData, spec: TrialSpec) -> tuple[TrialRecord, pd.DataFrame]:
     store = Store(root)
     several = spec.engine is not None and spec.engine.distributed
-    launch = launch_torchrun(spec, "f", prepared.fingerprint, store, lambda progress: None) if several else None
+    launch = None
+    if spec.engine is not None and spec.engine.zero_stage:
+        launch = launch_forked(spec, "f", prepared.fingerprint, store)
+    elif several:
+        launch = launch_torchrun(spec, "f", prepared.fingerprint, store, lambda progress: None)
     record = train_trial(spec, "f", lambda: prepared, store, lambda progress: None, launch)
     assert record.status == "COMPLETE", record.failure
     return record, pd.read_parquet(store.trial_folder("f") / "history.parquet")
