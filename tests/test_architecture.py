@@ -75,7 +75,6 @@ def test_few_files_import_ray() -> None:
         "execution/backends/ray_train.py",
         "execution/backends/ray_queue_searcher.py",
         "execution/backends/ray_search_actor.py",
-        "search/session.py",
         "tracking/prometheus.py",
         "cluster/job_submission.py",
     }

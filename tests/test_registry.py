@@ -44,3 +44,21 @@ print([module for module in sys.modules if module.startswith("sweeper.evaluation
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] True"
+
+
+def test_registry_reads_a_literal_without_importing() -> None:
+    code = """
+import sys
+from sweeper.registry import Registry
+print(Registry("algorithm", "search/samplers", "make_sampler").read_literal("nsga2", "TRAITS")["metric_counts"])
+print([module for module in sys.modules if module.startswith("sweeper.search")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["(2,)", "[]"]
+
+
+def test_registry_refuses_a_constant_that_a_file_lacks() -> None:
+    with pytest.raises(LookupError, match="defines no TRAITS"):
+        READERS.read_literal("store", "TRAITS")
+    with pytest.raises(UsageError, match="no storage module of this name"):
+        READERS.read_literal("stoer", "TRAITS")

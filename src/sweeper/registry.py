@@ -8,6 +8,7 @@ configuration can be validated by packages that must not import the implementati
 
 from __future__ import annotations
 
+import ast
 import importlib
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,20 @@ class Registry(Generic[T]):
             found = f"no {self.kind} of this name"
             raise UsageError(where or self.kind, requested=name, found=found, hint=suggest_nearest(name, self.names))
         return name
+
+    def read_literal(self, name: str, constant: str) -> object:
+        """Return a constant of a choice's file, which has to be a Python literal. Imports nothing.
+
+        Raises:
+            UsageError: an unknown name.
+            LookupError: the file defines no such literal.
+        """
+        path = _SOURCE / self.folder / f"{self.check(name).replace('-', '_')}.py"
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            if any(isinstance(target, ast.Name) and target.id == constant for target in targets):
+                return cast(object, ast.literal_eval(cast(ast.Assign, node).value))
+        raise LookupError(f"{path} defines no {constant}")
 
     def load(self, name: str) -> T:
         """Import the file of a choice and return what it defines.

@@ -15,7 +15,7 @@ import pytest
 import warm
 
 from sweeper.config import load_sweep
-from sweeper.search import load_search_history
+from sweeper.search import load_proposal_records
 
 SWEEP = """
 name: population
@@ -51,7 +51,7 @@ def run(sweep: Path, store: Path, *more: str) -> str:
 
 
 def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
-    found = load_search_history(load_sweep(sweep), store / "studies" / "population")
+    found = load_proposal_records(load_sweep(sweep), store / "studies" / "population")
     return [(e.proposal, e.proposal.values, e.proposal.changes, e.state, e.values, e.rung_losses) for e in found]
 
 
@@ -78,7 +78,7 @@ def test_a_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_
     run(sweep, broken)
     assert entries(sweep, broken) == entries(sweep, whole)
 
-    found = load_search_history(load_sweep(sweep), whole / "studies" / "population")
+    found = load_proposal_records(load_sweep(sweep), whole / "studies" / "population")
     children = [entry for entry in found if entry.proposal.parent]
     assert children
     for entry in children:
@@ -126,7 +126,7 @@ def test_a_member_whose_parents_checkpoint_is_gone_is_trained_from_the_start_and
     run(sweep, store, *alone)
     before = entries(sweep, store)
     child = next(
-        e for e in load_search_history(load_sweep(sweep), store / "studies" / "population") if e.proposal.parent
+        e for e in load_proposal_records(load_sweep(sweep), store / "studies" / "population") if e.proposal.parent
     )
     record = store / "trials" / child.fingerprint / "record.json"
     curve = pd.read_parquet(record.parent / "history.parquet")

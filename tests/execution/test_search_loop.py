@@ -17,7 +17,7 @@ import pytest
 import warm
 
 from sweeper.config import load_sweep
-from sweeper.search import load_search_history
+from sweeper.search import load_proposal_records
 
 SWEEP = """
 name: looking
@@ -58,7 +58,7 @@ def run(sweep: Path, store: Path, *more: str, fails: int = 0, backend: str = "in
 
 
 def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
-    found = load_search_history(load_sweep(sweep), store / "studies" / "looking")
+    found = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
     return [(e.proposal, e.proposal.values, e.state, e.values, e.rung_losses) for e in found]
 
 
@@ -103,7 +103,7 @@ def test_what_a_search_stopped_early_is_trained_to_the_end_for_who_wants_it(tmp_
     run(sweep, store)
     pruned = [
         entry
-        for entry in load_search_history(load_sweep(sweep), store / "studies" / "looking")
+        for entry in load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
         if entry.state == "PRUNED"
     ]
     assert pruned
@@ -171,7 +171,7 @@ def test_what_cannot_be_trained_costs_the_search_nothing_and_what_is_lost_is_tra
 def test_a_search_on_ray_asks_one_search_from_all_its_workers(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
     run(sweep, store, "--set", "search.trials=8", "--set", "confirm.seeds=[1]", backend="ray")
-    found = load_search_history(load_sweep(sweep), store / "studies" / "looking")
+    found = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
     assert len(found) == 8
     assert {entry.state for entry in found} == {"COMPLETE", "PRUNED"}
     assert found[0].proposal.is_baseline and found[0].state == "COMPLETE"

@@ -243,18 +243,18 @@ def show_search_history_command(
     from sweeper.cli.tables_study import render_search_table
     from sweeper.errors import UsageError
     from sweeper.results.study_tables import load_study_plan
-    from sweeper.search import build_search_document
+    from sweeper.search import load_search_history
     from sweeper.storage import Store
 
     store = Store.from_location(storage)
     sweep = load_study_plan(study, store, set_).sweep
-    document = build_search_document(sweep, store.study_folder(sweep.name))
-    if document is None:
+    history = load_search_history(sweep, store.study_folder(sweep.name))
+    if history is None:
         raise UsageError(f"study {study}", found="a sweep without a search", hint="`sweeper status` shows its trials")
     if json_:
-        print_json(document)
+        print_json(history.to_document())
     else:
-        print_table(render_search_table(document))
+        print_table(render_search_table(history.to_document()))
 
 
 @commands.command("report")

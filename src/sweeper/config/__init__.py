@@ -26,7 +26,14 @@ from sweeper.config.recipe import RUNTIME_TUNABLES, HyperparameterChange, Recipe
 from sweeper.config.reference import Reference
 from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
-from sweeper.config.search import ConfirmSpec, PbtConfig, Rungs, Scheduler, SearchedAxis, SearchSpec
+from sweeper.config.search import (
+    ConfirmSpec,
+    PbtConfig,
+    Rungs,
+    SearchedAxis,
+    SearchSpec,
+    read_scheduler_traits,
+)
 from sweeper.config.sweep import Branch, Sweep, TrialSpec, expand_sweep, make_trial
 from sweeper.config.yaml_lines import read_yaml_as_dict, write_yaml
 
@@ -58,7 +65,6 @@ __all__ = [
     "Rungs",
     "Runtime",
     "RuntimeTunable",
-    "Scheduler",
     "SearchSpec",
     "SearchedAxis",
     "Sweep",
@@ -75,6 +81,7 @@ __all__ = [
     "load_references",
     "load_sweep",
     "make_trial",
+    "read_scheduler_traits",
     "read_yaml_as_dict",
     "sum_estimates",
     "write_yaml",

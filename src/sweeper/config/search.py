@@ -1,47 +1,72 @@
-"""What a search may vary, how it looks, what it measures by, and how its finds are confirmed."""
+"""The search of a sweep: its axes, algorithm, scheduler and metric, and how the best trials are confirmed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, assert_never, get_args
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator, model_validator
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import Choice, FrozenConfig
+from sweeper.registry import Registry
 
-Algorithm = Literal["grid", "random", "tpe", "gp", "cma-es", "nsga2"]
-Scheduler = Literal["none", "asha", "hyperband", "median", "pbt"]
+Direction = Literal["minimize", "maximize"]
+AxisKind = Literal["uniform", "loguniform", "int_uniform", "int_loguniform", "choice"]
 
-MINIMIZED_METRICS = ("val_loss", "best_val_loss", "train_flops", "train_seconds", "tokens", "parameters")
-MAXIMIZED_METRICS = ("val_pass_rate",)
-OBJECTIVE_METRICS = (*MINIMIZED_METRICS, *MAXIMIZED_METRICS)
-"""What a search can go by: measured on validation data, or a cost. Test suites are read once, by the report."""
+METRIC_DIRECTIONS: dict[str, Direction] = {
+    "val_loss": "minimize",
+    "best_val_loss": "minimize",
+    "train_flops": "minimize",
+    "train_seconds": "minimize",
+    "tokens": "minimize",
+    "parameters": "minimize",
+    "val_pass_rate": "maximize",
+}
+"""Metrics that a search can optimize: measured on validation data, or a cost. Only the report uses test suites."""
+QUALITY_METRICS = ("val_loss", "best_val_loss", "val_pass_rate")
+"""The metrics that measure a model. The others are costs, of which the lowest is a model that learns nothing."""
 
-SAMPLER_OPTIONS: dict[Algorithm, tuple[str, ...]] = {
-    "grid": (),
-    "random": (),
-    "tpe": ("n_startup_trials", "n_ei_candidates", "multivariate", "group", "constant_liar"),
-    "gp": ("n_startup_trials", "deterministic_objective"),
-    "cma-es": ("n_startup_trials", "popsize", "sigma0", "with_margin", "consider_pruned_trials"),
-    "nsga2": ("population_size", "mutation_prob", "crossover_prob", "swapping_prob"),
-}
-"""Algorithm -> the arguments of Optuna's sampler that a sweep can set."""
-_OPTION_TYPES: dict[str, type] = {
-    **dict.fromkeys(("n_startup_trials", "n_ei_candidates", "popsize", "population_size"), int),
-    **dict.fromkeys(("multivariate", "group", "constant_liar", "deterministic_objective"), bool),
-    **dict.fromkeys(("with_margin", "consider_pruned_trials"), bool),
-}
-STARTUP_OPTIONS: dict[Algorithm, tuple[str, int]] = {
-    "tpe": ("n_startup_trials", 10),
-    "gp": ("n_startup_trials", 10),
-    "cma-es": ("n_startup_trials", 1),
-    "nsga2": ("population_size", 50),
-}
-"""Algorithm -> the option that says how many trials it draws at random first, and Optuna's default for it."""
+ALGORITHMS: Registry[object] = Registry("algorithm", "search/samplers", "make_sampler")
+SCHEDULERS: Registry[object] = Registry("scheduler", "search/pruners", "make_pruner")
+
+
+class AlgorithmTraits(FrozenConfig):
+    """What a sweep file is validated with: the constant `TRAITS` of an algorithm's file in `search/samplers`."""
+
+    options: dict[str, Literal["integer", "number", "boolean"]] = Field(default_factory=dict)
+    """Arguments of Optuna's sampler that a sweep can set (`search.sampler`), and their types."""
+    startup: tuple[str, int] | None = None
+    """The option with the number of trials that are drawn at random first, and Optuna's default for it."""
+    metric_counts: tuple[int, ...] = (1,)
+    """Numbers of metrics it can optimize together."""
+    is_grid: bool = False
+    """It proposes every combination of listed values, and so has its own number of trials."""
+    needs_numeric_axes: bool = False
+    """It needs at least two axes, all of them numbers on a scale."""
+
+
+class SchedulerTraits(FrozenConfig):
+    """The constant `TRAITS` of a scheduler's file in `search/pruners`."""
+
+    rung_spacing: Literal["geometric", "equal"] | None
+    """Rungs at `first` times powers of `reduction_factor`, or at multiples of `first`; None for no rungs."""
+
+
+def read_algorithm_traits(algorithm: str) -> AlgorithmTraits:
+    """Read the traits of an algorithm without importing its file."""
+    return AlgorithmTraits.model_validate(ALGORITHMS.read_literal(algorithm, "TRAITS"))
+
+
+def read_scheduler_traits(scheduler: str) -> SchedulerTraits:
+    """Read the traits of a scheduler without importing its file."""
+    return SchedulerTraits.model_validate(SCHEDULERS.read_literal(scheduler, "TRAITS"))
+
+
+_AXIS_KINDS: tuple[AxisKind, ...] = get_args(AxisKind)
 
 
 class SearchedAxis(FrozenConfig):
-    """An axis whose values a search chooses: exactly one of the first five."""
+    """An axis whose values a search chooses. Exactly one of the first five fields is set."""
 
     uniform: tuple[FiniteFloat, FiniteFloat] | None = None
     """A number between these two."""
@@ -50,20 +75,20 @@ class SearchedAxis(FrozenConfig):
     int_uniform: tuple[int, int] | None = None
     """A whole number from the first to the second, both included."""
     int_loguniform: tuple[int, int] | None = None
-    """The same, uniform in its logarithm."""
+    """A whole number from the first to the second, uniform in its logarithm."""
     choice: list[Any] | None = None
-    """One of these. A plain list under `axes` is the same."""
+    """One of these values. A plain list under `axes` means the same."""
     or_null: bool = False
-    """Also switched off (`null`), as a choice of its own: only when it is on does it have a value to search."""
+    """The axis can also be switched off (`null`). Whether it is on is a choice of its own."""
     when: dict[str, list[Any]] = Field(default_factory=dict)
-    """Searched only where these other searched axes have one of these values; else the recipe's value holds."""
+    """The axis is searched only where these other searched axes have one of these values. Elsewhere the recipe's value
+    holds."""
 
     @model_validator(mode="after")
     def _check_single_distribution(self) -> SearchedAxis:
-        kinds = ("uniform", "loguniform", "int_uniform", "int_loguniform", "choice")
-        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        given = [kind for kind in _AXIS_KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of {', '.join(kinds)}; found {', '.join(given) or 'none'}")
+            raise ValueError(f"give exactly one of {', '.join(_AXIS_KINDS)}; found {', '.join(given) or 'none'}")
         if self.choice is not None:
             if not self.choice:
                 raise ValueError("`choice` without values")
@@ -78,16 +103,21 @@ class SearchedAxis(FrozenConfig):
         return self
 
     @property
+    def kind(self) -> AxisKind:
+        """The kind of its distribution."""
+        return next(kind for kind in _AXIS_KINDS if getattr(self, kind) is not None)
+
+    @property
     def is_numeric(self) -> bool:
-        """Whether all it has is a number on a scale."""
+        """Whether every value is a number on a scale."""
         return self.choice is None and not self.or_null
 
-    def is_active(self, values: Mapping[str, Any]) -> bool:
-        """Whether it is searched where other axes have these values."""
+    def is_active(self, values: Mapping[str, object]) -> bool:
+        """Return whether the axis is searched where other axes have these values."""
         return all(values.get(other) in wanted for other, wanted in self.when.items())
 
-    def contains_value(self, value: Any) -> bool:
-        """Whether a value can be proposed."""
+    def contains_value(self, value: object) -> bool:
+        """Return whether a search can propose the value."""
         if self.choice is not None:
             return value in self.choice
         if value is None:
@@ -97,136 +127,145 @@ class SearchedAxis(FrozenConfig):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of a range."""
-        return self.uniform or self.loguniform or self.int_uniform or self.int_loguniform or (0, -1)
+        """Lowest and highest value of a range.
+
+        Raises:
+            ValueError: the axis is a list of values.
+        """
+        bounds = self.uniform or self.loguniform or self.int_uniform or self.int_loguniform
+        if bounds is None:
+            raise ValueError("a list of values has no bounds")
+        return bounds
 
     @property
     def is_integer(self) -> bool:
-        """Whether its range is of whole numbers."""
+        """Whether the values of its range are whole numbers."""
         return self.int_uniform is not None or self.int_loguniform is not None
 
 
 class Rungs(FrozenConfig):
-    """Where trials are compared while they train: at `first`, and then ever further."""
+    """The points of training at which trials are compared."""
 
     unit: Literal["steps", "tokens", "epochs"] = "steps"
-    """Of what: optimiser steps, tokens trained on, or epochs."""
+    """Unit of a rung: optimizer steps, tokens trained on, or epochs."""
     first: int = Field(gt=0)
-    """The first rung, and least training of a trial that is stopped."""
+    """The first rung, which is the shortest training of a trial that is stopped."""
     reduction_factor: int = Field(default=3, ge=2)
-    """`asha`, `hyperband`: about one of so many goes on to the next rung, so many times further. `median`, `pbt`:
-    without effect, their rungs are multiples of the first."""
+    """`asha` and `hyperband`: about one trial in this many goes on to the next rung, which is this many times further.
+    No effect with `median` and `pbt`, whose rungs are multiples of the first."""
 
 
 class PbtConfig(FrozenConfig):
-    """How a population trains itself (Jaderberg et al. 2017, arXiv 1711.09846): at a rung the worst give way to
-    perturbed continuations of the best. The factors are the paper's, all but `population` the defaults of Ray Tune's
-    PopulationBasedTraining."""
+    """Population based training (Jaderberg et al. 2017, arXiv 1711.09846): at a rung the worst members are replaced by
+    perturbed continuations of the best. The factors are those of the paper. The other defaults, except `population`,
+    are those of Ray Tune's PopulationBasedTraining."""
 
     population: int = Field(default=8, ge=2)
-    """Members that begin, the anchor among them (of each model with `equal_per: model`)."""
+    """Members of the initial population, including the baseline (per model with `equal_per: model`)."""
     quantile: FiniteFloat = Field(default=0.25, gt=0, le=0.5)
-    """Share of those that have been at a rung that counts as its worst, and as its best."""
+    """Share of the members at a rung that counts as the worst, and as the best."""
     resample_probability: FiniteFloat = Field(default=0.25, ge=0, le=1)
-    """Probability that a value is drawn anew from its axis, not perturbed."""
+    """Probability that a value is drawn anew from its axis instead of perturbed."""
     factors: tuple[FiniteFloat, ...] = Field(default=(0.8, 1.2), min_length=1)
-    """One of these, drawn at random, multiplies a value; a listed value moves one place in its list instead."""
+    """A perturbed value is multiplied by one of these at random. A value of a list moves by one place instead."""
 
     @model_validator(mode="after")
     def _check_quantile_and_factors(self) -> PbtConfig:
         if self.count_quantile(self.population) < 1:
-            raise ValueError(f"`quantile: {self.quantile:g}` of `population: {self.population}` is nobody")
+            raise ValueError(f"`quantile: {self.quantile:g}` of `population: {self.population}` selects no member")
         if wrong := [factor for factor in self.factors if factor <= 0 or factor == 1]:
-            raise ValueError(f"`factors`: {wrong[0]:g} makes nothing of a value that could be tried")
+            raise ValueError(f"`factors`: {wrong[0]:g}; a factor is above 0 and not 1")
         return self
 
     def count_quantile(self, member_count: int) -> int:
-        """Worst, or best, of so many: nobody while they are too few."""
+        """Return how many of the members at a rung count as the worst, and as the best. Rounded down."""
         return int(member_count * self.quantile + 1e-9)
 
 
 class SearchSpec(FrozenConfig):
-    """How a search looks."""
+    """How a search proposes, compares and stops trials."""
 
-    algorithm: Algorithm = "tpe"
-    """`grid`: every combination; `random`; `tpe`, `gp`, `cma-es`: Optuna's samplers; `nsga2`: for two metrics."""
+    algorithm: Annotated[str, Choice(ALGORITHMS)] = "tpe"
+    """`grid`: every combination; `random`; `tpe`, `gp`, `cma-es`: Optuna's samplers; `nsga2`: for two metrics. One file
+    each in `search/samplers`."""
     trials: int | None = Field(default=None, gt=0)
-    """Trials proposed, anchors and early-stopped ones included, those of all models together. `grid` counts its own;
-    with `scheduler: pbt` it is the most, of which the population is the first."""
+    """Number of trials of all models together, including baselines and trials that are stopped early. `grid` has its
+    own number. With `scheduler: pbt` it is the maximum, and includes the initial population."""
     metric: str | list[str] = "val_loss"
-    """What is searched for, or two of them with `nsga2`, `tpe` or `random`: val_loss, best_val_loss (lower is better),
+    """The metric to optimize, or two with `nsga2`, `tpe` or `random`: val_loss, best_val_loss (lower is better),
     val_pass_rate (higher; the agent on validation queries), train_flops, train_seconds, tokens, parameters (lower)."""
-    sampler: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of Optuna's sampler. Ours for `tpe` are multivariate and constant_liar, else Optuna's defaults."""
-    scheduler: Scheduler = "none"
-    """Who is stopped early: `asha` (asynchronous successive halving), `hyperband`, `median` (below the median of the
-    others), all by validation loss at the rungs. `pbt` (population based training): the worst at a rung, each for
-    another one that goes on from one of the best there with other values of the learning rate, clipping or weight
-    decay."""
+    sampler: dict[str, bool | int | float] = Field(default_factory=dict)
+    """Arguments of Optuna's sampler. By default `tpe` has multivariate and constant_liar set; all others are Optuna's
+    defaults."""
+    scheduler: Annotated[str, Choice(SCHEDULERS)] = "none"
+    """Which trials are stopped early: `none`, or by validation loss at the rungs: `asha` (asynchronous successive
+    halving), `hyperband`, or `median` (worse than the median of the others). `pbt` (population based training) replaces
+    the worst at a rung by continuations of the best with another learning rate, clipping or weight decay. One file each
+    in `search/pruners`."""
     rungs: Rungs | None = None
     """For schedulers: where trials are compared."""
     pbt: PbtConfig | None = None
-    """For `scheduler: pbt`; `null`: as it is by default."""
+    """For `scheduler: pbt`. `null` means the defaults."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of the proposals. Each draws from a stream of its own, so that a resumed search draws what it would have."""
+    """Seed of the proposals. Each has a random stream of its own, so that a resumed search draws the same."""
     anchor: bool = True
-    """Try the recipe as it stands first (for every model). No scheduler stops it."""
+    """Propose the recipe as it stands first (for every model): the baseline. No scheduler stops it."""
     equal_per: Literal["model"] | None = None
-    """`model`: a search for each model, with the same number of trials."""
+    """`model`: a search for each model, each with the same number of trials."""
     max_concurrent: int | None = Field(default=None, gt=0)
-    """Trials at once, at most: the fewer, the more each proposal knows. `null`: as many as there is room for."""
+    """Maximum number of trials at once. With fewer, each proposal is based on more results. `null`: as many as fit."""
     storage: str | None = None
-    """Database URL of Optuna's storage, such as `sqlite:///search.db`; `null`: a journal file in the study's folder.
-    `optuna-dashboard` opens either."""
+    """Database URL of Optuna's storage, such as `sqlite:///search.db`. `null`: a journal file in the study's folder.
+    `optuna-dashboard` opens both."""
 
     @property
     def metrics(self) -> list[str]:
-        """All of them."""
+        """The metrics as a list."""
         return [self.metric] if isinstance(self.metric, str) else list(self.metric)
 
     @property
+    def traits(self) -> AlgorithmTraits:
+        """What the algorithm declares about itself."""
+        return read_algorithm_traits(self.algorithm)
+
+    @property
     def pbt_config(self) -> PbtConfig | None:
-        """How a population is trained; None with any other scheduler."""
+        """The settings of population based training; None with any other scheduler."""
         return (self.pbt or PbtConfig()) if self.scheduler == "pbt" else None
 
     @property
-    def directions(self) -> list[Literal["minimize", "maximize"]]:
-        """Of each metric."""
-        return ["maximize" if metric in MAXIMIZED_METRICS else "minimize" for metric in self.metrics]
+    def directions(self) -> list[Direction]:
+        """Direction of each metric."""
+        return [METRIC_DIRECTIONS[metric] for metric in self.metrics]
 
     @field_validator("metric")
     @classmethod
     def _check_metric(cls, value: str | list[str]) -> str | list[str]:
         names = [value] if isinstance(value, str) else value
         for name in names:
-            if name not in OBJECTIVE_METRICS:
-                test = "a test metric, which a search must not see" if "pass_rate" in name else "not a metric"
-                raise ValueError(f"`{name}` is {test}; choose from {', '.join(OBJECTIVE_METRICS)}")
+            if name not in METRIC_DIRECTIONS:
+                problem = "a test metric, which a search must not use" if "pass_rate" in name else "not a metric"
+                raise ValueError(f"`{name}` is {problem}; choose from {', '.join(METRIC_DIRECTIONS)}")
         if not isinstance(value, str) and (len(names) != 2 or len(set(names)) != 2):
-            raise ValueError("one metric, or a list of two different ones")
-        if not isinstance(value, str) and not {"val_loss", "best_val_loss", "val_pass_rate"} & set(names):
-            raise ValueError(
-                f"{' and '.join(names)} are costs alone: the cheapest trial would be one that learns nothing"
-            )
-        if isinstance(value, str) and value not in ("val_loss", "best_val_loss", "val_pass_rate"):
-            raise ValueError(f"`{value}` alone is a cost: the cheapest trial would be one that learns nothing")
+            raise ValueError("give one metric, or a list of two different ones")
+        if not set(QUALITY_METRICS) & set(names):
+            what = f"`{value}` alone is a cost" if isinstance(value, str) else f"{' and '.join(names)} are costs alone"
+            raise ValueError(f"{what}: the cheapest trial would be one that learns nothing")
         return value
 
-    @field_validator("sampler")
+    @field_validator("sampler", mode="before")
     @classmethod
-    def _check_sampler_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        algorithm = info.data.get("algorithm")
-        if algorithm is not None and (unknown := sorted(set(value) - set(SAMPLER_OPTIONS[algorithm]))):
-            takes = ", ".join(SAMPLER_OPTIONS[algorithm]) or "no options"
-            raise ValueError(f"`algorithm: {algorithm}` does not know {', '.join(unknown)}; it takes {takes}")
+    def _check_sampler_options(cls, value: object, info: ValidationInfo) -> object:
+        if "algorithm" not in info.data or not isinstance(value, Mapping):
+            return value
+        options = read_algorithm_traits(info.data["algorithm"]).options
+        if unknown := sorted(set(value) - set(options)):
+            known = ", ".join(options) or "no options"
+            raise ValueError(
+                f"`algorithm: {info.data['algorithm']}` has no option {', '.join(unknown)}; it has {known}"
+            )
         for option, given in value.items():
-            kind = _OPTION_TYPES.get(option, float)
-            fits = isinstance(given, bool) if kind is bool else not isinstance(given, bool) and isinstance(given, kind)
-            if not fits and not (kind is float and isinstance(given, int) and not isinstance(given, bool)):
-                words = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-                raise ValueError(f"`{option}` should be {words}")
-            if kind is int and given < 1:
-                raise ValueError(f"`{option}` should be above 0")
+            _check_option(option, options[option], given)
         return value
 
     @field_validator("storage")
@@ -235,35 +274,33 @@ class SearchSpec(FrozenConfig):
         if value is not None:
             scheme, found, rest = value.partition("://")
             if not found or not scheme:
-                raise ValueError("not a database URL, such as sqlite:///search.db")
+                raise ValueError("not a database URL; for example sqlite:///search.db")
             if ":" in rest.rpartition("@")[0].partition("/")[0]:
-                raise ValueError(
-                    "it holds a password, and sweeps are written down: leave that to the driver's own file"
-                )
+                raise ValueError("the URL contains a password, and sweeps are stored; use the driver's password file")
         return value
 
     @model_validator(mode="after")
     def _check_combination(self) -> SearchSpec:
-        two = len(self.metrics) == 2
-        if two and self.algorithm not in ("nsga2", "tpe", "random"):
-            raise ValueError(f"`algorithm: {self.algorithm}` knows one metric; two take nsga2, tpe or random")
-        if not two and self.algorithm == "nsga2":
-            raise ValueError("`algorithm: nsga2` is for two metrics, such as [val_pass_rate, train_flops]")
-        if self.algorithm != "grid" and self.trials is None:
-            raise ValueError(f"`algorithm: {self.algorithm}` needs `trials`: how many are proposed")
-        if (self.scheduler == "none") != (self.rungs is None):
+        traits, count = self.traits, len(self.metrics)
+        if count not in traits.metric_counts:
+            able = [name for name in ALGORITHMS.names if count in read_algorithm_traits(name).metric_counts]
             raise ValueError(
-                "`rungs` without a scheduler have no effect"
-                if self.rungs
-                else f"`scheduler: {self.scheduler}` needs `rungs`, such as {{unit: steps, first: 100}}"
+                f"`algorithm: {self.algorithm}` with {_count_metrics(count)}; choose from {', '.join(able)}"
             )
-        if two and self.scheduler != "none":
+        if not traits.is_grid and self.trials is None:
+            raise ValueError(f"`algorithm: {self.algorithm}` needs `trials`, the number of proposals")
+        has_rungs = read_scheduler_traits(self.scheduler).rung_spacing is not None
+        if has_rungs and self.rungs is None:
+            raise ValueError(f"`scheduler: {self.scheduler}` needs `rungs`, such as {{unit: steps, first: 100}}")
+        if not has_rungs and self.rungs is not None:
+            raise ValueError("`rungs` without a scheduler have no effect")
+        if count == 2 and has_rungs:
             raise ValueError(f"`scheduler: {self.scheduler}` compares by one metric, and there are two")
         self._check_pbt()
-        if self.algorithm in STARTUP_OPTIONS:
-            option, default = STARTUP_OPTIONS[self.algorithm]
+        if traits.startup is not None:
+            option, default = traits.startup
             first = self.sampler.get(option, default)
-            if self.trials is not None and isinstance(first, int) and self.trials <= first:
+            if self.trials is not None and self.trials <= first:
                 raise ValueError(
                     f"`trials: {self.trials}` with {option} {first}: `{self.algorithm}` would draw all of them at "
                     f"random; more trials, or sampler: {{{option}: …}}"
@@ -277,24 +314,45 @@ class SearchSpec(FrozenConfig):
             return
         if self.algorithm != "random":
             raise ValueError(
-                f"`algorithm: {self.algorithm}` with `scheduler: pbt`: a population is drawn at random, and who goes "
-                "on from whom is what it learns by; algorithm: random"
+                f"`algorithm: {self.algorithm}` with `scheduler: pbt`: the initial population is drawn at random; "
+                "algorithm: random"
             )
         if self.rungs and self.rungs.unit != "steps":
             raise ValueError(
-                f"`scheduler: pbt` with rungs in {self.rungs.unit}: a recipe changes at optimiser steps; unit: steps"
+                f"`scheduler: pbt` with rungs in {self.rungs.unit}: a recipe changes at optimizer steps; unit: steps"
             )
         if self.trials is not None and self.trials < self.pbt_config.population:
             raise ValueError(
-                f"`trials: {self.trials}` for a population of {self.pbt_config.population}: those that go on from "
+                f"`trials: {self.trials}` for a population of {self.pbt_config.population}: members that continue from "
                 "others count too"
             )
 
 
+def _check_option(option: str, kind: Literal["integer", "number", "boolean"], value: object) -> None:
+    match kind:
+        case "boolean":
+            if not isinstance(value, bool):
+                raise ValueError(f"`{option}` should be true or false")
+        case "integer":
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"`{option}` should be a whole number")
+            if value < 1:
+                raise ValueError(f"`{option}` should be above 0")
+        case "number":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"`{option}` should be a number")
+        case _:
+            assert_never(kind)
+
+
+def _count_metrics(count: int) -> str:
+    return "one metric" if count == 1 else f"{count} metrics"
+
+
 class ConfirmSpec(FrozenConfig):
-    """Train the best again on fresh seeds, to the end: only these rows enter a claim."""
+    """Train the best trials again on fresh seeds, to the end. Only these trials enter a claim."""
 
     top: int = Field(default=1, gt=0)
-    """So many of the best explored (of each model with `equal_per: model`); the anchor is confirmed besides."""
+    """Number of the best explored trials to confirm (of each model with `equal_per: model`), besides the baseline."""
     seeds: list[int] = Field(min_length=1)
-    """Their seeds, none of which was explored with."""
+    """Seeds to confirm on, other than the seed that was explored with."""

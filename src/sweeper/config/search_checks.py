@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
-from sweeper.config.search import STARTUP_OPTIONS, ConfirmSpec, SearchedAxis, SearchSpec
+from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
 from sweeper.config.sweep import Sweep, enumerate_combinations, make_trial
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin
 from sweeper.errors import suggest_nearest
@@ -142,14 +142,7 @@ def _list_extreme_values(searched_axis: SearchedAxis) -> list[Any]:
     """The values between which, or among which, every other one lies."""
     if searched_axis.choice is not None:
         return list(searched_axis.choice)
-    low_high = (
-        searched_axis.uniform
-        or searched_axis.loguniform
-        or searched_axis.int_uniform
-        or searched_axis.int_loguniform
-        or ()
-    )
-    return [*low_high, *([None] if searched_axis.or_null else [])]
+    return [*searched_axis.bounds, *([None] if searched_axis.or_null else [])]
 
 
 def _list_search_problems(
@@ -248,22 +241,17 @@ def _describe_axis_values(searched_axis: SearchedAxis) -> str:
 def _list_algorithm_problems(
     search: SearchSpec, fixed: Mapping[str, Any], searched: Mapping[str, SearchedAxis]
 ) -> Iterator[SearchProblem]:
-    groups = len(fixed["model"]) if search.equal_per else 1
-    if search.algorithm == "grid":
+    requested, models = f"algorithm: {search.algorithm}", fixed["model"]
+    if search.traits.is_grid:
         ranges = [axis for axis, how in searched.items() if how.choice is None]
         if ranges:
-            yield (
-                ["axes", ranges[0]],
-                "algorithm: grid",
-                f"{ranges[0]} is a range, which has no grid",
-                "list its values",
-            )
+            yield ["axes", ranges[0]], requested, f"{ranges[0]} is a range, which has no grid", "list its values"
             return
-        points = sum(1 for _ in enumerate_combinations(searched)) * (len(fixed["model"]))
+        points = sum(1 for _ in enumerate_combinations(searched)) * len(models)
         if search.trials is not None and search.trials != points:
             yield ["search", "trials"], f"trials: {search.trials}", f"a grid of {points} points", "leave it out"
         return
-    trials = search.trials or 0
+    groups, trials = len(models) if search.equal_per else 1, search.trials or 0
     if trials % groups:
         yield (
             ["search", "trials"],
@@ -271,8 +259,8 @@ def _list_algorithm_problems(
             f"{groups} models, which cannot have equally many",
             f"{math.ceil(trials / groups) * groups}",
         )
-    if search.algorithm in STARTUP_OPTIONS and groups > 1:
-        option, default = STARTUP_OPTIONS[search.algorithm]
+    if search.traits.startup is not None and groups > 1:
+        option, default = search.traits.startup
         if trials // groups <= search.sampler.get(option, default):
             yield (
                 ["search", "trials"],
@@ -280,11 +268,11 @@ def _list_algorithm_problems(
                 f"{trials // groups} trials a model, all of them drawn at random ({option})",
                 f"more trials, or sampler: {{{option}: …}}",
             )
-    if search.algorithm == "cma-es":
+    if search.traits.needs_numeric_axes:
         names = [axis for axis, how in searched.items() if not how.is_numeric or how.when]
-        if not search.equal_per and len(fixed["model"]) > 1:
+        if not search.equal_per and len(models) > 1:
             names.append("model")
         if names:
-            yield ["search"], "algorithm: cma-es", f"{', '.join(names)}: not a number on a scale", "algorithm: tpe"
+            yield ["search"], requested, f"{', '.join(names)}: not a number on a scale", "algorithm: tpe"
         if len(searched) < 2:
-            yield ["search"], "algorithm: cma-es", "one axis; it needs two", "algorithm: tpe"
+            yield ["search"], requested, "one axis; it needs two", "algorithm: tpe"

@@ -14,7 +14,7 @@ from sweeper.planning.branching import delete_branch_checkpoints, restarted_from
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import Planner
 from sweeper.results.study_tables import is_finished, read_trial_row
-from sweeper.search import JOURNAL_FILE, count_planned_trials, is_exhausted, load_search_history
+from sweeper.search import JOURNAL_FILE, count_planned_trials, is_exhausted, load_proposal_records
 from sweeper.storage import Store
 from sweeper.tracking import TrackerName
 from sweeper.training import read_record
@@ -31,7 +31,7 @@ def run_search(
 ) -> None:
     """Run a search to its end, going on with one that was broken off; then train the best again on fresh seeds."""
     folder = store.study_folder(sweep.name)
-    planner, entries = Planner(sweep, store), load_search_history(sweep, folder)
+    planner, entries = Planner(sweep, store), load_proposal_records(sweep, folder)
     before: dict[str, str] = {}
     retried = []
     known = {entry.proposal.key: entry for entry in entries}
@@ -94,7 +94,7 @@ def run_search(
 
 def is_search_complete(sweep: Sweep, store: Store) -> bool:
     """Whether a search has ended."""
-    return is_exhausted(sweep, load_search_history(sweep, store.study_folder(sweep.name)))
+    return is_exhausted(sweep, load_proposal_records(sweep, store.study_folder(sweep.name)))
 
 
 def is_unrunnable(trial: PlannedTrial, store: Store) -> bool:

@@ -71,7 +71,7 @@ class SearchClient(Protocol):
         """Its trial."""
 
     def tell(self, proposal: Proposal, row: TrialRow) -> None:
-        """Its end."""
+        """Record the outcome of a trial."""
 
     def should_prune(self, proposal: Proposal, resource: int, loss: float) -> bool:
         """Whether to stop it at a rung."""

@@ -177,7 +177,7 @@ class Planner:
         return found
 
     def _load_proposal_records(self) -> list[ProposalRecord]:
-        return search.load_search_history(self.sweep, self.store.study_folder(self.sweep.name)) if self.store else []
+        return search.load_proposal_records(self.sweep, self.store.study_folder(self.sweep.name)) if self.store else []
 
     def _plan_proposal_or_none(self, proposal: Proposal) -> PlannedTrial | None:
         """None where its values make no trial: the search is told so when it proposes them, and nothing else hangs on

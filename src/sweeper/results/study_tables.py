@@ -13,7 +13,7 @@ from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
-from sweeper.search import build_search_document
+from sweeper.search import load_search_history
 from sweeper.storage import LockSnapshot, Store, read_json
 from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
 
@@ -114,13 +114,14 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
     folder = store.study_folder(plan.sweep.name)
     manifest_path, leakage_path = folder / "manifest.json", folder / CONTAMINATION_FILE
     plan_path, spent_path = folder / "plan.json", folder / RESOURCE_USAGE_FILE
+    search_history = load_search_history(plan.sweep, folder)
     return StudyTables(
         plan=plan,
         trials=rows,
         outcomes=read_outcomes(files),
         histories=histories,
         manifest=read_json(manifest_path) if manifest_path.exists() else {},
-        search_history=build_search_document(plan.sweep, folder),
+        search_history=search_history.to_document() if search_history else None,
         contamination=read_json(leakage_path) if leakage_path.exists() else None,
         first_plan=read_json(plan_path) if plan_path.exists() else None,
         resource_usage=read_json(spent_path) if spent_path.exists() else None,

@@ -1,81 +1,104 @@
-"""What was proposed and what became of it: the best of it, whether there is more to come, and stand-ins for that."""
+"""The history of a search: its proposals and their outcomes, read from Optuna's storage."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-from sweeper.config import Sweep
-from sweeper.search.entries import ProposalRecord, read_proposal_records
-from sweeper.search.pbt import Population, perturb
+from sweeper.config import SearchSpec, Sweep
 from sweeper.search.space import (
+    AxisValue,
     Proposal,
     count_planned_trials,
-    initial_points,
+    list_groups,
     require_search,
-    search_groups,
     suggest_values,
 )
 from sweeper.search.storage import check_study_matches, format_study_name, is_search_started, open_storage
 
-MAX_REDRAWS = 100
-"""A proposal that was made before is drawn anew so often; then the space is taken to be exhausted."""
+if TYPE_CHECKING:
+    import datetime
 
-
-def load_search_history(sweep: Sweep, folder: Path) -> list[ProposalRecord]:
-    """All proposals of a search so far, in the order in which they were made; empty before it starts."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    search = sweep.search
-    if search is None or not is_search_started(search, folder):
-        return []
-    storage = open_storage(search, folder)
-    entries = []
-    for group in search_groups(sweep):
-        try:
-            study = optuna.load_study(study_name=format_study_name(sweep, group), storage=storage)
-        except KeyError:  # none of that name yet
-            continue
-        check_study_matches(study, sweep)
-        entries += read_proposal_records(study.get_trials(deepcopy=False), sweep, group)
-    return [entry for _, entry in sorted(entries, key=lambda pair: (pair[0], pair[1].proposal.key))]
+ProposalState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "DUPLICATE"]
+"""Optuna's state; DUPLICATE for a proposal with the values of an earlier one."""
+LOSS_SIGNS = {"minimize": 1.0, "maximize": -1.0}
+"""Direction of the metric -> sign of a reported loss. Optuna's pruners compare in the direction of the metric, while
+rungs report losses, whatever the metric is."""
+BASELINE_ATTRIBUTE = "anchor"
+"""User attributes of Optuna's trials. Stored studies hold these names."""
+FINGERPRINT_ATTRIBUTE = "fingerprint"
+STATUS_ATTRIBUTE = "status"
+DUPLICATE_ATTRIBUTE = "duplicate_of"
+"""Key of the earlier proposal with the same trial."""
+RETRIED_ATTRIBUTE = "retry_of"
+"""Number of the failed proposal that was retried."""
+PARENT_ATTRIBUTE = "goes_on_from"
+"""In a population: number of the parent, the step it was branched at, and number of the member that was replaced."""
+BRANCH_STEP_ATTRIBUTE = "at_step"
+REPLACED_ATTRIBUTE = "instead_of"
+_RUNG_PREFIX = "stopped at "
 
 
-def build_search_document(sweep: Sweep, folder: Path) -> dict[str, Any] | None:
-    """What `search history --json` prints: the search, and its proposals in order; None for a sweep without one."""
-    if sweep.search is None:
-        return None
-    search = sweep.search
-    return {
-        "study": sweep.name,
-        "algorithm": search.algorithm,
-        "scheduler": search.scheduler,
-        "metrics": search.metrics,
-        "directions": list(search.directions),
-        "planned": count_planned_trials(sweep),
-        "trials": [
-            {
-                "proposal": entry.proposal.key,
-                "model": entry.proposal.group or entry.proposal.values.get("model") or sweep.axes["model"][0],
-                "anchor": entry.proposal.is_baseline,
-                "state": entry.state,
-                "values": entry.values,
-                "rungs": entry.rung_losses,
-                "fingerprint": entry.fingerprint,
-                "retry_of": entry.retried_number,
-                "axes": entry.proposal.values,
-                **(_build_lineage(entry.proposal) if search.pbt_config else {}),
-            }
-            for entry in load_search_history(sweep, folder)
-        ],
-    }
+@dataclass(frozen=True)
+class ProposalRecord:
+    """A proposal and its outcome."""
+
+    proposal: Proposal
+    state: ProposalState
+    values: list[float] | None
+    """Value of each metric; of a pruned trial, its last validation loss at a rung."""
+    rung_losses: dict[int, float]
+    """Resource -> validation loss at that rung."""
+    fingerprint: str
+    """The trial's fingerprint; empty if the driver died before it was recorded."""
+    retried_number: int | None
+    """The number of the failed proposal that this one is a retry of."""
+    replaced_number: int | None = None
+    """In a population: the number of the member that this one replaces."""
 
 
-def _build_lineage(proposal: Proposal) -> dict[str, Any]:
-    """Of a population's member: `axes` are what it ends with, and `changes` what led there."""
+@dataclass(frozen=True)
+class SearchHistory:
+    """A search and its proposals so far, in the order in which they were made."""
+
+    sweep: Sweep
+    records: tuple[ProposalRecord, ...]
+
+    def to_document(self) -> dict[str, object]:
+        """Return the document that `search history --json` prints."""
+        search = require_search(self.sweep)
+        return {
+            "study": self.sweep.name,
+            "algorithm": search.algorithm,
+            "scheduler": search.scheduler,
+            "metrics": search.metrics,
+            "directions": list(search.directions),
+            "planned": count_planned_trials(self.sweep),
+            "trials": [self._describe_record(record) for record in self.records],
+        }
+
+    def _describe_record(self, record: ProposalRecord) -> dict[str, object]:
+        proposal = record.proposal
+        return {
+            "proposal": proposal.key,
+            "model": proposal.group or proposal.values.get("model") or self.sweep.axes["model"][0],
+            "anchor": proposal.is_baseline,
+            "state": record.state,
+            "values": record.values,
+            "rungs": record.rung_losses,
+            "fingerprint": record.fingerprint,
+            "retry_of": record.retried_number,
+            "axes": proposal.values,
+            **(_describe_lineage(proposal) if require_search(self.sweep).pbt_config else {}),
+        }
+
+
+def _describe_lineage(proposal: Proposal) -> dict[str, object]:
+    """Describe where a population member comes from: `axes` holds its last values, `changes` the way there."""
     parent = proposal.parent
     return {
         "goes_on_from": parent.key if parent else None,
@@ -85,76 +108,166 @@ def _build_lineage(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def select_finalists(sweep: Sweep, records: list[ProposalRecord]) -> dict[str, list[ProposalRecord]]:
-    """Group -> the best of its COMPLETE entries, the best first; of two metrics, those no other is better than in
-    both, by the first metric. The anchor comes last where it is not among them."""
-    search = require_search(sweep)
-    top = sweep.confirm.top if sweep.confirm else 1
-    signs = [-1.0 if direction == "maximize" else 1.0 for direction in search.directions]
-    found = {}
-    for group in search_groups(sweep):
-        own = [e for e in records if e.proposal.group == group and e.state == "COMPLETE" and e.values]
-        scored = [([sign * v for sign, v in zip(signs, e.values or [], strict=True)], e) for e in own]
-        best = [(score, e) for score, e in scored if not any(_dominates(other, score) for other, _ in scored)]
-        ranked = sorted(best if len(signs) > 1 else scored, key=lambda pair: (pair[0], pair[1].proposal.number))
-        chosen = [entry for _, entry in ranked[:top]]
-        anchors = [entry for entry in own if entry.proposal.is_baseline and entry not in chosen]
-        found[group] = chosen + anchors
-    return found
+def load_search_history(sweep: Sweep, folder: Path) -> SearchHistory | None:
+    """Read the history of a search.
+
+    Args:
+        sweep: the sweep.
+        folder: the study's folder.
+
+    Returns:
+        The history, or None for a sweep without a search.
+    """
+    return None if sweep.search is None else SearchHistory(sweep, tuple(load_proposal_records(sweep, folder)))
 
 
-def is_exhausted(sweep: Sweep, records: list[ProposalRecord]) -> bool:
-    """Whether every proposal was made and has ended, or nothing new was left to propose."""
-    if any(entry.state == "RUNNING" for entry in records):
-        return False
-    groups = search_groups(sweep)
-    for group in groups:
-        own = [entry for entry in records if entry.proposal.group == group]
-        drawn = [entry for entry in own if entry.state == "DUPLICATE"]
-        made = len(own) - len(drawn) - sum(entry.retried_number is not None for entry in own)
-        again = leading_true(entry.state == "DUPLICATE" for entry in sorted(own, key=lambda e: -e.proposal.number))
-        members = Population(sweep, own) if require_search(sweep).pbt_config else None
-        lacking = made < count_planned_trials(sweep) // len(groups)
-        if (
-            members.missing_initial_members > 0 or members.find_vacancies() if members else lacking
-        ) and again < MAX_REDRAWS:
-            return False
-    return True
+def load_proposal_records(sweep: Sweep, folder: Path) -> list[ProposalRecord]:
+    """Read all proposals of a search in the order in which they were made. Creates no files.
 
+    Args:
+        sweep: the sweep; without a search it has no proposals.
+        folder: the study's folder.
 
-def sample_placeholders(sweep: Sweep, records: list[ProposalRecord]) -> list[Proposal]:
-    """Stand-ins for the proposals still to be made: drawn at random, the same at every call."""
-    if is_exhausted(sweep, records):
-        return []
+    Raises:
+        UsageError: the storage holds a search with other axes, recipe, data or metric.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    groups, found = search_groups(sweep), []
-    for group in groups:
-        own = [entry for entry in records if entry.proposal.group == group]
-        made = len([e for e in own if e.state != "DUPLICATE" and e.retried_number is None])
-        waiting = 0 if made else sum(anchor for _, anchor in initial_points(sweep, group))  # the plan has them already
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=require_search(sweep).seed))
-        # A member that goes on from another one trains what the one whose place it took has left.
-        members = Population(sweep, own) if require_search(sweep).pbt_config else None
-        lacking = members.missing_initial_members if members else count_planned_trials(sweep) // len(groups) - made
-        for _ in range(lacking - waiting):
-            trial = study.ask()
-            found.append(Proposal(group, trial.number, False, suggest_values(trial, sweep, group)))
-        if members is None:
+    search = sweep.search
+    if search is None or not is_search_started(search, folder):
+        return []
+    storage = open_storage(search, folder)
+    records = []
+    for group in list_groups(sweep):
+        try:
+            study = optuna.load_study(study_name=format_study_name(sweep, group), storage=storage)
+        except KeyError:  # no study of that name yet
             continue
-        for place in members.find_vacancies():
-            number = len(own) + len(found)
-            parent, values = perturb(sweep, group, place, members, number)
-            found.append(Proposal(group, number, False, values, False, members.records[parent].proposal, place.step))
-    return found
+        check_study_matches(study, sweep)
+        records += _read_dated_records(study.get_trials(deepcopy=False), sweep, group)
+    return [record for _, record in sorted(records, key=lambda pair: (pair[0], pair[1].proposal.key))]
+
+
+def read_proposal_records(trials: Sequence[optuna.trial.FrozenTrial], sweep: Sweep, group: str) -> list[ProposalRecord]:
+    """Convert the trials of one Optuna study to records, in the order of their numbers.
+
+    Trials that only wait to be handed out, and those whose driver died while values were drawn, are left out.
+    """
+    return [record for _, record in _read_dated_records(trials, sweep, group)]
+
+
+def _read_dated_records(
+    trials: Sequence[optuna.trial.FrozenTrial], sweep: Sweep, group: str
+) -> list[tuple[datetime.datetime | None, ProposalRecord]]:
+    """Pair each record with the time at which it was proposed."""
+    search, records = require_search(sweep), []
+    sign = LOSS_SIGNS[search.directions[0]]
+    for trial in trials:
+        if trial.state.name == "WAITING":
+            continue
+        try:
+            proposal = _read_proposal(trials, trial.number, sweep, group)
+        except ValueError:  # the driver died while it was being drawn
+            continue
+        attributes, state = trial.user_attrs, _read_state(trial)
+        values = list(trial.values) if trial.values else None
+        if values and state == "PRUNED":
+            values = [sign * values[0]]  # the loss at its last rung
+        record = ProposalRecord(
+            proposal,
+            state,
+            values,
+            rung_losses={
+                step: sign * loss
+                for step, loss in trial.intermediate_values.items()
+                if format_rung_attribute(step) in attributes
+            },
+            fingerprint=str(attributes.get(FINGERPRINT_ATTRIBUTE, "")),
+            retried_number=attributes.get(RETRIED_ATTRIBUTE),
+            replaced_number=attributes.get(REPLACED_ATTRIBUTE),
+        )
+        records.append((trial.datetime_start, record))
+    return records
+
+
+def _read_state(trial: optuna.trial.FrozenTrial) -> ProposalState:
+    if DUPLICATE_ATTRIBUTE in trial.user_attrs:
+        return "DUPLICATE"
+    match trial.state.name:
+        case "RUNNING" | "COMPLETE" | "PRUNED" | "FAIL" as state:
+            return state
+        case other:
+            raise ValueError(f"trial {trial.number} in state {other}")
+
+
+def _read_proposal(trials: Sequence[optuna.trial.FrozenTrial], number: int, sweep: Sweep, group: str) -> Proposal:
+    """Read one proposal and its parents.
+
+    Raises:
+        ValueError: some of its values were never drawn.
+    """
+    return build_proposal(trials, number, group, suggest_values(trials[number], sweep, group), sweep)
+
+
+def build_proposal(
+    trials: Sequence[optuna.trial.FrozenTrial],
+    number: int,
+    group: str,
+    values: dict[str, AxisValue],
+    sweep: Sweep,
+) -> Proposal:
+    """Build the proposal of an Optuna trial whose values are known, with the members it continues from."""
+    attributes = trials[number].user_attrs
+    parent = attributes.get(PARENT_ATTRIBUTE)
+    return Proposal(
+        group,
+        number,
+        is_baseline=bool(attributes.get(BASELINE_ATTRIBUTE)),
+        values=values,
+        is_stopped=_is_stopped_at_rung(attributes),
+        parent=None if parent is None else _read_proposal(trials, int(parent), sweep, group),
+        branch_step=int(attributes.get(BRANCH_STEP_ATTRIBUTE, 0)),
+    )
+
+
+def format_rung_attribute(resource: int) -> str:
+    """Return the user attribute that holds whether a trial was stopped at a rung."""
+    return f"{_RUNG_PREFIX}{resource}"
+
+
+def _is_stopped_at_rung(attributes: Mapping[str, object]) -> bool:
+    return any(key.startswith(_RUNG_PREFIX) and stop for key, stop in attributes.items())
+
+
+def compute_worst_value(search: SearchSpec) -> float:
+    """Return the worst possible value of the first metric."""
+    return LOSS_SIGNS[search.directions[0]] * float("inf")
+
+
+def select_finalists(sweep: Sweep, records: Sequence[ProposalRecord]) -> dict[str, list[ProposalRecord]]:
+    """Select the proposals to confirm on fresh seeds.
+
+    Returns:
+        Group -> its best COMPLETE proposals, at most `confirm.top`, best first. With two metrics: the Pareto front,
+        ordered by the first metric. The baseline is appended where it is not among them.
+    """
+    search = require_search(sweep)
+    top = sweep.confirm.top if sweep.confirm else 1
+    signs = [LOSS_SIGNS[direction] for direction in search.directions]
+    finalists = {}
+    for group in list_groups(sweep):
+        own = [r for r in records if r.proposal.group == group and r.state == "COMPLETE" and r.values]
+        scored = [([sign * v for sign, v in zip(signs, r.values or [], strict=True)], r) for r in own]
+        if len(signs) > 1:
+            scored = [(score, r) for score, r in scored if not any(_dominates(other, score) for other, _ in scored)]
+        ranked = sorted(scored, key=lambda pair: (pair[0], pair[1].proposal.number))
+        chosen = [record for _, record in ranked[:top]]
+        baselines = [record for record in own if record.proposal.is_baseline and record not in chosen]
+        finalists[group] = chosen + baselines
+    return finalists
 
 
 def _dominates(first: list[float], second: list[float]) -> bool:
-    """Whether the first is nowhere worse and somewhere better; lower is better."""
+    """Return whether the first is nowhere worse and somewhere better. Lower is better."""
     return all(a <= b for a, b in zip(first, second, strict=True)) and first != second
-
-
-def leading_true(flags: Iterable[bool]) -> int:
-    """How many of the first are true."""
-    return sum(1 for _ in itertools.takewhile(bool, flags))

@@ -1,46 +1,53 @@
-"""What can be proposed: values of the searched axes, and what every search proposes first."""
+"""The search space: which values a search can propose, and which proposals every search starts with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, assert_never, cast
 
-from sweeper.config import SearchSpec, Sweep
+from sweeper.config import SearchedAxis, SearchSpec, Sweep
 from sweeper.config.sweep import enumerate_combinations
+
+if TYPE_CHECKING:
+    import optuna
+
+AxisValue = bool | int | float | str | None
+"""The value of an axis, as Optuna stores it."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a search proposes: values of the searched axes, and of `model`."""
+    """Values of the searched axes that one trial trains with."""
 
     group: str
-    """The model, where each has a search of its own; else empty."""
+    """The model where each model has a search of its own (`equal_per: model`), else empty."""
     number: int
-    """Optuna's, within the group."""
+    """Optuna's trial number, unique within the group."""
     is_baseline: bool
-    """The recipe as it stands: no scheduler stops it."""
-    values: dict[str, Any] = field(compare=False)
+    """Whether these are the recipe's own values. No scheduler prunes the baseline."""
+    values: dict[str, AxisValue] = field(compare=False)
+    """Axis -> value; with `model` where one search covers several models."""
     is_stopped: bool = field(default=False, compare=False)
-    """A rung has ended it."""
+    """Whether the trial was stopped at a rung."""
     parent: Proposal | None = field(default=None, compare=False)
-    """In a population: the member whose checkpoint of `at_step` it goes on from, with `values` of its own."""
+    """In a population: the member from whose checkpoint at `branch_step` this one continues with its own `values`."""
     branch_step: int = field(default=0, compare=False)
-    """Optimiser steps that it leaves to that one."""
+    """Optimizer steps that the parent trained."""
 
     @property
     def key(self) -> str:
-        """The only one of its study."""
+        """Identifier, unique within the study."""
         return f"{self.group}#{self.number}"
 
     @property
-    def initial_values(self) -> dict[str, Any]:
-        """Values of the searched axes at a run's first step."""
+    def initial_values(self) -> dict[str, AxisValue]:
+        """Values of the searched axes at the first step of the run."""
         return self.values if self.parent is None else self.parent.initial_values
 
     @property
-    def changes(self) -> list[dict[str, Any]]:
-        """What changes after it, in the words of a recipe."""
+    def changes(self) -> list[dict[str, AxisValue]]:
+        """Changes during the run, as a recipe's `changes`: the step and the axes that change there."""
         if self.parent is None:
             return []
         before = self.parent.values
@@ -49,104 +56,143 @@ class Proposal:
 
 
 def require_search(sweep: Sweep) -> SearchSpec:
-    """The search of a sweep that has one."""
+    """Return the `search` block of a sweep.
+
+    Raises:
+        ValueError: the sweep has none.
+    """
     if sweep.search is None:
         raise ValueError(f"sweep {sweep.name} has no search")
     return sweep.search
 
 
-def search_groups(sweep: Sweep) -> list[str]:
-    """One search for each model, or one for all of them, called by the empty name."""
+def list_groups(sweep: Sweep) -> list[str]:
+    """List the groups of a search: each model with `equal_per: model`, else one group with an empty name."""
     return list(sweep.axes["model"]) if sweep.search and sweep.search.equal_per else [""]
 
 
 def count_planned_trials(sweep: Sweep) -> int:
-    """Proposals of the whole search."""
+    """Count the proposals of the whole search: `trials`, or the points of a grid."""
     search = require_search(sweep)
-    if search.algorithm == "grid":
+    if search.traits.is_grid:
         return sum(1 for _ in enumerate_combinations(sweep.searched)) * len(sweep.axes["model"])
     return search.trials or 0
 
 
+def count_planned_per_group(sweep: Sweep) -> int:
+    """Count the proposals of each group."""
+    return count_planned_trials(sweep) // len(list_groups(sweep))
+
+
 def suggest_values(
-    trial: Any, sweep: Sweep, group: str, before_suggest: Callable[[Any, str], None] | None = None
-) -> dict[str, Any]:
-    """Draw (or, of a trial that has them, read) the values of all searched axes that are active. `before` is called
-    with the trial and each of Optuna's parameters: what can be off has two."""
+    trial: optuna.trial.BaseTrial,
+    sweep: Sweep,
+    group: str,
+    before_suggest: Callable[[optuna.trial.BaseTrial, str], None] | None = None,
+) -> dict[str, AxisValue]:
+    """Draw a value for every active axis, or read the values that the trial already has.
+
+    Args:
+        trial: a running trial to draw for, or a finished one to read.
+        sweep: the sweep whose `searched` axes are drawn.
+        group: the group of the search; without one, the model is drawn too where there are several.
+        before_suggest: called with the trial and each Optuna parameter before it is drawn. An axis with `or_null` has
+            two parameters: its switch and its value.
+
+    Returns:
+        Axis -> value. Axes whose `when` does not hold are left out.
+    """
     models = sweep.axes["model"]
-    values: dict[str, Any] = {}
+    values: dict[str, AxisValue] = {}
     before_suggest = before_suggest or (lambda _trial, _parameter: None)
     if not group and len(models) > 1:
         before_suggest(trial, "model")
         values["model"] = trial.suggest_categorical("model", models)
-    for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
-        how = sweep.searched[axis]
-        if not how.is_active(values):
+    for axis, searched_axis in list_axes_in_draw_order(sweep):
+        if not searched_axis.is_active(values):
             continue
-        if how.or_null:
+        if searched_axis.or_null:
             before_suggest(trial, f"{axis}_off")
             if trial.suggest_categorical(f"{axis}_off", [False, True]):
                 values[axis] = None
                 continue
         before_suggest(trial, axis)
-        if how.choice is not None:
-            values[axis] = trial.suggest_categorical(axis, how.choice)
-        elif how.uniform or how.loguniform:
-            low, high = how.uniform or how.loguniform or (0.0, 0.0)
-            values[axis] = trial.suggest_float(axis, low, high, log=how.loguniform is not None)
-        else:
-            start, end = how.int_uniform or how.int_loguniform or (0, 0)
-            values[axis] = trial.suggest_int(axis, start, end, log=how.int_loguniform is not None)
+        values[axis] = _suggest_value(trial, axis, searched_axis)
     return values
 
 
+def list_axes_in_draw_order(sweep: Sweep) -> list[tuple[str, SearchedAxis]]:
+    """List the searched axes, those with a `when` after all others, which they depend on."""
+    return sorted(sweep.searched.items(), key=lambda item: bool(item[1].when))
+
+
+def _suggest_value(trial: optuna.trial.BaseTrial, axis: str, searched_axis: SearchedAxis) -> AxisValue:
+    kind = searched_axis.kind
+    if kind == "choice":
+        return cast(AxisValue, trial.suggest_categorical(axis, searched_axis.choice or []))
+    low, high = searched_axis.bounds
+    match kind:
+        case "uniform" | "loguniform":
+            return trial.suggest_float(axis, low, high, log=kind == "loguniform")
+        case "int_uniform" | "int_loguniform":
+            return trial.suggest_int(axis, int(low), int(high), log=kind == "int_loguniform")
+        case _:
+            assert_never(kind)
+
+
 def build_baseline_proposals(sweep: Sweep) -> list[Proposal]:
-    """The recipe as it stands, for every model: what every search proposes first."""
-    found = []
-    for group in search_groups(sweep):
-        for number, (params, anchor) in enumerate(initial_points(sweep, group)):
-            if anchor:
-                named = {"model": params["model"]} if "model" in params else {}
-                found.append(Proposal(group, number, True, named | _get_baseline_values(sweep)))
-    return found
+    """Build the proposals that every search starts with: the unchanged recipe, for every model."""
+    return [
+        Proposal(group, number, True, _select_model(point.params) | _get_recipe_values(sweep))
+        for group in list_groups(sweep)
+        for number, point in enumerate(list_initial_points(sweep, group))
+        if point.is_baseline
+    ]
 
 
-def initial_points(sweep: Sweep, group: str) -> list[tuple[dict[str, Any], bool]]:
-    """What is tried before anything is drawn: the anchor of each model, and of a grid all its points."""
+@dataclass(frozen=True)
+class InitialPoint:
+    """A proposal that is made before anything is drawn."""
+
+    params: dict[str, AxisValue]
+    """Optuna's parameters."""
+    is_baseline: bool
+
+
+def list_initial_points(sweep: Sweep, group: str) -> list[InitialPoint]:
+    """List what a group tries before anything is drawn: the baseline of each model, and all points of a grid."""
     search = require_search(sweep)
     models = [group] if group else sweep.axes["model"]
-    found: list[tuple[dict[str, Any], bool]] = []
+    points: list[InitialPoint] = []
     for model in models:
-        anchors = [_get_baseline_values(sweep)] if search.anchor else []
-        points = list(enumerate_combinations(sweep.searched)) if search.algorithm == "grid" else []
-        for values in anchors + [point for point in points if point not in anchors]:
+        baselines = [_get_recipe_values(sweep)] if search.anchor else []
+        grid = list(enumerate_combinations(sweep.searched)) if search.traits.is_grid else []
+        for values in baselines + [point for point in grid if point not in baselines]:
             named = values if group or len(models) == 1 else {"model": model} | values
-            found.append((to_optuna_params(named, sweep), values in anchors))
-    return found
+            points.append(InitialPoint(to_optuna_params(named, sweep), values in baselines))
+    return points
 
 
-def _get_baseline_values(sweep: Sweep) -> dict[str, Any]:
-    """The recipe's own values of the searched axes."""
-    values: dict[str, Any] = {}
-    for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
-        if sweep.searched[axis].is_active(values):
+def _select_model(params: Mapping[str, AxisValue]) -> dict[str, AxisValue]:
+    return {"model": params["model"]} if "model" in params else {}
+
+
+def _get_recipe_values(sweep: Sweep) -> dict[str, AxisValue]:
+    """Return the recipe's own values of the searched axes."""
+    values: dict[str, AxisValue] = {}
+    for axis, searched_axis in list_axes_in_draw_order(sweep):
+        if searched_axis.is_active(values):
             values[axis] = getattr(sweep.recipe if axis in type(sweep.recipe).model_fields else sweep.data, axis)
     return values
 
 
-def to_optuna_params(values: Mapping[str, Any], sweep: Sweep) -> dict[str, Any]:
-    """Values of axes as Optuna's parameters: what can be off has a switch of its own."""
-    params: dict[str, Any] = {}
+def to_optuna_params(values: Mapping[str, AxisValue], sweep: Sweep) -> dict[str, AxisValue]:
+    """Convert values of axes to Optuna's parameters, in which an axis with `or_null` has a switch `<axis>_off`."""
+    params: dict[str, AxisValue] = {}
     for axis, value in values.items():
-        how = sweep.searched.get(axis)
-        if how is not None and how.or_null:
+        searched_axis = sweep.searched.get(axis)
+        if searched_axis is not None and searched_axis.or_null:
             params[f"{axis}_off"] = value is None
-        if value is not None or how is None or not how.or_null:
+        if value is not None or searched_axis is None or not searched_axis.or_null:
             params[axis] = value
     return params
-
-
-def to_axis_values(values: Mapping[str, Any], sweep: Sweep, group: str) -> dict[str, Any]:
-    """Back again, from what OptunaSearch hands out: parameters and our values in one mapping."""
-    names = [*sweep.searched, "model"]
-    return {axis: values[axis] for axis in names if axis in values and not (axis == "model" and group)}

@@ -1,4 +1,4 @@
-"""Where a search lies: Optuna's storage, and the one question that a study in it answers."""
+"""Where the proposals of a search are stored, and the check that a stored search is the same one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 
 JOURNAL_FILE = "optuna.journal"
-"""Optuna's journal file, in the study's folder."""
+"""Name of Optuna's journal file in the study's folder."""
+SPEC_ATTRIBUTE = "asked"
+"""User attribute of Optuna's study that holds what its proposals depend on. Stored studies have this name."""
 
 
 def open_storage(search: SearchSpec, folder: Path) -> BaseStorage:
-    """Optuna's storage of a study: its database, else a journal in its folder. `optuna-dashboard` opens both."""
+    """Open Optuna's storage: the database that the search names, else a journal file. `optuna-dashboard` opens both.
+
+    Args:
+        search: the search.
+        folder: the study's folder, created where needed.
+
+    Raises:
+        UsageError: the database cannot be opened.
+    """
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -34,14 +44,14 @@ def open_storage(search: SearchSpec, folder: Path) -> BaseStorage:
                 "search.storage",
                 requested=search.storage,
                 found=str(error).splitlines()[0],
-                hint="a database that can be reached, with its driver installed; or leave it out",
+                hint="start the database and install its driver, or leave `storage` out to use a journal file",
             ) from error
     folder.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE)))
 
 
 def is_search_started(search: SearchSpec, folder: Path) -> bool:
-    """Whether a search has begun, as far as files say: looking must not make any."""
+    """Return whether the storage may hold a search. Creates no files, unlike opening a SQLite database."""
     if search.storage is None:
         return (folder / JOURNAL_FILE).exists()
     scheme, _, path = _resolve_database_url(search.storage, folder).partition(":///")
@@ -49,24 +59,32 @@ def is_search_started(search: SearchSpec, folder: Path) -> bool:
 
 
 def _resolve_database_url(url: str, folder: Path) -> str:
-    """SQLite's file lies in the study's folder unless its path is absolute: not wherever a process was started."""
+    """Resolve a relative SQLite path against the study's folder, not the working directory."""
     scheme, _, path = url.partition(":///")
     return f"{scheme}:///{folder / path}" if scheme == "sqlite" and path and not path.startswith("/") else url
 
 
 def format_study_name(sweep: Sweep, group: str) -> str:
-    """What Optuna calls it: the sweep, and the model where each has its own."""
+    """Return the name of a group's study in Optuna's storage: the sweep, and the group if it has a name."""
     return f"{sweep.name}/{group}" if group else sweep.name
 
 
 def check_study_matches(study: optuna.Study, sweep: Sweep, *, record_if_missing: bool = False) -> None:
-    """A study holds the answers to one question: other axes, recipe, data or metric are another. More trials are not.
+    """Check that a stored search has the axes, recipe, data, metric and rungs of a sweep.
 
-    `begin` writes the question down where there is none yet: who only looks writes nothing. Raises UsageError.
+    The number of trials may differ.
+
+    Args:
+        study: Optuna's study.
+        sweep: the sweep.
+        record_if_missing: store them where the study has none yet. Readers leave it off and write nothing.
+
+    Raises:
+        UsageError: the study was started with others.
     """
     search = require_search(sweep)
-    asked = {
-        "searched": {axis: how.model_dump(mode="json") for axis, how in sweep.searched.items()},
+    spec = {
+        "searched": {axis: searched_axis.model_dump(mode="json") for axis, searched_axis in sweep.searched.items()},
         "axes": sweep.axes,
         "recipe": sweep.recipe.model_dump(mode="json"),
         "data": sweep.data.model_dump(mode="json", exclude={"name", "path", "assumed"}),
@@ -77,17 +95,18 @@ def check_study_matches(study: optuna.Study, sweep: Sweep, *, record_if_missing:
             *([search.pbt_config.model_dump(mode="json")] if search.pbt_config else []),
         ],
     }
-    text = json.dumps(asked, sort_keys=True)
-    before = study.user_attrs.get("asked")
-    if before is None:
+    text = json.dumps(spec, sort_keys=True)
+    stored = study.user_attrs.get(SPEC_ATTRIBUTE)
+    if stored is None:
         if record_if_missing:
-            study.set_user_attr("asked", text)
-    elif before != text:
-        old = json.loads(before)
-        changed = ", ".join(key for key in asked if json.loads(text)[key] != old.get(key))
+            study.set_user_attr(SPEC_ATTRIBUTE, text)
+    elif stored != text:
+        before, now = json.loads(stored), json.loads(text)
+        changed = ", ".join(key for key in spec if now[key] != before.get(key))
+        count = len(study.get_trials(deepcopy=False))
         raise UsageError(
             f"search {study.study_name}",
-            requested=f"another {changed} than it was begun with",
-            found=f"{len(study.get_trials(deepcopy=False))} proposals that answer the old question",
-            hint="--set name=NAME for another study, or the sweep as it was",
+            requested=f"other {changed}",
+            found=f"{count} proposals of a search that was started with the former {changed}",
+            hint="--set name=NAME starts a new study; or restore the sweep file",
         )

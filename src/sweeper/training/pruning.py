@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeper.config import Rungs, Scheduler
+from sweeper.config import Rungs, read_scheduler_traits
 
 PruningRule = Callable[[int, float], bool]
 """(resource spent, in the rungs' unit; validation loss there) -> whether to stop. The same question has one answer."""
@@ -17,14 +17,14 @@ class Pruner:
     """Who stops a trial early. Picklable where `decide` is."""
 
     rungs: Rungs
-    scheduler: Scheduler
+    scheduler: str
     should_prune: PruningRule
     is_stopped: bool = False
     """It has been: then a PRUNED record is this trial's end, and not another search's."""
 
 
 def compute_rung_steps(
-    rungs: Rungs, scheduler: Scheduler, steps: int, *, tokens: float, steps_per_epoch: int
+    rungs: Rungs, scheduler: str, steps: int, *, tokens: float, steps_per_epoch: int
 ) -> dict[int, int]:
     """Optimiser step -> resource, in the rungs' unit, of every rung before the end of a run of `steps`.
 
@@ -36,9 +36,20 @@ def compute_rung_steps(
     found: dict[int, int] = {}
     k = 0
     while True:
-        resource = rungs.first * (k + 1 if scheduler in ("median", "pbt") else rungs.reduction_factor**k)
+        resource = _compute_rung(rungs, scheduler, k)
         step = max(1, math.ceil(resource / per_step - 1e-9))
         if step >= steps:
             return found
         found.setdefault(step, round(resource))
         k += 1
+
+
+def _compute_rung(rungs: Rungs, scheduler: str, k: int) -> int:
+    """Compute the resource of rung `k`, counted from 0."""
+    match read_scheduler_traits(scheduler).rung_spacing:
+        case "geometric":
+            return rungs.first * int(rungs.reduction_factor**k)
+        case "equal":
+            return rungs.first * (k + 1)
+        case None:
+            raise ValueError(f"`scheduler: {scheduler}` has no rungs")

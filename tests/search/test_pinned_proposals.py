@@ -1,0 +1,43 @@
+"""Every sampler and pruner proposes what it did when proposals were drawn by Ray Tune's OptunaSearch.
+
+`tests/pinned/proposals.json` was recorded with it; a changed random stream changes the results of stored searches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from search_scenarios import SCENARIOS, play, read_outcome
+
+PINNED = json.loads((Path(__file__).parents[1] / "pinned" / "proposals.json").read_text())
+
+
+def assert_equal(actual: Any, expected: Any, path: str = "") -> None:
+    """Compare two documents; floats may differ in the last digits, which depend on the processor."""
+    if isinstance(expected, dict):
+        assert list(actual) == list(expected), path
+        for key, value in expected.items():
+            assert_equal(actual[key], value, f"{path}.{key}")
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected), path
+        for number, value in enumerate(expected):
+            assert_equal(actual[number], value, f"{path}[{number}]")
+    elif isinstance(expected, float) and math.isfinite(expected):
+        assert actual == pytest.approx(expected, rel=1e-6), path
+    else:
+        assert actual == expected, path
+
+
+def test_every_scenario_is_pinned() -> None:
+    assert set(PINNED) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_search_makes_the_pinned_proposals(name: str, tmp_path: Path) -> None:
+    proposals = play(SCENARIOS[name], tmp_path)
+    assert_equal(proposals, PINNED[name]["proposals"])
+    assert_equal(read_outcome(SCENARIOS[name], tmp_path), PINNED[name]["trials"])
