@@ -158,7 +158,7 @@ def test_ctrl_c_says_from_where_it_goes_on(answers: Path, tmp_path: Path) -> Non
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 130, errors
-            assert "stopped; the same command goes on from 2 kept judgements" in errors.splitlines()[-1]
+            assert "Interrupted; 2 judgements saved" in errors.splitlines()[-1]
             assert "judging" in errors or "comparing" in errors, "a bar"
             assert "Traceback" not in errors
 
@@ -235,7 +235,7 @@ def test_people_label_blind_and_their_labels_count(answers: Path, tmp_path: Path
     written = document("judge", str(answers), "--label-sheet", str(sheet), "--items", "4")
     assert written["items"] == 4
     refused = sweeper("judge", str(answers), "--label-sheet", str(sheet), code=2).stderr
-    assert "may hold labels" in refused
+    assert "may contain labels" in refused
     other = tmp_path / "other.csv"
     assert (
         "5 answers to label (all there are; --items 100)"
@@ -293,7 +293,7 @@ def test_compare_counts_passes_then_preferences(answers: Path, tmp_path: Path) -
         (("data", "leakage", "toolworld", "./nowhere"), 2, "no such file"),
         (("data", "inspect", "./nowhere", "--model", "opt-tiny-32"), 2, "no such file"),
         (("judge", "README.md"), 1, "not JSON"),
-        (("judge", "ANSWERS", "--judge", "nobody"), 2, "one of"),
+        (("judge", "ANSWERS", "--judge", "nobody"), 2, "no judge of this name"),
         (("judge", "ANSWERS", "--judge", "llm"), 2, "--judge-endpoint"),
         (("judge", "ANSWERS", "--judge", "llm", "--judge-endpoint", "http://x/v1"), 2, "no --judge-model"),
         (("judge", "ANSWERS", "--judge", "llm", "--judge-model", "m"), 2, "no --judge-endpoint"),
