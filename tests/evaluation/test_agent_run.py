@@ -18,7 +18,7 @@ from sweeper.evaluation.judges import JudgeContext, judge_answers, make_judge
 from sweeper.evaluation.tasks import Task
 
 
-def test_a_stopped_run_goes_on_with_the_groups_that_are_missing(tmp_path: Path) -> None:
+def test_interrupted_run_resumes_with_the_missing_batches(tmp_path: Path) -> None:
     evaluation = make_evaluation()
     whole, _ = run_agent(tmp_path / "whole", FinishingAgent(), evaluation, DATA, method="m")
     folder = tmp_path / "cut"
@@ -34,7 +34,7 @@ def test_a_stopped_run_goes_on_with_the_groups_that_are_missing(tmp_path: Path) 
     assert (folder / "answers.jsonl").read_bytes() == (tmp_path / "whole" / "answers.jsonl").read_bytes()
 
 
-def test_a_torn_last_line_is_cut_off_and_its_episode_run_again(tmp_path: Path) -> None:
+def test_partial_last_line_is_removed_and_its_episode_repeated(tmp_path: Path) -> None:
     evaluation = make_evaluation()
     whole, _ = run_agent(tmp_path, FinishingAgent(), evaluation, DATA, method="m")
     file = tmp_path / "episodes.jsonl"
@@ -60,7 +60,7 @@ def calling(folder: Path, environment: Callable[[str], Observation], monkeypatch
     return run_agent(folder, CallingAgent(), make_evaluation(), DATA, method="m")[0]
 
 
-def test_faults_of_the_environment_are_counted_also_of_episodes_from_disk(
+def test_environment_faults_are_counted_including_episodes_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def some(query: str) -> Observation:
@@ -83,7 +83,7 @@ def test_faults_of_the_environment_are_counted_also_of_episodes_from_disk(
         (Observation("{}", "substituted", "not recorded"), "^$"),
     ],
 )
-def test_an_environment_that_executes_nothing_leaves_no_rate(
+def test_no_signal_reason_if_the_environment_executes_nothing(
     observation: Observation, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     episodes = calling(tmp_path, lambda query: observation, monkeypatch)
@@ -91,7 +91,7 @@ def test_an_environment_that_executes_nothing_leaves_no_rate(
     assert {e.ended for e in episodes} == {"answered" if observation.text else "unreachable"}
 
 
-def test_what_an_endpoint_could_not_answer_is_asked_again_and_unscored(tmp_path: Path) -> None:
+def test_unreachable_episodes_are_unscored_and_repeated(tmp_path: Path) -> None:
 
     evaluation = make_evaluation()
     _, answers = run_agent(tmp_path, UnreachableAgent(), evaluation, DATA, method="m")

@@ -1,4 +1,4 @@
-"""Answer files are known by looking at them, and what is wrong with one is said with its place."""
+"""Answer files: detection of the format, and errors with their place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def converted(path: Path, *found: Answer) -> Path:
     return write(path, {one.query_id: make_converted_document(one) for one in found})
 
 
-def test_real_answers_of_every_form(real_toolbench: Path) -> None:
+def test_read_answers_reads_every_real_format(real_toolbench: Path) -> None:
     folder = real_toolbench / "converted_answers" / "gpt-3.5-turbo_CoT"
     found = read_answers([folder])
     assert [sum(a.subset == s for a in found) for s in ("G1_instruction", "G3_instruction")] == [100, 100]
@@ -47,7 +47,7 @@ def test_real_answers_of_every_form(real_toolbench: Path) -> None:
     assert [parse_answer_line(format_answer_line(a)) for a in found] == found
 
 
-def test_every_form_reads_as_the_same_answers(tmp_path: Path) -> None:
+def test_read_answers_gives_the_same_answers_from_every_format(tmp_path: Path) -> None:
     one, two = some("G1_tool", "7", "8")
     three = answer(subset="G3_instruction", query_id="7")
     converted(tmp_path / "model" / "G1_tool.json", one, two)
@@ -71,20 +71,20 @@ def test_every_form_reads_as_the_same_answers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(answers(cut=True))
-def test_line_round_trip(one: Answer) -> None:
+def test_answer_lines_round_trip(one: Answer) -> None:
     line = format_answer_line(one)
     assert "\n" not in line
     assert parse_answer_line(line) == one
 
 
-def test_odd_characters_in_lines_do_not_end_them(tmp_path: Path) -> None:
+def test_read_answers_splits_lines_only_at_newlines(tmp_path: Path) -> None:
     one = answer(query="a\u2028b\x85c\x1ed\r\n")
     text = json.dumps(json.loads(format_answer_line(one)), ensure_ascii=False) + "\n"
     (tmp_path / "answers.jsonl").write_bytes((text + format_answer_line(answer(query_id="8"))).encode())
     assert read_answers([tmp_path])[0] == one
 
 
-def test_half_characters_are_replaced(tmp_path: Path) -> None:
+def test_read_answers_replaces_lone_surrogates(tmp_path: Path) -> None:
     file = write(tmp_path / "G1_tool.json", {"7": make_converted_document(answer(query="half \ud83d, whole 😀"))})
     assert read_answers([file])[0].query == "half ?, whole 😀"
 
@@ -115,20 +115,20 @@ GOOD = json.dumps({"7": make_converted_document(answer())})
         (format_answer_line(answer()).replace('"cut": false', '"cut": 3', 1), "cut is int"),
     ],
 )
-def test_bad_files_are_named_with_place(tmp_path: Path, content: str, says: str) -> None:
+def test_read_answers_names_file_and_place_of_errors(tmp_path: Path, content: str, says: str) -> None:
     file = write(tmp_path / "bad.json", content)
     with pytest.raises(DataError, match=says) as caught:
         read_answers([file])
     assert str(file) in str(caught.value)
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_read_answers_rejects_binary_files(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_bytes(b"\xff\x00\xfe")
     with pytest.raises(DataError, match="cannot be read"):
         read_answers([tmp_path])
 
 
-def test_two_files_with_one_query_are_refused_by_name(tmp_path: Path) -> None:
+def test_read_answers_rejects_two_answers_to_one_query(tmp_path: Path) -> None:
     first = converted(tmp_path / "a" / "G1_tool.json", *some("G1_tool", "7", "8"))
     second = converted(tmp_path / "b" / "G1_tool.json", *some("G1_tool", "8"))
     with pytest.raises(DataError, match="query 8 of G1_tool") as caught:
@@ -137,14 +137,14 @@ def test_two_files_with_one_query_are_refused_by_name(tmp_path: Path) -> None:
     assert str(second) in str(caught.value)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_read_answers_rejects_missing_paths_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such"):
         read_answers([tmp_path / "missing"])
     with pytest.raises(DataError, match="folder without"):
         read_answers([tmp_path])
 
 
-def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+def test_read_answers_rejects_huge_files(tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)  # holes: it takes no space
     with pytest.raises(DataError, match="2,000,000,001 bytes"):
@@ -152,6 +152,6 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
-def test_bad_lines(text: str) -> None:
+def test_parse_answer_line_rejects_other_lines(text: str) -> None:
     with pytest.raises(SchemaMismatchError):
         parse_answer_line(text)

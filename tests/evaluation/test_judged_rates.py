@@ -1,4 +1,4 @@
-"""The document of `judge`: rates by hand, missing and unscored in the right places, agreement by pair."""
+"""Rates of judged answers, against numbers by hand."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ JUDGED: dict[str, Any] = {
 }
 
 
-def test_rates_rules_and_denominators() -> None:
+def test_summarize_votes_counts_rates_rules_and_denominators() -> None:
     found = summarize_votes(ANSWERS, JUDGED, missing=[("G1_tool", "9")], solvable={("G1_tool", "1")})
     overall = found["overall"]
     assert found["judge"] == "rules"
@@ -59,7 +59,7 @@ def test_rates_rules_and_denominators() -> None:
     assert {row["queries"] for row in rows} == {"all", "solvable"}
 
 
-def test_unscored_is_neither_passed_nor_failed_and_says_why() -> None:
+def test_summarize_votes_excludes_unscored_answers_and_lists_reasons() -> None:
     found = summarize_votes(ANSWERS, JUDGED)["judges"]["llm"]
     assert (found["overall"]["n"], found["overall"]["unscored"]) == (4, 1)
     assert found["overall"]["votes"] == {"solved": 3, "unsolved": 5, "unsure": 1, "unscored": 3}
@@ -67,7 +67,7 @@ def test_unscored_is_neither_passed_nor_failed_and_says_why() -> None:
     assert found["unscored_reasons"] == {"why": 3}
 
 
-def test_agreement_is_by_pair_and_among_votes() -> None:
+def test_summarize_votes_measures_agreement_of_judges_and_of_votes() -> None:
     found = summarize_votes(ANSWERS, JUDGED)
     assert set(found["agreement"]) == {"rules~llm", "llm (votes)"}
     pair = found["agreement"]["rules~llm"]
@@ -80,7 +80,7 @@ def test_agreement_is_by_pair_and_among_votes() -> None:
     )
 
 
-def test_an_answer_without_finish_is_failed_by_toolevals_definition() -> None:
+def test_answer_without_finish_fails_under_toolevals_definition() -> None:
     table = build_votes_table(ANSWERS, [votes("j", "solved")] * 4)
     assert list(table["answered"]) == [True, True, True, False]
     found = summarize_votes(ANSWERS, {"j": [votes("j", "solved")] * 4})
@@ -95,14 +95,14 @@ def shown(table: RenderableType) -> str:
     return capture.get()
 
 
-def test_a_question_of_solvability_without_an_answer_is_counted_and_shown() -> None:
+def test_missing_task_status_is_counted_and_shown() -> None:
     cast = [[Vote("llm", k, "unsolved", "gave up", None, {}, "500") for k in range(2)] for _ in ANSWERS[:3]]
     found = summarize_votes(ANSWERS, {"llm": [*cast, votes("llm", "solved")]}) | {"judging_usage": {}}
     assert found["task_unanswered"] == {"500": 6}
     assert "llm did not judge whether the query is solvable for 6 votes" in shown(render_judging_table(found))
 
 
-def test_an_undefined_rate_is_one_dash_and_units_are_named() -> None:
+def test_table_shows_undefined_rates_as_dashes() -> None:
     found = summarize_votes(ANSWERS, {"llm": [votes("llm", None, None) for _ in ANSWERS]}) | {"judging_usage": {}}
     text = shown(render_judging_table(found))
     assert "(–" not in text
@@ -112,14 +112,14 @@ def test_an_undefined_rate_is_one_dash_and_units_are_named() -> None:
     assert row == ["overall", "4", "4", "0", "4", "–", "–", "–"]
 
 
-def test_missing_queries_are_a_column_of_their_own() -> None:
+def test_table_has_a_column_of_missing_queries() -> None:
     found = summarize_votes(ANSWERS, JUDGED, missing=[("G1_tool", "9")]) | {"judging_usage": {}}
     row = next(line.split() for line in shown(render_judging_table(found)).splitlines() if line.startswith("G1_tool"))
     assert row[1:5] == ["3", "2", "1", "0"]
 
 
 @pytest.mark.parametrize(("wins", "p"), [(30, "<0.001"), (3, "0.250"), (0, "–")])
-def test_p_values_are_never_zero(wins: int, p: str) -> None:
+def test_table_never_shows_a_p_value_of_zero(wins: int, p: str) -> None:
     rows = [answer(k) for k in range(wins + 1)]
     made = [*(PairwiseResult("a", "pass", "") for _ in range(wins)), PairwiseResult("tie", "tie", "")]
     found = summarize_comparisons(made, rows) | {"judge": "rules", "answered_by_one_side_only": {"a": 0, "b": 0}}
@@ -129,7 +129,7 @@ def test_p_values_are_never_zero(wins: int, p: str) -> None:
     assert line.split()[-1] == p
 
 
-def test_win_rates_by_subset() -> None:
+def test_summarize_comparisons_by_subset() -> None:
     made = [
         PairwiseResult("a", "pass", ""),
         PairwiseResult("tie", "tie", ""),

@@ -13,7 +13,7 @@ from sweeper.evaluation.judges import JudgeContext
 from sweeper.evaluation.offline import ModelEvaluation, evaluate_model
 
 
-def test_a_stopped_evaluation_says_how_many_episodes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_evaluation_reports_saved_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("sweeper.evaluation.offline.load_local_agent", lambda *a, **k: FinishingAgent(fail_after=6))
     monkeypatch.setattr("sweeper.evaluation.offline.compute_weights_fingerprint", lambda model: "w")

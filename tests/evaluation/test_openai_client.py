@@ -1,4 +1,4 @@
-"""An endpoint's faults are replies with a reason; what it costs is counted; its key is shown nowhere."""
+"""Requests to an endpoint: retries, limits, usage, and that the key is never shown."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def closed_port() -> int:
         return int(held.getsockname()[1])
 
 
-def test_chat_sends_what_is_asked_and_reads_what_comes() -> None:
+def test_chat_request_and_reply() -> None:
     with ChatServer(lambda seen: seen.user.upper()) as server:
         asked = endpoint(server.url, temperature=0.3, max_tokens=7)
         form = {"type": "json_object"}
@@ -64,7 +64,7 @@ def test_chat_sends_what_is_asked_and_reads_what_comes() -> None:
     assert set(plain.body) == {"model", "temperature", "max_tokens", "messages"}
 
 
-def test_completions() -> None:
+def test_completions_request_and_reply() -> None:
     with ChatServer(lambda seen: seen.body["prompt"] + "!") as server:
         assert (
             endpoint(server.url, temperature=None, max_tokens=None).send_requests([Request(prompt="x")])[0].text == "x!"
@@ -73,7 +73,7 @@ def test_completions() -> None:
     assert server.seen[0].body == {"model": "m", "prompt": "x"}
 
 
-def test_asking_nothing_and_asking_inside_a_loop() -> None:
+def test_send_requests_with_no_requests_and_inside_an_event_loop() -> None:
     with ChatServer() as server:
         asked = endpoint(server.url)
         assert asked.send_requests([]) == []
@@ -84,7 +84,7 @@ def test_asking_nothing_and_asking_inside_a_loop() -> None:
         assert asyncio.run(within())[0].text == "hello"
 
 
-def test_jobs_ask_in_turn_and_progress_is_told() -> None:
+def test_run_sequences_reports_progress() -> None:
     told: list[tuple[int, int]] = []
 
     async def twice(ask: SendRequest) -> str:
@@ -99,14 +99,14 @@ def test_jobs_ask_in_turn_and_progress_is_told() -> None:
     assert told == [(1, 2), (2, 2)]
 
 
-def test_endpoint_down() -> None:
+def test_unreachable_endpoint_gives_a_reason() -> None:
     asked = endpoint(f"http://127.0.0.1:{closed_port()}/v1", max_retries=2)
     assert asked.send_requests([hello()]) == [Completion(None, "connection refused, 3 tries", tries=3)]
     assert (asked.usage.requests, asked.usage.retries, asked.usage.failed) == (1, 2, 1)
 
 
 @pytest.mark.parametrize("form", ["seconds", "milliseconds", "date"])
-def test_retry_after_is_honoured(form: str) -> None:
+def test_retry_after_is_respected(form: str) -> None:
     date = math.floor(time.time() + 2)  # the header has whole seconds
     headers = {
         "seconds": {"Retry-After": "0.4"},
@@ -122,7 +122,7 @@ def test_retry_after_is_honoured(form: str) -> None:
         assert server.seen[1].at - server.seen[0].at >= 0.4
 
 
-def test_rest_that_one_request_was_asked_for_holds_the_others_back() -> None:
+def test_retry_after_pauses_all_requests() -> None:
     def slow_start(seen: Seen) -> Said:
         return Said("ok", delay=0.1)
 
@@ -133,7 +133,7 @@ def test_rest_that_one_request_was_asked_for_holds_the_others_back() -> None:
     assert sum(gap < 0.45 for gap in later) == 2  # the refused one and the one beside it
 
 
-def test_a_rest_longer_than_the_time_left_ends_the_request() -> None:
+def test_retry_after_beyond_the_time_limit_fails_the_request() -> None:
     with ChatServer(lambda seen: Said(status=429, headers={"Retry-After": "3600"})) as server:
         started = time.monotonic()
         reply = endpoint(server.url, total_seconds=5).send_requests([hello()])[0]
@@ -142,13 +142,13 @@ def test_a_rest_longer_than_the_time_left_ends_the_request() -> None:
     assert reply.reason == "429 Too Many Requests, 1 try; the server demands a wait of 3600 s, no time left of 5 s"
 
 
-def test_server_errors_pass() -> None:
+def test_server_errors_are_retried() -> None:
     script = [Said(status=500), Said(status=503), Said(status=408), Said(status=409)]
     with ChatServer(script=script) as server:
         assert endpoint(server.url).send_requests([hello()]) == [Completion("hello", "", 10, 5, "stop", 5)]
 
 
-def test_server_errors_for_ever() -> None:
+def test_persistent_server_errors_fail_the_request() -> None:
     document = {"error": {"message": "out of\nmemory " + "x" * 500}}
     with ChatServer(lambda seen: Said(status=500, document=document)) as server:
         reply = endpoint(server.url).send_requests([hello()])[0]
@@ -160,7 +160,7 @@ def test_server_errors_for_ever() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_what_will_not_pass_is_asked_once(status: int) -> None:
+def test_client_errors_are_not_retried(status: int) -> None:
     with ChatServer(lambda seen: Said(status=status, document={"error": {"message": "no"}})) as server:
         reply = endpoint(server.url).send_requests([hello()])[0]
     assert reply.text is None
@@ -170,7 +170,7 @@ def test_what_will_not_pass_is_asked_once(status: int) -> None:
 
 
 @pytest.mark.parametrize("said", [Said("late", delay=30), Said("drop by drop", drip=0.1)], ids=["silent", "dripping"])
-def test_a_hang_ends(said: Said) -> None:
+def test_hanging_reply_times_out(said: Said) -> None:
     with ChatServer(lambda seen: said) as server:
         started = time.monotonic()
         reply = endpoint(server.url, timeout_seconds=0.5, max_retries=1).send_requests([hello()])[0]
@@ -178,7 +178,7 @@ def test_a_hang_ends(said: Said) -> None:
     assert 1.0 <= time.monotonic() - started < 3
 
 
-def test_all_tries_together_end() -> None:
+def test_total_time_limits_all_tries() -> None:
     with ChatServer(lambda seen: Said("late", delay=30)) as server:
         started = time.monotonic()
         reply = endpoint(server.url, timeout_seconds=0.3, total_seconds=0.7, max_retries=50).send_requests([hello()])[0]
@@ -202,7 +202,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("said", BROKEN.values(), ids=BROKEN)
-def test_broken_replies_are_asked_again(said: Said) -> None:
+def test_invalid_replies_are_retried(said: Said) -> None:
     with ChatServer(script=[said]) as server:
         reply = endpoint(server.url).send_requests([hello()])[0]
     assert (reply.text, reply.tries) == ("hello", 2)
@@ -212,25 +212,25 @@ def test_broken_replies_are_asked_again(said: Said) -> None:
     assert reply.reason.endswith(", 2 tries")
 
 
-def test_an_error_inside_a_success_is_quoted() -> None:
+def test_error_inside_a_reply_is_quoted() -> None:
     with ChatServer(lambda seen: Said(document={"error": {"message": "upstream died"}})) as server:
         reply = endpoint(server.url, max_retries=0).send_requests([hello()])[0]
     assert reply.reason == "the reply is incomplete: upstream died, 1 try"
 
 
-def test_null_content_is_a_reply_without_words() -> None:
+def test_null_content_is_an_empty_reply() -> None:
     with ChatServer(lambda seen: Said(None, finish_reason="tool_calls")) as server:
         assert endpoint(server.url).send_requests([hello()])[0] == Completion("", "", 10, 5, "tool_calls", 1)
 
 
-def test_a_request_that_utf8_cannot_write_is_a_reply_too() -> None:
+def test_unencodable_request_gives_a_reason() -> None:
     with ChatServer() as server:
         bad, good = endpoint(server.url).send_requests([hello("\ud800"), hello()])
     assert (bad.text, bad.tries, good.text) == (None, 1, "hello")
     assert "UTF-8" in bad.reason
 
 
-def test_a_refused_key_and_a_key_that_is_not_set_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_and_missing_keys_have_different_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     with ChatServer(lambda seen: Said(status=401)) as server:
         (without,) = endpoint(server.url).send_requests([hello()])
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -241,13 +241,13 @@ def test_a_refused_key_and_a_key_that_is_not_set_are_told_apart(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])
-def test_as_many_at_once_as_set(concurrency: int) -> None:
+def test_concurrency_is_limited(concurrency: int) -> None:
     with ChatServer(lambda seen: Said("ok", delay=0.05)) as server:
         endpoint(server.url, concurrency=concurrency).send_requests([hello()] * 12)
     assert server.most_at_once == concurrency
 
 
-def test_requests_per_minute_are_kept_over_calls_and_retries() -> None:
+def test_rate_limit_holds_over_calls_and_retries() -> None:
     with ChatServer(script=[Said(status=500)]) as server:
         asked, began = endpoint(server.url, requests_per_minute=600), time.monotonic()
         asked.send_requests([hello()] * 3)
@@ -257,7 +257,7 @@ def test_requests_per_minute_are_kept_over_calls_and_retries() -> None:
     assert all(seen.at - began > 0.098 * turn for turn, seen in enumerate(server.seen))
 
 
-def test_tokens_and_money_are_counted() -> None:
+def test_usage_counts_tokens_and_cost() -> None:
     with ChatServer(script=[Said(status=500), Said("a"), Said("b", usage=None)]) as server:
         asked = endpoint(server.url, concurrency=1, input_price=2.0, output_price=10.0)
         asked.send_requests([hello()] * 3)
@@ -279,7 +279,7 @@ def echo(status: int) -> Any:
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500])
-def test_the_key_is_never_shown(
+def test_key_is_never_shown(
     status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
@@ -297,7 +297,7 @@ def test_the_key_is_never_shown(
         assert "you sent Bearer [key]" in str(reply.text)
 
 
-def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_with_invalid_characters_is_rejected_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in (f"{KEY}\n", f"{KEY} x", f"{KEY}é"):
         monkeypatch.setenv("OPENAI_API_KEY", key)
         with pytest.raises(UsageError, match="OPENAI_API_KEY") as refused:
@@ -305,14 +305,14 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch: pytest.Mon
         assert KEY not in str(refused.value)
 
 
-def test_placeholder_keys_leave_answers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placeholder_keys_are_not_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
     with ChatServer(lambda seen: "the list is EMPTY") as server:
         assert endpoint(server.url).send_requests([hello()])[0].text == "the list is EMPTY"
 
 
 @pytest.mark.parametrize("url", [f"http://me:{KEY}@host/v1", f"http://host/v1?key={KEY}", f"http://host/v1#{KEY}"])
-def test_keys_in_urls_are_refused_unseen(url: str) -> None:
+def test_keys_in_urls_are_rejected_without_showing_them(url: str) -> None:
     with pytest.raises(UsageError, match="environment variable") as refused:
         EndpointSettings(url, "m")
     assert KEY not in str(refused.value)
@@ -322,14 +322,14 @@ def test_keys_in_urls_are_refused_unseen(url: str) -> None:
     "wrong",
     [{"url": "host/v1"}, {"concurrency": 0}, {"timeout_seconds": 0}, {"max_retries": -1}, {"requests_per_minute": 0}],
 )
-def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         EndpointSettings(**({"url": "http://host/v1", "model": "m"} | wrong))
     with pytest.raises(UsageError):
         Request()
 
 
-def test_importing_the_judges_loads_no_client() -> None:
+def test_importing_the_judges_does_not_import_openai() -> None:
     modules = "sweeper.evaluation, sweeper.evaluation.pairwise, sweeper.evaluation.judges.llm"
     code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run(

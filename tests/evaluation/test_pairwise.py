@@ -1,4 +1,4 @@
-"""A pass beats a fail; between equals the judge's preference decides; what is not scored is not decided."""
+"""Pairwise comparison: by majority, and then by the judge's preference."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ MAJORITIES |= dict.fromkeys(["ssuu", "su", "s?", "????", "?", "u?-"], "is undeci
 
 
 @pytest.mark.parametrize(("word", "expected"), [*MAJORITIES.items(), ("----", None), ("", None)])
-def test_majority_of_the_scored_votes(word: str, expected: str | None) -> None:
+def test_find_majority_of_scored_votes(word: str, expected: str | None) -> None:
     assert find_majority(votes(word)) == expected
 
 
-def test_a_pass_beats_a_fail_and_equals_tie_without_preference() -> None:
+def test_compare_pairs_by_majority_without_preference() -> None:
     words = [("sss", "uuu"), ("ssu", "suu"), ("uuu", "sss"), ("sss", "ss"), ("u", "suu"), ("s", "--"), ("-", "-")]
     words += [("?", "u"), ("s", "ssuu"), ("?", "?")]  # unsure is neither a pass nor a fail
     found = compare_pairs([PAIR] * 10, [votes(a) for a, _ in words], [votes(b) for _, b in words], Plain())
@@ -73,7 +73,7 @@ def test_a_pass_beats_a_fail_and_equals_tie_without_preference() -> None:
 
 
 @pytest.mark.slow
-def test_the_judge_is_asked_about_equals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_pairs_sends_only_undecided_pairs_to_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
     def likes_long(seen: Seen) -> Said | str:
@@ -104,6 +104,6 @@ def test_the_judge_is_asked_about_equals_alone(monkeypatch: pytest.MonkeyPatch) 
     assert "no usable reply" in found[3].reason
 
 
-def test_lists_of_unequal_length_are_refused() -> None:
+def test_compare_pairs_rejects_lists_of_unequal_length() -> None:
     with pytest.raises(UsageError, match="1 pairs, votes on 2 and 1"):
         compare_pairs([PAIR], [votes("s")] * 2, [votes("s")], Plain())

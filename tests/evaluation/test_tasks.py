@@ -1,4 +1,4 @@
-"""A query is asked as ToolBench asks it: the same functions, the same system message."""
+"""Tasks are those of ToolBench: the same functions and system message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.evaluation.tasks import FINISH_SCHEMA, TOOLBENCH_SYSTEM_PROMPT, loa
 DATA = DataSpec(name="d", source="toolworld", api_format="toolbench", fold_steps=False, max_length=9)
 
 
-def test_functions_and_system_message_are_those_of_real_answers(real_toolbench: Path) -> None:
+def test_toolbench_task_matches_real_answers(real_toolbench: Path) -> None:
     suite = read_suite(real_toolbench)
     queries = {query.id: query for query in suite.subsets["G1_instruction"]}
     files = sorted((real_toolbench / "answer_cot" / "G1_instruction").glob("*.json"))
@@ -27,14 +27,14 @@ def test_functions_and_system_message_are_those_of_real_answers(real_toolbench: 
         assert list(task.functions) == answer["function"]
         for messages in answer["train_messages"][-1:]:
             real = messages[0]["content"]
-            assert real.startswith(TOOLBENCH_SYSTEM_PROMPT), "letter by letter"
+            assert real.startswith(TOOLBENCH_SYSTEM_PROMPT), "verbatim"
             offered = [line.split(":")[0] for line in real[len(TOOLBENCH_SYSTEM_PROMPT) :].splitlines()]
             mine = task.system.partition("following tools:\n")[2].splitlines()
             assert [line.split(":")[0] for line in mine] == offered
     assert task.functions[-1] == FINISH_SCHEMA
 
 
-def test_every_real_query_makes_a_task(real_toolbench: Path) -> None:
+def test_load_tasks_of_all_real_queries(real_toolbench: Path) -> None:
     evaluation = EvaluationSpec(
         name="e", queries=str(real_toolbench), environment="http", url="http://x", judge="rules", batch_size=1
     )
@@ -57,6 +57,6 @@ def test_every_real_query_makes_a_task(real_toolbench: Path) -> None:
         ({"environment": "toolworld", "judge": "oracle", "queries": "x"}, "queries"),
     ],
 )
-def test_what_does_not_go_together_is_refused(fields: dict[str, str], says: str) -> None:
+def test_evaluation_spec_rejects_conflicting_fields(fields: dict[str, str], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         EvaluationSpec(name="e", batch_size=1, **fields)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""ToolBench's answer forms: read as ToolEval reads them, written so that they read back, and never executed."""
+"""ToolBench's formats: parsed as ToolEval does, and round trips."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def real_raw(folder: Path) -> list[Answer]:
     return [parse_raw_answer(i, "G1_instruction", json.loads(file.read_text())) for i, file in files.items()]
 
 
-def test_pass_rate_results_are_tooleval_s_own_to_the_character(real_toolbench: Path) -> None:
+def test_pass_rate_results_equal_toolevals_own_files(real_toolbench: Path) -> None:
     results = real_toolbench / "pass_rate_results"
     theirs = json.loads((results / "G1_instruction_virtual_chatgpt_cot.json").read_text())
     found = real_raw(real_toolbench)
@@ -80,7 +80,7 @@ def test_pass_rate_results_are_tooleval_s_own_to_the_character(real_toolbench: P
     assert table.encode() == (results / "G1_instruction_virtual_chatgpt_cot.csv").read_bytes()
 
 
-def test_real_raw_answers(real_toolbench: Path) -> None:
+def test_parse_raw_answer_reads_real_answers(real_toolbench: Path) -> None:
     by_id = {one.query_id: one for one in real_raw(real_toolbench)}
     assert {i: (len(a.calls), a.ended, a.method) for i, a in by_id.items()} == {
         "588": (6, "steps", "CoT@1"),
@@ -97,8 +97,8 @@ def test_real_raw_answers(real_toolbench: Path) -> None:
 
 
 @pytest.mark.parametrize("subset", ["G1_instruction", "G3_instruction"])
-def test_real_converted_answers_are_written_back(real_toolbench: Path, subset: str) -> None:
-    """All but what cannot be known: what was cut off after the last character of a text."""
+def test_real_converted_answers_round_trip(real_toolbench: Path, subset: str) -> None:
+    """Everything except what the source cut off."""
     file = real_toolbench / "converted_answers" / "gpt-3.5-turbo_CoT" / f"{subset}.json"
     for query_id, theirs in json.loads(file.read_text()).items():
         one = parse_converted_answer(query_id, subset, theirs)
@@ -115,7 +115,7 @@ def test_real_converted_answers_are_written_back(real_toolbench: Path, subset: s
         assert parse_converted_answer(query_id, subset, through_json(make_converted_document(one))) == one
 
 
-def test_real_searches_are_read(real_toolbench: Path) -> None:
+def test_parse_raw_answer_reads_real_searches(real_toolbench: Path) -> None:
     file = real_toolbench / "answer" / "G3_answer" / "21_ChatGPT_DFS_woFilter_w2.json"
     valid = parse_raw_answer("21", "G3", json.loads(file.read_text()))
     assert [call.name for call in valid.calls] == [
@@ -145,20 +145,7 @@ def test_raw_round_trip(one: Answer) -> None:
     assert parse_raw_answer(one.query_id, one.subset, through_json(make_raw_document(one))) == one
 
 
-@given(answers())
-def test_a_cut_message_is_read_as_far_as_it_goes(one: Answer) -> None:
-    for call in one.calls:
-        whole = make_tool_message(call)
-        assert parse_tool_message(whole) == call
-        for kept in range(len("{'name': '"), len(whole)):
-            part = parse_tool_message(whole[:kept])
-            assert part.cut
-            assert call.name.startswith(part.name)
-            assert call.arguments.startswith(part.arguments)
-            assert call.response.startswith(part.response)
-
-
-def test_raw_has_what_toolevals_conversion_reads() -> None:
+def test_raw_document_has_what_toolevals_conversion_reads() -> None:
     one = answer(ToolCall("f", "{}", "1"), ToolCall("g", "{}", "2"))
     valid = make_raw_document(one)["answer_generation"]
     assert valid["valid_data"]
@@ -179,18 +166,18 @@ def test_raw_has_what_toolevals_conversion_reads() -> None:
     ]
 
 
-def test_raw_refuses_cut_calls() -> None:
+def test_make_raw_document_rejects_cut_calls() -> None:
     with pytest.raises(DataError, match="only the beginning"):
         make_raw_document(answer(ToolCall("f", "{", "", cut=True)))
 
 
-def test_total_steps_count_all_nodes() -> None:
+def test_converted_document_counts_all_nodes() -> None:
     document = make_converted_document(answer(), message_characters=100)
     assert document["answer"]["total_steps"] == 5 == len(list(messages(document)))
     assert all(len(message) <= 100 for _, message in messages(document))
 
 
-def test_how_it_ended_is_kept_beside_where_the_answer_does_not_tell() -> None:
+def test_converted_document_has_ended_only_where_it_is_not_implied() -> None:
     assert "ended" not in make_converted_document(answer())
     assert make_converted_document(answer(final="", ended="tokens"))["ended"] == "tokens"
     assert infer_end_reason("", [ToolCall(FINISH, '{"return_type": "give_up_and_restart"}', "")]) == "gave-up"
@@ -199,7 +186,7 @@ def test_how_it_ended_is_kept_beside_where_the_answer_does_not_tell() -> None:
 # Shapes.
 
 
-def test_of_branches_the_one_to_the_final_answer_is_followed() -> None:
+def test_parse_converted_answer_follows_the_branch_to_the_final_answer() -> None:
     def call(name: str, arguments: str = "{}") -> str:
         return make_tool_message(ToolCall(name, arguments, ""))
 
@@ -214,19 +201,12 @@ def test_of_branches_the_one_to_the_final_answer_is_followed() -> None:
     assert len(parse_converted_answer("1", "s", tree(node(call("a")), cut, final=final)).calls) == 2
 
 
-def test_a_message_may_be_a_dict_already() -> None:
+def test_parse_converted_answer_accepts_messages_as_objects() -> None:
     message = {"name": "f", "arguments": {"x": 1}, "response": None}
     assert parse_converted_answer("1", "s", tree(node(message))).calls == (ToolCall("f", '{"x": 1}', ""),)
 
 
-def test_unusual_spellings_of_a_message() -> None:
-    for text in ('{"name": "f", "arguments": "{}", "response": "r"}', "{'response':'r','name':'f','arguments':'{}'}"):
-        assert parse_tool_message(text) == ToolCall("f", "{}", "r")
-    assert parse_tool_message("{'name': 'f', 'arguments': {'x': 1}, 'response': 2}") == ToolCall("f", '{"x": 1}', "2")
-    assert parse_tool_message("{'name': 'f', 'arguments': {'x': 1, ") == ToolCall("f", "{'x': 1, ", "", cut=True)
-
-
-def test_tool_calls_of_the_newer_raw_form() -> None:
+def test_parse_raw_answer_reads_tool_calls() -> None:
     talk = [
         {"role": "system", "content": ""},
         {"role": "user", "content": "q"},
@@ -260,7 +240,7 @@ def test_tool_calls_of_the_newer_raw_form() -> None:
         ("", ("", "")),
     ],
 )
-def test_finish_is_read_tolerantly(text: str, expected: tuple[str, str]) -> None:
+def test_parse_finish_is_lenient(text: str, expected: tuple[str, str]) -> None:
     assert parse_finish(text) == expected
 
 
@@ -277,7 +257,7 @@ def test_finish_is_read_tolerantly(text: str, expected: tuple[str, str]) -> None
         (lambda d: d["answer"].update(final_answer="x" * (MAX_MESSAGE_CHARACTERS + 1)), "characters, over"),
     ],
 )
-def test_wrong_shapes_are_named(change: Any, says: str) -> None:
+def test_parse_converted_answer_names_the_mismatch(change: Any, says: str) -> None:
     document = through_json(make_converted_document(answer()))
     change(document)
     with pytest.raises(SchemaMismatchError, match=says):
@@ -287,7 +267,7 @@ def test_wrong_shapes_are_named(change: Any, says: str) -> None:
 @pytest.mark.parametrize(
     "document", [[], {}, {"answer_generation": {}}, {"answer_generation": {"valid_data": True, "train_messages": []}}]
 )
-def test_wrong_raw_shapes_are_refused(document: Any) -> None:
+def test_parse_raw_answer_rejects_other_documents(document: Any) -> None:
     with pytest.raises(SchemaMismatchError):
         parse_raw_answer("1", "s", document)
 
@@ -295,7 +275,7 @@ def test_wrong_raw_shapes_are_refused(document: Any) -> None:
 # Untrusted text.
 
 
-def test_nothing_in_a_message_is_run(tmp_path: Path) -> None:
+def test_parse_tool_message_executes_nothing(tmp_path: Path) -> None:
     flag = tmp_path / "run"
     code = f"__import__('os').system('touch {flag}')"
     with pytest.raises(SchemaMismatchError, match="not a call"):
@@ -309,35 +289,24 @@ def test_nothing_in_a_message_is_run(tmp_path: Path) -> None:
     assert not flag.exists()
 
 
-@pytest.mark.parametrize("nest", ["[" * 50_000, "-" * 50_000 + "1", "{1:" * 5_000, "(" * 150 + ")" * 150, "1+" * 9_000])
-def test_deep_literals_do_not_crash(nest: str) -> None:
-    assert parse_tool_message(f"{{'name': 'f', 'arguments': {nest}").name == "f"
-    with pytest.raises(SchemaMismatchError):
-        parse_tool_message(nest)
-
-
-def test_a_deep_tree_is_walked() -> None:
+def test_parse_converted_answer_reads_deep_trees() -> None:
     below: list[dict[str, Any]] = []
     for _ in range(20_000):
         below = [node("t", *below, role="assistant")]
     assert len(parse_converted_answer("1", "s", tree(*below)).steps) == 20_000
 
 
-def test_long_messages_are_refused_and_long_backslashes_read_fast() -> None:
+def test_long_messages_are_rejected_and_backslashes_parse_fast() -> None:
     with pytest.raises(SchemaMismatchError, match="1,000,001 characters"):
         parse_converted_answer("1", "s", tree(node("x" * 1_000_001)))
     call = ToolCall("f", "\\" * 300_000, "'\"" * 100_000)
     assert parse_tool_message(make_tool_message(call)) == call
 
 
-def test_half_characters_do_not_get_in() -> None:
-    assert parse_tool_message(r"{'name': 'f', 'arguments': '\ud83d', 'response': '\U00110000'}").arguments == "\ufffd"
+# ToolEval's result files, without real answers.
 
 
-# What ToolEval writes, without the real material.
-
-
-def test_results_of_made_up_answers() -> None:
+def test_pass_rate_results_of_two_answers() -> None:
     one, other = answer(), answer(ToolCall("f", "{}", 'tab\tand "quotes"'), query_id="8", final="")
     votes = [
         [Vote("llm", 2, "solved", ""), Vote("llm", 0, None, "timeout"), Vote("llm", 1, "unsure", "")],
@@ -358,10 +327,10 @@ def test_results_of_made_up_answers() -> None:
     assert seen("x") == '{"error": "", "response": "x"}'
 
 
-def test_results_refuse_two_subsets_with_one_id() -> None:
+def test_pass_rate_results_reject_repeated_ids() -> None:
     with pytest.raises(DataError, match="twice"):
         make_pass_rate_results([answer(), answer(subset="G2_category")], [[], []], model="me")
 
 
-def test_an_answer_without_calls_has_no_steps() -> None:
+def test_format_tooleval_steps_without_calls_is_empty() -> None:
     assert format_tooleval_steps(answer(steps=(), final="")) == ("", "")

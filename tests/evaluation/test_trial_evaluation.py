@@ -13,9 +13,7 @@ from sweeper.evaluation import compute_suite_fingerprint, evaluate_trial, read_o
 from sweeper.storage import Store
 
 
-def test_a_trial_whose_environment_is_down_has_no_summary_and_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_agent_leaves_no_summary_and_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     monkeypatch.setattr("sweeper.evaluation.trial_evaluation.load_local_agent", lambda *a, **k: UnreachableAgent())
     with pytest.raises(EvaluationError, match="connection refused"):

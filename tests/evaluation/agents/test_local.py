@@ -46,7 +46,7 @@ def run(model: tuple[Any, Any], reuse: bool = True, **fields: Any) -> list[Episo
 
 
 @pytest.mark.slow
-def test_batched_with_kept_keys_equals_one_at_a_time(model: tuple[Any, Any]) -> None:
+def test_batched_generation_with_cache_equals_one_by_one(model: tuple[Any, Any]) -> None:
     alone = run(model, reuse=False, batch_size=1)
     assert max(len(episode.texts) for episode in alone) > 1, "episodes of several steps"
     assert len({text for episode in alone for text in episode.texts}) > 5
@@ -57,7 +57,7 @@ def test_batched_with_kept_keys_equals_one_at_a_time(model: tuple[Any, Any]) -> 
 
 
 @pytest.mark.slow
-def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_reused_between_steps(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     fed: list[tuple[str, int]] = []
     for name in ("_generate_from_scratch", "_generate_from_cache"):
         real = getattr(LocalAgent, name)
@@ -72,7 +72,7 @@ def test_keys_are_really_kept_and_only_where_they_fit(model: tuple[Any, Any], mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED"])
-def test_out_of_memory_goes_on_in_halves_with_the_same_episodes(
+def test_out_of_memory_halves_the_batch_with_the_same_episodes(
     model: tuple[Any, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The allocator's error is injected: no more than four rows fit."""
@@ -95,7 +95,7 @@ def test_out_of_memory_goes_on_in_halves_with_the_same_episodes(
 
 
 @pytest.mark.slow
-def test_out_of_memory_at_one_text_is_the_end(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_with_one_text_raises(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def generate(*_: Any) -> None:
         raise RuntimeError("CUDA out of memory")
 
@@ -105,7 +105,7 @@ def test_out_of_memory_at_one_text_is_the_end(model: tuple[Any, Any], monkeypatc
 
 
 @pytest.mark.slow
-def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> None:
+def test_stopping_criteria_stop_texts_beyond_their_action(model: tuple[Any, Any]) -> None:
     import torch
 
     from sweeper.evaluation.agents.local import TOKENS_BETWEEN_CHECKS, _StopAfterAction
@@ -120,7 +120,7 @@ def test_a_text_stops_once_it_runs_past_its_action(model: tuple[Any, Any]) -> No
 
 
 @pytest.mark.slow
-def test_a_prompt_that_does_not_fit_ends_as_context_and_where_none_fits_nothing_runs(model: tuple[Any, Any]) -> None:
+def test_prompt_that_does_not_fit_ends_the_episode_or_raises_if_none_fits(model: tuple[Any, Any]) -> None:
     agent = LocalAgent(*model, make_evaluation(), DATA, seed=0)
     sizes = [
         len(agent.prompt_fitter.make_prompt(*agent._unpack_input(AgentInput(task, ())), 10**6))
@@ -138,13 +138,13 @@ def test_a_prompt_that_does_not_fit_ends_as_context_and_where_none_fits_nothing_
 
 
 @pytest.mark.slow
-def test_sampling_is_seeded_by_group(model: tuple[Any, Any]) -> None:
+def test_sampling_is_seeded_by_batch(model: tuple[Any, Any]) -> None:
     first, again = (run(model, temperature=1.0, batch_size=5) for _ in range(2))
     assert first == again
     assert [e.texts for e in first] != [e.texts for e in run(model, batch_size=5)]
 
 
-def test_kept_tokens_are_those_of_the_prompt() -> None:
+def test_read_prefix_leaves_out_masked_tokens() -> None:
     import torch
 
     from sweeper.evaluation.agents.local import _CachedBatch

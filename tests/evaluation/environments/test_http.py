@@ -79,7 +79,7 @@ def serve() -> Iterator[Any]:
 GOOD = (200, response("five").encode(), 0.0)
 
 
-def test_the_protocol(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_sends_stabletoolbenchs_request(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLBENCH_KEY", "secret")
     server = serve(GOOD)
     assert heard(StableToolBenchServer(server.url).execute(TASK, "played_for_csgo", {"limit": 5}))["response"] == "five"
@@ -109,7 +109,7 @@ def test_the_protocol(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         ([(200, b"{}", 1.0)], {"error": "Timeout error...", "response": ""}, 4),
     ],
 )
-def test_faults_are_tried_again_and_then_observed(
+def test_http_retries_faults_and_then_returns_an_error_observation(
     serve: Any, script: list[Any], expected: dict[str, str], requests: int
 ) -> None:
     server = serve(*script)
@@ -121,7 +121,7 @@ def test_faults_are_tried_again_and_then_observed(
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504, None])
-def test_of_a_server_that_is_not_there_nothing_is_observed(serve: Any, status: int | None) -> None:
+def test_http_unreachable_server_gives_no_observation(serve: Any, status: int | None) -> None:
     url = "http://127.0.0.1:9" if status is None else serve((status, b"", 0.0)).url
     found = StableToolBenchServer(url, timeout=0.3, backoff=0.01).execute(TASK, "played_for_csgo", {})
     assert (found.text, found.fault) == (None, "failed")
@@ -129,7 +129,7 @@ def test_of_a_server_that_is_not_there_nothing_is_observed(serve: Any, status: i
     assert ("refused" if status is None else str(status)) in found.reason
 
 
-def test_a_server_that_stays_away_is_not_asked_for_ever(serve: Any) -> None:
+def test_http_skips_calls_after_many_failures(serve: Any) -> None:
     server = serve((404, b"", 0.0))
     environment = StableToolBenchServer(server.url, backoff=0.0)
     found = [environment.execute(TASK, "played_for_csgo", {}) for _ in range(MAX_CONSECUTIVE_FAILED_CALLS + 5)]
@@ -139,6 +139,6 @@ def test_a_server_that_stays_away_is_not_asked_for_ever(serve: Any) -> None:
     assert "skipped" in found[-1].reason
 
 
-def test_no_address_is_a_usage_error() -> None:
+def test_http_rejects_other_schemes() -> None:
     with pytest.raises(UsageError, match="not an http address"):
         StableToolBenchServer("ftp://x")

@@ -34,7 +34,7 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_stabletoolbenchs_cache_is_found_by_exact_arguments(cache: Path) -> None:
+def test_replay_looks_up_exact_arguments(cache: Path) -> None:
     replay = ReplayEnvironment.read_folder(cache, "error")
     found = [replay.execute(TASK, "played_for_csgo", asked) for asked in ({"page": "1", "limit": 5}, {}, {"limit": 6})]
     assert [heard(one)["response"] for one in found] == ["five", "all", ""]
@@ -43,13 +43,13 @@ def test_stabletoolbenchs_cache_is_found_by_exact_arguments(cache: Path) -> None
     assert not Path("x").exists()
 
 
-def test_the_stated_miss_policy_is_applied_and_counted(cache: Path) -> None:
+def test_replay_on_miss_same_api_substitutes_a_response(cache: Path) -> None:
     replay = ReplayEnvironment.read_folder(cache, "same-api")
     found = replay.execute(TASK, "played_for_csgo", {"limit": 6})
     assert (heard(found)["response"], found.fault) == ("five", "substituted")
 
 
-def test_real_answers_replay_their_own_calls(real_toolbench: Path) -> None:
+def test_replay_reads_real_answers(real_toolbench: Path) -> None:
     replay = ReplayEnvironment.read_folder(real_toolbench / "answer", "error")
     document = json.loads(next((real_toolbench / "answer" / "G1_answer").glob("59_*.json")).read_text())
     messages = document["answer_generation"]["train_messages"][-1]
@@ -61,7 +61,7 @@ def test_real_answers_replay_their_own_calls(real_toolbench: Path) -> None:
     assert replay.execute(TASK, asked["name"], json.loads(asked["arguments"])).text == told
 
 
-def test_nothing_recorded_is_an_error(tmp_path: Path) -> None:
+def test_replay_without_responses_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none in it"):
         ReplayEnvironment.read_folder(tmp_path, "error")
     (tmp_path / "x.json").write_text("{")

@@ -35,7 +35,7 @@ def labels(path: Path, *rows: str, header: str = "subset,query_id,label,annotato
     return path
 
 
-def test_a_sheet_comes_back_as_votes(tmp_path: Path) -> None:
+def test_filled_sheet_becomes_votes(tmp_path: Path) -> None:
     rows, key = make_label_sheet(ANSWERS, 10, random.Random(1))
     key = LabelKey.from_document(json.loads(json.dumps(key.to_document())))
     given_: dict[tuple[str, str], str] = {}
@@ -52,7 +52,7 @@ def test_a_sheet_comes_back_as_votes(tmp_path: Path) -> None:
     assert judge.name == "human"
 
 
-def test_a_sheet_is_stratified_and_blind() -> None:
+def test_label_sheet_is_stratified_and_blinded() -> None:
     rows, key = make_label_sheet(ANSWERS, 10, random.Random(1))
     assert rows[0] == ["item", "query", "calls", "final_answer", "label", "annotator"]
     assert Counter(subset for subset, _ in key.items.values()) == {
@@ -73,7 +73,7 @@ def test_a_sheet_is_stratified_and_blind() -> None:
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=1), st.data())
-def test_shares_are_proportional_with_at_least_one(sizes: dict[str, int], data: st.DataObject) -> None:
+def test_label_sheet_shares_are_proportional_with_at_least_one(sizes: dict[str, int], data: st.DataObject) -> None:
     found = [answer(subset=s, query_id=str(k)) for s, n in sizes.items() for k in range(n)]
     n = data.draw(st.integers(len(sizes), len(found)))
     _, key = make_label_sheet(found, n, random.Random(0))
@@ -85,20 +85,20 @@ def test_shares_are_proportional_with_at_least_one(sizes: dict[str, int], data: 
 
 
 @pytest.mark.parametrize("n", [0, 2, 21])
-def test_impossible_numbers_are_refused(n: int) -> None:
+def test_label_sheet_rejects_impossible_sizes(n: int) -> None:
     with pytest.raises(UsageError, match="20 answers of 3 subsets"):
         make_label_sheet(ANSWERS, n, random.Random(1))
     with pytest.raises(UsageError):
         make_label_sheet([], n, random.Random(1))
 
 
-def test_two_methods_in_one_sheet_are_refused() -> None:
+def test_label_sheet_rejects_two_answers_to_one_query() -> None:
     with pytest.raises(DataError, match="two answers"):
         make_label_sheet([*ANSWERS, ANSWERS[0]], 5, random.Random(1))
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1"])
-def test_cells_are_no_formulas_and_fit(text: str) -> None:
+def test_label_sheet_cells_are_no_formulas_and_fit(text: str) -> None:
     call = ToolCall("f", "x" * 90_000, "y" * 90_000)
     one = answer(*[call] * 30, query=text, final=finish(text * 20_000))
     (_, row), _ = make_label_sheet([one], 1, random.Random(1))
@@ -109,7 +109,7 @@ def test_cells_are_no_formulas_and_fit(text: str) -> None:
     assert "30. f" in row[2]
 
 
-def test_what_cannot_be_written_is_replaced() -> None:
+def test_label_sheet_replaces_unencodable_characters() -> None:
     (_, row), _ = make_label_sheet([answer(query="half \ud83d and \0 nothing")], 1, random.Random(1))
     assert row[1] == "half ? and  nothing"
     assert make_label_sheet([answer(steps=(), final="")], 1, random.Random(1))[0][1][2:4] == [
@@ -118,7 +118,7 @@ def test_what_cannot_be_written_is_replaced() -> None:
     ]
 
 
-def test_several_annotators_are_several_votes(tmp_path: Path) -> None:
+def test_each_annotator_casts_a_vote(tmp_path: Path) -> None:
     path = labels(tmp_path / "l.csv", "G1_tool,id0,solved,zoe", "G1_tool,id0,unsolved,adam", "G1_tool,id1,unsure,zoe")
     votes = HumanJudge.from_csv(path).judge(ANSWERS[:2])
     assert [[(v.index, v.status, v.reason) for v in found] for found in votes] == [
@@ -127,14 +127,14 @@ def test_several_annotators_are_several_votes(tmp_path: Path) -> None:
     ]
 
 
-def test_identity_is_the_labels(tmp_path: Path) -> None:
+def test_identity_depends_only_on_the_labels(tmp_path: Path) -> None:
     rows = ["G1_tool,id0,solved,a", "G1_tool,id1,,a"]
     first = HumanJudge.from_csv(labels(tmp_path / "1.csv", *rows)).identity
     assert HumanJudge.from_csv(labels(tmp_path / "2.csv", *reversed(rows))).identity == first
     assert HumanJudge.from_csv(labels(tmp_path / "3.csv", rows[0], "G1_tool,id1,unsure,a")).identity != first
 
 
-def test_files_of_other_spreadsheets(tmp_path: Path) -> None:
+def test_from_csv_accepts_other_delimiters_and_headers(tmp_path: Path) -> None:
     rows = [["Label", "Query_ID", "subset", "comment"], ["SOLVED", "id0", "G1_tool", "a\nb"], [], ["", "", "", ""]]
     for delimiter in ",;\t":
         path = write(tmp_path / "l.csv", rows, delimiter=delimiter)
@@ -154,13 +154,13 @@ def test_files_of_other_spreadsheets(tmp_path: Path) -> None:
         ([], "no rows"),
     ],
 )
-def test_bad_labels_are_named_by_line(tmp_path: Path, rows: list[str], says: str) -> None:
+def test_from_csv_names_the_line_of_errors(tmp_path: Path, rows: list[str], says: str) -> None:
     path = labels(tmp_path / "l.csv", *rows)
     with pytest.raises(DataError, match=says):
         HumanJudge.from_csv(path, answers=ANSWERS)
 
 
-def test_bad_items_and_headers(tmp_path: Path) -> None:
+def test_from_csv_rejects_unknown_items_and_headers(tmp_path: Path) -> None:
     path = labels(tmp_path / "l.csv", "abc,solved", header="item,label")
     with pytest.raises(DataError, match="without a key"):
         HumanJudge.from_csv(path)
@@ -178,7 +178,7 @@ def test_bad_items_and_headers(tmp_path: Path) -> None:
         HumanJudge.from_csv(tmp_path / "missing.csv")
 
 
-def test_real_answers_make_a_sheet(real_toolbench: Path, tmp_path: Path) -> None:
+def test_label_sheet_of_real_answers(real_toolbench: Path, tmp_path: Path) -> None:
     found: list[Answer] = read_answers([real_toolbench / "converted_answers" / "gpt-3.5-turbo_CoT"])
     rows, key = make_label_sheet(found, 60, random.Random(3))
     assert Counter(subset for subset, _ in key.items.values()) == {"G1_instruction": 30, "G3_instruction": 30}

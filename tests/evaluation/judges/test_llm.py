@@ -1,4 +1,4 @@
-"""The judge by language model: its sequence of checks, its votes, what it does with broken replies, and its cache."""
+"""The judge `llm`: its sequence of checks, votes, unusable replies, and cache."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def step_of(seen: Seen) -> str:
 
 
 def by_step(**words: str) -> Any:
-    """A model that says one word to each step."""
+    """A model that replies with one word to each step."""
     return lambda seen: said(words[step_of(seen)], "better" if step_of(seen) == "better" else "status")
 
 
@@ -62,7 +62,7 @@ def steps(server: ChatServer) -> Counter[str]:
     return Counter(step_of(seen) for seen in server.seen)
 
 
-def test_solved_from_the_answer_alone() -> None:
+def test_solved_answer_needs_one_request_per_vote() -> None:
     with ChatServer(by_step(answer_status="solved")) as server:
         votes = judge(server, votes=4).judge([answer(), answer("Dry.")])
     assert votes == [[Vote("llm:m", k, "solved", "because solved", "solvable") for k in range(4)]] * 2
@@ -71,10 +71,10 @@ def test_solved_from_the_answer_alone() -> None:
     assert seeds == {0: 2, 1000: 2, 2000: 2, 3000: 2}
     shown = server.seen[0].user
     assert "Weather in Bath?" in shown
-    assert '"sky"' not in shown  # the steps come only where they are needed
+    assert '"sky"' not in shown  # the steps are shown only where they are needed
 
 
-def test_all_four_steps() -> None:
+def test_unsure_answer_goes_through_all_steps() -> None:
     with ChatServer(by_step(answer_status="unsure", steps_status="unsolved", task="unsolvable")) as server:
         votes = judge(server).judge([answer()])
     assert votes == [[Vote("llm:m", 0, "unsolved", "because unsolved; task: because unsolvable", "unsolvable")]]
@@ -83,19 +83,19 @@ def test_all_four_steps() -> None:
     task = server.seen[2].user
     assert "weather of a {city}" in task
     assert "Finish" not in task
-    assert "It rains" not in task  # whether it can be solved does not hang on the answer
+    assert "It rains" not in task  # whether it can be solved does not depend on the answer
 
 
-def test_unsure_to_the_end_stays_unsure() -> None:
+def test_unsure_replies_give_an_unsure_vote() -> None:
     with ChatServer(by_step(answer_status="Unsure", steps_status="UNSURE ", task="unsure")) as server:
         assert judge(server).judge([answer()])[0][0].status == "unsure"
 
 
-def test_what_was_not_answered_is_unsolved_without_asking() -> None:
+def test_missing_answer_is_unsolved_without_a_status_request() -> None:
     with ChatServer(by_step(task="solvable")) as server:
         found = judge(server).judge([answer("", steps=("think",), ended="steps"), answer("", ended="unknown")])
         assert [(v.status, v.task_status) for (v,) in found] == [("unsolved", None), ("unsolved", "solvable")]
-        assert steps(server) == {"task": 1}  # as in ToolEval: only where it came to Finish
+        assert steps(server) == {"task": 1}  # as in ToolEval: only if Finish was called
         given_up = [
             answer("", ended="gave-up", steps=("think",)),
             answer('{"return_type": "give_up_and_restart"}', ended="unknown"),
@@ -106,7 +106,7 @@ def test_what_was_not_answered_is_unsolved_without_asking() -> None:
     assert set(steps(server)) == {"task"}
 
 
-def test_final_text_is_taken_out_of_finishs_arguments() -> None:
+def test_extract_final_text_reads_finish_arguments() -> None:
     assert extract_final_text(answer('{"return_type": "give_answer", "final_answer": " Rain. "}')) == "Rain."
     assert extract_final_text(answer('{"return_type": "give_answer", "final_answer": ""}')) == ""
     assert extract_final_text(answer('{"return_type": "give_answer"}')) == ""
@@ -126,7 +126,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_broken_reply_is_asked_again_with_another_seed(broken: Said | str) -> None:
+def test_unusable_reply_is_requested_again_with_another_seed(broken: Said | str) -> None:
     with ChatServer(by_step(answer_status="solved"), script=[broken, broken]) as server:
         votes = judge(server).judge([answer()])
     assert votes[0][0].status == "solved"
@@ -134,7 +134,7 @@ def test_a_broken_reply_is_asked_again_with_another_seed(broken: Said | str) -> 
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_broken_for_ever_is_unscored(broken: Said | str, tmp_path: Path) -> None:
+def test_persistently_unusable_replies_leave_votes_unscored(broken: Said | str, tmp_path: Path) -> None:
     with ChatServer(lambda seen: broken) as server:
         (votes,) = judge(server, votes=2, cache=tmp_path).judge([answer()])
         assert [vote.status for vote in votes] == [None, None]
@@ -145,7 +145,7 @@ def test_broken_for_ever_is_unscored(broken: Said | str, tmp_path: Path) -> None
     assert ("max_tokens" in votes[0].reason) == (isinstance(broken, Said) and broken.finish_reason == "length")
 
 
-def test_an_endpoint_that_fails_leaves_votes_unscored() -> None:
+def test_failing_endpoint_leaves_votes_unscored() -> None:
     def half(seen: Seen) -> Said | str:
         return said("solved") if seen.body["seed"] < 1000 else Said(status=500)
 
@@ -157,7 +157,7 @@ def test_an_endpoint_that_fails_leaves_votes_unscored() -> None:
     assert [(v.status, v.reason) for v in down[0]] == [(None, "connection refused, 2 tries")] * 2
 
 
-def test_a_task_that_cannot_be_judged_leaves_the_status() -> None:
+def test_failed_task_request_keeps_the_status() -> None:
     def model(seen: Seen) -> Said | str:
         return "?" if step_of(seen) == "task" else said("unsolved")
 
@@ -168,7 +168,7 @@ def test_a_task_that_cannot_be_judged_leaves_the_status() -> None:
     assert vote.task_fault.startswith("no usable reply")
 
 
-def test_a_judge_that_answers_nothing_scores_nothing_not_even_what_needs_no_judge(tmp_path: Path) -> None:
+def test_judge_without_replies_scores_nothing(tmp_path: Path) -> None:
     empty = answer("", query_id="8", steps=(), ended="steps")
     with ChatServer(by_step(answer_status="solved")) as server:
         one = judge(server, cache=tmp_path, settings={"max_retries": 0})
@@ -177,12 +177,12 @@ def test_a_judge_that_answers_nothing_scores_nothing_not_even_what_needs_no_judg
     for asked, silent in (([answer("Dry."), empty], True), ([answer("Dry."), empty, answer(query_id="9")], False)):
         down = judge(server.url, cache=tmp_path, settings={"max_retries": 0})
         votes = judge_answers(down, asked)
-        assert ("refused" in down.failure_reason) is silent, "what the cache tells is an answer"
+        assert ("refused" in down.failure_reason) is silent, "a cached reply counts as a reply"
         assert [cast[0].status for cast in votes[:2]] == [None, None if silent else "unsolved"]
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "none"])
-def test_structured_forms_and_fences(structured: Any) -> None:
+def test_structured_output_modes_and_fences(structured: Any) -> None:
     with ChatServer(lambda seen: f"```json\n{said('solved')}\n```\n") as server:
         assert judge(server, structured=structured).judge([answer()])[0][0].status == "solved"
     form = server.seen[0].body.get("response_format")
@@ -205,7 +205,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_texts_arrive_as_data() -> None:
+def test_untrusted_texts_stay_inside_their_section() -> None:
     thought = ToolCall("Finish", HOSTILE, "")
     hostile = answer(HOSTILE, query=HOSTILE, steps=(HOSTILE, ToolCall(HOSTILE, HOSTILE, HOSTILE), thought))
     plain = answer()
@@ -227,7 +227,7 @@ def test_hostile_texts_arrive_as_data() -> None:
     assert mark not in shown
 
 
-def test_long_responses_are_cut_and_say_so() -> None:
+def test_long_responses_are_truncated_with_a_note() -> None:
     long = answer(steps=(ToolCall("get_for_weather", "{}", "x" * 10_000, cut=True),))
     with ChatServer(by_step(answer_status="unsure", steps_status="solved")) as server:
         judge(server).judge([long])
@@ -236,7 +236,7 @@ def test_long_responses_are_cut_and_say_so() -> None:
     assert '"cut": true' in shown
 
 
-def test_the_cache_answers_everything_once_asked(tmp_path: Path) -> None:
+def test_cache_replaces_all_requests(tmp_path: Path) -> None:
     answers = [answer(), answer("Dry."), answer("", ended="gave-up")]
     model = by_step(answer_status="unsure", steps_status="unsolved", task="solvable", better="first")
     with ChatServer(model) as server:
@@ -257,7 +257,7 @@ def test_the_cache_answers_everything_once_asked(tmp_path: Path) -> None:
     assert judge(server.url, votes=4, cache=tmp_path).judge(answers) == votes  # the server is gone
 
 
-def test_damaged_cache_entries_are_asked_again(tmp_path: Path) -> None:
+def test_damaged_cache_entries_are_requested_again(tmp_path: Path) -> None:
     with ChatServer(by_step(answer_status="solved")) as server:
         judge(server).judge([answer()])
         expected = judge(server, cache=tmp_path).judge([answer()])
@@ -295,13 +295,13 @@ print(sum(vote.status == "solved" for votes in judge.judge(answers) for vote in 
     assert len(list(tmp_path.rglob("*.json"))) == 80
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_unwritable_cache_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with ChatServer(by_step(answer_status="solved")) as server, pytest.raises(StoreError, match="cannot be written"):
         judge(server, cache=tmp_path / "file").judge([answer()])
 
 
-def test_the_key_reaches_neither_votes_nor_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_in_neither_votes_nor_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     def echo(seen: Seen) -> Said | str:
@@ -322,7 +322,7 @@ def test_the_key_reaches_neither_votes_nor_cache(tmp_path: Path, monkeypatch: py
     assert "Bearer [key]" in votes[1].reason
 
 
-def test_identity_holds_what_matters_and_nothing_else() -> None:
+def test_identity_contains_exactly_what_changes_judgements() -> None:
     url = "http://127.0.0.1:1/v1"
     base = judge(url)
     same = judge(url, cache=Path("x"), settings={"concurrency": 3, "timeout_seconds": 1, "api_key_env": "OTHER"})
@@ -340,7 +340,7 @@ def test_identity_holds_what_matters_and_nothing_else() -> None:
         judge(url, votes=0)
 
 
-def test_votes_run_together_up_to_the_setting_and_are_told() -> None:
+def test_votes_run_concurrently_and_report_progress() -> None:
     told: list[tuple[int, int]] = []
     with ChatServer(lambda seen: Said(said("solved"), delay=0.05)) as server:
         judging = judge(
@@ -362,7 +362,7 @@ def preferring(pick: Any) -> Any:
     return model
 
 
-def test_preference_is_asked_in_both_orders() -> None:
+def test_preference_is_requested_in_both_orders() -> None:
     good, bad = answer("It rains."), answer("Dunno.")
     with ChatServer(preferring(lambda first, second: "first" if "It rains" in first else "second")) as server:
         assert judge(server).prefer([(good, bad), (bad, good)]) == [
@@ -380,7 +380,7 @@ def test_preference_is_asked_in_both_orders() -> None:
     assert '\\"sky\\"' in server.seen[0].user
 
 
-def test_preference_between_identical_answers_is_a_tie_unasked() -> None:
+def test_identical_answers_tie_without_a_request() -> None:
     with ChatServer() as server:
         assert judge(server).prefer([(answer(), answer(method="other"))]) == [Preference("tie", "identical answers")]
         assert judge(server).prefer([]) == []
@@ -389,7 +389,7 @@ def test_preference_between_identical_answers_is_a_tie_unasked() -> None:
     assert server.seen == []
 
 
-def test_a_preference_that_cannot_be_had_is_unscored() -> None:
+def test_failed_preference_is_unscored() -> None:
     def one_order(seen: Seen) -> Said | str:
         return said("first", "better") if "It rains" in seen.user.split("[[/first ")[0] else "hm"
 

@@ -1,4 +1,4 @@
-"""The rules: each breaks alone, says which call, and is undecided where the source cut what would decide."""
+"""The rules: each is violated separately, names the call, and is undecided where the source cut the answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def call(arguments: str = '{"item": "lamp"}', response: str = seen("Blue Lamp: 4
     return ToolCall(**{"name": "price_for_shop", "arguments": arguments, "response": response, **changes})
 
 
-def test_a_good_answer_is_solved() -> None:
+def test_good_answer_is_solved() -> None:
     judge: Judge = RulesJudge()
     ((found,),) = judge.judge([answer()])
     assert (found.judge, found.index, found.status) == ("rules", 0, "solved")
@@ -42,7 +42,7 @@ def test_a_good_answer_is_solved() -> None:
     assert judge.identity == "rules-1"
 
 
-def test_real_answers_rule_by_rule(real_toolbench: Path) -> None:
+def test_real_answers_by_rule(real_toolbench: Path) -> None:
     """Counts checked by hand: the ten hallucinators and three fruitless ones by reading them, the rest by samples."""
     found = read_answers([real_toolbench / "converted_answers" / "gpt-3.5-turbo_CoT"])
     votes = [vote(one) for one in found]
@@ -68,7 +68,7 @@ def test_real_answers_rule_by_rule(real_toolbench: Path) -> None:
     assert (len(empty), {v.status for v in empty}) == (86, {"unsolved"})
 
 
-def test_real_whole_answers_are_decided(real_toolbench: Path) -> None:
+def test_real_uncut_answers_are_decided(real_toolbench: Path) -> None:
     found = read_answers([real_toolbench / "answer_cot"])
     assert {one.query_id: vote(one).status for one in found} == {"1073": "solved", "608": "solved", "588": "unsolved"}
     assert not any(undecided(one) for one in found)
@@ -81,12 +81,12 @@ def test_real_whole_answers_are_decided(real_toolbench: Path) -> None:
     "final",
     ["", "  ", finish(""), finish(" \n"), finish("no", "give_up_and_restart"), '{"return_type": "give_answer"}'],
 )
-def test_empty_answers_never_pass(final: str) -> None:
+def test_empty_answers_fail(final: str) -> None:
     assert vote(answer(final=final)).rules["finished"] is False
     assert vote(answer(final=final)).status == "unsolved"
 
 
-def test_only_finish_ends() -> None:
+def test_finished_requires_finish_as_last_call() -> None:
     assert failed(answer(steps=(call(),))) == ["finished"]
     assert failed(answer(steps=(call(), ToolCall(FINISH, finish("x"), ""), call()))) == ["finished"]
     assert "gave-up" in vote(answer(final="", ended="gave-up")).reason
@@ -94,7 +94,7 @@ def test_only_finish_ends() -> None:
     assert "return_type is give_up_and_restart" in vote(answer(final=unreadable)).reason
 
 
-def test_an_apology_is_not_decided_here_and_raw_newlines_are_forgiven() -> None:
+def test_finished_accepts_any_text_and_raw_line_breaks() -> None:
     assert vote(answer(final=finish("I'm sorry, I could not."))).rules["finished"]
     assert not failed(answer(final='{"return_type": "give_answer",\n"final_answer": "one\ntwo"}'))
 
@@ -102,20 +102,20 @@ def test_an_apology_is_not_decided_here_and_raw_newlines_are_forgiven() -> None:
 # no_hallucinated_api
 
 
-def test_a_name_that_is_not_offered() -> None:
+def test_hallucinated_api_is_named() -> None:
     found = vote(answer(call(), call(name="prices")))
     assert found.rules["no_hallucinated_api"] is False
     assert 'prices({"item": "lamp"}) is not offered' in found.reason
 
 
-def test_a_name_cut_in_the_source() -> None:
+def test_cut_name_is_undecided() -> None:
     cut = ToolCall("price_for", "", "", cut=True)
     assert "no_hallucinated_api" in undecided(answer(call(), cut))
     assert "no_hallucinated_api" in failed(answer(call(), ToolCall("prix", "", "", cut=True)))
     assert "no_hallucinated_api" in failed(answer(call(), ToolCall("price_for", "{", "", cut=True)))
 
 
-def test_finish_is_always_offered() -> None:
+def test_finish_counts_as_offered() -> None:
     assert vote(answer(functions=FUNCTIONS[:1])).status == "solved"
     assert "well_formed_calls" in failed(answer(functions=FUNCTIONS[:1], final='{"final_answer": "x"}'))
 
@@ -145,11 +145,11 @@ def test_finish_is_always_offered() -> None:
         ('{"item": ' + "[" * 900 + "]" * 900 + "}", True),
     ],
 )
-def test_arguments(arguments: str, wrong: bool) -> None:
+def test_well_formed_calls_checks_arguments(arguments: str, wrong: bool) -> None:
     assert failed(answer(call(arguments))) == (["well_formed_calls"] if wrong else [])
 
 
-def test_finish_is_checked_too() -> None:
+def test_well_formed_calls_checks_finish() -> None:
     for final in (
         finish("x", "give_all"),
         '{"final_answer": "x"}',
@@ -158,7 +158,7 @@ def test_finish_is_checked_too() -> None:
         assert "well_formed_calls" in failed(answer(final=final))
 
 
-def test_arguments_cut_in_the_source() -> None:
+def test_cut_arguments_are_undecided() -> None:
     assert undecided(answer(call(), call('{"item": "la', "", cut=True))) == ["well_formed_calls"]
     assert not undecided(answer(call(), call(response='{"err', cut=True)))
     assert failed(answer(call(), call("lamp", "", cut=True))) == ["well_formed_calls"]
@@ -182,7 +182,7 @@ def test_arguments_cut_in_the_source() -> None:
         {"properties": {"item": {"enum": []}}},
     ],
 )
-def test_odd_schemas_refuse_nothing_and_fetch_nothing(parameters: Any) -> None:
+def test_odd_schemas_reject_nothing_and_fetch_nothing(parameters: Any) -> None:
     functions = ({"name": "price_for_shop", "parameters": parameters},)
     arguments = json.dumps({"item": "a" * 40 + "!"})
     assert failed(answer(call(arguments), functions=functions)) == []
@@ -219,12 +219,12 @@ def test_odd_schemas_refuse_nothing_and_fetch_nothing(parameters: Any) -> None:
         ("lamp", True, True),
     ],
 )
-def test_responses(response: str, cut: bool, fails: bool | None) -> None:
+def test_successful_relevant_call_checks_responses(response: str, cut: bool, fails: bool | None) -> None:
     one = answer(call(response=response, cut=cut), final=finish("done"))
     assert vote(one).rules["successful_relevant_call"] is (None if fails is None else not fails)
 
 
-def test_one_success_is_enough_and_others_do_not_count() -> None:
+def test_one_successful_relevant_call_is_enough() -> None:
     bad = call(response=seen("", "error"))
     assert not failed(answer(bad, call(), bad))
     assert failed(answer(bad, ToolCall("other", "{}", seen("41.5 Blue Lamp")))) == [
@@ -254,16 +254,16 @@ def test_one_success_is_enough_and_others_do_not_count() -> None:
         ("It costs 41.", "2041", True),
     ],
 )
-def test_grounds(text: str, response: str, ungrounded: bool) -> None:
+def test_grounded_compares_specifics_with_responses(text: str, response: str, ungrounded: bool) -> None:
     one = answer(call(response=seen(response)), final=finish(text))
     assert failed(one) == (["grounded"] if ungrounded else [])
 
 
-def test_what_the_query_says_needs_no_ground() -> None:
+def test_grounded_ignores_specifics_of_the_query() -> None:
     assert failed(answer(call(response=seen("nothing")), query="A Blue Lamp for 41.5?")) == []
 
 
-def test_cut_responses_leave_it_open() -> None:
+def test_grounded_is_undecided_for_cut_responses() -> None:
     text = finish("It costs 43 euros.")
     assert undecided(answer(call(response='{"error": "", "response": "It', cut=True), final=text)) == ["grounded"]
     found = vote(answer(call(), final=text))
@@ -282,7 +282,7 @@ def test_status_follows_from_the_rules() -> None:
 
 
 @given(answers(cut=True))
-def test_any_answer_is_judged_and_always_alike(one: Answer) -> None:
+def test_any_answer_gets_the_same_vote_twice(one: Answer) -> None:
     first, again = RulesJudge().judge([one, one])
     assert first == again
     (found,) = first
@@ -292,7 +292,7 @@ def test_any_answer_is_judged_and_always_alike(one: Answer) -> None:
 
 
 @pytest.mark.slow
-def test_long_texts_take_no_long_time() -> None:
+def test_long_texts_are_judged_fast() -> None:
     for text in ("\\" * 500_000, "1" * 500_000 + "x", "1,1" * 200_000, '"' * 500_000, "A " * 200_000):
         # Each would take hours with a pattern that backtracks; the suite's time limit is what fails then.
         assert vote(answer(call(text, text), final=text)).status in ("solved", "unsolved", "unsure")
