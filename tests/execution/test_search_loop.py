@@ -189,12 +189,15 @@ def test_a_search_on_ray_asks_one_search_from_all_its_workers(tmp_path: Path, sw
 @pytest.mark.slow
 def test_two_workers_of_one_trial_are_stopped_together(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
-    several = ["--set", "runtime={default: {engine: ddp, workers: 2, cpus: 1}}", "--set", "search.trials=3"]
-    several += ["--set", "search.sampler={n_startup_trials: 2}", "--set", "confirm=null", "--set", "evaluation=null"]
+    short = ("algorithm: tpe\n  trials: 6\n  sampler: {n_startup_trials: 3}", "algorithm: random\n  trials: 2")
+    sweep.write_text(SWEEP.replace(*short).replace("[1.0e-3, 1.0e-1]", "[1.0e-5, 1.0e-2]"))
+    several = ["--set", "runtime={default: {engine: ddp, workers: 2, cpus: 1}}"]
+    several += ["--set", "confirm=null", "--set", "evaluation=null"]
     run(sweep, store, *several)
     alone = tmp_path / "alone"
     run(sweep, alone, *several, "--set", "runtime={default: {engine: single, cpus: 1}}")
     first, second = entries(sweep, store), entries(sweep, alone)
     assert [(e[0], e[2]) for e in first] == [(e[0], e[2]) for e in second]
+    assert [e[2] for e in first] == ["COMPLETE", "PRUNED"]
     for (*_, one), (*_, other) in zip(first, second, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
