@@ -25,7 +25,7 @@ from row import Row, finish
 from sweeper import models
 from sweeper.config import find_sweep, load_hardware_specs, load_sweep
 from sweeper.planning.cost_model import RECOMPUTATION_FACTOR, estimate_training_seconds
-from sweeper.scheduling.trial_queue import Node, QueuedTrial, ResourceRequest, Schedule, simulate_schedule
+from sweeper.scheduling import Node, QueuedTrial, ResourceRequest, Schedule, simulate_schedule
 
 EXAMPLES, LENGTH = 187_542, 2_048
 CLUSTERS = (1, 2, 4, 8, 16, 32, 64)

@@ -29,7 +29,7 @@ from sweeper.planning.makespan import (
     simulate_makespan,
 )
 from sweeper.planning.plan import Plan, PlannedTrial
-from sweeper.scheduling.trial_queue import Node, ResourceRequest
+from sweeper.scheduling import Node, ResourceRequest
 from sweeper.storage import Store
 
 ONE = Estimate(low=0.25, expected=0.25, high=0.25)

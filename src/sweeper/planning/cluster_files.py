@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from sweeper.config import HardwareSpec, load_hardware_specs
 from sweeper.errors import UsageError
-from sweeper.scheduling.trial_queue import Node
+from sweeper.scheduling import Node
 
 MAX_NODES = 10_000
 """More is taken for a missing limit: KubeRay's own default for `maxReplicas` is two thousand million."""

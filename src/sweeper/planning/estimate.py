@@ -44,7 +44,7 @@ from sweeper.planning.makespan import Makespan, default_nodes, simulate_makespan
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.timing_records import read_timing_records
 from sweeper.planning.workload import build_evaluation_load, build_workloads, compute_suite_fingerprints
-from sweeper.scheduling.trial_queue import Node
+from sweeper.scheduling import Node
 from sweeper.storage import Store
 from sweeper.training import FAILED, PRUNED, read_status
 

@@ -10,7 +10,7 @@ from typing import Literal, assert_never
 from sweeper.config import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, sum_estimates
 from sweeper.planning.cluster_files import ClusterSpec
 from sweeper.planning.plan import Plan, PlannedTrial
-from sweeper.scheduling.trial_queue import (
+from sweeper.scheduling import (
     Node,
     QueuedTrial,
     ResourceLedger,

@@ -18,7 +18,7 @@ from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.trial_source import TrialSource
 from sweeper.planning.makespan import build_resource_request
 from sweeper.planning.plan import PlannedTrial
-from sweeper.scheduling.trial_queue import Node, QueuedTrial, ResourceRequest, TrialQueue
+from sweeper.scheduling import Node, QueuedTrial, ResourceRequest, TrialQueue
 from sweeper.storage import Store
 from sweeper.training import TrialRow
 
