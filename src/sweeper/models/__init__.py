@@ -1,5 +1,10 @@
-"""The ladder: sizes from the config alone, and models loaded or built."""
+"""Models: their size, FLOPs and memory from a config alone, and loading or building them.
 
+config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+count_parameters(config), compute_train_flops(config, tokens=1e9, mean_length=1024)
+"""
+
+from sweeper.models.architecture import Architecture, ModelConfig
 from sweeper.models.flops import TokenFlops, compute_flops_per_token, compute_forward_flops, compute_train_flops
 from sweeper.models.known_configs import KNOWN_CONFIGS, load_config
 from sweeper.models.loading import build_model, compute_weights_fingerprint, load_pretrained
@@ -10,6 +15,8 @@ from sweeper.models.position_embeddings import get_max_positions, interpolate_po
 __all__ = [
     "KNOWN_CONFIGS",
     "LOSS_CHUNK_TOKENS",
+    "Architecture",
+    "ModelConfig",
     "TokenFlops",
     "TrainingMemory",
     "build_model",

@@ -1,4 +1,4 @@
-"""What is known of a model without downloading it."""
+"""Configs of published models, known without downloading them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from sweeper.config import ModelSpec
 from sweeper.errors import ModelError
+from sweeper.models.architecture import DEFAULT_FAMILY, ModelConfig
 
 
 def _make_opt_config(hidden: int, layers: int, heads: int, **other: Any) -> dict[str, Any]:
@@ -42,11 +43,11 @@ def _make_pythia_config(hidden: int, layers: int, heads: int) -> dict[str, Any]:
 
 KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
     "facebook/opt-125m": _make_opt_config(768, 12, 12),
-    # The odd one of its family: post-layer-norm, 512-wide embeddings projected to 1,024.
+    # Unlike the other OPT models: post-layer-norm, 512-wide embeddings projected to 1,024.
     "facebook/opt-350m": _make_opt_config(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
     "facebook/opt-1.3b": _make_opt_config(2048, 24, 32),
     "facebook/opt-2.7b": _make_opt_config(2560, 32, 32),
-    # The control ladder: one architecture, one corpus in one order at every size (Biderman et al. 2023, table 1).
+    # Controls: one architecture, and one corpus in the same order at every size (Biderman et al. 2023, table 1).
     "EleutherAI/pythia-70m": _make_pythia_config(512, 6, 8),
     "EleutherAI/pythia-160m": _make_pythia_config(768, 12, 12),
     "EleutherAI/pythia-410m": _make_pythia_config(1024, 24, 16),
@@ -55,18 +56,22 @@ KNOWN_CONFIGS: dict[str, dict[str, Any]] = {
 }
 """Hub id -> the fields of its published config.json that decide its size."""
 
-
 _DEFAULT_MAX_POSITIONS = 2048
-"""Of `OPTConfig` and `GPTNeoXConfig`, where a config built from scratch does not say."""
+"""Default of `OPTConfig` and `GPTNeoXConfig`."""
 
 
-def load_config(model: ModelSpec, vocab_size: int) -> dict[str, Any]:
-    """The model's config: its own (with `vocab_size` of the tokeniser), a local directory's, or a known hub id's.
+def load_config(model: ModelSpec, vocab_size: int) -> ModelConfig:
+    """Load a model's config: its own fields, the `config.json` of a local folder, or that of a known hub id.
 
-    Raises ModelError where none of these is there.
+    Args:
+        model: the model.
+        vocab_size: size of the tokenizer, for a model built from its own fields.
+
+    Raises:
+        ModelError: no config, or an unreadable one.
     """
     if model.config is not None:
-        default = {"model_type": "opt", "max_position_embeddings": _DEFAULT_MAX_POSITIONS}
+        default = {"model_type": DEFAULT_FAMILY, "max_position_embeddings": _DEFAULT_MAX_POSITIONS}
         return {**default, **model.config, "vocab_size": vocab_size}
     source = str(model.source)
     path = Path(source) / "config.json"
@@ -80,6 +85,6 @@ def load_config(model: ModelSpec, vocab_size: int) -> dict[str, Any]:
     raise ModelError(
         f"model {model.name}",
         requested=f"source: {source}",
-        found="neither a local directory with a config.json nor a known hub id",
-        hint=f"known hub ids: {', '.join(KNOWN_CONFIGS)}; or a directory saved by save_pretrained",
+        found="neither a local folder with a config.json nor a known hub id",
+        hint=f"known hub ids: {', '.join(KNOWN_CONFIGS)}; or a folder saved by save_pretrained",
     )

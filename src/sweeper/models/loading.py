@@ -1,4 +1,4 @@
-"""Models from disk, from the hub, or from a config and a seed. Master weights are always float32."""
+"""Loading models from disk or the hub, and building them from a config and a seed. Weights are always float32."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config import ModelSpec
 from sweeper.errors import ModelError
+from sweeper.models.architecture import DEFAULT_FAMILY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,21 +19,28 @@ _WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "config.json")
 
 
 def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
-    """An OPT or GPT-NeoX (`model_type`; OPT where it is not said) with random float32 weights drawn from `seed`, its
-    vocabulary and special tokens the tokeniser's. Raises ModelError.
+    """Build an OPT or GPT-NeoX model with random float32 weights.
+
+    Args:
+        model: its `config`; `model_type` is `opt` by default.
+        tokenizer: gives the vocabulary size and the special tokens.
+        seed: of the weights. PyTorch's random state is left as it was.
+
+    Raises:
+        ModelError: an unsupported `model_type` or an invalid field.
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 
     known = {"opt": (OPTConfig, OPTForCausalLM), "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM)}
-    fields = copy.deepcopy(model.config or {})  # what is nested is transformers' to change
-    kind = fields.pop("model_type", "opt")
-    if kind not in known:
+    fields = copy.deepcopy(model.config or {})  # transformers changes nested values
+    family = fields.pop("model_type", DEFAULT_FAMILY)
+    if family not in known:
         raise ModelError(
-            f"model {model.name}", requested=f"model_type: {kind}", found=f"only {', '.join(known)} are built"
+            f"model {model.name}", requested=f"model_type: {family}", found=f"only {', '.join(known)} can be built"
         )
-    config_class, model_class = known[kind]
+    config_class, model_class = known[family]
     special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     try:
         config = config_class(**fields, vocab_size=len(tokenizer), **special)
@@ -45,9 +53,15 @@ def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
 
 
 def load_pretrained(source: str) -> PreTrainedModel:
-    """A pretrained causal language model from a local directory or hub id, as float32. Raises ModelError.
+    """Load a pretrained causal language model as float32.
 
-    `from_pretrained` would keep the checkpoint's fp16, and the gradient scaler then has nothing to unscale.
+    By default `from_pretrained` keeps a checkpoint's fp16, which the gradient scaler cannot unscale.
+
+    Args:
+        source: local folder or hub id.
+
+    Raises:
+        ModelError: it cannot be loaded.
     """
     import torch
     from safetensors import SafetensorError
@@ -59,14 +73,19 @@ def load_pretrained(source: str) -> PreTrainedModel:
         raise ModelError(
             f"model {source}",
             found=str(error).strip().splitlines()[0],
-            hint="give a local directory saved by save_pretrained, or a hub id that this machine can reach",
+            hint="give a local folder saved by save_pretrained, or a hub id that this machine can reach",
         ) from error
 
 
 def compute_weights_fingerprint(model: ModelSpec) -> str:
-    """SHA-256 of what the initial weights are: the config they are drawn from, or the files of a local directory.
+    """Identify the initial weights of a model.
 
-    A hub id counts by the commit in the local cache; where it is not cached yet, by its name alone ("unpinned").
+    Returns:
+        `config:` or `files:` and a SHA-256 of the config they are drawn from or of the files of a local folder; or
+        `hub:`, the hub id and the commit in the local cache (`unpinned` if it is not cached yet).
+
+    Raises:
+        ModelError: a local folder that is missing or has no weights.
     """
     if model.config is not None:
         text = json.dumps(model.config, sort_keys=True)
@@ -75,7 +94,7 @@ def compute_weights_fingerprint(model: ModelSpec) -> str:
     if source.is_dir():
         return "files:" + _hash_files(source)
     if source.is_absolute() or str(model.source).startswith("."):
-        raise ModelError(f"model {model.name}", requested=f"source: {source}", found="no such directory")
+        raise ModelError(f"model {model.name}", requested=f"source: {source}", found="no such folder")
     return _find_hub_commit(str(model.source))
 
 
@@ -93,6 +112,6 @@ def _hash_files(directory: Path) -> str:
 def _find_hub_commit(name: str) -> str:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json")
-    commit = Path(found).parent.name if isinstance(found, str) else "unpinned"
+    cached = try_to_load_from_cache(name, "config.json")
+    commit = Path(cached).parent.name if isinstance(cached, str) else "unpinned"
     return f"hub:{name}@{commit}"

@@ -1,42 +1,37 @@
 """GPU memory of training, from a config alone: what `sweeper plan` prints, and what `engine: auto` chooses by.
 
-A step peaks at one of four moments: the end of the forward pass, the backward pass through the loss, that through a
-layer, or the optimiser's update. The largest of them is what a GPU has to hold. Gradients count at all of them: from
-the second micro-batch of a step on, those of the earlier ones are there.
+The memory of a step peaks at one of four moments: at the end of the forward pass, in the backward pass of the loss, in
+that of a layer, or at the optimizer's update. A GPU must hold the largest of them. Gradients count at all of them: from
+the second micro-batch of a step on, those of the earlier ones exist.
 
-Tests hold it to PyTorch's MemTracker and to DeepSpeed's estimators. No GPU has been measured yet.
+Tests compare it with PyTorch's MemTracker and DeepSpeed's estimators. It has not been measured on a GPU yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from typing import Any
 
 from sweeper.config import AUTO_ENGINES, EngineSpec, Recipe
 from sweeper.errors import ModelError
-from sweeper.models.parameter_counts import (
-    count_non_embedding_parameters,
-    count_output_head_parameters,
-    count_parameters,
-)
+from sweeper.models.architecture import Architecture, ModelConfig
 
 GIB = 2.0**30
 CUDA_CONTEXT_BYTES = 1.0 * GIB
-"""Bytes of CUDA's context, loaded kernels and the workspaces of cuBLAS and NCCL: an estimate, not measured."""
+"""Bytes of CUDA's context, loaded kernels and the workspaces of cuBLAS and NCCL. Assumed, not measured."""
 FRAGMENTATION_SHARE = 0.05
-"""What PyTorch's allocator reserves beyond what tensors take, as a share of that: an estimate, not measured."""
+"""Memory that PyTorch's allocator reserves beyond that of tensors, as a share of it. Assumed, not measured."""
 ZERO_REDUCE_BUCKET_ELEMENTS = 5 * 10**8
-"""Elements of the buffer that ZeRO collects gradients in: DeepSpeed's default `reduce_bucket_size`."""
+"""Elements of ZeRO's gradient buffer: DeepSpeed's default `reduce_bucket_size`."""
 ZERO3_LIVE_PARAMETERS = 10**9
-"""Parameters that ZeRO 3 may keep gathered at a time: DeepSpeed's default `stage3_max_live_parameters`."""
+"""Parameters that ZeRO 3 keeps gathered at a time: DeepSpeed's default `stage3_max_live_parameters`."""
 LOSS_CHUNK_TOKENS = 2048
-"""Target tokens whose logits training holds at a time (`sweeper.training.loss`)."""
+"""Target tokens whose logits exist at the same time during training (`sweeper.training.loss`)."""
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes on one GPU at the moment at which training needs most."""
+    """Bytes on one GPU at the peak of a training step."""
 
     weights: float
     """Parameters, and autocast's copies of them in half precision."""
@@ -45,64 +40,72 @@ class TrainingMemory:
     optimizer: float
     """AdamW's moments, its temporaries at the update, and under ZeRO float32 weights and gradients."""
     activations: float
-    """What layers keep for the backward pass, and what that adds within one layer."""
+    """Tensors kept for the backward pass, and those of the layer whose backward pass runs."""
     logits: float
     """Logits, and in the loss their log-probabilities and gradients."""
     workspace: float
-    """CUDA's context, ZeRO's buffers and the allocator's slack: the part that is estimated."""
+    """CUDA's context, ZeRO's buffers and the allocator's overhead: the assumed part."""
 
     @property
     def total_bytes(self) -> float:
-        """All of it, bytes."""
+        """Sum of all parts, bytes."""
         return float(sum(astuple(self)))
 
     @property
     def total_gib(self) -> float:
-        """All of it, GiB."""
+        """Sum of all parts, GiB."""
         return self.total_bytes / GIB
 
 
 def estimate_training_memory(
-    config: dict[str, Any], recipe: Recipe, engine: EngineSpec, *, workers: int, micro_batch: int, length: int
+    config: ModelConfig, recipe: Recipe, engine: EngineSpec, *, workers: int, micro_batch: int, length: int
 ) -> TrainingMemory:
-    """Memory of one GPU where `workers` train together on micro-batches of `micro_batch` rows, padded to `length`
-    tokens. An engine that is not distributed knows one worker. Raises ModelError.
-    """
-    half = recipe.precision != "fp32"
-    autocast = half and not engine.zero_stage
-    count, head, layers = (
-        count_parameters(config),
-        count_output_head_parameters(config),
-        int(config["num_hidden_layers"]),
-    )
-    weights, gradients, optimizer = estimate_model_states(
-        count, count_largest_module(config), engine, is_half_precision=half, workers=workers
-    )
-    residual, inner = (2 if half and not autocast else 4), (2 if half else 4)
-    tokens = micro_batch * length
+    """Estimate the peak memory of one GPU.
 
-    layer = tokens * _estimate_layer_bytes(config, residual, inner, length, autocast=autocast, padded=micro_batch > 1)
-    within = float(tokens) * (inner * _get_feed_forward_width(config) + residual * int(config["hidden_size"]))
+    Args:
+        config: the model's config.
+        recipe: precision, gradient checkpointing and optimizer.
+        engine: how the workers share the model.
+        workers: processes that train together; 1 for an engine that is not distributed.
+        micro_batch: rows of one forward pass.
+        length: tokens of a row, padding included.
+
+    Raises:
+        ModelError: another architecture, or a missing field.
+    """
+    model = Architecture.parse(config)
+    is_half = recipe.precision != "fp32"
+    is_autocast = is_half and not engine.zero_stage
+    count, head, layers = model.parameters, model.head_parameters, model.num_layers
+    weights, gradients, optimizer = estimate_model_states(
+        count, count_largest_module(config), engine, is_half_precision=is_half, workers=workers
+    )
+    residual, inner = (2 if is_half and not is_autocast else 4), (2 if is_half else 4)
+    tokens, is_padded = micro_batch * length, micro_batch > 1
+
+    layer = tokens * _estimate_layer_bytes(model, residual, inner, length, is_autocast=is_autocast, is_padded=is_padded)
+    in_backward = float(tokens) * (inner * model.feed_forward_width + residual * model.hidden_size)
     if recipe.gradient_checkpointing:
-        kept, within = float(layers * tokens * residual * int(config["hidden_size"])), within + layer
+        kept, in_backward = float(layers * tokens * residual * model.hidden_size), in_backward + layer
     else:
         kept = layers * layer
-    kept += tokens * _estimate_bytes_outside_layers(config, residual, inner) + (
-        tokens * length if micro_batch > 1 else 0
-    )
+    kept += tokens * _estimate_bytes_outside_layers(model, residual, inner) + (tokens * length if is_padded else 0)
 
-    copies = 2 * (count_non_embedding_parameters(config) + head) if autocast else 0
-    later = (2 * head if autocast else 0) if recipe.gradient_checkpointing else copies
-    one_layer = (copies - later) / layers if recipe.gradient_checkpointing else copies
-    # How many tokens are targets is not known from a config: as many as there can be. In pieces, the gradients of the
-    # head are summed up beside the piece's, and those of its inputs wait for the last piece.
-    pieces = engine.zero_stage != 3 and tokens > LOSS_CHUNK_TOKENS
-    scores = (LOSS_CHUNK_TOKENS if pieces else tokens) * int(config["vocab_size"])
-    summed = inner * head + 4 * tokens * head // int(config["vocab_size"]) if pieces else 0
+    cast_at_end = 2 * (model.body_parameters + head) if is_autocast else 0
+    if recipe.gradient_checkpointing:
+        cast_in_loss = 2 * head if is_autocast else 0
+        cast_in_layer = (cast_at_end - cast_in_loss) / layers
+    else:
+        cast_in_loss = cast_in_layer = cast_at_end
+    # A config does not tell how many tokens are targets, so all are assumed to be. When the loss runs in chunks, the
+    # gradients of the head are accumulated beside those of the chunk, and those of its inputs wait for the last chunk.
+    is_chunked = engine.zero_stage != 3 and tokens > LOSS_CHUNK_TOKENS
+    scores = (LOSS_CHUNK_TOKENS if is_chunked else tokens) * model.vocab_size
+    accumulated = inner * head + 4 * tokens * head // model.vocab_size if is_chunked else 0
     moments = (
-        (copies, optimizer, kept, scores * (8 + (inner if half else 0))),
-        (later, optimizer, kept, scores * 12 + summed),
-        (one_layer, optimizer, kept + within, 0),
+        (cast_at_end, optimizer, kept, scores * (8 + (inner if is_half else 0))),
+        (cast_in_loss, optimizer, kept, scores * 12 + accumulated),
+        (cast_in_layer, optimizer, kept + in_backward, 0),
         (0, optimizer + _estimate_update_bytes(count, recipe, engine, workers), 0, 0),
     )
     cast, states, activations, logits = max(moments, key=sum)
@@ -112,7 +115,7 @@ def estimate_training_memory(
 
 
 def choose_engine(
-    config: dict[str, Any],
+    config: ModelConfig,
     recipe: Recipe,
     engines: Mapping[str, EngineSpec],
     *,
@@ -121,20 +124,35 @@ def choose_engine(
     length: int,
     memory_gib: float,
 ) -> tuple[EngineSpec, int] | None:
-    """The first of `ENGINES` that fits into `memory_gib` (GiB of one GPU), with its number of workers; None: none does.
+    """Choose the first of `AUTO_ENGINES` that fits a GPU.
 
-    `single` takes one worker, the others all `workers`; with one, ZeRO has nothing to share out, and only its offload
-    is left. `micro_batch_of(workers)`: rows of a micro-batch when so many train together. Raises ModelError.
+    `single` uses one worker, the others all of them. With one worker, ZeRO has nothing to partition, and only its
+    offload can help.
+
+    Args:
+        config: the model's config.
+        recipe: precision, gradient checkpointing and optimizer.
+        engines: engines by name; those of `AUTO_ENGINES` that are missing are not considered.
+        workers: the most workers available.
+        micro_batch_for: number of workers -> rows of a micro-batch.
+        length: tokens of a row.
+        memory_gib: memory of one GPU, GiB.
+
+    Returns:
+        The engine and its number of workers; None if none fits.
+
+    Raises:
+        ModelError: another architecture, or a missing field.
     """
     for name in AUTO_ENGINES:
         engine = engines.get(name)
         if engine is None or (workers == 1 and engine.distributed and not engine.offload):
             continue
         used = workers if engine.distributed else 1
-        need = estimate_training_memory(
+        required = estimate_training_memory(
             config, recipe, engine, workers=used, micro_batch=micro_batch_for(used), length=length
         )
-        if need.total_gib <= memory_gib:
+        if required.total_gib <= memory_gib:
             return engine, used
     return None
 
@@ -142,13 +160,24 @@ def choose_engine(
 def estimate_model_states(
     parameters: int, largest_module_size: int, engine: EngineSpec, *, is_half_precision: bool, workers: int
 ) -> tuple[float, float, float]:
-    """Bytes per GPU of weights, gradients and optimiser, without activations. `largest`: see `largest_module`.
+    """Estimate the bytes per GPU of weights, gradients and optimizer states, without activations.
 
-    Without ZeRO: 4 + 4 + 8 bytes a parameter, all float32 (Rajbhandari et al. 2020, section 3.1, without half weights:
-    autocast makes those on the fly); DistributedDataParallel holds gradients a second time in its buckets
-    (`gradient_as_bucket_view` is off by default). With ZeRO and `half`: `estimate_zero2_model_states_mem_needs` and
-    `estimate_zero3_model_states_mem_needs` of DeepSpeed 0.19.8, whose 18 bytes shared out are split here into 2 of
-    half precision and 16 of float32 weights, gradients and moments. Without `half`, 4 stands for 2.
+    Without ZeRO: 4 + 4 + 8 bytes per parameter, all float32 (Rajbhandari et al. 2020, section 3.1, without the
+    half-precision weights, which autocast makes on the fly). DistributedDataParallel holds gradients a second time in
+    its buckets (`gradient_as_bucket_view` is off by default). With ZeRO and half precision:
+    `estimate_zero2_model_states_mem_needs` and `estimate_zero3_model_states_mem_needs` of DeepSpeed 0.19.8, whose 18
+    partitioned bytes are split here into 2 of half precision and 16 of float32 weights, gradients and moments. Without
+    half precision, 2 becomes 4.
+
+    Args:
+        parameters: parameters of the model.
+        largest_module_size: parameters of its largest module (`count_largest_module`).
+        engine: how the workers share the model.
+        is_half_precision: whether the recipe computes in half precision.
+        workers: processes that train together.
+
+    Returns:
+        Bytes of (weights, gradients, optimizer states).
     """
     count = float(parameters)
     if not engine.zero_stage:
@@ -163,80 +192,79 @@ def estimate_model_states(
     return gathered + low * share, gathered, 16 * share
 
 
-def count_largest_module(config: dict[str, Any]) -> int:
-    """Parameters of the largest single module, which ZeRO 3 gathers whole: an embedding or a feed-forward matrix.
+def count_largest_module(config: ModelConfig) -> int:
+    """Count the parameters of the largest module, an embedding or a feed-forward matrix; ZeRO 3 gathers it whole.
 
-    Raises ModelError.
+    Raises:
+        ModelError: another architecture, or a missing field.
     """
-    wide = _get_feed_forward_width(config)
-    matrix = int(config["hidden_size"]) * wide + wide
-    return max(count_output_head_parameters(config), matrix)
+    model = Architecture.parse(config)
+    feed_forward = model.hidden_size * model.feed_forward_width + model.feed_forward_width
+    return max(model.head_parameters, feed_forward)
 
 
 def _estimate_layer_bytes(
-    config: dict[str, Any], residual: int, inner: int, length: int, *, autocast: bool, padded: bool
+    model: Architecture, residual: int, inner: int, length: int, *, is_autocast: bool, is_padded: bool
 ) -> float:
-    """Bytes that one layer keeps for its backward pass, per token.
+    """Estimate the bytes per token that one layer keeps for its backward pass.
 
-    Korthikanti et al. 2022 (arXiv 2205.05198), section 4.1, item by item: 34 x hidden for their layer in half
-    precision. Here autocast leaves the residual stream in float32 (norms' inputs), and casts the input of OPT's query,
+    Itemized as in Korthikanti et al. 2022 (arXiv 2205.05198), section 4.1, who get 34 x hidden for their layer in half
+    precision. Here autocast keeps the residual stream in float32 (inputs of norms), and casts the input of OPT's query,
     key and value once for each; ReLU keeps one tensor where GELU keeps two; rotary positions keep rotated queries and
-    keys beside the unrotated. Fused attention (sdpa) has no scores; its backward keeps the padding mask as a bias, one
-    row per token. Eager attention keeps the softmax in float32 and what it is cast to.
+    keys beside the unrotated. Fused attention (sdpa) keeps no scores, but the padding mask as a bias, one row per
+    token. Eager attention keeps the softmax in float32 and its cast.
+
+    Args:
+        model: the architecture.
+        residual: bytes of a number in the residual stream.
+        inner: bytes of any other number.
+        length: tokens of a row.
+        is_autocast: whether autocast makes the half-precision copies.
+        is_padded: whether rows have a padding mask.
     """
-    hidden, wide = int(config["hidden_size"]), _get_feed_forward_width(config)
-    if _is_opt(config):
-        norms, into_qkv, qkv = 2 * residual, inner * (3 if autocast else 1), 3 * inner
-        dropout, gelu = config.get("dropout", 0.1), config.get("activation_function", "relu") != "relu"
+    if model.family == "opt":
+        qkv_input, qkv = inner * (3 if is_autocast else 1), 3 * inner
     else:
-        norms = residual * (1 if config.get("use_parallel_residual", True) else 2)
-        into_qkv, qkv = inner, 5 * inner
-        dropout, gelu = config.get("hidden_dropout", 0.0), config.get("hidden_act", "gelu") != "relu"
-    masks = 2 if dropout else 0
-    per_channel = norms + into_qkv + qkv + inner + masks + inner
-    if config.get("attn_implementation", "sdpa") == "eager":
-        scores = _get_head_count(config) * length * (4 if inner == 4 else 4 + inner)
-    else:
-        scores = inner * length if padded else 0
-    return float(hidden * per_channel + wide * inner * (2 if gelu else 1) + scores)
+        qkv_input, qkv = inner, 5 * inner
+    dropout_masks = 2 if model.has_dropout else 0
+    per_channel = model.norms_on_residual * residual + qkv_input + qkv + inner + dropout_masks + inner
+    activation = model.feed_forward_width * inner * (1 if model.is_relu else 2)
+    match model.attention:
+        case "sdpa":
+            scores = inner * length if is_padded else 0
+        case "eager":
+            scores = _get_head_count(model) * length * (4 if inner == 4 else 4 + inner)
+        case other:
+            found = f"attn_implementation: {other}, which is not modeled"
+            raise ModelError("models", requested="training memory", found=found, hint="sdpa or eager")
+    return float(model.hidden_size * per_channel + activation + scores)
 
 
-def _estimate_bytes_outside_layers(config: dict[str, Any], residual: int, inner: int) -> int:
-    """Bytes kept between the last layer and the logits, per token: inputs of the last norm, OPT-350M's projection, and
-    the head.
-    """
-    hidden = int(config["hidden_size"])
-    width = count_output_head_parameters(config) // int(config["vocab_size"])
-    normed = not _is_opt(config) or config.get("do_layer_norm_before", True)
-    return (residual * hidden if normed else 0) + (inner * hidden if width != hidden else 0) + inner * width
+def _estimate_bytes_outside_layers(model: Architecture, residual: int, inner: int) -> int:
+    """Estimate the bytes per token between the last layer and the logits: inputs of final norm, projection and head."""
+    final_norm = residual * model.hidden_size if model.has_final_norm else 0
+    projection = inner * model.hidden_size if model.has_projections else 0
+    return final_norm + projection + inner * model.embedding_width
 
 
 def _estimate_update_bytes(parameters: int, recipe: Recipe, engine: EngineSpec, workers: int) -> float:
-    """Bytes of the square roots that AdamW makes for all parameters at once (`foreach`, its default on CUDA)."""
+    """Estimate the bytes of the square roots that AdamW makes for all parameters (`foreach`, its CUDA default)."""
     if recipe.optim == "adamw_torch_fused" or engine.offload:
         return 0.0
     return 4.0 * parameters / (workers if engine.zero_stage else 1)
 
 
 def _estimate_zero_buffer_bytes(parameters: int, engine: EngineSpec, inner: int) -> float:
-    """Bytes of DeepSpeed's own buffers at their default sizes, which its estimators leave out."""
+    """Estimate the bytes of DeepSpeed's own buffers at their default sizes, which its estimators exclude."""
     if not engine.zero_stage:
         return 0.0
     live = min(parameters, ZERO3_LIVE_PARAMETERS) if engine.zero_stage == 3 else 0
     return float(inner * (ZERO_REDUCE_BUCKET_ELEMENTS + live))
 
 
-def _is_opt(config: dict[str, Any]) -> bool:
-    return bool(config.get("model_type", "opt") == "opt")
-
-
-def _get_feed_forward_width(config: dict[str, Any]) -> int:
-    return int(config["ffn_dim" if _is_opt(config) else "intermediate_size"])
-
-
-def _get_head_count(config: dict[str, Any]) -> int:
-    if not config.get("num_attention_heads"):
+def _get_head_count(model: Architecture) -> int:
+    if not model.num_heads:
         raise ModelError(
             "models", requested="the memory of eager attention", found="a config without `num_attention_heads`"
         )
-    return int(config["num_attention_heads"])
+    return int(model.num_heads)

@@ -1,4 +1,4 @@
-"""How many tokens a model can take, and OPT's table of learned positions stretched to take more."""
+"""The number of positions of a model, and interpolation of OPT's learned positions to more of them."""
 
 from __future__ import annotations
 
@@ -6,47 +6,60 @@ from typing import Any
 
 from sweeper.config import DataSpec, ModelSpec
 from sweeper.errors import ModelError, UsageError
+from sweeper.models.architecture import DEFAULT_FAMILY, POSITION_OFFSET
 from sweeper.models.known_configs import load_config
-from sweeper.models.parameter_counts import POSITION_OFFSET
 
 
 def get_max_positions(model: ModelSpec) -> int | None:
-    """Tokens a model was made for (OPT: has learned positions for), from its config; None where it states no limit."""
-    found = load_config(model, vocab_size=0).get("max_position_embeddings")
-    return None if found is None else int(found)
+    """Return the number of positions in a model's config; None if it sets no limit.
+
+    Raises:
+        ModelError: no config, or an unreadable one.
+    """
+    positions = load_config(model, vocab_size=0).get("max_position_embeddings")
+    return None if positions is None else int(positions)
 
 
 def resolve_extended_positions(model: ModelSpec, data: DataSpec) -> int | None:
-    """Positions that the data's `max_length` asks a model to be stretched to; None where it has enough.
+    """Return the number of positions that a model must be stretched to for the data; None if it has enough.
 
-    Raises UsageError where it has too few and the data do not say `extend_positions`, or it is no OPT.
+    Raises:
+        UsageError: it has too few, and the data do not set `extend_positions` or it is not an OPT.
+        ModelError: no config, or an unreadable one.
     """
-    found = get_max_positions(model)
-    if found is None or data.max_length <= found:
+    positions = get_max_positions(model)
+    if positions is None or data.max_length <= positions:
         return None
-    kind = load_config(model, vocab_size=0).get("model_type", "opt")
-    if kind != "opt":
-        # Rotary positions are no table to interpolate: said here, before anything is trained.
+    family = load_config(model, vocab_size=0).get("model_type", DEFAULT_FAMILY)
+    if family != "opt":
+        # Rotary positions are no table to interpolate.
         raise UsageError(
             f"model {model.name}",
             requested=f"data.max_length {data.max_length:,}",
-            found=f"a model of {found:,} positions, model_type {kind}: only OPT's learned positions are stretched",
-            hint=f"a max_length of at most {found}, or an OPT",
+            found=f"a {family} model of {positions:,} positions: only OPT's learned positions can be stretched",
+            hint=f"a max_length of at most {positions}, or an OPT",
         )
     if data.extend_positions is None:
         raise UsageError(
             f"model {model.name}",
             requested=f"data.max_length {data.max_length:,}",
-            found=f"a model of {found:,} positions",
-            hint=f"a max_length of at most {found}, or data.extend_positions: interpolate (--extend-positions)",
+            found=f"a model of {positions:,} positions",
+            hint=f"a max_length of at most {positions}, or data.extend_positions: interpolate (--extend-positions)",
         )
     return data.max_length
 
 
 def interpolate_positions(model: Any, count: int) -> Any:
-    """The OPT model with `count` learned positions, linearly interpolated from those it has, ends kept in place.
+    """Stretch an OPT model's table of learned positions in place, by linear interpolation that keeps both ends.
 
-    The table's first two rows (fairseq's padding offset) stay as they are. Raises ModelError for another architecture.
+    The first two rows of the table (fairseq's padding offset) stay as they are.
+
+    Args:
+        model: an `OPTForCausalLM`.
+        count: number of positions afterwards.
+
+    Raises:
+        ModelError: another architecture.
     """
     import torch
 

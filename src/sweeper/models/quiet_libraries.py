@@ -1,10 +1,10 @@
-"""The libraries' own progress bars and advice, silenced: one display per terminal."""
+"""Silencing the progress bars and advice of other libraries: a terminal has one display."""
 
 from __future__ import annotations
 
 
 def quiet_libraries() -> None:
-    """Switch off the bars of datasets and transformers. Errors are still raised; warnings still reach `logging`."""
+    """Disable the progress bars of datasets and transformers. Errors and `logging` are unaffected."""
     import datasets
     import transformers
 
