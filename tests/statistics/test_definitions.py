@@ -21,6 +21,7 @@ from sweeper.statistics import (
     score_tooleval,
     wilson_interval,
 )
+from sweeper.statistics.definitions import JudgedRates
 
 SHORT = {"s": "solved", "u": "unsolved", "?": "unsure", "-": None}
 
@@ -42,8 +43,8 @@ def table(*queries: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame([row for votes in queries for row in votes])
 
 
-def values(found: dict[str, Any]) -> dict[str, float]:
-    return {name: found["pass_rate"][name]["value"] for name in DEFINITIONS}
+def values(found: JudgedRates) -> dict[str, float]:
+    return {name: found.pass_rate[name].value for name in DEFINITIONS}
 
 
 @pytest.mark.parametrize(
@@ -113,27 +114,27 @@ def test_rates_by_hand() -> None:
         query("--", query_id="unscored"),
     )
     found = compute_judged_rates(votes, [("G1", "m1"), ("G1", "m2")])
-    assert (found["n"], found["unscored"], found["missing"]) == (8, 1, 2)
-    assert found["votes"] == {"solved": 5, "unsolved": 4, "unsure": 0, "unscored": 3}
+    assert (found.n, found.unscored, found.missing) == (8, 1, 2)
+    assert found.votes == {"solved": 5, "unsolved": 4, "unsure": 0, "unscored": 3}
     expected = {"strict": (2, 7), "stabletoolbench": (2.5, 5), "tooleval": (3, 5)}
     for name, (passed, n) in expected.items():
         interval = wilson_interval(passed, n, 0.05)
-        assert found["pass_rate"][name] == {
+        assert found.pass_rate[name].to_json() == {
             "value": pytest.approx(passed / n),
             "interval": pytest.approx([interval.low, interval.high]),
             "n": n,
         }
-    narrow = compute_judged_rates(votes, [], alpha=0.5)["pass_rate"]["strict"]["interval"]
-    assert narrow == pytest.approx([wilson_interval(2, 5, 0.5).low, wilson_interval(2, 5, 0.5).high])
+    narrow = compute_judged_rates(votes, [], alpha=0.5).pass_rate["strict"].interval
+    assert narrow == wilson_interval(2, 5, 0.5)
 
 
 def test_no_answer_at_all_fails_strict_and_leaves_the_others_undefined() -> None:
     found = compute_judged_rates(pd.DataFrame(), [("G1", "a"), ("G2", "b")])
-    assert found["n"] == found["missing"] == 2 and values(found)["strict"] == 0.0
+    assert found.n == found.missing == 2 and values(found)["strict"] == 0.0
     assert math.isnan(values(found)["tooleval"]) and math.isnan(values(found)["stabletoolbench"])
     nothing = compute_judged_rates(pd.DataFrame(), [])
-    assert all(math.isnan(value) for value in values(nothing).values()) and nothing["n"] == 0
-    assert all(math.isnan(end) for end in nothing["pass_rate"]["strict"]["interval"])
+    assert all(math.isnan(value) for value in values(nothing).values()) and nothing.n == 0
+    assert math.isnan(nothing.pass_rate["strict"].interval.low)
 
 
 def test_subsets_weigh_alike_in_their_mean_and_queries_in_the_overall_rate() -> None:
@@ -142,10 +143,10 @@ def test_subsets_weigh_alike_in_their_mean_and_queries_in_the_overall_rate() -> 
         query("u", query_id="0", subset="G2"),
     )
     found = compute_rates_by_subset(votes, [("G2", "m")])
-    assert values(found["overall"]) == pytest.approx({"strict": 4 / 6, "stabletoolbench": 4 / 5, "tooleval": 4 / 5})
-    assert list(found["subsets"]) == ["G1", "G2"] and found["subsets"]["G2"]["n"] == 2
-    assert found["subset_mean"] == {"strict": 0.5, "stabletoolbench": 0.5, "tooleval": 0.5}
-    partly = compute_rates_by_subset(votes, [("G3", "m")])["subset_mean"]
+    assert values(found.overall) == pytest.approx({"strict": 4 / 6, "stabletoolbench": 4 / 5, "tooleval": 4 / 5})
+    assert list(found.subsets) == ["G1", "G2"] and found.subsets["G2"].n == 2
+    assert found.subset_mean == {"strict": 0.5, "stabletoolbench": 0.5, "tooleval": 0.5}
+    partly = compute_rates_by_subset(votes, [("G3", "m")]).subset_mean
     assert partly["strict"] == pytest.approx(1 / 3) and math.isnan(partly["tooleval"])
 
 
@@ -159,7 +160,7 @@ def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
     found = compare_definitions(
         votes, [("G1", "5")], solvable_queries={("G1", "1"), ("G1", "4"), ("G1", "5"), ("G1", "not here")}
     )
-    rows = {(row["definition"], row["queries"]): (row["value"], row["n"]) for row in found["rows"]}
+    rows = {(name, queries): (rate.value, rate.n) for name, queries, rate in found.rows}
     assert rows == {
         ("strict", "all"): (pytest.approx(1 / 5), 5),
         ("stabletoolbench", "all"): (pytest.approx((1 + 0.5 + 1 / 6) / 4), 4),
@@ -168,9 +169,9 @@ def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
         ("stabletoolbench", "solvable"): (pytest.approx(1 / 2), 2),
         ("tooleval", "solvable"): (pytest.approx(1 / 2), 2),
     }
-    assert found["spread"] == pytest.approx(3 / 4 - 1 / 5)
-    assert len(compare_definitions(votes, [])["rows"]) == 3
-    assert math.isnan(compare_definitions(votes, [], solvable_queries=set())["spread"])
+    assert found.spread == pytest.approx(3 / 4 - 1 / 5)
+    assert len(compare_definitions(votes, []).rows) == 3
+    assert math.isnan(compare_definitions(votes, [], solvable_queries=set()).spread)
 
 
 def test_judges_are_compared_on_what_all_of_them_scored() -> None:
@@ -178,13 +179,13 @@ def test_judges_are_compared_on_what_all_of_them_scored() -> None:
     severe = [query(vote, query_id=str(i), judge="severe") for i, vote in enumerate("su-")]
     votes = table(*lenient, *severe)
     found = compute_rates_by_judge(votes, [("G1", "m")])
-    assert found["left_out"] == 2
-    assert {judge: values(rate)["strict"] for judge, rate in found["judges"].items()} == {
+    assert found.left_out == 2
+    assert {judge: values(rate)["strict"] for judge, rate in found.judges.items()} == {
         "lenient": pytest.approx(2 / 3),
         "severe": pytest.approx(1 / 3),
     }
     alone = compute_rates_by_judge(votes, [], solvable_queries={("G1", "1"), ("G1", "2")})
-    assert alone["left_out"] == 1 and values(alone["judges"]["severe"])["strict"] == 0.0
+    assert alone.left_out == 1 and values(alone.judges["severe"])["strict"] == 0.0
     with pytest.raises(DataError, match="duplicate"):
         compute_rates_by_judge(pd.concat([votes, votes]), [])
     with pytest.raises(DataError, match="no column"):
@@ -200,7 +201,7 @@ def test_tables_that_break_their_contract_are_refused() -> None:
         "hopeless": votes.assign(task="hopeless"),
         "`answered` true or false": votes.assign(answered=None),
         "no column .'task'": votes.drop(columns="task"),
-        "nothing in one of the columns": votes.assign(vote=[0, 1, None]),
+        "missing value in one of the columns": votes.assign(vote=[0, 1, None]),
     }
     for message, wrong in broken.items():
         with pytest.raises(DataError, match=message):
@@ -250,9 +251,9 @@ def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: s
     more = votes.iloc[[at]].assign(vote=9, status=None)
     new = votes.iloc[[at]].assign(query_id="new", status=None)
     after = compute_judged_rates(pd.concat([votes, more, new]), missing)
-    assert repr(before["pass_rate"]) == repr(after["pass_rate"])
-    assert after["unscored"] == before["unscored"] + 1 and after["n"] == before["n"] + 1
-    assert after["votes"]["unscored"] == before["votes"]["unscored"] + 2
+    assert repr(before.pass_rate) == repr(after.pass_rate)
+    assert after.unscored == before.unscored + 1 and after.n == before.n + 1
+    assert after.votes["unscored"] == before.votes["unscored"] + 2
 
 
 @given(judged(unanswered=False), st.integers(0, 2))
@@ -285,10 +286,10 @@ def test_intervals_cover_the_truth_of_simulated_votes() -> None:
     for seed in range(runs):
         status = generator.choice(["solved", "unsolved", "unsure"], p=shares, size=180)
         votes = pd.DataFrame(keys | {"status": status, "task": "solvable", "answered": True})
-        found = compute_judged_rates(votes, [], seed=seed, alpha=0.1)["pass_rate"]
+        found = compute_judged_rates(votes, [], seed=seed, alpha=0.1).pass_rate
         for name, value in truth.items():
-            low, high = found[name]["interval"]
-            covered[name] += low <= value <= high
+            interval = found[name].interval
+            covered[name] += interval.low <= value <= interval.high
     noise = 3 * math.sqrt(0.9 * 0.1 / runs)
     assert abs(covered["strict"] / runs - 0.9) < noise and abs(covered["tooleval"] / runs - 0.9) < noise
     assert covered["stabletoolbench"] / runs > 0.96, "a mean of graded scores varies less than Wilson assumes"

@@ -71,8 +71,8 @@ def test_matrix_and_rates_are_the_plain_ones(case: Any, categorical: bool) -> No
     own = tally.compute_run_rates(matrix)
     assert own == pytest.approx({name: compute_pass_rate(expected, [name]).rate for name in names}, nan_ok=True)
     for name, found in runs.items():
-        plain = compute_rates_by_subset(outcomes[outcomes["fingerprint"] == name], [])["overall"]["pass_rate"]
-        assert found["definitions"] == pytest.approx({key: rate["value"] for key, rate in plain.items()})
+        plain = compute_rates_by_subset(outcomes[outcomes["fingerprint"] == name], []).overall.pass_rate
+        assert found["definitions"] == pytest.approx({key: rate.value for key, rate in plain.items()})
         episodes = outcomes[outcomes["fingerprint"] == name].drop_duplicates(["subset", "query_id"])
         for key in ("overgenerated", "incoherent", "hallucinated"):
             assert found["signatures"][key] == pytest.approx(episodes[key].mean())

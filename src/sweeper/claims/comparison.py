@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from sweeper.claims.interval_estimates import UNDEFINED_INTERVAL, IntervalEstimate, IntervalPredictor, find_p_value
+from sweeper.claims.interval_estimates import IntervalEstimate, IntervalPredictor, find_p_value
 from sweeper.config.axes import format_arm_name
 from sweeper.statistics.aliases import ArmValue
-from sweeper.statistics.intervals import Interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.paired import EffectEstimate
 
 ComparisonTest = Literal[

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.statistics.aliases import Array, BoolArray
-from sweeper.statistics.intervals import Interval, clopper_pearson_interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval
 from sweeper.statistics.paired import (
     MIN_DISCORDANT_QUERIES,
     EffectEstimate,
@@ -31,7 +31,6 @@ from sweeper.statistics.paired import (
 if TYPE_CHECKING:
     import pandas as pd
 
-UNDEFINED_INTERVAL = Interval(math.nan, math.nan)
 UNWIDENED = Interval(math.inf, -math.inf)
 """Bounds that widen no interval."""
 IntervalPredictor = Callable[[float, float, float], Interval]

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy
 
-from sweeper.claims.interval_estimates import UNDEFINED_INTERVAL, IntervalEstimate, make_undefined_estimate
+from sweeper.claims.interval_estimates import IntervalEstimate, make_undefined_estimate
 from sweeper.statistics.aliases import Array
-from sweeper.statistics.intervals import Interval, clopper_pearson_interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval
 from sweeper.statistics.paired import Exclusions, average_by_key
 
 

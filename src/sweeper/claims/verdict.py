@@ -17,7 +17,7 @@ from sweeper.claims.robustness import OutcomeVariant, build_judge_variants, buil
 from sweeper.claims.sample_size import RequiredSampleSize, estimate_required_sample_size, make_unknown_sample_size
 from sweeper.claims.tables import ClaimTables, StudyTables
 from sweeper.errors import DataError
-from sweeper.statistics.intervals import Interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.multiple_testing import holm_step_down
 from sweeper.statistics.paired import Exclusions, equals_value
 from sweeper.statistics.pass_matrix import build_pass_matrix
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sweeper.config import Claim
-
-UNDEFINED = Interval(math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -250,7 +248,7 @@ def _check_variant(
     claim: Claim, tables: ClaimTables, selection: RunSelection, variant: OutcomeVariant
 ) -> RobustnessCheck:
     if variant.matrix is None:
-        return RobustnessCheck(variant.name, None, math.nan, UNDEFINED, 0, variant.reason)
+        return RobustnessCheck(variant.name, None, math.nan, UNDEFINED_INTERVAL, 0, variant.reason)
     own = replace(tables, matrix=variant.matrix, cached_differences={})
     verdict = _decide_selection(claim, own, selection)
     reason = f"{variant.reason}. {verdict.reason}" if variant.reason else verdict.reason
@@ -314,7 +312,7 @@ def _build_verdict(
         reason=reason + (comparison_set.note + selection.note if deciding else ""),
         alpha=claim.alpha,
         estimate=estimate.estimate if estimate else math.nan,
-        interval=Interval(estimate.low, estimate.high) if estimate else UNDEFINED,
+        interval=Interval(estimate.low, estimate.high) if estimate else UNDEFINED_INTERVAL,
         n=estimate.n if estimate else 0,
         n_queries=estimate.n_queries if estimate else 0,
         n_seeds=estimate.n_seeds if estimate else 0,

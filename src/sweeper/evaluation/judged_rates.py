@@ -108,7 +108,7 @@ def summarize_votes(
     # The rates of each judge on the queries that all judges scored.
     document["same_answers"] = compute_rates_by_judge(
         pd.concat(tables, ignore_index=True), absent, seed=SEED, alpha=alpha
-    )
+    ).to_json()
     return document
 
 
@@ -147,13 +147,13 @@ def _summarize_judge(
     table = build_votes_table(answers, votes)
     rates = compute_rates_by_subset(table, missing_queries, seed=SEED, alpha=alpha)
     failures = _count_rule_failures(answers, votes)
-    rates["overall"] |= {"rules": failures.get("", {})}
-    for name, subset_rates in rates["subsets"].items():
-        subset_rates |= {"rules": failures.get(name, {})}
     every = [vote for cast in votes for vote in cast]
     sensitivity = compare_definitions(table, missing_queries, solvable_queries=solvable, seed=SEED, alpha=alpha)
-    return rates | {
-        "sensitivity": sensitivity,
+    return {
+        "overall": rates.overall.to_json() | {"rules": failures.get("", {})},
+        "subsets": {name: own.to_json() | {"rules": failures.get(name, {})} for name, own in rates.subsets.items()},
+        "subset_mean": dict(rates.subset_mean),
+        "sensitivity": sensitivity.to_json(),
         "unscored_reasons": dict(Counter(vote.reason for vote in every if vote.status is None)),
         "task_unanswered": dict(Counter(vote.task_fault for vote in every if vote.task_fault)),
     }

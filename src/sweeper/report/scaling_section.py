@@ -55,7 +55,7 @@ def fit_size_curves(arms: Sequence[Mapping[str, Any]], varying_axes: Sequence[st
                     ),
                 )
                 where = {"group": group, "axes": dict(zip(others, place, strict=True)), "metric": metric, "size": size}
-                found += [where | fit for fit in made]
+                found += [where | fit.to_json() for fit in made]
     return found
 
 

@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
 from sweeper.statistics.aliases import Array, BoolArray, Codes
-from sweeper.statistics.intervals import Interval, clopper_pearson_interval, wilson_interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval, wilson_interval
 from sweeper.statistics.paired import MIN_DISCORDANT_QUERIES, estimate_two_way_variance
 from sweeper.statistics.paired_tests import keep_scored_rows
-
-UNDEFINED = Interval(math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def estimate_clustered_difference(
     n_queries, n_seeds, n_clusters = len(rows), rows.shape[1], len(sizes)
     n_dropped = int((~is_kept).sum())
     if not n_queries:
-        return ClusteredDifference(math.nan, UNDEFINED, math.nan, math.nan, 0, n_clusters, 0, n_dropped)
+        return ClusteredDifference(math.nan, UNDEFINED_INTERVAL, math.nan, math.nan, 0, n_clusters, 0, n_dropped)
     mean = float(rows.mean())
     low, high = mean, mean
     error = effect = math.nan
@@ -128,7 +126,7 @@ def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alp
     rows = np.nanmean(table[is_kept], axis=1) if is_kept.any() else np.zeros(0)
     n_queries, n_clusters, n_dropped = len(rows), len(sizes), int((~is_kept).sum())
     if not n_queries:
-        return ClusteredRate(math.nan, UNDEFINED, math.nan, math.nan, 0, n_clusters, n_dropped)
+        return ClusteredRate(math.nan, UNDEFINED_INTERVAL, math.nan, math.nan, 0, n_clusters, n_dropped)
     rate = float(rows.mean())
     binomial = rate * (1 - rate) / n_queries
     design, effective = math.nan, float(n_queries)

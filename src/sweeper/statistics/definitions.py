@@ -1,7 +1,7 @@
 """Pass rates of judged answers, under each of the definitions in use.
 
 `strict` is the headline. `tooleval` is ToolBench's pass rate (Qin et al. 2023, arXiv 2307.16789) as its
-`eval_pass_rate.py` prints it: a tied query passes, where the file beside it, and another commit's print, throw a coin.
+`eval_pass_rate.py` prints it: a tied query passes, although the file that it writes, and another commit, flip a coin.
 `stabletoolbench` is StableToolBench's solve rate (Guo et al. 2024, arXiv 2403.07714).
 """
 
@@ -12,14 +12,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from sweeper.errors import DataError
 from sweeper.statistics.aliases import QueryKey
-from sweeper.statistics.intervals import wilson_interval
+from sweeper.statistics.intervals import Interval, wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,28 +32,116 @@ TASK_STATUSES = ("solvable", "unsolvable", "unsure")
 _VOTE_KEY_COLUMNS = ["subset", "query_id", "judge", "vote"]
 _EXPECTED_ROWS = "one row per (subset, query, judge, vote)"
 
-Votes = Sequence[Mapping[str, Any]]
-"""One query's votes: mappings with subset, query_id, vote, status, task and answered."""
+VoteRow = Mapping[str, object]
+"""One vote: `subset`, `query_id`, `vote` (its number), `status`, `task` and `answered`."""
+Votes = Sequence[VoteRow]
+"""The votes on one query."""
+
+
+@dataclass(frozen=True)
+class DefinitionRate:
+    """A pass rate under one definition."""
+
+    value: float
+    """0 to 1; NaN without a query."""
+    interval: Interval
+    n: int
+    """Its denominator, in queries."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields, with `interval` as [low, high]."""
+        return {"value": self.value, "interval": [self.interval.low, self.interval.high], "n": self.n}
+
+
+@dataclass(frozen=True)
+class JudgedRates:
+    """The pass rates of one judge's votes."""
+
+    n: int
+    """All queries, judged or missing."""
+    unscored: int
+    """Queries without a scored vote: in no denominator."""
+    missing: int
+    """Queries without an answer."""
+    votes: Mapping[str, int]
+    """Number of votes by status."""
+    pass_rate: Mapping[str, DefinitionRate]
+    """Definition -> rate."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as the report has them."""
+        return {
+            "n": self.n,
+            "unscored": self.unscored,
+            "missing": self.missing,
+            "votes": dict(self.votes),
+            "pass_rate": {name: rate.to_json() for name, rate in self.pass_rate.items()},
+        }
+
+
+@dataclass(frozen=True)
+class SubsetRates:
+    """Pass rates over all queries and by subset."""
+
+    overall: JudgedRates
+    """Every query with equal weight."""
+    subsets: Mapping[str, JudgedRates]
+    subset_mean: Mapping[str, float]
+    """Definition -> plain mean of the subsets' rates; NaN where one is undefined."""
+
+
+@dataclass(frozen=True)
+class DefinitionComparison:
+    """The pass rate under every definition."""
+
+    rows: tuple[tuple[str, str, DefinitionRate], ...]
+    """Definition, queries (`all` or `solvable`) and rate."""
+    spread: float
+    """Largest minus smallest rate; NaN where one is undefined."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return `rows` and `spread`."""
+        rows = [{"definition": name, "queries": queries, **rate.to_json()} for name, queries, rate in self.rows]
+        return {"rows": rows, "spread": self.spread}
+
+
+@dataclass(frozen=True)
+class RatesByJudge:
+    """The pass rates of several judges on the same queries."""
+
+    judges: Mapping[str, JudgedRates]
+    left_out: int
+    """Judged queries that some judge did not score."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return `judges` and `left_out`."""
+        return {"judges": {name: rates.to_json() for name, rates in self.judges.items()}, "left_out": self.left_out}
 
 
 def score_strict(votes: Votes) -> float:
-    """1 if more than half of the query's scored votes are `solved`, else 0: a tie fails, unsure is not solved. NaN
-    where no vote is scored."""
+    """Return 1 if more than half of the query's scored votes are `solved`, else 0.
+
+    A tie fails, and `unsure` is not solved. NaN where no vote is scored.
+    """
     scored = _keep_scored_votes(votes)
     return float(2 * _count_votes(scored, "solved") > len(scored)) if scored else math.nan
 
 
 def score_stabletoolbench(votes: Votes) -> float:
-    """Mean over the query's scored votes of solved 1, unsure 0.5, unsolved 0. NaN where no vote is scored."""
+    """Return the mean over the query's scored votes of solved 1, unsure 0.5, unsolved 0; NaN where none is scored."""
     scored = _keep_scored_votes(votes)
     return (_count_votes(scored, "solved") + _count_votes(scored, "unsure") / 2) / len(scored) if scored else math.nan
 
 
 def score_tooleval(votes: Votes, seed: int = 0) -> float:
-    """1 if at least half of the query's scored votes pass, else 0: a tie passes. NaN where no vote is scored.
+    """Return 1 if at least half of the query's scored votes pass, else 0; NaN where no vote is scored.
 
-    A vote passes if solved or if the task is unsolvable, fails if unsolved otherwise, and is a coin if unsure, or if
-    unsolved while the task is unsure. An answer without Finish fails in every vote, whatever the judge said.
+    A vote passes if it is solved or the task is unsolvable, fails if it is unsolved otherwise, and flips a coin if it
+    is unsure, or unsolved while the task is unsure. An answer without Finish fails in every vote.
+
+    Args:
+        votes: the votes on one query.
+        seed: seed of the coins.
     """
     passed = [_passes_tooleval(vote, seed) for vote in _keep_scored_votes(votes)]
     return float(2 * sum(passed) >= len(passed)) if passed else math.nan
@@ -65,15 +154,19 @@ def compute_judged_rates(
     solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
-) -> dict[str, Any]:
-    """Pass rates of one judge's votes under every definition, with Wilson intervals at 1 - alpha.
+) -> JudgedRates:
+    """Compute the pass rates of one judge's votes under every definition, with Wilson intervals.
 
-    `votes`: one row per (subset, query_id, judge, vote) with `status` (None = unscored), `task` (None = not said) and
-    `answered` (the episode ended with Finish and an answer). `missing`: suite queries without any answer: `strict`
-    counts them 0, the others leave them out. `solvable`: only these queries. Returns `n` (queries asked: judged and
-    missing), `unscored` (queries without a scored vote: in no denominator), `missing`, `votes` (counts by status) and
-    `pass_rate`: definition -> `value` (0..1, NaN without a query), `interval` [low, high] and `n`, its denominator.
-    Raises DataError for tables that break this contract, duplicate rows and several judges among it.
+    Args:
+        votes: one row per (subset, query_id, judge, vote) with `status` (None = unscored), `task` (None = not judged)
+            and `answered` (whether the episode ended with Finish and an answer).
+        missing: queries of the suite without any answer: `strict` counts them as 0, the others leave them out.
+        solvable_queries: restricts the rates to these queries.
+        seed: seed of ToolEval's coins.
+        alpha: intervals are at 1 - alpha.
+
+    Raises:
+        DataError: a table that breaks this contract, with duplicate rows, or of several judges.
     """
     return _summarize_votes(*_collect_requested_votes(votes, missing, solvable_queries), seed, alpha)
 
@@ -85,13 +178,12 @@ def compute_rates_by_subset(
     solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
-) -> dict[str, Any]:
-    """`rates` of all queries (`overall`, every query alike) and of each subset by name (`subsets`), and `subset_mean`:
-    definition -> plain mean of the subsets' values, NaN where one is undefined. Raises DataError as `rates` does."""
+) -> SubsetRates:
+    """Compute `compute_judged_rates` of all queries and of each subset, and the plain mean of the subsets."""
     queries, absent = _collect_requested_votes(votes, missing, solvable_queries)
     subsets = {
         name: _summarize_votes(
-            {query: found for query, found in queries.items() if query[0] == name},
+            {query: own for query, own in queries.items() if query[0] == name},
             [query for query in absent if query[0] == name],
             seed,
             alpha,
@@ -100,9 +192,9 @@ def compute_rates_by_subset(
     }
     means = {}
     for name in DEFINITIONS:
-        values = [found["pass_rate"][name]["value"] for found in subsets.values()]
+        values = [rates.pass_rate[name].value for rates in subsets.values()]
         means[name] = math.fsum(values) / len(values) if values else math.nan
-    return {"overall": _summarize_votes(queries, absent, seed, alpha), "subsets": subsets, "subset_mean": means}
+    return SubsetRates(_summarize_votes(queries, absent, seed, alpha), subsets, means)
 
 
 def compare_definitions(
@@ -112,12 +204,10 @@ def compare_definitions(
     solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
-) -> dict[str, Any]:
-    """How far the number depends on its definition.
+) -> DefinitionComparison:
+    """Compute the rate under every definition, on all queries and, where given, on the solvable ones.
 
-    `rows`: every definition on all queries and, where `solvable` is given, on those alone: `definition`, `queries`
-    ("all" or "solvable"), `value`, `interval`, `n`. `spread`: largest minus smallest value, NaN where one is
-    undefined. Raises DataError as `rates` does.
+    The arguments are those of `compute_judged_rates`.
     """
     absent = list(missing)
     populations: dict[str, Set[QueryKey] | None] = {"all": None}
@@ -125,11 +215,11 @@ def compare_definitions(
         populations["solvable"] = solvable_queries
     rows = []
     for name, kept in populations.items():
-        found = compute_judged_rates(votes, absent, solvable_queries=kept, seed=seed, alpha=alpha)["pass_rate"]
-        rows += [{"definition": definition, "queries": name, **found[definition]} for definition in DEFINITIONS]
-    values = [row["value"] for row in rows]
-    defined = not any(math.isnan(value) for value in values)
-    return {"rows": rows, "spread": max(values) - min(values) if defined else math.nan}
+        rates = compute_judged_rates(votes, absent, solvable_queries=kept, seed=seed, alpha=alpha).pass_rate
+        rows += [(definition, name, rates[definition]) for definition in DEFINITIONS]
+    values = [rate.value for _, _, rate in rows]
+    spread = math.nan if any(map(math.isnan, values)) else max(values) - min(values)
+    return DefinitionComparison(tuple(rows), spread)
 
 
 def compute_rates_by_judge(
@@ -139,28 +229,30 @@ def compute_rates_by_judge(
     solvable_queries: Set[QueryKey] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
-) -> dict[str, Any]:
-    """What each judge would have reported of the same answers: `judges` (judge -> what `rates` returns) on the queries
-    that every judge scored, and `left_out`, the judged queries that some judge did not. Raises DataError as `rates`."""
+) -> RatesByJudge:
+    """Compute the rates of each judge on the queries that every judge scored.
+
+    The arguments are those of `compute_judged_rates`, with the votes of several judges.
+    """
     if votes.empty:
-        return {"judges": {}, "left_out": 0}
+        return RatesByJudge({}, 0)
     _check_vote_columns(votes)
     absent = list(missing)
     names = votes["judge"].astype(str)
-    asked = {
+    by_judge = {
         name: _collect_requested_votes(votes[names == name], absent, solvable_queries)
         for name in sorted(names.unique())
     }
-    judged = set().union(*(queries for queries, _ in asked.values()))
-    shared = {q for q in judged if all(_keep_scored_votes(queries.get(q, [])) for queries, _ in asked.values())}
-    found = {
+    judged = set().union(*(queries for queries, _ in by_judge.values()))
+    shared = {q for q in judged if all(_keep_scored_votes(queries.get(q, [])) for queries, _ in by_judge.values())}
+    rates = {
         name: _summarize_votes({q: queries[q] for q in queries if q in shared}, kept, seed, alpha)
-        for name, (queries, kept) in asked.items()
+        for name, (queries, kept) in by_judge.items()
     }
-    return {"judges": found, "left_out": len(judged - shared)}
+    return RatesByJudge(rates, len(judged - shared))
 
 
-def _keep_scored_votes(votes: Votes) -> list[Mapping[str, Any]]:
+def _keep_scored_votes(votes: Votes) -> list[VoteRow]:
     return [vote for vote in votes if vote["status"] in VOTE_STATUSES]
 
 
@@ -168,7 +260,7 @@ def _count_votes(votes: Votes, status: str) -> int:
     return sum(vote["status"] == status for vote in votes)
 
 
-def _passes_tooleval(vote: Mapping[str, Any], seed: int) -> bool:
+def _passes_tooleval(vote: VoteRow, seed: int) -> bool:
     if not vote["answered"]:
         return False
     if vote["status"] == "solved" or vote["task"] == "unsolvable":
@@ -178,15 +270,15 @@ def _passes_tooleval(vote: Mapping[str, Any], seed: int) -> bool:
     return bool(_make_vote_generator(vote, seed).random() < 0.5)
 
 
-def _make_vote_generator(vote: Mapping[str, Any], seed: int) -> np.random.Generator:
-    """A generator of this vote alone, so that neither the order of rows nor other votes change its coin."""
-    key = json.dumps([seed, str(vote["subset"]), str(vote["query_id"]), int(vote["vote"])])
+def _make_vote_generator(vote: VoteRow, seed: int) -> np.random.Generator:
+    """Return a generator of this vote alone: its coin depends neither on the order of rows nor on other votes."""
+    key = json.dumps([seed, str(vote["subset"]), str(vote["query_id"]), int(cast(int, vote["vote"]))])
     return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big"))
 
 
 def _summarize_votes(
     queries: Mapping[QueryKey, Votes], missing: Sequence[QueryKey], seed: int, alpha: float
-) -> dict[str, Any]:
+) -> JudgedRates:
     every = [vote for votes in queries.values() for vote in votes]
     counts = {status: _count_votes(every, status) for status in VOTE_STATUSES}
     judged = [votes for votes in queries.values() if _keep_scored_votes(votes)]
@@ -195,26 +287,26 @@ def _summarize_votes(
         "stabletoolbench": score_stabletoolbench,
         "tooleval": partial(score_tooleval, seed=seed),
     }
-    found = {}
+    rates = {}
     for name, definition in definitions.items():
         n = len(judged) + (len(missing) if name == "strict" else 0)
         passed = math.fsum(definition(votes) for votes in judged)
         interval = wilson_interval(passed, n, alpha)
         value = passed / n if n else math.nan
-        found[name] = {"value": value, "interval": [interval.low, interval.high], "n": n}
-    return {
-        "n": len(queries) + len(missing),
-        "unscored": len(queries) - len(judged),
-        "missing": len(missing),
-        "votes": counts | {"unscored": len(every) - sum(counts.values())},
-        "pass_rate": found,
-    }
+        rates[name] = DefinitionRate(value, interval, n)
+    return JudgedRates(
+        n=len(queries) + len(missing),
+        unscored=len(queries) - len(judged),
+        missing=len(missing),
+        votes=counts | {"unscored": len(every) - sum(counts.values())},
+        pass_rate=rates,
+    )
 
 
 def _collect_requested_votes(
     votes: pd.DataFrame, missing: Iterable[QueryKey], solvable_queries: Set[QueryKey] | None
-) -> tuple[dict[QueryKey, list[dict[str, Any]]], list[QueryKey]]:
-    """The votes of each query, and the queries without an answer; only the solvable ones where those are given."""
+) -> tuple[dict[QueryKey, list[VoteRow]], list[QueryKey]]:
+    """Return the votes on each query, and the queries without an answer; where given, of the solvable ones only."""
     absent = [(str(subset), str(query)) for subset, query in missing]
     queries = _group_by_query(votes)
     again = [query for query, times in Counter(absent).items() if times > 1 or query in queries]
@@ -227,14 +319,14 @@ def _collect_requested_votes(
     if solvable_queries is None:
         return queries, absent
     kept = {(str(subset), str(query)) for subset, query in solvable_queries}
-    return {q: found for q, found in queries.items() if q in kept}, [q for q in absent if q in kept]
+    return {q: own for q, own in queries.items() if q in kept}, [q for q in absent if q in kept]
 
 
-def _group_by_query(votes: pd.DataFrame) -> dict[QueryKey, list[dict[str, Any]]]:
+def _group_by_query(votes: pd.DataFrame) -> dict[QueryKey, list[VoteRow]]:
     if votes.empty:
         return {}
     _check_votes(votes)
-    found: dict[QueryKey, list[dict[str, Any]]] = {}
+    found: dict[QueryKey, list[VoteRow]] = {}
     columns = {name: _to_builtin_values(votes[name]) for name in [*_VOTE_KEY_COLUMNS, "status", "task", "answered"]}
     for row in zip(*columns.values(), strict=True):
         vote = dict(zip(columns, row, strict=True))
@@ -242,8 +334,8 @@ def _group_by_query(votes: pd.DataFrame) -> dict[QueryKey, list[dict[str, Any]]]
     return found
 
 
-def _to_builtin_values(column: pd.Series[Any]) -> list[Any]:
-    """Values as Python holds them, one None for pandas' several kinds of nothing."""
+def _to_builtin_values(column: pd.Series) -> list[object]:
+    """Return Python values, with one None for the several missing values of pandas."""
     return [None if gone else value for value, gone in zip(column.tolist(), column.isna(), strict=True)]
 
 
@@ -257,9 +349,9 @@ def _check_votes(votes: pd.DataFrame) -> None:
     _check_vote_columns(votes)
     if votes[_VOTE_KEY_COLUMNS].isna().any(axis=None):
         raise DataError(
-            "votes table", requested=_EXPECTED_ROWS, found=f"nothing in one of the columns {_VOTE_KEY_COLUMNS}"
+            "votes table", requested=_EXPECTED_ROWS, found=f"a missing value in one of the columns {_VOTE_KEY_COLUMNS}"
         )
-    # As text: a query that is 7 in one row and "7" in another is one query.
+    # As text: query 7 of one row and query "7" of another are the same.
     repeated = votes[_VOTE_KEY_COLUMNS].astype(str).duplicated()
     if repeated.any():
         first = votes.loc[repeated.to_numpy(), _VOTE_KEY_COLUMNS].iloc[0].to_dict()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import scipy
 
 from sweeper.errors import DataError
-from sweeper.statistics.intervals import Interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def tost(estimate: float, standard_error: float, df: float, margin: float, alpha
     """
     _check_equivalence_inputs(margin, alpha, standard_error)
     if not all(map(math.isfinite, (estimate, standard_error))) or not df > 0 or standard_error == 0:
-        return _make_result(math.nan, math.nan, Interval(math.nan, math.nan), alpha)
+        return _make_result(math.nan, math.nan, UNDEFINED_INTERVAL, alpha)
     half = _compute_quantile(1 - alpha, df) * standard_error
     lower = _compute_upper_tail((estimate + margin) / standard_error, df)
     upper = _compute_upper_tail((margin - estimate) / standard_error, df)
@@ -89,7 +89,7 @@ def tost_from_interval(
             "equivalence test", requested="an estimate inside its interval", found=f"{low}..{estimate}..{high}"
         )
     if not all(map(math.isfinite, (estimate, low, high))) or not df > 0 or low == estimate or high == estimate:
-        return _make_result(math.nan, math.nan, Interval(math.nan, math.nan), alpha)
+        return _make_result(math.nan, math.nan, UNDEFINED_INTERVAL, alpha)
     scale = _compute_quantile(1 - interval_alpha / 2, df)
     below, above = (estimate - low) / scale, (high - estimate) / scale
     quantile = _compute_quantile(1 - alpha, df)

@@ -10,32 +10,49 @@ import scipy
 
 @dataclass(frozen=True)
 class Interval:
-    """Two-sided interval; NaN where undefined."""
+    """A two-sided interval; NaN where undefined."""
 
     low: float
     high: float
 
 
-def wilson_interval(successes: float, n: float, alpha: float) -> Interval:
-    """Wilson score interval (Wilson 1927) at two-sided level 1 - alpha. NaN for n = 0. Raises ValueError on bad counts.
+UNDEFINED_INTERVAL = Interval(math.nan, math.nan)
 
-    Counts may be fractional: a rate averaged over seeds, on n queries.
+
+def wilson_interval(successes: float, n: float, alpha: float) -> Interval:
+    """Compute the Wilson score interval (Wilson 1927) of a proportion.
+
+    Args:
+        successes: successes; may be fractional, such as a rate averaged over seeds times n queries.
+        n: trials; the interval is NaN for 0.
+        alpha: the interval is two-sided, at 1 - alpha.
+
+    Raises:
+        ValueError: more successes than trials, or fewer than 0.
+
+    Example:
+        >>> interval = wilson_interval(8, 10, 0.05)
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (0.49, 0.943)
     """
     if n == 0:
-        return Interval(math.nan, math.nan)
+        return UNDEFINED_INTERVAL
     successes = _clamp_successes(successes, n)
     rate, squared = successes / n, float(scipy.special.ndtri(alpha / 2)) ** 2
-    centre = (rate + squared / (2 * n)) / (1 + squared / n)
+    center = (rate + squared / (2 * n)) / (1 + squared / n)
     half = math.sqrt(squared * (rate * (1 - rate) + squared / (4 * n)) / n) / (1 + squared / n)
-    # At the ends the formula gives 0 and 1 but for rounding.
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the formula gives 0 and 1, except for rounding.
+    low, high = max(0.0, center - half), min(1.0, center + half)
     return Interval(low if successes > 0 else 0.0, high if successes < n else 1.0)
 
 
 def clopper_pearson_interval(successes: float, n: float, alpha: float) -> Interval:
-    """Clopper-Pearson interval (1934): never covers less than 1 - alpha. NaN for n = 0. Raises ValueError."""
+    """Compute the Clopper-Pearson interval (1934) of a proportion, which never covers less than 1 - alpha.
+
+    The arguments are those of `wilson_interval`.
+    """
     if n == 0:
-        return Interval(math.nan, math.nan)
+        return UNDEFINED_INTERVAL
     k = _clamp_successes(successes, n)
     low = float(scipy.special.betaincinv(k, n - k + 1, alpha / 2)) if k > 0 else 0.0
     high = float(scipy.special.betainccinv(k + 1, n - k, alpha / 2)) if k < n else 1.0

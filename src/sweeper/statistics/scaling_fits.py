@@ -1,15 +1,16 @@
-"""Curves of a pass rate or a loss against size: parameters or FLOPs, anything above 0.
+"""Curves of a pass rate or a loss against size: parameters, FLOPs, anything above 0.
 
-A curve's shape is learnt from sizes, not from runs: ten seeds at each of three sizes still leave any three-parameter
-curve free to pass through all three means. Residual degrees of freedom therefore count sizes, and every fit says in
-`caveat` what it cannot carry.
+The shape of a curve is learned from sizes, not from runs: with ten seeds at each of three sizes, any three-parameter
+curve can still pass through all three means. Residual degrees of freedom therefore count sizes, and every fit has in
+`caveat` what it cannot support.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
 
 import numpy as np
 import scipy
@@ -17,18 +18,100 @@ from numpy.typing import ArrayLike
 
 from sweeper.errors import DataError
 from sweeper.statistics.aliases import Array
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 
 BOOTSTRAP_DRAWS = 2000
-"""Bootstrap draws; the ends of a 95 % interval then stand on 50 draws each."""
+"""Bootstrap draws; each end of a 95 % interval then rests on 50 of them."""
 EXPONENT_BOUNDS = (0.01, 5.0)
 """Bounds of the power law's exponent; at the lower one it is a straight line in log size."""
 N_PARAMETERS = 3
 """Parameters of either curve."""
 N_CURVE_POINTS = 50
-"""Sizes at which a curve is given unless told, even in log size over those observed."""
+"""Sizes at which a curve is given by default, evenly spaced in log size over those observed."""
 _EXPONENT_GRID = np.geomspace(*EXPONENT_BOUNDS, 120)
 ZOOMS, ZOOM_POINTS = 9, 11
-"""Each zoom divides the grid's step by 5: nine leave 3e-8 of an exponent."""
+"""Each zoom divides the grid's step by 5; after nine an exponent is known to 3e-8."""
+
+
+Best = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fitted curve at given sizes, with the ends of its interval; NaN where undefined."""
+
+    size: Array
+    value: Array
+    low: Array
+    high: Array
+
+    def to_json(self) -> dict[str, object]:
+        """Return the columns as lists."""
+        return {name: getattr(self, name).tolist() for name in ("size", "value", "low", "high")}
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The highest or lowest point of a curve; NaN for a curve without one."""
+
+    size: float = math.nan
+    value: float = math.nan
+    share: float = math.nan
+    """Share of the bootstrap draws that have an optimum."""
+    interval: Interval = UNDEFINED_INTERVAL
+    """Of the size; NaN where an end is unbounded."""
+    is_inside: bool = False
+    """Whether it lies among the observed sizes."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields, with `interval` as [low, high]."""
+        return {
+            "size": self.size,
+            "value": self.value,
+            "share": self.share,
+            "interval": [self.interval.low, self.interval.high],
+            "inside": self.is_inside,
+        }
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """A curve fitted to runs."""
+
+    name: str
+    parameters: Mapping[str, float]
+    r2: float
+    """Of the runs; NaN where all values are alike."""
+    aicc: float
+    """Corrected Akaike criterion (Hurvich and Tsai 1989) of the runs, with the variance of the noise counted as a
+    parameter. NaN with too few runs, or without any residual."""
+    n_runs: int
+    n_sizes: int
+    n_dropped: int
+    """Runs that are NaN."""
+    residual_df: int
+    """Sizes minus parameters."""
+    curve: Curve
+    caveat: str
+    """What the fit cannot support; '' for nothing."""
+    optimum: Optimum | None = None
+    """None for a curve that has none by its form."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as the report has them."""
+        document = {
+            "name": self.name,
+            "parameters": dict(self.parameters),
+            "r2": self.r2,
+            "aicc": self.aicc,
+            "n_runs": self.n_runs,
+            "n_sizes": self.n_sizes,
+            "dropped": self.n_dropped,
+            "residual_df": self.residual_df,
+            "curve": self.curve.to_json(),
+            "caveat": self.caveat,
+        }
+        return document if self.optimum is None else document | {"optimum": self.optimum.to_json()}
 
 
 @dataclass(frozen=True)
@@ -52,6 +135,17 @@ class _RunsBySize:
         return len({float(value) for runs in self.runs for value in runs}) == 1
 
 
+@dataclass(frozen=True)
+class _Resampling:
+    """Bootstrap draws of the means by size, and the level of the intervals."""
+
+    means: Array | None
+    """(draws, sizes); None where no size has two runs."""
+    widening: float
+    """Factor by which percentiles are widened."""
+    alpha: float
+
+
 def fit_power_law(
     sizes: ArrayLike,
     values: ArrayLike,
@@ -61,43 +155,55 @@ def fit_power_law(
     curve_sizes: ArrayLike | None = None,
     alpha: float = 0.05,
     draws: int = BOOTSTRAP_DRAWS,
-) -> dict[str, Any]:
-    """Least squares of y = c + a * size^-b, c within `asymptote` (a loss: (0, inf)) and b within EXPONENTS.
+) -> CurveFit:
+    """Fit y = c + a * size^-b by least squares, with b within EXPONENT_BOUNDS.
 
-    `sizes`, `values`: (runs,), one entry per run; NaN runs are left out. a is free: below 0 for a rate that rises.
-    Given b the rest is linear, so b alone is searched (Golub and Pereyra 1973), over a grid that is then refined, for
-    all draws at once: no local minimum is missed. `parameters`: c, a, b (b NaN where all values are alike). The rest as
-    `fit_quadratic` returns it, without `optimum`; an exponent or asymptote at its bound is named in `caveat`. Raises
-    DataError as it does, and for an empty `asymptote`.
+    a is free: below 0 for a rate that rises. Given b the rest is linear, so only b is searched (Golub and Pereyra
+    1973), over a grid that is then refined, for all draws at once: no local minimum is missed. Parameters: c, a and b
+    (b NaN where all values are alike). An exponent or asymptote at its bound is named in `caveat`. Intervals are those
+    of `fit_quadratic`.
+
+    Args:
+        sizes: (runs,) size of each run, above 0; NaN runs are left out.
+        values: (runs,) value of each run.
+        rng: source of the bootstrap's random numbers.
+        asymptote: bounds of c; of a loss (0, inf).
+        curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
+        alpha: intervals are at 1 - alpha.
+        draws: bootstrap draws.
+
+    Raises:
+        DataError: vectors of different lengths, infinite values, sizes of 0 or less, or an empty `asymptote`.
     """
     if not asymptote[0] < asymptote[1]:
         raise DataError("power law", requested="bounds of the asymptote, low and high", found=f"{asymptote}")
     points = _group_by_size(sizes, values)
     grid = _make_size_grid(points, curve_sizes)
-    found = _make_empty_fit(points, grid, "power law", dict.fromkeys("cab", math.nan))
-    if found["residual_df"] < 0:
-        return found
+    empty = _make_empty_fit(points, grid, "power law", dict.fromkeys("cab", math.nan))
+    if empty.residual_df < 0:
+        return empty
     if points.is_constant:
         level = float(np.clip(points.means[0], *asymptote))
-        return _describe_fit(
-            found, points, {"c": level, "a": 0.0, "b": math.nan}, np.full(len(points.sizes), level)
-        ) | {"curve": _make_curve(grid, np.full(len(grid), level), None, math.nan, alpha)}
-    centre = float(np.log(points.sizes).mean())
-    x, at_x = np.log(points.sizes) - centre, np.log(grid) - centre
+        fit = _describe_fit(empty, points, {"c": level, "a": 0.0, "b": math.nan}, np.full(len(points.sizes), level))
+        unknown = np.full(len(grid), math.nan)
+        return replace(fit, curve=Curve(grid, np.full(len(grid), level), unknown, unknown))
+    center = float(np.log(points.sizes).mean())
+    x, at_x = np.log(points.sizes) - center, np.log(grid) - center
     c, a, b = (float(one[0]) for one in _fit_power_laws(x, points.means[None], points.counts, asymptote))
-    found = _describe_fit(found, points, {"c": c, "a": a * math.exp(b * centre), "b": b}, c + a * np.exp(-b * x))
+    fit = _describe_fit(empty, points, {"c": c, "a": a * math.exp(b * center), "b": b}, c + a * np.exp(-b * x))
+    caveat = fit.caveat
     if min(abs(b / end - 1) for end in EXPONENT_BOUNDS) < 1e-3:
-        found["caveat"] = _join_sentences(found["caveat"], f"The exponent is at its bound, {b:.3g}.")
+        caveat = _join_sentences(caveat, f"The exponent is at its bound, {b:.3g}.")
     if min(abs(c - end) for end in asymptote) < 1e-9:
-        found["caveat"] = _join_sentences(found["caveat"], f"The asymptote is at its bound, {c:.3g}.")
-    drawn, widen = _resample_means(points, rng, alpha, draws)
+        caveat = _join_sentences(caveat, f"The asymptote is at its bound, {c:.3g}.")
+    resampling = _resample_means(points, rng, alpha, draws)
     curves = None
-    if drawn is not None:
-        # Few runs a size make few different draws.
-        distinct, places = np.unique(drawn, axis=0, return_inverse=True)
+    if resampling.means is not None:
+        # Few runs per size give few distinct draws.
+        distinct, places = np.unique(resampling.means, axis=0, return_inverse=True)
         cs, as_, bs = (one[:, None] for one in _fit_power_laws(x, distinct, points.counts, asymptote))
         curves = (cs + as_ * np.exp(-bs * at_x))[places.ravel()]
-    return found | {"curve": _make_curve(grid, c + a * np.exp(-b * at_x), curves, widen, alpha)}
+    return replace(fit, caveat=caveat, curve=_make_curve(grid, c + a * np.exp(-b * at_x), curves, resampling))
 
 
 def fit_quadratic(
@@ -105,54 +211,54 @@ def fit_quadratic(
     values: ArrayLike,
     *,
     rng: np.random.Generator,
-    best: Literal["max", "min"] = "max",
+    best: Best = "max",
     curve_sizes: ArrayLike | None = None,
     alpha: float = 0.05,
     draws: int = BOOTSTRAP_DRAWS,
-) -> dict[str, Any]:
-    """Least squares of y = c0 + c1 * x + c2 * x^2 with x = log10(size), and its optimum: the highest point of a rate
-    (`best` "max") or the lowest of a loss ("min").
+) -> CurveFit:
+    """Fit y = c0 + c1 * x + c2 * x^2 with x = log10(size) by least squares, and find its optimum.
 
-    `sizes`, `values`: (runs,), one entry per run; NaN runs are left out. Returns `name`, `parameters` (c0, c1, c2),
-    `r2` (of the runs; NaN where all values are alike), `aicc` (Hurvich and Tsai 1989, of the runs, the noise's variance
-    counted as a parameter; NaN with too few runs or no residual at all), `n_runs`, `n_sizes`, `dropped`, `residual_df`
-    (sizes minus parameters), `curve` (lists `size`, `value`, `low`, `high`), `optimum` and `caveat` ("" for none).
-    `optimum`: `size` and `value`, NaN for a curve without one; `interval` [low, high] of the size, NaN where an end is
-    unbounded; `share` of the draws that have one; `inside`, whether it lies among the sizes observed.
+    Intervals draw runs within each size, one fewer than there are, so that a mean's variance is unbiased (Rao and Wu
+    1988), and widen the percentiles by t / z on Satterthwaite's degrees of freedom of the means by size. They cover the
+    spread between runs only, not that the curve may be wrong. NaN where no size has two runs. With fewer sizes than
+    parameters nothing is fitted.
 
-    Intervals at 1 - alpha draw runs within each size, one fewer than there are, so that a mean's variance is unbiased
-    (Rao and Wu 1988), and widen the percentiles by t / z on Satterthwaite's degrees of freedom of the sizes' means.
-    They carry the spread between runs only, not that the curve may be wrong. NaN where no size has two runs. With fewer
-    sizes than parameters nothing is fitted. Raises DataError for vectors of different lengths, infinite values and
-    sizes that are not above 0.
+    Args:
+        sizes: (runs,) size of each run, above 0; NaN runs are left out.
+        values: (runs,) value of each run.
+        rng: source of the bootstrap's random numbers.
+        best: `max` for the highest point, of a rate; `min` for the lowest, of a loss.
+        curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
+        alpha: intervals are at 1 - alpha.
+        draws: bootstrap draws.
+
+    Raises:
+        DataError: vectors of different lengths, infinite values, or sizes of 0 or less.
     """
     points = _group_by_size(sizes, values)
     grid = _make_size_grid(points, curve_sizes)
-    found = _make_empty_fit(points, grid, "quadratic in log10 size", {"c0": math.nan, "c1": math.nan, "c2": math.nan})
-    nothing: dict[str, Any] = dict.fromkeys(("size", "value", "share"), math.nan)
-    nothing |= {"interval": [math.nan] * 2, "inside": False}
-    if found["residual_df"] < 0:
-        return found | {"optimum": nothing}
+    empty = _make_empty_fit(points, grid, "quadratic in log10 size", {"c0": math.nan, "c1": math.nan, "c2": math.nan})
+    if empty.residual_df < 0:
+        return replace(empty, optimum=Optimum())
     x = np.log10(points.sizes)
-    centre = float(x.mean())
+    center = float(x.mean())
     weights = np.sqrt(points.counts)[:, None]
-    solve = np.linalg.pinv(weights * _build_quadratic_terms(x - centre)) * weights.T
+    solve = np.linalg.pinv(weights * _build_quadratic_terms(x - center)) * weights.T
     fitted = solve @ points.means
     if points.is_constant:
         fitted = np.array([points.means[0], 0.0, 0.0])
     c0, c1, c2 = (float(value) for value in fitted)
-    parameters = {"c0": c0 - c1 * centre + c2 * centre**2, "c1": c1 - 2 * c2 * centre, "c2": c2}
-    found = _describe_fit(found, points, parameters, _build_quadratic_terms(x - centre) @ fitted)
-    drawn, widen = _resample_means(points, rng, alpha, draws)
-    fits = None if drawn is None or points.is_constant else drawn @ solve.T
-    at_x = _build_quadratic_terms(np.log10(grid) - centre)
-    curve = _make_curve(grid, at_x @ fitted, None if fits is None else fits @ at_x.T, widen, alpha)
-    optimum = nothing | _estimate_optimum(fitted, fits, centre, x, best, widen, alpha)
-    if not math.isnan(optimum["size"]) and not optimum["inside"]:
-        found["caveat"] = _join_sentences(
-            found["caveat"], "The optimum lies beyond the sizes observed: an extrapolation."
-        )
-    return found | {"curve": curve, "optimum": optimum}
+    parameters = {"c0": c0 - c1 * center + c2 * center**2, "c1": c1 - 2 * c2 * center, "c2": c2}
+    fit = _describe_fit(empty, points, parameters, _build_quadratic_terms(x - center) @ fitted)
+    resampling = _resample_means(points, rng, alpha, draws)
+    fits = None if resampling.means is None or points.is_constant else resampling.means @ solve.T
+    at_x = _build_quadratic_terms(np.log10(grid) - center)
+    curve = _make_curve(grid, at_x @ fitted, None if fits is None else fits @ at_x.T, resampling)
+    optimum = _estimate_optimum(fitted, fits, x, best, resampling)
+    caveat = fit.caveat
+    if not math.isnan(optimum.size) and not optimum.is_inside:
+        caveat = _join_sentences(caveat, "The optimum lies beyond the observed sizes: an extrapolation.")
+    return replace(fit, curve=curve, optimum=optimum, caveat=caveat)
 
 
 def _group_by_size(sizes: ArrayLike, values: ArrayLike) -> _RunsBySize:
@@ -178,85 +284,78 @@ def _make_size_grid(points: _RunsBySize, curve_sizes: ArrayLike | None) -> Array
     return np.geomspace(points.sizes[0], points.sizes[-1], N_CURVE_POINTS)
 
 
-def _make_empty_fit(points: _RunsBySize, grid: Array, name: str, parameters: dict[str, float]) -> dict[str, Any]:
-    """The result before anything is fitted, with what the number of sizes and runs forbids."""
-    n_sizes, n_runs = len(points.sizes), int(points.counts.sum())
-    spare = n_sizes - N_PARAMETERS
+def _make_empty_fit(points: _RunsBySize, grid: Array, name: str, parameters: dict[str, float]) -> CurveFit:
+    """Return the result before anything is fitted, with what the number of sizes and runs rules out."""
+    n_sizes = len(points.sizes)
+    residual_df = n_sizes - N_PARAMETERS
+    n_single = int((points.counts == 1).sum())
     caveat = ""
-    if spare < 0:
+    if residual_df < 0:
         caveat = f"Not fitted: {n_sizes} {_pluralize('size', n_sizes)} for {N_PARAMETERS} parameters."
-    elif spare == 0:
+    elif residual_df == 0:
         caveat = (
             f"{n_sizes} sizes and {N_PARAMETERS} parameters leave no residual degrees of freedom: "
             "an interpolation of these points, not a fit that they could contradict."
         )
-    if spare >= 0:
-        single = int((points.counts == 1).sum())
-        if single:
-            caveat = _join_sentences(
-                caveat, f"{single} of {n_sizes} sizes have one run, whose spread the intervals leave out."
-            )
-    return {
-        "name": name,
-        "parameters": parameters,
-        "r2": math.nan,
-        "aicc": math.nan,
-        "n_runs": n_runs,
-        "n_sizes": n_sizes,
-        "dropped": points.n_dropped,
-        "residual_df": spare,
-        "curve": _make_curve(grid, np.full(len(grid), math.nan), None, math.nan, 0.05),
-        "caveat": caveat,
-    }
+    if residual_df >= 0 and n_single:
+        caveat = _join_sentences(
+            caveat, f"{n_single} of {n_sizes} sizes have one run, so the intervals do not include their spread."
+        )
+    unknown = np.full(len(grid), math.nan)
+    return CurveFit(
+        name=name,
+        parameters=parameters,
+        r2=math.nan,
+        aicc=math.nan,
+        n_runs=int(points.counts.sum()),
+        n_sizes=n_sizes,
+        n_dropped=points.n_dropped,
+        residual_df=residual_df,
+        curve=Curve(grid, unknown, unknown, unknown),
+        caveat=caveat,
+    )
 
 
-def _describe_fit(
-    result: dict[str, Any], points: _RunsBySize, parameters: dict[str, float], fitted: Array
-) -> dict[str, Any]:
-    """The result with parameters and how well they describe the runs."""
+def _describe_fit(fit: CurveFit, points: _RunsBySize, parameters: dict[str, float], fitted: Array) -> CurveFit:
+    """Return the fit with its parameters, and how well they describe the runs."""
     values = np.concatenate(points.runs)
     residual = float(((values - np.repeat(fitted, points.counts.astype(int))) ** 2).sum())
     total = float(((values - values.mean()) ** 2).sum())
     n, k = len(values), N_PARAMETERS + 1
-    # A residual that is rounding alone has no logarithm worth comparing.
-    exact = residual <= 1e-20 * max(1.0, float((values**2).sum()))
+    # A residual of rounding errors has no logarithm worth comparing.
+    is_exact = residual <= 1e-20 * max(1.0, float((values**2).sum()))
     aicc = math.nan
-    if n - k - 1 > 0 and not exact:
+    if n - k - 1 > 0 and not is_exact:
         aicc = n * math.log(residual / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
     r2 = math.nan if points.is_constant else 1 - residual / total
-    return result | {"parameters": parameters, "r2": r2, "aicc": aicc}
+    return replace(fit, parameters=parameters, r2=r2, aicc=aicc)
 
 
-def _resample_means(
-    points: _RunsBySize, rng: np.random.Generator, alpha: float, draws: int
-) -> tuple[Array | None, float]:
-    """Means by size of each draw (draws, sizes), and by how much to widen percentiles; None where no size has two."""
-    several = [runs for runs in points.runs if len(runs) > 1]
-    if not several:
-        return None, math.nan
-    spreads = np.array([float(runs.var(ddof=1)) / len(runs) for runs in several])
-    freedoms = np.array([len(runs) - 1.0 for runs in several])
-    known = float((spreads**2 / freedoms).sum())
-    freedom = float(spreads.sum()) ** 2 / known if known > 0 else float(freedoms.sum())
+def _resample_means(points: _RunsBySize, rng: np.random.Generator, alpha: float, draws: int) -> _Resampling:
+    repeated = [runs for runs in points.runs if len(runs) > 1]
+    if not repeated:
+        return _Resampling(None, math.nan, alpha)
+    variances = np.array([float(runs.var(ddof=1)) / len(runs) for runs in repeated])
+    degrees = np.array([len(runs) - 1.0 for runs in repeated])
+    known = float((variances**2 / degrees).sum())
+    df = float(variances.sum()) ** 2 / known if known > 0 else float(degrees.sum())
     columns = []
     for runs in points.runs:
         n = len(runs)
         picked = rng.integers(n, size=(draws, max(1, n - 1)))
         columns.append(runs[picked].mean(axis=1))
-    widen = float(scipy.special.stdtrit(freedom, 1 - alpha / 2) / scipy.special.ndtri(1 - alpha / 2))
-    return np.stack(columns, axis=1), widen
+    widening = float(scipy.special.stdtrit(df, 1 - alpha / 2) / scipy.special.ndtri(1 - alpha / 2))
+    return _Resampling(np.stack(columns, axis=1), widening, alpha)
 
 
-def _make_curve(
-    grid: Array, value: Array, resampled_curves: Array | None, widen: float, alpha: float
-) -> dict[str, list[float]]:
+def _make_curve(grid: Array, value: Array, resampled_curves: Array | None, resampling: _Resampling) -> Curve:
     low = high = np.full(len(grid), math.nan)
     if resampled_curves is not None and len(grid):
-        ends = np.quantile(resampled_curves, [alpha / 2, 1 - alpha / 2], axis=0)
-        # Bounds bias draws of a bounded curve to one side; the interval still holds its estimate.
-        low = value + widen * np.minimum(0.0, ends[0] - value)
-        high = value + widen * np.maximum(0.0, ends[1] - value)
-    return {"size": grid.tolist(), "value": value.tolist(), "low": low.tolist(), "high": high.tolist()}
+        ends = np.quantile(resampled_curves, [resampling.alpha / 2, 1 - resampling.alpha / 2], axis=0)
+        # Bounds bias the draws of a bounded curve to one side; the interval still contains its estimate.
+        low = value + resampling.widening * np.minimum(0.0, ends[0] - value)
+        high = value + resampling.widening * np.maximum(0.0, ends[1] - value)
+    return Curve(grid, value, low, high)
 
 
 def _build_quadratic_terms(x: Array) -> Array:
@@ -264,53 +363,57 @@ def _build_quadratic_terms(x: Array) -> Array:
 
 
 def _estimate_optimum(
-    coefficients: Array,
-    resampled_coefficients: Array | None,
-    centre: float,
-    x: Array,
-    best: str,
-    widen: float,
-    alpha: float,
-) -> dict[str, Any]:
-    """Place of the optimum, its interval and the share of draws that have one."""
-    place = float(_compute_vertex(coefficients[None], centre, best, x)[0])
-    found: dict[str, Any] = {}
+    coefficients: Array, resampled_coefficients: Array | None, x: Array, best: Best, resampling: _Resampling
+) -> Optimum:
+    """Find the optimum, its interval and the share of draws that have one; `x`: log10 of the sizes."""
+    center, widening = float(x.mean()), resampling.widening
+    place = float(_compute_vertex(coefficients[None], best, x)[0])
+    optimum = Optimum()
     if resampled_coefficients is not None:
-        places = _compute_vertex(resampled_coefficients, centre, best, x)
-        there = np.isfinite(places)
-        found["share"] = float(there.mean())
+        places = _compute_vertex(resampled_coefficients, best, x)
+        has_optimum = np.isfinite(places)
+        optimum = replace(optimum, share=float(has_optimum.mean()))
         if math.isfinite(place):
             # A draw without an optimum bounds it on neither side.
-            low = float(np.quantile(np.where(there, places, -np.inf), alpha / 2, method="lower"))
-            high = float(np.quantile(np.where(there, places, np.inf), 1 - alpha / 2, method="higher"))
-            found["interval"] = [
-                _convert_log10_size(place + widen * min(0.0, low - place)),
-                _convert_log10_size(place + widen * max(0.0, high - place)),
-            ]
-    if math.isfinite(place) and not math.isnan(_convert_log10_size(place)):
-        found["size"] = _convert_log10_size(place)
-        found["value"] = float((_build_quadratic_terms(np.array([place - centre])) @ coefficients)[0])
-        found["inside"] = bool(x.min() <= place <= x.max())
-    return found
+            low = float(np.quantile(np.where(has_optimum, places, -np.inf), resampling.alpha / 2, method="lower"))
+            high = float(np.quantile(np.where(has_optimum, places, np.inf), 1 - resampling.alpha / 2, method="higher"))
+            interval = Interval(
+                _convert_log10_size(place + widening * min(0.0, low - place)),
+                _convert_log10_size(place + widening * max(0.0, high - place)),
+            )
+            optimum = replace(optimum, interval=interval)
+    if not math.isfinite(place) or math.isnan(_convert_log10_size(place)):
+        return optimum
+    value = float((_build_quadratic_terms(np.array([place - center])) @ coefficients)[0])
+    is_inside = bool(x.min() <= place <= x.max())
+    return replace(optimum, size=_convert_log10_size(place), value=value, is_inside=is_inside)
 
 
-def _compute_vertex(coefficients: Array, centre: float, best: str, x: Array) -> Array:
-    """log10 of each curve's optimum, NaN for a curve that has none of the kind asked for."""
-    bend = coefficients[:, 2] * float(np.ptp(x)) ** 2
+def _compute_vertex(coefficients: Array, best: Best, x: Array) -> Array:
+    """Return log10 of each curve's optimum, NaN for a curve without one of this kind."""
+    curvature = coefficients[:, 2] * float(np.ptp(x)) ** 2
     scale = 1e-12 * np.maximum(1.0, np.abs(coefficients[:, 0]))
-    bent = bend < -scale if best == "max" else bend > scale
-    return np.where(bent, centre - coefficients[:, 1] / (2 * np.where(bent, coefficients[:, 2], 1.0)), np.nan)
+    match best:
+        case "max":
+            has_optimum = curvature < -scale
+        case "min":
+            has_optimum = curvature > scale
+        case _:
+            assert_never(best)
+    slope = coefficients[:, 1] / (2 * np.where(has_optimum, coefficients[:, 2], 1.0))
+    return np.where(has_optimum, float(x.mean()) - slope, np.nan)
 
 
 def _convert_log10_size(place: float) -> float:
-    """10^place, NaN where that is no number."""
+    """Return 10^place, NaN where that is not finite."""
     return 10**place if -300 < place < 300 else math.nan
 
 
 def _fit_power_laws(x: Array, y: Array, weights: Array, asymptote: tuple[float, float]) -> tuple[Array, Array, Array]:
-    """c, a and b, each (draws,), of y = c + a exp(-b x) with the smallest weighted sum of squares; y: (draws, sizes).
+    """Fit y = c + a exp(-b x) by weighted least squares, y (draws, sizes); return c, a and b, each (draws,).
 
-    b from the whole grid, then from ever finer ones between the best one's neighbours, of which it is a part.
+    b is searched over the whole grid, then over finer grids between the neighbors of the best exponent, which it is
+    part of.
     """
     rows = np.arange(len(y))
     exponents = np.broadcast_to(_EXPONENT_GRID, (len(y), len(_EXPONENT_GRID)))
@@ -328,8 +431,10 @@ def _fit_power_laws(x: Array, y: Array, weights: Array, asymptote: tuple[float, 
 def _fit_given_exponent(
     exponents: Array, x: Array, y: Array, weights: Array, asymptote: tuple[float, float]
 ) -> tuple[Array, Array, Array]:
-    """c, a and the sum of squares of every draw and exponent (draws, exponents): a line in exp(-b x), through its bound
-    where c leaves it."""
+    """Return c, a and the sum of squares of every draw and exponent (draws, exponents).
+
+    Given b the curve is a line in exp(-b x); where c leaves its bounds, the line through the bound.
+    """
     curve, y = np.exp(-exponents[:, :, None] * x), y[:, None, :]
     shares = weights / weights.sum()
     middle, level = curve @ shares, y @ shares

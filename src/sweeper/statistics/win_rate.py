@@ -11,7 +11,7 @@ from typing import Literal
 import scipy  # loads `scipy.stats`, which takes a second to import, when it is first used
 
 from sweeper.errors import DataError
-from sweeper.statistics.intervals import Interval, wilson_interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, wilson_interval
 
 PreferenceOutcome = Literal["a", "b", "tie"]
 
@@ -86,7 +86,7 @@ def compute_win_rate(outcomes: Sequence[PreferenceOutcome | None], alpha: float 
 def _compute_score_interval(value: float, ties: int, n: int, alpha: float) -> Interval:
     """Return all m with (value - m)^2 <= z^2 / n (m (1 - m) - P(tie) / 4): between the roots of a quadratic in m."""
     if n == 0:
-        return Interval(math.nan, math.nan)
+        return UNDEFINED_INTERVAL
     share = wilson_interval(ties, n, alpha).low
     k = float(scipy.special.ndtri(1 - alpha / 2)) ** 2 / n
     middle = (2 * value + k) / (2 * (1 + k))

@@ -14,14 +14,13 @@ import scipy
 
 from sweeper.claims.comparison import Comparison, Hypothesis, Metric, make_comparison
 from sweeper.claims.interval_estimates import (
-    UNDEFINED_INTERVAL,
     IntervalEstimate,
     estimate_score_difference,
     make_undefined_estimate,
 )
 from sweeper.claims.kinds.base import ClaimKind, ComparisonSet, LabelsByJudge, VerdictLabel, require_reference
 from sweeper.claims.planned_power import ClaimPower
-from sweeper.statistics.intervals import Interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.judge_agreement import gwet_ac1
 from sweeper.statistics.paired import Exclusions
 from sweeper.statistics.pass_matrix import build_pass_matrix
