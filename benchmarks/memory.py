@@ -27,9 +27,9 @@ from row import Row, finish
 SMALL_WORLD = "data.toolworld={train_queries: 160, validation_queries: 8, test_queries_per_subset: 2}"
 
 
-def nothing(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> dict[str, Any]:
+def nothing(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
     """A finished trial's record, at once."""
-    from sweeper.training import TrialRecord
+    from sweeper.training import TrainingProgress, TrialProgress, TrialRecord, TrialRow
 
     record = TrialRecord(
         fingerprint=trial.fingerprint,
@@ -42,14 +42,14 @@ def nothing(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner:
         data={},
         environment={"device": "cpu"},
     )
-    store.publish(store.record(trial.fingerprint), record.model_dump(mode="json"))
-    tell({"stage": "training", "step": 1.0, "steps": 20.0, "loss": 1.0})
-    return {"fingerprint": trial.fingerprint, "status": "COMPLETE", "metrics": record.metrics, "failure": None}
+    store.publish(store.record_path(trial.fingerprint), record.model_dump(mode="json"))
+    tell(TrialProgress("training", TrainingProgress(step=1, total_steps=20, loss=1.0)))
+    return TrialRow.from_record(record)
 
 
-def real(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> dict[str, Any]:
+def real(trial: Any, store: Any, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
     """A real trial, and what the worker holds afterwards."""
-    from sweeper.execution.backends.ray_tune import run_trial_on_ray
+    from sweeper.execution.ray_backend.tune import run_trial_on_ray
 
     row = run_trial_on_ray(trial, store, tracker, tell, nodes, pruner)
     held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -65,9 +65,10 @@ def study_of(work: Any, trials: int, folder: Path, prepared: bool) -> None:
 
     from sweeper import data
     from sweeper.config import find_sweep, load_sweep
-    from sweeper.execution.backends.ray_tune import open_ray_backend, run_trials_on_ray
-    from sweeper.execution.budget_tracker import BudgetTracker
+    from sweeper.execution.backends.ray import open_backend
     from sweeper.execution.progress import ProgressDisplay
+    from sweeper.execution.ray_backend.tune import run_trials_on_ray
+    from sweeper.execution.run_context import RunContext
     from sweeper.execution.trial_source import FixedTrials
     from sweeper.planning.planner import plan_sweep
     from sweeper.storage import Store
@@ -81,12 +82,11 @@ def study_of(work: Any, trials: int, folder: Path, prepared: bool) -> None:
     if prepared:
         for model in plan.sweep.models.values():
             data.prepare_data(plan.sweep.data, model, store.root)
-    with ProgressDisplay(Console(file=io.StringIO())) as display, open_ray_backend(None, display):
+    with ProgressDisplay(Console(file=io.StringIO())) as display, open_backend(None, display):
         display.start_study(plan, list(plan.trials), store)
         store.study_folder(plan.sweep.name).mkdir(parents=True)
-        run_trials_on_ray(
-            FixedTrials(plan.trials, BudgetTracker(plan.sweep, store)), plan, store, "none", display, work
-        )
+        run = RunContext.start(plan, store, "none", display)
+        run_trials_on_ray(FixedTrials(plan.trials, run.budget_tracker), run, work)
         plan_file = store.study_folder(plan.sweep.name) / "sweep.yaml"
     from sweeper.config import write_yaml
 

@@ -43,12 +43,12 @@ def prepared(overrides: list[str], folder: Path) -> tuple[Plan, Store, Tracker]:
 def plain_loop(overrides: list[str], folder: Path, first: int) -> float:
     """Seconds of training and evaluation, one trial after the other here, imports and data paid before. Every so many
     trials from the `first`: others take the rest."""
-    plan, store, tracker = prepared(overrides, folder)
+    plan, _, tracker = prepared(overrides, folder)
     import trl  # noqa: F401  (the loop is bare: its imports are not counted)
 
     started = time.monotonic()
     for trial in plan.trials[first :: os.cpu_count()]:
-        done(run_trial(trial, trial.evaluation, store, tracker, lambda progress: None))
+        done(run_trial(trial, tracker, lambda progress: None))
     return time.monotonic() - started
 
 
@@ -59,12 +59,12 @@ def nested(overrides: list[str], folder: Path) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    plan, store, tracker = prepared(overrides, folder)
+    plan, _, tracker = prepared(overrides, folder)
     ray.init(include_dashboard=True, log_to_driver=False)
 
     def train(config: dict[str, Any]) -> None:
         trial = plan.trials[config["i"]]
-        done(run_trial(trial, trial.evaluation, store, tracker, lambda progress: None))
+        done(run_trial(trial, tracker, lambda progress: None))
 
     def driver(config: dict[str, Any]) -> None:
         TorchTrainer(

@@ -31,6 +31,7 @@ from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
 from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
+from sweeper.training import TrialProgress
 
 FAULTS = ("worker killed", "SIGTERM", "node killed", "driver killed")
 ASKED = [
@@ -46,10 +47,10 @@ ASKED = [
 class Events(ProgressDisplay):
     """Writes what running trials tell as lines of JSON."""
 
-    def on_progress(self, fingerprint: str, progress: dict[str, Any]) -> None:
+    def on_progress(self, fingerprint: str, progress: TrialProgress) -> None:
         """A trial's latest step, and when."""
-        if "step" in progress:
-            print(json.dumps([time.time(), fingerprint, progress["step"]]), flush=True)
+        if progress.training is not None:
+            print(json.dumps([time.time(), fingerprint, progress.training.step]), flush=True)
         super().on_progress(fingerprint, progress)
 
 

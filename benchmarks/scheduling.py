@@ -36,9 +36,10 @@ def ours(trials: int) -> float:
     from rich.console import Console
 
     from sweeper.config import find_sweep, load_sweep
-    from sweeper.execution.backends.ray_tune import open_ray_backend, run_trials_on_ray
-    from sweeper.execution.budget_tracker import BudgetTracker
+    from sweeper.execution.backends.ray import open_backend
     from sweeper.execution.progress import ProgressDisplay
+    from sweeper.execution.ray_backend.tune import run_trials_on_ray
+    from sweeper.execution.run_context import RunContext
     from sweeper.execution.trial_source import FixedTrials
     from sweeper.planning.planner import plan_sweep
     from sweeper.storage import Store
@@ -49,15 +50,14 @@ def ours(trials: int) -> float:
     with (
         tempfile.TemporaryDirectory() as folder,
         ProgressDisplay(Console(file=io.StringIO())) as display,
-        open_ray_backend(None, display),
+        open_backend(None, display),
     ):
         store = Store(Path(folder))
         display.start_study(plan, list(plan.trials), store)
         started = time.monotonic()
         store.study_folder(plan.sweep.name).mkdir(parents=True)
-        run_trials_on_ray(
-            FixedTrials(plan.trials, BudgetTracker(plan.sweep, store)), plan, store, "none", display, nothing
-        )
+        run = RunContext.start(plan, store, "none", display)
+        run_trials_on_ray(FixedTrials(plan.trials, run.budget_tracker), run, nothing)
         return time.monotonic() - started
 
 

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from row import Row, finish, number
 
@@ -47,6 +46,7 @@ def first_step(began: float, folder: Path) -> dict[str, float]:
     from sweeper.planning.estimate import estimate_plan
     from sweeper.planning.planner import plan_sweep
     from sweeper.storage import Store
+    from sweeper.training import TrialProgress
 
     at["Python and our imports"] = time.time()
     store = Store.from_location(str(folder))
@@ -61,8 +61,8 @@ def first_step(began: float, folder: Path) -> dict[str, float]:
         def print_line(self, text: str) -> None:
             at.setdefault("Ray" if text.startswith("Ray dashboard") else "data, beyond that", time.time())
 
-        def on_progress(self, fingerprint: str, progress: dict[str, Any]) -> None:
-            if "step" not in progress:
+        def on_progress(self, fingerprint: str, progress: TrialProgress) -> None:
+            if progress.training is None:
                 at.setdefault("a worker, with its place", time.time())
                 return
             at.setdefault("the worker's imports, model and first step", time.time())

@@ -71,10 +71,11 @@ def test_every_package_has_a_level() -> None:
 def test_few_files_import_ray() -> None:
     users = {str(p.relative_to(SOURCE)) for p in FILES if any(m.split(".")[0] == "ray" for m in imports(p))}
     assert users == {
-        "execution/backends/ray_tune.py",
-        "execution/backends/ray_train.py",
-        "execution/backends/ray_queue_searcher.py",
-        "execution/backends/ray_search_actor.py",
+        "execution/backends/ray.py",
+        "execution/ray_backend/tune.py",
+        "execution/ray_backend/train.py",
+        "execution/ray_backend/queue_searcher.py",
+        "execution/ray_backend/search_actor.py",
         "tracking/prometheus.py",
         "cluster/job_submission.py",
     }

@@ -133,7 +133,7 @@ def test_a_member_whose_parents_checkpoint_is_gone_is_trained_from_the_start_and
     record.unlink()  # lost with what it had; the points of its parent were cleared with the search's end
     said = run(sweep, store, *alone)
     line = next(line for line in said.splitlines() if "trained from the start" in line)
-    assert line.endswith(f"checkpoints were gone or damaged: {child.fingerprint}")
+    assert line.endswith(f"which was missing or damaged: {child.fingerprint}")
     assert json.loads(record.read_text())["metrics"]["branched_from_step"] == 0
     pd.testing.assert_frame_equal(pd.read_parquet(record.parent / "history.parquet"), curve, check_exact=True)
     assert entries(sweep, store) == before

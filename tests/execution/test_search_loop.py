@@ -136,7 +136,7 @@ def test_a_study_that_has_spent_its_budget_stops_cleanly_and_goes_on_with_more(t
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spent.json").write_text(json.dumps({"gpu_hours": 0, "cpu_hours": 0.999, "usd": 0, "wall_hours": 1}))
     said = run(sweep, store, "--set", "budget={cpu_hours: 1}", fails=1)
-    assert "budget.cpu_hours" in said and "run again to go on" in said
+    assert "budget.cpu_hours" in said and "run again to resume" in said
     before = entries(sweep, store)
     assert len(before) < 6
     spent = json.loads((folder / "spent.json").read_text())

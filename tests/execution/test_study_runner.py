@@ -162,8 +162,8 @@ def test_an_audit_that_failed_costs_no_trial_and_is_made_up(tmp_path: Path, monk
         patch.setattr(data, "audit_contamination", fails)
         run(plan, store)
     assert [row.status for row in collect_study(plan, store).trials] == ["COMPLETE"]
-    assert "leakage: " in run(plan, store)
-    assert "leakage: " not in run(plan, store), "once"
+    assert "train/test contamination: " in run(plan, store)
+    assert "train/test contamination: " not in run(plan, store), "once"
 
 
 def test_one_model_under_two_names_is_a_problem(tmp_path: Path) -> None:

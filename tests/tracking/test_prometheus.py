@@ -17,7 +17,7 @@ from sweeper.config.yaml_lines import read_yaml_as_dict
 from sweeper.storage import Store
 from sweeper.tracking import METRICS, TRIAL_STATUSES, StudyMetrics, Tracker
 from sweeper.tracking import prometheus as metrics
-from sweeper.training import Failure, TrainingProgress, TrialRow
+from sweeper.training import Failure, TrainingProgress, TrialProgress, TrialRow
 
 EXPORTED = {metric.prometheus_name for metric in METRICS.values()}
 
@@ -210,9 +210,9 @@ class TestStudyMetrics:
         study = self.study(tmp_path)
         with study.publishing():
             assert self.counts(ray) == {"DIVERGED": 1, "WAITING": 3}
-        study.on_progress("b", {"stage": "training", "step": 1.0})
-        study.on_progress("c", {"stage": "evaluating"})
-        study.on_progress("c", {"stage": "waiting for storage"})
+        study.on_progress("b", TrialProgress("training", TrainingProgress(1, 9)))
+        study.on_progress("c", TrialProgress("evaluating"))
+        study.on_progress("c", TrialProgress("waiting for storage"))
         study.on_trial_end(TrialRow("d", "COMPLETE", {"pass_rate": 0.25}))
         with study.publishing():
             pass
@@ -238,7 +238,7 @@ class TestStudyMetrics:
 
     def test_unplanned_trial_is_ignored(self, ray: FakeRay, tmp_path: Path) -> None:
         study = self.study(tmp_path)
-        study.on_progress("x", {"stage": "training"})
+        study.on_progress("x", TrialProgress("training"))
         study.on_trial_end(TrialRow("x", "COMPLETE", {"pass_rate": 1.0}))
         with study.publishing():
             assert not any(labels[1] == "x" for labels in ray.get("trial_status"))

@@ -24,7 +24,7 @@ from tiny_trial import CONFIG, DATA, RECIPE
 from sweeper import data
 from sweeper.config import EngineSpec, ModelSpec, Recipe, Runtime, TrialSpec, read_yaml_as_dict
 from sweeper.errors import LostWorkerError, UsageError
-from sweeper.execution.backends import ray_train as on_ray
+from sweeper.execution.ray_backend import train as on_ray
 from sweeper.storage import Store, lease, read_json, write_json
 from sweeper.training import TrainingProgress, TrialRecord, WorkerFailedError, train_trial
 from sweeper.training import torchrun_worker as worker
@@ -159,7 +159,7 @@ from pathlib import Path
 from sweeper import data
 from sweeper.config import TrialSpec
 from sweeper.storage import Store, lease, read_json, write_json
-from sweeper.execution.backends import ray_train as on_ray
+from sweeper.execution.ray_backend import train as on_ray
 from sweeper.training.worker import train_worker
 
 spec, tokens, folder, dies_at = sys.argv[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from sweeper.cli.options import (
     StudyArgument,
     SweepArgument,
 )
-from sweeper.cli.output import check_choice, exit_with_error, make_console, print_json, print_table, show_progress
+from sweeper.cli.output import exit_with_error, make_console, print_json, print_table, show_progress
 
 if TYPE_CHECKING:
     from sweeper.config import HardwareSpec
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 search_commands = typer.Typer(no_args_is_help=True, help="Inspect the proposals of a search.")
-Backend = Literal["ray", "inline"]
 
 
 @commands.command("plan")
@@ -176,6 +175,7 @@ def run_sweep_command(
 
     from sweeper import cluster
     from sweeper.config import find_sweep, load_hardware_specs, load_sweep
+    from sweeper.execution.backends.base import BACKENDS
     from sweeper.execution.progress import ProgressDisplay
     from sweeper.execution.study_runner import run_study
     from sweeper.planning.estimate import estimate_plan
@@ -184,7 +184,7 @@ def run_sweep_command(
     from sweeper.storage import Store
     from sweeper.tracking import TRACKERS
 
-    check_choice("--backend", backend, get_args(Backend))
+    BACKENDS.check(backend, where="--backend")
     TRACKERS.check(tracking, where="--tracking")
     if address is not None and cluster.accepts_jobs(address):
         options = ["--tracking", tracking, *(["--smoke-test"] if smoke_test else [])]
@@ -201,7 +201,7 @@ def run_sweep_command(
             planned = run_study(
                 planned,
                 store,
-                backend=backend,  # type: ignore[arg-type]
+                backend=backend,
                 address=address,
                 tracking=tracking,  # type: ignore[arg-type]
                 display=display,

@@ -1,9 +1,9 @@
-"""What to run next: the trials of a list, or what a search proposes while it is told how the others ended."""
+"""Which trial to run next: from a fixed list, or as a search proposes them while earlier ones end."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
@@ -21,64 +21,64 @@ if TYPE_CHECKING:
 
 
 class TrialSource:
-    """What a backend takes its trials from, within a budget. What `Listed` and `Exploration` have in common."""
+    """Hands out the trials that a backend runs, within a budget. Base of `FixedTrials` and `SearchTrials`."""
 
     max_concurrent: int | None = None
-    """Trials at once, at most; None: as many as there is room for."""
+    """Limit of trials at the same time; None: as many as fit the cluster."""
     proposes_trials = False
-    """Whether trials become known only while others end."""
+    """Whether trials become known only as others end."""
 
     def __init__(self, known_trials: Iterable[PlannedTrial], budget_tracker: BudgetTracker) -> None:
+        """`known_trials`: those known before the first one starts."""
         self.known_trials, self.budget_tracker = list(known_trials), budget_tracker
-        """`known`: before the first starts."""
 
     def next_trial(self) -> PlannedTrial | None:
-        """A trial that has to run; None where there is none (any more)."""
+        """Return a trial to run; None if there is none now."""
         raise NotImplementedError
 
     def reserve_budget(self, trial: PlannedTrial) -> bool:
-        """Whether the budget has room for it; if so, it counts as started."""
+        """Return whether the budget has room for a trial. If so, it counts as started."""
         return self.budget_tracker.try_start(trial)
 
     def on_trial_end(self, row: TrialRow) -> None:
-        """One of them has ended, with its row."""
+        """Take note of the end of a trial."""
         self.budget_tracker.finish(row)
 
     def get_pruner(self, trial: PlannedTrial) -> Pruner | None:
-        """Who may stop it early. Arms of claims are never stopped."""
+        """Return what may stop a trial early; None for the arms of claims, which always train to their end."""
         return None
 
 
 class FixedTrials(TrialSource):
-    """Trials that were all known before."""
+    """Trials that are all known from the start."""
 
     def __init__(self, trials: Iterable[PlannedTrial], budget_tracker: BudgetTracker) -> None:
         super().__init__(trials, budget_tracker)
         self._remaining = deque(self.known_trials)
 
     def next_trial(self) -> PlannedTrial | None:
-        """In the order of the list."""
+        """Return the next trial of the list."""
         return self._remaining.popleft() if self._remaining else None
 
 
 class SearchClient(Protocol):
-    """The search as it is spoken to: `sweeper.search.Search` here, or in a process of its own."""
+    """Access to a search: `sweeper.search.SearchSession` in this process, or a client of one in another process."""
 
     def ask(self) -> Proposal | None:
-        """The next proposal."""
+        """Return the next proposal; None if there is none now."""
 
     def attach_trial(self, proposal: Proposal, fingerprint: str, duplicate_key: str | None) -> None:
-        """Its trial."""
+        """Record the trial of a proposal; `duplicate_key` names an earlier proposal of the same trial."""
 
     def tell(self, proposal: Proposal, row: TrialRow) -> None:
-        """Record the outcome of a trial."""
+        """Report the end of a proposal's trial."""
 
     def should_prune(self, proposal: Proposal, resource: int, loss: float) -> bool:
-        """Whether to stop it at a rung."""
+        """Return whether to stop a proposal's trial at a rung."""
 
 
 class SearchTrials(TrialSource):
-    """The exploring part of a search. What the store has finished already is told to the search, and not run again."""
+    """Trials that a search proposes. A proposed trial that the store has finished is reported, not run again."""
 
     proposes_trials = True
 
@@ -86,19 +86,26 @@ class SearchTrials(TrialSource):
         self,
         client: SearchClient,
         planner: Planner,
-        store: Store,
         budget_tracker: BudgetTracker,
         *,
-        proposal_keys: dict[str, str],
+        proposal_keys: Mapping[str, str],
         retries: Iterable[PlannedTrial],
         read_finished_row: Callable[[PlannedTrial], TrialRow | None],
         on_trial: Callable[[PlannedTrial, TrialRow | None], None],
     ) -> None:
-        """`before`: fingerprint -> proposal, of earlier runs; `retried`: those of them that have to run again;
-        `finished`: the row of a trial that the store has; `tell`: called with every trial, and its row if it has one.
+        """Continue a search.
+
+        Args:
+            client: access to the search.
+            planner: plans the trial of a proposal.
+            budget_tracker: decides whether a trial may start.
+            proposal_keys: fingerprint of a trial -> key of its proposal, from earlier runs.
+            retries: trials of earlier runs that have to run again.
+            read_finished_row: returns the row of a trial that the store has finished.
+            on_trial: is called with every trial, and with its row if it has one.
         """
         super().__init__((), budget_tracker)
-        self.client, self.planner, self.store = client, planner, store
+        self.client, self.planner = client, planner
         self.search_spec = require_search(planner.sweep)
         self.max_concurrent = self.search_spec.max_concurrent
         self._proposal_keys, self._retries = dict(proposal_keys), deque(retries)
@@ -106,8 +113,14 @@ class SearchTrials(TrialSource):
         self._running_proposals: dict[str, Proposal] = {}
         self._is_exhausted = False
 
+    @property
+    def _store(self) -> Store:
+        if self.planner.store is None:
+            raise AssertionError("a search runs with a store")
+        return self.planner.store
+
     def next_trial(self) -> PlannedTrial | None:
-        """A proposal that has to be trained."""
+        """Return the trial of the next proposal that has to be trained."""
         if self._retries:
             return self._register_start(self._retries.popleft())
         while (proposal := None if self._is_exhausted else self.client.ask()) is not None:
@@ -124,24 +137,23 @@ class SearchTrials(TrialSource):
             self._on_trial(trial, row)
             self.client.tell(proposal, row)
         self._is_exhausted = True
-        return None  # until an end gives something to propose
+        return None  # until the end of a trial makes another proposal possible
 
     def on_trial_end(self, row: TrialRow) -> None:
-        """Tell the search."""
+        """Report the end of a trial to the search."""
         super().on_trial_end(row)
         self._is_exhausted = False
         if (proposal := self._running_proposals.pop(row.fingerprint, None)) is not None:
             self.client.tell(proposal, row)
-            self.store.push(self.store.study_folder(self.planner.sweep.name) / JOURNAL_FILE)
+            self._store.push(self._store.study_folder(self.planner.sweep.name) / JOURNAL_FILE)
 
     def get_pruner(self, trial: PlannedTrial) -> Pruner | None:
-        """The search, at its rungs. The anchor passes them too, for the others to be held against, and goes on."""
+        """Return the search's pruner. The baseline reports at the rungs too, for comparison, and is never stopped."""
         if self.search_spec.rungs is None or trial.proposal is None:
             return None
         stopped = trial.proposal.is_stopped
-        return Pruner(
-            self.search_spec.rungs, self.search_spec.scheduler, _RungDecision(self.client, trial.proposal), stopped
-        )
+        decide = _RungDecision(self.client, trial.proposal)
+        return Pruner(self.search_spec.rungs, self.search_spec.scheduler, decide, stopped)
 
     def _register_start(self, trial: PlannedTrial) -> PlannedTrial:
         if trial.proposal is not None:
@@ -150,18 +162,18 @@ class SearchTrials(TrialSource):
         return trial
 
     def _plan_or_reject(self, proposal: Proposal) -> PlannedTrial | None:
-        """None where the proposal's values make no trial together: the search is told that it failed."""
-        found = len(self.planner.problems)
+        """Plan the trial of a proposal. If its values are impossible together, report a failure and return None."""
+        n_problems = len(self.planner.problems)
         try:
             trial = self.planner.plan_proposal(proposal)
-            problem = self.planner.problems[found] if len(self.planner.problems) > found else ""
+            problem = self.planner.problems[n_problems] if len(self.planner.problems) > n_problems else ""
         except ValidationError as error:
             trial, problem = None, error.errors(include_url=False)[0]["msg"]
         if not problem:
             return trial
         rejection = SweeperError(f"proposal {proposal.key}", requested=str(proposal.values), found=problem)
         if trial and trial.fingerprint:
-            row = record_failure(trial, self.store, rejection)
+            row = record_failure(trial, self._store, rejection)
             self._on_trial(trial, row)
         else:
             row = TrialRow.failed("", classify_failure(rejection))
@@ -170,7 +182,7 @@ class SearchTrials(TrialSource):
 
 
 class _RungDecision:
-    """A trial's question at a rung. Picklable where the search is a handle."""
+    """Asks the search whether to stop one trial. Picklable if the client is a handle."""
 
     def __init__(self, client: SearchClient, proposal: Proposal) -> None:
         self.client, self.proposal = client, proposal

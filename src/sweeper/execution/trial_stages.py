@@ -1,11 +1,10 @@
-"""One trial's two stages, training and evaluation, as every backend runs them."""
+"""The two stages of a trial, training and evaluation, as every backend runs them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from sweeper import data
 from sweeper.config import EvaluationSpec, TrialSpec
@@ -21,6 +20,8 @@ from sweeper.training import (
     ProgressListener,
     Pruner,
     TrainingProgress,
+    TrialProgress,
+    TrialProgressListener,
     TrialRecord,
     TrialRow,
     WorkerLauncher,
@@ -30,97 +31,110 @@ from sweeper.training import (
 from sweeper.training.retention import may_delete_model
 from sweeper.training.torchrun import launch_torchrun
 
-TrialProgressListener = Callable[[dict[str, Any]], None]
 STORAGE_RETRIES = 5
-"""So often a trial is taken up again after the storage went away and came back."""
+"""Number of times that a trial is resumed after its storage was away."""
+MakeLauncher = Callable[[ProgressListener], WorkerLauncher]
+"""Makes what starts the workers of a multi-worker trial; its argument receives their progress."""
 
 
 def run_trial(
-    planned: PlannedTrial,
-    evaluation: EvaluationSpec | None,
-    store: Store,
+    trial: PlannedTrial,
     tracker: Tracker,
     on_progress: TrialProgressListener,
-    make_launcher: Callable[[ProgressListener], WorkerLauncher] | None = None,
+    *,
+    evaluate: bool = True,
+    make_launcher: MakeLauncher | None = None,
     pruner: Pruner | None = None,
 ) -> TrialRow:
-    """Train and evaluate one planned trial, reusing what the store has. Returns its row; a failure is in the row.
+    """Train and evaluate one trial, reusing what the store has. Waits for storage that is away.
 
-    `launch` starts the workers of a several-worker trial; without it they are processes of this machine. `pruner` may
-    stop it early. A failed evaluation never costs the training run: its own record, `evaluation/<suite>/failure.json`,
-    says why. Storage that goes away is waited for. Raises PreemptedError and LostWorkerError: the trial can go on
-    elsewhere.
+    A failed evaluation leaves the trained model and its record as they are; `evaluation/<suite>/failure.json` has the
+    failure.
+
+    Args:
+        trial: the trial.
+        tracker: logs its metrics; has the store.
+        on_progress: receives its progress.
+        evaluate: whether to evaluate what was trained, if the trial has an evaluation.
+        make_launcher: makes what starts the workers of a multi-worker trial; None starts them on this machine.
+        pruner: may stop the training early.
+
+    Returns:
+        The row of the trial; a failure is in the row.
+
+    Raises:
+        PreemptedError, LostWorkerError: the trial can be resumed on another worker.
+        StorageUnavailableError: the storage did not come back.
     """
+    store = tracker.store
     for attempt in range(STORAGE_RETRIES + 1):
         try:
             wait_for_store(store)
-            return _run_stages(planned, evaluation, store, tracker, on_progress, make_launcher, pruner)
+            return _run_stages(trial, tracker, on_progress, evaluate, make_launcher, pruner)
         except (StorageUnavailableError, OSError) as error:
-            away = find_storage_fault(error, store)
-            if not away or attempt == STORAGE_RETRIES:
+            fault = find_storage_fault(error, store)
+            if not fault or attempt == STORAGE_RETRIES:
                 raise
-            on_progress({"stage": "waiting for storage"})
-            if is_disk_full(away):
+            on_progress(TrialProgress("waiting for storage"))
+            if is_disk_full(fault):
                 time.sleep(10 * 2**attempt)
             if not wait_until_writable(store):
                 raise StorageUnavailableError(
-                    store.location, found=away, hint="free or mount it, then run again"
+                    store.location, found=fault, hint="free or mount it, then run again"
                 ) from error
     raise AssertionError("unreachable")
 
 
 def _run_stages(
-    planned: PlannedTrial,
-    evaluation: EvaluationSpec | None,
-    store: Store,
+    trial: PlannedTrial,
     tracker: Tracker,
     on_progress: TrialProgressListener,
-    make_launcher: Callable[[ProgressListener], WorkerLauncher] | None,
+    evaluate: bool,
+    make_launcher: MakeLauncher | None,
     pruner: Pruner | None,
 ) -> TrialRow:
-    spec = planned.spec
-    with tracker.open_trial(planned) as track:
+    with tracker.open_trial(trial) as logger:
 
-        def told(progress: TrainingProgress) -> None:
-            track.log(progress)
-            on_progress({"stage": "training", **progress.to_document()})
+        def on_training_progress(progress: TrainingProgress) -> None:
+            logger.log(progress)
+            on_progress(TrialProgress("training", progress))
 
-        record = _train_stage(planned, store, told, make_launcher, pruner)
+        record = _train(trial, tracker.store, on_training_progress, make_launcher, pruner)
         row = TrialRow.from_record(record)
-        if record.status not in (FAILED, PRUNED) and evaluation is not None:
-            on_progress({"stage": "evaluating"})
-            row = _evaluate_stage(row, spec, evaluation, store)
-        track.finish(row, record)
+        if evaluate and trial.evaluation is not None and record.status not in (FAILED, PRUNED):
+            on_progress(TrialProgress("evaluating"))
+            row = _evaluate(row, trial.spec, trial.evaluation, tracker.store)
+        logger.finish(row, record)
     return row
 
 
-def _train_stage(
-    planned: PlannedTrial,
+def _train(
+    trial: PlannedTrial,
     store: Store,
     on_progress: ProgressListener,
-    make_launcher: Callable[[ProgressListener], WorkerLauncher] | None,
+    make_launcher: MakeLauncher | None,
     pruner: Pruner | None,
 ) -> TrialRecord:
-    spec, fingerprint = planned.spec, planned.fingerprint
-    start = None
-    if spec.engine is not None and spec.engine.distributed:
-        start = (
+    spec, fingerprint, data_fingerprint = trial.spec, trial.fingerprint, trial.data_fingerprint
+    launcher = None
+    if trial.is_multi_worker:
+        launcher = (
             make_launcher(on_progress)
             if make_launcher
-            else launch_torchrun(spec, fingerprint, planned.data_fingerprint, store, on_progress, pruner)
+            else launch_torchrun(spec, fingerprint, data_fingerprint, store, on_progress, pruner)
         )
     return train_trial(
         spec,
         fingerprint,
-        lambda: data.open_prepared_data(store, planned.data_fingerprint),
+        lambda: data.open_prepared_data(store, data_fingerprint),
         store,
         on_progress,
-        start,
+        launcher,
         pruner,
     )
 
 
-def _evaluate_stage(row: TrialRow, spec: TrialSpec, evaluation: EvaluationSpec, store: Store) -> TrialRow:
+def _evaluate(row: TrialRow, spec: TrialSpec, evaluation: EvaluationSpec, store: Store) -> TrialRow:
     fingerprint, threads = row.fingerprint, max(1, int(spec.runtime.cpus))
     suite = compute_suite_fingerprint(evaluation, spec.data)
     failure_path = store.evaluation_folder(fingerprint, suite) / "failure.json"
@@ -128,9 +142,9 @@ def _evaluate_stage(row: TrialRow, spec: TrialSpec, evaluation: EvaluationSpec, 
         summary = evaluate_trial(store, fingerprint, evaluation, spec.data, seed=spec.seed, threads=threads)
     except LostWorkerError:
         raise
-    except Exception as error:  # kept as this trial's failure, so that the other trials go on
-        if away := find_storage_fault(error, store):
-            raise StorageUnavailableError(store.location, found=away) from error
+    except Exception as error:  # a failure of this trial alone: the others continue
+        if fault := find_storage_fault(error, store):
+            raise StorageUnavailableError(store.location, found=fault) from error
         failure = classify_failure(error)
         store.publish(failure_path, failure.model_dump())
         return replace(

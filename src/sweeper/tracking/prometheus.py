@@ -25,7 +25,7 @@ from sweeper.tracking.sinks.base import MetricSink
 
 if TYPE_CHECKING:
     from sweeper.planning.plan import PlannedTrial
-    from sweeper.training import TrainingProgress, TrialRecord, TrialRow
+    from sweeper.training import TrainingProgress, TrialProgress, TrialRecord, TrialRow
 
 PUBLISH_INTERVAL_SECONDS = 4.0
 """Interval of publication. Ray exports a value once (every 10 s by default) and drops it two exports later."""
@@ -211,9 +211,9 @@ class StudyMetrics:
         self._labels[trial.fingerprint] = make_trial_labels(self._study, trial)
         self._status.setdefault(trial.fingerprint, status or "WAITING")
 
-    def on_progress(self, fingerprint: str, progress: Mapping[str, object]) -> None:
-        """Update the status of a running trial from the `stage` of its progress."""
-        if (stage := str(progress.get("stage")).upper()) in TRIAL_STATUSES:
+    def on_progress(self, fingerprint: str, progress: TrialProgress) -> None:
+        """Update the status of a running trial from the stage of its progress."""
+        if (stage := progress.stage.upper()) in TRIAL_STATUSES:
             self._status[fingerprint] = stage
 
     def on_trial_end(self, row: TrialRow) -> None:

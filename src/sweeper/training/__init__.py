@@ -1,7 +1,7 @@
 """Train one model from one TrialSpec, and leave its record. Knows no Ray."""
 
 from sweeper.training.preemption import drain
-from sweeper.training.progress import ProgressListener, TrainingProgress
+from sweeper.training.progress import ProgressListener, TrainingProgress, TrialProgress, TrialProgressListener
 from sweeper.training.pruning import Pruner
 from sweeper.training.record import (
     COMPLETE,
@@ -31,6 +31,8 @@ __all__ = [
     "Pruner",
     "RowStatus",
     "TrainingProgress",
+    "TrialProgress",
+    "TrialProgressListener",
     "TrialRecord",
     "TrialRow",
     "WorkerFailedError",

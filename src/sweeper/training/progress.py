@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ class TrainingProgress:
         return cls(int(document["step"]), int(document["steps"]), **optional)
 
 
+@dataclass(frozen=True)
+class TrialProgress:
+    """What a trial is doing, with the latest numbers of its training."""
+
+    stage: TrialStage
+    training: TrainingProgress | None = None
+
+
+TrialStage = Literal["training", "evaluating", "waiting for storage"]
+TrialProgressListener = Callable[[TrialProgress], None]
+"""Receives each report of a trial."""
 _DOCUMENT_KEYS = {"total_steps": "steps"}
 ProgressListener = Callable[[TrainingProgress], None]
 """Receives each report of a training run."""

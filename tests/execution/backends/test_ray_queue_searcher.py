@@ -25,7 +25,7 @@ from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study
 from sweeper.storage import Store
-from sweeper.training import Failure, TrialRow
+from sweeper.training import Failure, TrainingProgress, TrialProgress, TrialRow
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 SIZES = {
@@ -55,19 +55,19 @@ def run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
     os.environ.update(up.environment)
     from ray import cloudpickle
 
-    from sweeper.execution.backends.ray_tune import open_ray_backend, run_trials_on_ray
-    from sweeper.execution.budget_tracker import BudgetTracker
+    from sweeper.execution.backends.ray import open_backend
+    from sweeper.execution.ray_backend.tune import run_trials_on_ray
+    from sweeper.execution.run_context import RunContext
     from sweeper.execution.trial_source import FixedTrials
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     text = io.StringIO()
     store = Store(root)
-    with ProgressDisplay(Console(file=text, width=200)) as display, open_ray_backend(up.address, display):
+    with ProgressDisplay(Console(file=text, width=200)) as display, open_backend(up.address, display):
         display.start_study(plan, list(plan.trials), store)
         store.study_folder(plan.sweep.name).mkdir(parents=True)
-        run_trials_on_ray(
-            FixedTrials(plan.trials, BudgetTracker(plan.sweep, store)), plan, store, "none", display, work
-        )
+        run = RunContext.start(plan, store, "none", display)
+        run_trials_on_ray(FixedTrials(plan.trials, run.budget_tracker), run, work)
     return text.getvalue()
 
 
@@ -128,7 +128,7 @@ def lose(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any,
         file.write("x")
     count = len(tries.read_text())
     if trial.spec.seed == 0 and count <= 5:
-        tell({"stage": "training", "step": count, "steps": 9})
+        tell(TrialProgress("training", TrainingProgress(count, 9)))
         time.sleep(0.5)
         if count == 1:
             os._exit(1)

@@ -1,1 +1,1 @@
-"""Backends: `inline` runs trials in this process, `ray` on a Ray cluster."""
+"""Where trials run. A backend is one file here that defines `open_backend`; `--backend` takes its name."""

@@ -1,4 +1,4 @@
-"""What a backend is: something that starts workers, runs planned trials on them, and tells the display."""
+"""The interface of a backend: it starts workers, runs planned trials on them, and reports every end."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sweeper.config import Sweep
 from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.run_context import RunContext
 from sweeper.execution.trial_source import SearchClient, TrialSource
-from sweeper.planning.plan import Plan
-from sweeper.storage import Store
-from sweeper.tracking import TrackerName
-
-BackendName = Literal["ray", "inline"]
+from sweeper.registry import Registry
 
 
 class TrialRunner(Protocol):
-    """Run the trials of an agenda, tell it and the display of each end, return when there are none left."""
+    """Runs trials."""
 
-    def __call__(
-        self, trial_source: TrialSource, plan: Plan, store: Store, tracking: TrackerName, display: ProgressDisplay
-    ) -> None:
-        """Run the trials."""
+    def __call__(self, trial_source: TrialSource, run: RunContext) -> None:
+        """Run trials until the source has none left, and report each end to the source and to the display."""
 
 
 @dataclass(frozen=True)
 class BackendSession:
-    """A backend whose workers are there."""
+    """A backend whose workers are running."""
 
     run_trials: TrialRunner
     open_search: Callable[[Sweep, Path], SearchClient]
-    """Opens the search of a sweep, whose storage lies in that folder, where all workers can ask it."""
+    """Opens the search of a sweep, whose storage is in that folder. All workers can reach it."""
 
 
-BackendContext = AbstractContextManager[BackendSession]
-"""A backend's door: entering it starts its workers, leaving it ends them."""
+class OpenBackend(Protocol):
+    """What every backend defines as `open_backend`."""
+
+    def __call__(self, address: str | None, display: ProgressDisplay) -> AbstractContextManager[BackendSession]:
+        """Start the workers; leaving the context stops them.
+
+        Args:
+            address: the cluster to use; None starts one here. A backend without a cluster ignores it.
+            display: receives messages.
+        """
+
+
+BACKENDS: Registry[OpenBackend] = Registry("backend", "execution/backends", "open_backend")

@@ -1,4 +1,4 @@
-"""The plan without Ray: one trial after the other in this process, for a debugger or a notebook."""
+"""The backend `inline`: one trial after the other in this process, for a debugger or a notebook. No Ray."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ from sweeper.errors import LostWorkerError
 from sweeper.execution.backends.base import BackendSession
 from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.run_context import RunContext
 from sweeper.execution.trial_source import TrialSource
 from sweeper.execution.trial_stages import run_trial
-from sweeper.planning.plan import Plan
 from sweeper.search import SearchSession
-from sweeper.storage import Store
-from sweeper.tracking import Tracker, TrackerName
 
 
 @contextmanager
-def open_inline_backend() -> Iterator[BackendSession]:
-    """A backend without workers: every trial runs here."""
+def open_backend(address: str | None, display: ProgressDisplay) -> Iterator[BackendSession]:
+    """Open a backend without workers: every trial runs in this process."""
     yield BackendSession(_run_trials, SearchSession)
 
 
-def _run_trials(
-    trial_source: TrialSource, plan: Plan, store: Store, tracking: TrackerName, display: ProgressDisplay
-) -> None:
-    tracker = Tracker(tracking, plan.sweep.name, store)
+def _run_trials(trial_source: TrialSource, run: RunContext) -> None:
     while (trial := trial_source.next_trial()) is not None:
         if not trial_source.reserve_budget(trial):
             if trial_source.proposes_trials:
                 return
             continue
-        told = partial(display.on_progress, trial.fingerprint)
+        on_progress = partial(run.display.on_progress, trial.fingerprint)
         try:
-            row = run_trial(trial, trial.evaluation, store, tracker, told, pruner=trial_source.get_pruner(trial))
-        except LostWorkerError as error:  # a process of its own died, or the storage: the others may fare better
-            row = record_failure(trial, store, error)
-        display.on_trial_end(row)
+            row = run_trial(trial, run.tracker, on_progress, pruner=trial_source.get_pruner(trial))
+        except LostWorkerError as error:  # a worker process or the storage is gone: other trials may still succeed
+            row = record_failure(trial, run.store, error)
+        run.display.on_trial_end(row)
         trial_source.on_trial_end(row)

@@ -12,15 +12,15 @@ from ray.autoscaler.sdk import request_resources
 from ray.tune.search import Searcher
 
 from sweeper.errors import LostWorkerError
-from sweeper.execution.backends.ray_train import HEAD_NODE_RESOURCE, make_bundle
 from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.ray_backend.train import HEAD_NODE_RESOURCE, make_bundle
 from sweeper.execution.trial_source import TrialSource
 from sweeper.planning.makespan import build_resource_request
 from sweeper.planning.plan import PlannedTrial
 from sweeper.scheduling import Node, QueuedTrial, ResourceRequest, TrialQueue
 from sweeper.storage import Store
-from sweeper.training import TrialRow
+from sweeper.training import TrialProgress, TrialRow
 
 LOST_WORKER_RETRIES = 3
 """A trial goes on from its checkpoint this often after its worker died, counted anew once it gets further than before:
@@ -75,7 +75,7 @@ class RayQueueSearcher(Searcher):  # type: ignore[misc]
             self._is_source_exhausted = True
         self._fingerprints[trial_id] = fingerprint
         self._last_change_at = time.monotonic()
-        trial, gang = self.trials[fingerprint], is_multi_worker(self.trials[fingerprint])
+        trial, gang = self.trials[fingerprint], self.trials[fingerprint].is_multi_worker
         return {
             "fingerprint": fingerprint,
             "name": format_trial_name(trial),
@@ -104,11 +104,16 @@ class RayQueueSearcher(Searcher):  # type: ignore[misc]
         fingerprint = self._fingerprints.get(trial_id)
         if fingerprint is None:
             return
-        self._last_steps[fingerprint] = result.get("progress/step", self._last_steps.get(fingerprint, 0.0))
+        progress = result.get("progress")
+        if isinstance(progress, TrialProgress) and progress.training is not None:
+            self._last_steps[fingerprint] = progress.training.step
         if isinstance(row := result.get("row"), TrialRow):
             self._finish_trial(trial_id, row)
-        elif result.get("progress/stage") == "evaluating" and is_multi_worker(self.trials[fingerprint]):
-            runtime = self.trials[fingerprint].spec.runtime
+        elif isinstance(progress, TrialProgress) and progress.stage == "evaluating":
+            trial = self.trials[fingerprint]
+            if not trial.is_multi_worker:
+                return
+            runtime = trial.spec.runtime
             self.queue.shrink(fingerprint, ResourceRequest(1, runtime.cpus, runtime.gpus))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -228,11 +233,6 @@ def format_trial_name(trial: PlannedTrial) -> str:
     """Arm and seed, and enough of the fingerprint to be the only one."""
     epochs = trial.spec.recipe.num_train_epochs
     return f"{trial.spec.model.name}-epochs{epochs:g}-seed{trial.spec.seed}-{trial.fingerprint[:6]}"
-
-
-def is_multi_worker(trial: PlannedTrial) -> bool:
-    """Whether a trial has workers of its own, beside the process that drives it."""
-    return trial.spec.engine is not None and trial.spec.engine.distributed
 
 
 def list_ray_nodes() -> list[Node]:

@@ -23,6 +23,7 @@ from sweeper.training import (
     ProgressListener,
     Pruner,
     TrainingProgress,
+    TrialProgress,
     TrialRow,
     WorkerFailedError,
     WorkerLauncher,
@@ -91,7 +92,7 @@ def make_ray_launcher(
     return launch
 
 
-def evaluate_on_ray(planned: PlannedTrial, evaluation: Any, store: Store, tracker: Tracker, node: str) -> TrialRow:
+def evaluate_on_ray(planned: PlannedTrial, tracker: Tracker, node: str) -> TrialRow:
     """The row of a trained trial, evaluated by one worker on that node. Raises LostWorkerError with the node."""
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError
@@ -103,7 +104,7 @@ def evaluate_on_ray(planned: PlannedTrial, evaluation: Any, store: Store, tracke
         num_cpus=runtime.cpus, num_gpus=runtime.gpus, max_retries=0, scheduling_strategy=here
     )
     try:
-        row: TrialRow = ray.get(task.remote(planned, evaluation, store, tracker, _ignore))
+        row: TrialRow = ray.get(task.remote(planned, tracker, _ignore))
         return row
     except (NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError) as error:
         raise LostWorkerError(f"trial {planned.fingerprint}", found=f"its evaluation's worker died: {error}") from error
@@ -114,7 +115,7 @@ def make_bundle(runtime: Runtime) -> dict[str, float]:
     return {"CPU": runtime.cpus, "GPU": runtime.gpus} if runtime.gpus else {"CPU": runtime.cpus}
 
 
-def _ignore(progress: dict[str, Any]) -> None:
+def _ignore(progress: TrialProgress) -> None:
     pass
 
 

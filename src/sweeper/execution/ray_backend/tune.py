@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from sweeper.errors import LostWorkerError, PreemptedError, SweeperError
-from sweeper.execution.backends.base import BackendSession
-from sweeper.execution.backends.ray_queue_searcher import RayQueueSearcher, is_multi_worker, list_ray_nodes
-from sweeper.execution.backends.ray_search_actor import open_ray_search
-from sweeper.execution.backends.ray_train import evaluate_on_ray, make_ray_launcher
+from sweeper.errors import LostWorkerError, PreemptedError
 from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
+from sweeper.execution.ray_backend.queue_searcher import RayQueueSearcher, list_ray_nodes
+from sweeper.execution.ray_backend.train import evaluate_on_ray, make_ray_launcher
+from sweeper.execution.run_context import RunContext
 from sweeper.execution.trial_source import TrialSource
 from sweeper.execution.trial_stages import run_trial
-from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.planning.plan import PlannedTrial
 from sweeper.storage import Store
-from sweeper.tracking import Tracker, TrackerName
-from sweeper.training import FAILED, PRUNED, Pruner, TrialRow, WorkerLauncher
+from sweeper.tracking import Tracker
+from sweeper.training import (
+    FAILED,
+    PRUNED,
+    ProgressListener,
+    Pruner,
+    TrialProgress,
+    TrialProgressListener,
+    TrialRow,
+    WorkerLauncher,
+)
 
-TrialFunction = Callable[[PlannedTrial, Store, Tracker, Any, tuple[str, ...], Pruner | None], TrialRow]
-"""Planned trial, store, tracker, whom to tell, the node of each worker, who may stop it -> the trial's row."""
+TrialFunction = Callable[
+    [PlannedTrial, Store, Tracker, TrialProgressListener, tuple[str, ...], Pruner | None], TrialRow
+]
+"""What a Tune worker does: planned trial, store, tracker, progress listener, node of each worker, pruner -> row."""
 REPORT_SECONDS = 0.5
 """Progress is sent to the driver at most this often: a report is a round trip between processes."""
 
@@ -36,80 +43,33 @@ class _RecycleActorError(Exception):
     can use none."""
 
 
-@contextmanager
-def open_ray_backend(address: str | None, display: ProgressDisplay) -> Iterator[BackendSession]:
-    """A backend on the Ray cluster at `address`, or on one started here."""
-    import ray
+def run_trials_on_ray(trial_source: TrialSource, run: RunContext, trial_function: TrialFunction | None = None) -> None:
+    """Run trials on the cluster that Ray is connected to.
 
-    _silence_ray()
-    context = _connect(address)
-    display.print_line(
-        f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off"
-    )
-    try:
-        yield BackendSession(run_trials_on_ray, open_ray_search)
-    finally:
-        ray.shutdown()
-
-
-def _silence_ray() -> None:
-    """Tune's own table would fight with ours for the terminal."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Ctrl-C then raises KeyboardInterrupt here, and is told apart from trials that failed.
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")  # what is handed out has its place already
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray's workers have 30 threads, and a heap of glibc's for each grows with every trial (man mallopt, M_ARENA_MAX).
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is told by the display, once
-
-
-def _connect(address: str | None) -> Any:
-    import ray
-
-    try:
-        if address:
-            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return ray.init(include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SweeperError(
-            "Ray",
-            requested=f"--address {address or '(none)'}",
-            found=str(error),
-            hint="--backend inline runs without Ray",
-        ) from error
-
-
-def run_trials_on_ray(
-    trial_source: TrialSource,
-    plan: Plan,
-    store: Store,
-    tracking: TrackerName,
-    display: ProgressDisplay,
-    trial_function: TrialFunction | None = None,
-) -> None:
-    """Run an agenda on the cluster that Ray is connected to. `work` is what a worker does (else: `run_on_ray`)."""
+    Args:
+        trial_source: hands out the trials.
+        run: the run of the study.
+        trial_function: what a worker does with a trial; None: `run_trial_on_ray`.
+    """
     import ray
     from ray import tune
 
-    # Those known before travel to a worker once; what is proposed later, with its own trial.
-    listed = ray.put({trial.fingerprint: trial for trial in trial_source.known_trials})
-    tracker = Tracker(tracking, plan.sweep.name, store)
+    # Known trials travel to a worker once; a proposed trial travels with its own Tune config.
+    known_trials = ray.put({trial.fingerprint: trial for trial in trial_source.known_trials})
+    store, tracker, display = run.store, run.tracker, run.display
 
     def trainable(config: dict[str, Any]) -> None:
-        last = 0.0
+        last_report = 0.0
 
-        def tell(progress: dict[str, Any]) -> None:
-            nonlocal last
-            if progress.get("stage") != "training" or time.monotonic() - last > REPORT_SECONDS:
-                last = time.monotonic()
+        def report_progress(progress: TrialProgress) -> None:
+            nonlocal last_report
+            if progress.stage != "training" or time.monotonic() - last_report > REPORT_SECONDS:
+                last_report = time.monotonic()
                 tune.report({"progress": progress})
 
-        trial, pruner = config["proposed"] or (_fetch_trials(listed)[config["fingerprint"]], None)
-        row = (trial_function or run_trial_on_ray)(trial, store, tracker, tell, config["nodes"], pruner)
+        trial, pruner = config["proposed"] or (_fetch_trials(known_trials)[config["fingerprint"]], None)
+        function = trial_function or run_trial_on_ray
+        row = function(trial, store, tracker, report_progress, config["nodes"], pruner)
         tune.report({"row": row})
         if row.is_failed or row.out_of_memory_at:
             raise _RecycleActorError  # the trial has ended; this ends the actor, so that the next one gets a fresh one
@@ -132,7 +92,7 @@ def run_trials_on_ray(
             failure_config=tune.FailureConfig(max_failures=0),  # who is tried again, and where, the queue decides
         )
         able = _rename_trainable(
-            tune.with_resources(_make_preemptible(trainable), _make_placement_group), plan.sweep.name
+            tune.with_resources(_make_preemptible(trainable), _make_placement_group), run.plan.sweep.name
         )
         tuner = tune.Tuner(able, tune_config=tune_config, run_config=run_config)
         try:
@@ -154,30 +114,34 @@ def _fetch_trials(trials_ref: Any) -> dict[str, PlannedTrial]:
 
 
 def run_trial_on_ray(
-    planned: PlannedTrial,
+    trial: PlannedTrial,
     store: Store,
     tracker: Tracker,
-    on_progress: Any,
+    on_progress: TrialProgressListener,
     nodes: tuple[str, ...],
     pruner: Pruner | None,
 ) -> TrialRow:
-    """One trial's row. Raises what another worker or node could do better; a bug is a FAILED row."""
+    """Run one trial in a Tune worker, and return its row; an error of the trial is a FAILED row.
+
+    Raises:
+        LostWorkerError, PreemptedError: another worker or node can resume the trial.
+    """
     try:
-        if not is_multi_worker(planned):
-            return run_trial(planned, planned.evaluation, store, tracker, on_progress, pruner=pruner)
+        if not trial.is_multi_worker:
+            return run_trial(trial, tracker, on_progress, pruner=pruner)
 
-        def launch(told: Any) -> WorkerLauncher:
-            return make_ray_launcher(planned, store, told, nodes, pruner)
+        def make_launcher(on_training_progress: ProgressListener) -> WorkerLauncher:
+            return make_ray_launcher(trial, store, on_training_progress, nodes, pruner)
 
-        row = run_trial(planned, None, store, tracker, on_progress, launch, pruner)
-        if row.status in (FAILED, PRUNED) or planned.evaluation is None:
+        row = run_trial(trial, tracker, on_progress, evaluate=False, make_launcher=make_launcher, pruner=pruner)
+        if row.status in (FAILED, PRUNED) or trial.evaluation is None:
             return row
-        on_progress({"stage": "evaluating"})
-        return evaluate_on_ray(planned, planned.evaluation, store, tracker.make_evaluation_tracker(), nodes[0])
+        on_progress(TrialProgress("evaluating"))
+        return evaluate_on_ray(trial, tracker.make_evaluation_tracker(), nodes[0])
     except (LostWorkerError, PreemptedError):
         raise
     except Exception as error:
-        return record_failure(planned, store, error)
+        return record_failure(trial, store, error)
 
 
 def _get_trial_name(trial: Any) -> str:
@@ -251,7 +215,7 @@ def _make_callback(display: ProgressDisplay) -> Any:
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             """A trial that hangs before it tells anything has started all the same."""
             if self.display:
-                self.display.on_progress(trial.config["fingerprint"], {"stage": "training"})
+                self.display.on_progress(trial.config["fingerprint"], TrialProgress("training"))
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

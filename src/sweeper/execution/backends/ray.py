@@ -1,0 +1,63 @@
+"""The backend `ray`: trials in parallel on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sweeper.errors import SweeperError
+from sweeper.execution.backends.base import BackendSession
+from sweeper.execution.progress import ProgressDisplay
+
+
+@contextmanager
+def open_backend(address: str | None, display: ProgressDisplay) -> Iterator[BackendSession]:
+    """Connect to the Ray cluster at `address`, or start one here."""
+    import ray
+
+    from sweeper.execution.ray_backend.search_actor import open_ray_search
+    from sweeper.execution.ray_backend.tune import run_trials_on_ray
+
+    _silence_ray()
+    context = _connect(address)
+    url = context.dashboard_url
+    display.print_line(f"Ray dashboard: http://{url}" if url else "Ray dashboard: off")
+    try:
+        yield BackendSession(run_trials_on_ray, open_ray_search)
+    finally:
+        ray.shutdown()
+
+
+def _silence_ray() -> None:
+    """Set what Ray reads from the environment. Its own tables would overwrite the display's."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Ctrl-C then raises KeyboardInterrupt here, so it is distinguishable from failed trials.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")  # a trial that Tune receives already has its place
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray's workers have 30 threads, and glibc's heap for each of them grows with every trial (mallopt, M_ARENA_MAX).
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the display reports failures, once
+
+
+def _connect(address: str | None) -> Any:
+    """Return Ray's context, which has the URL of the dashboard."""
+    import ray
+
+    try:
+        if address:
+            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.init(include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SweeperError(
+            "Ray",
+            requested=f"--address {address or '(none)'}",
+            found=str(error),
+            hint="--backend inline runs without Ray",
+        ) from error

@@ -1,0 +1,29 @@
+"""What every part of a run needs: the study, its store, and who follows its trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.execution.budget_tracker import BudgetTracker
+from sweeper.execution.progress import ProgressDisplay
+from sweeper.planning.plan import Plan
+from sweeper.storage import Store
+from sweeper.tracking import Tracker, TrackerName
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run of a study, from its lock to its end."""
+
+    plan: Plan
+    """The plan as it was when the run started."""
+    store: Store
+    tracker: Tracker
+    display: ProgressDisplay
+    budget_tracker: BudgetTracker
+
+    @classmethod
+    def start(cls, plan: Plan, store: Store, tracking: TrackerName, display: ProgressDisplay) -> RunContext:
+        """Build the context of a run that starts now; the usage of earlier runs is read from the store."""
+        tracker = Tracker(tracking, plan.sweep.name, store)
+        return cls(plan, store, tracker, display, BudgetTracker(plan.sweep, store))
