@@ -1,44 +1,50 @@
-"""The `search:` and `confirm:` blocks and the searched axes of a sweep file, checked while the lines are known."""
+"""The `search:` and `confirm:` blocks of a sweep and its searched axes, checked."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml.comments import CommentedMap
 
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
-from sweeper.config.sweep import Sweep, enumerate_combinations, make_trial
+from sweeper.config.sweep import AxisValue, Sweep, enumerate_combinations, make_trial
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin
 from sweeper.errors import suggest_nearest
 
-SearchProblem = tuple[list[Any], str, str, str]
-"""(keys that lead to the line, what was asked, what was found, what to do)."""
+
+@dataclass(frozen=True)
+class _Design:
+    """A search and what it varies, before the sweep is built."""
+
+    search: SearchSpec
+    confirm: ConfirmSpec | None
+    fixed: Mapping[str, list[AxisValue]]
+    searched: Mapping[str, SearchedAxis]
+    has_claims: bool
+
+    @property
+    def model_count(self) -> int:
+        return len(self.fixed["model"])
 
 
 def split_searched_axes(source: YamlFile) -> dict[str, Any]:
-    """`axes`, `searched`, `search` and `confirm` of a sweep's content; of a sweep without a search, its axes alone.
+    """Split the axes of a sweep file into those with listed values and those that a search chooses.
 
-    Raises ConfigError for what does not fit together.
+    Returns:
+        `axes`, `searched`, `search` and `confirm` of `Sweep`; without a search, `axes` only.
+
+    Raises:
+        ConfigError: invalid blocks, or a combination that cannot work.
     """
     node = source.node
     axes = to_builtin(node["axes"])
     if node.get("search") is None:
-        for key, keys in (("confirm", ["confirm"]), *((axis, ["axes", axis]) for axis in axes)):
-            value = node.get("confirm") if key == "confirm" else axes[key]
-            if isinstance(value, dict):
-                raise source.make_error(
-                    Problem(
-                        keys,
-                        ".".join(keys),
-                        "no `search` block, which it requires",
-                        "search: {algorithm: tpe, trials: 40}, or a list of values",
-                    )
-                )
+        source.raise_first(_find_orphans(source))
         return {"axes": axes}
     search = source.validate(SearchSpec, node["search"], ["search"])
     confirm = source.validate(ConfirmSpec, node["confirm"], ["confirm"]) if node.get("confirm") is not None else None
@@ -46,233 +52,223 @@ def split_searched_axes(source: YamlFile) -> dict[str, Any]:
     for axis, values in axes.items():
         if axis in ("model", "seed") or (isinstance(values, list) and len(values) == 1):
             continue
-        given = values if isinstance(values, dict) else {"choice": values}
-        searched[axis] = source.validate(SearchedAxis, given, ["axes", axis])
+        fields = values if isinstance(values, dict) else {"choice": values}
+        searched[axis] = source.validate(SearchedAxis, fields, ["axes", axis])
     fixed = {axis: values for axis, values in axes.items() if axis not in searched}
-    problems = _list_search_problems(search, confirm, fixed, searched, node)
-    source.raise_first(Problem(*problem) for problem in problems)
+    design = _Design(search, confirm, fixed, searched, has_claims=bool(node.get("claims")))
+    source.raise_first(_find_design_problems(design))
     return {"axes": fixed, "searched": searched, "search": search, "confirm": confirm}
 
 
 def check_search(sweep: Sweep, source: YamlFile) -> None:
-    """What needs the whole sweep: every bound makes a valid trial, and the recipe itself can be proposed as an anchor.
+    """Check what needs the whole sweep: every bound makes a valid trial, and the recipe can be proposed as baseline.
 
-    Raises ConfigError.
+    Raises:
+        ConfigError: an invalid bound, or a combination that cannot work.
     """
-    search = sweep.search
-    if search is None:
+    if sweep.search is None:
         return
-    known = [*Recipe.model_fields, *DATA_AXES]
-    base: dict[str, Any] = {axis: values[0] for axis, values in sweep.axes.items()}
-    for axis, how in sweep.searched.items():
-        for value in _list_extreme_values(how):
+    base = {axis: values[0] for axis, values in sweep.axes.items()}
+    for axis, searched_axis in sweep.searched.items():
+        for value in _list_extreme_values(searched_axis):
             try:
                 make_trial(sweep, base | {axis: value})
             except ValidationError as error:
-                raise source.make_validation_error(error, known, ["axes"]) from error
-    if "val_pass_rate" in search.metrics and (sweep.evaluation is None or sweep.evaluation.environment != "toolworld"):
-        raise source.make_error(
-            Problem(
-                ["search", "metric"],
-                "metric: val_pass_rate",
-                "an evaluation that has no validation queries",
-                "metric: val_loss, or evaluation: toolworld",
-            )
-        )
-    for keys, found, do in _list_population_problems(sweep, source.node) if search.pbt_config else ():
-        raise source.make_error(Problem(keys, "search.scheduler: pbt", found, do))
-    if search.anchor:
-        spec, own = make_trial(sweep, base), dict[str, Any]()
-        for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
-            how = sweep.searched[axis]
-            value = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
-            if not how.is_active(own):
-                continue
-            own[axis] = value
-            if not how.contains_value(value):
-                raise source.make_error(
-                    Problem(
-                        ["axes", axis],
-                        "search.anchor: the recipe itself as the first trial",
-                        f"its {axis} {value!r} is outside the searched values",
-                        "widen the axis, or search: {anchor: false}",
-                    )
-                )
+                raise source.make_validation_error(error, [*Recipe.model_fields, *DATA_AXES], ["axes"]) from error
+    source.raise_first(_find_sweep_problems(sweep, sweep.search, base))
 
 
-def _list_population_problems(sweep: Sweep, node: CommentedMap) -> Iterator[tuple[list[Any], str, str]]:
-    """(keys that lead to the line, what stands in the way, what to do)."""
-    live = [axis for axis in RUNTIME_TUNABLES if axis in sweep.searched]
-    if not live:
-        yield (
-            ["axes"],
-            "no searched axis that can change while a model trains",
-            f"search one of {', '.join(RUNTIME_TUNABLES)}",
-        )
-    for axis, how in sweep.searched.items():
-        for other in how.when:
-            if {axis, other} & set(live):
-                found = f"{axis} hangs on {other}, one of which changes during a run"
-                yield ["axes", axis], found, "leave out the `when`"
-    search, groups = sweep.search, len(sweep.axes["model"])
-    if groups > 1 and search and not search.equal_per:
-        yield (
-            ["search"],
-            "several models: the weights of one do not fit another",
-            "equal_per: model, one population each",
-        )
-    if groups > 1 and search and search.pbt_config and (search.trials or 0) < groups * search.pbt_config.population:
-        yield (
-            ["search", "trials"],
-            f"{search.trials} trials for {groups} populations of {search.pbt_config.population}",
-            "more trials, or a smaller population",
-        )
-    if sweep.recipe.changes:
-        yield ["recipe"], "a recipe that has `changes` already", "recipe: {…, changes: []}"
-    for engine in sweep.engines.values():
-        if engine.distributed:
-            yield (
-                ["runtime"] if node.get("runtime") else ["search"],
-                f"the engine {engine.name}, by which several workers train one model: changes are tried with one",
-                "engine: single, or another scheduler",
-            )
+def _find_orphans(source: YamlFile) -> Iterator[Problem]:
+    """Find ranges and a `confirm` block without a search."""
+    hint = "search: {algorithm: tpe, trials: 40}, or a list of values"
+    entries = [("confirm",), *(("axes", str(axis)) for axis in source.node["axes"])]
+    for keys in entries:
+        entry = source.node.get("confirm") if keys == ("confirm",) else source.node["axes"][keys[-1]]
+        if isinstance(entry, dict):
+            yield Problem(keys, ".".join(keys), "no `search` block, which it requires", hint)
 
 
-def _list_extreme_values(searched_axis: SearchedAxis) -> list[Any]:
-    """The values between which, or among which, every other one lies."""
-    if searched_axis.choice is not None:
-        return list(searched_axis.choice)
-    return [*searched_axis.bounds, *([None] if searched_axis.or_null else [])]
-
-
-def _list_search_problems(
-    search: SearchSpec,
-    confirm: ConfirmSpec | None,
-    fixed: Mapping[str, Any],
-    searched: Mapping[str, SearchedAxis],
-    node: CommentedMap,
-) -> Iterator[SearchProblem]:
-    models, seeds = fixed["model"], fixed["seed"]
+def _find_design_problems(design: _Design) -> Iterator[Problem]:
+    search, searched, seeds = design.search, design.searched, design.fixed["seed"]
     if len(seeds) != 1:
-        yield (
-            ["axes", "seed"],
-            f"seeds {seeds}",
-            "a search explores with one seed",
-            "seed: [0], and `confirm: {top: 3, seeds: [1, 2, 3]}` trains the best on others",
-        )
-    if not searched and (len(models) == 1 or search.equal_per):
-        yield ["axes"], "search", "nothing to search: every axis has one value", "a range or several values for an axis"
-    for axis, how in searched.items():
-        for other, values in how.when.items():
-            if other not in searched or other == axis:
-                yield (
-                    ["axes", axis],
-                    f"when: {{{other}: …}}",
-                    "not another searched axis",
-                    suggest_nearest(other, searched),
-                )
-            elif not all(searched[other].contains_value(value) for value in values):
-                yield (
-                    ["axes", axis],
-                    f"when: {{{other}: {values}}}",
-                    f"a value that {other} never has",
-                    _describe_axis_values(searched[other]),
-                )
-            elif searched[other].when:
-                yield (
-                    ["axes", axis],
-                    f"when: {{{other}: …}}",
-                    f"{other} has a `when` of its own",
-                    "name what it hangs on",
-                )
-    yield from _list_algorithm_problems(search, fixed, searched)
-    for axis in DATA_AXES:
-        if axis in searched and searched[axis].choice is None:
-            yield ["axes", axis], f"{axis} as a range", "each value needs data of its own, prepared before", "list them"
-    groups = len(fixed["model"])
-    if search.anchor and search.trials is not None and search.trials < groups:
-        yield (
+        hint = "seed: [0], and `confirm: {top: 3, seeds: [1, 2, 3]}` trains the best on others"
+        yield Problem(["axes", "seed"], f"seeds {seeds}", "a search explores with one seed", hint)
+    if not searched and (design.model_count == 1 or search.equal_per):
+        found = "nothing to search: every axis has one value"
+        yield Problem(["axes"], "search", found, "a range or several values for an axis")
+    yield from _find_condition_problems(searched)
+    yield from _find_algorithm_problems(design)
+    yield from _find_comparison_problems(design)
+    if search.anchor and search.trials is not None and search.trials < design.model_count:
+        yield Problem(
             ["search", "trials"],
             f"trials: {search.trials}",
-            f"{groups} models, each of which begins with the recipe itself",
+            f"{design.model_count} models, each of which begins with the recipe itself",
             "more trials, or anchor: false",
         )
-    by_loss = [metric for metric in search.metrics if metric.endswith("val_loss")] or search.scheduler != "none"
-    if by_loss and (cut := [axis for axis in DATA_AXES if axis in searched]):
-        yield (
-            ["axes", cut[0]],
-            f"{cut[0]} searched by validation loss" + ("" if search.metrics == ["val_loss"] else " (or at rungs)"),
-            "each value has other validation rows: losses over different rows do not rank them",
-            "metric: val_pass_rate with scheduler: none, where it has queries; else a list without a search",
+    yield from _find_confirmation_problems(design)
+
+
+def _find_condition_problems(searched: Mapping[str, SearchedAxis]) -> Iterator[Problem]:
+    """Find conditions (`when`) that can never be met or that form chains."""
+    for axis, searched_axis in searched.items():
+        for other, values in searched_axis.when.items():
+            keys, requested = ["axes", axis], f"when: {{{other}: …}}"
+            if other not in searched or other == axis:
+                yield Problem(keys, requested, "not another searched axis", suggest_nearest(other, searched))
+            elif not all(searched[other].contains_value(value) for value in values):
+                hint = _describe_axis_values(searched[other])
+                yield Problem(keys, f"when: {{{other}: {values}}}", f"a value that {other} never has", hint)
+            elif searched[other].when:
+                hint = "refer to the axis in that `when`"
+                yield Problem(keys, requested, f"{other} has a `when` of its own", hint)
+
+
+def _find_algorithm_problems(design: _Design) -> Iterator[Problem]:
+    search, searched = design.search, design.searched
+    requested = f"algorithm: {search.algorithm}"
+    if search.traits.is_grid:
+        ranges = [axis for axis, searched_axis in searched.items() if searched_axis.choice is None]
+        if ranges:
+            found = f"{ranges[0]} is a range, which has no grid"
+            yield Problem(["axes", ranges[0]], requested, found, "list its values")
+            return
+        points = sum(1 for _ in enumerate_combinations(searched)) * design.model_count
+        if search.trials is not None and search.trials != points:
+            found = f"a grid of {points} points"
+            yield Problem(["search", "trials"], f"trials: {search.trials}", found, "leave it out")
+        return
+    groups, trials = design.model_count if search.equal_per else 1, search.trials or 0
+    keys, per_model = ["search", "trials"], f"trials: {trials} with equal_per: model"
+    if trials % groups:
+        hint = f"{math.ceil(trials / groups) * groups}"
+        yield Problem(keys, per_model, f"a number that does not divide by {groups} models", hint)
+    if search.traits.startup is not None and groups > 1:
+        option, default = search.traits.startup
+        if trials // groups <= search.sampler.get(option, default):
+            found = f"{trials // groups} trials per model, all of them drawn at random ({option})"
+            yield Problem(keys, per_model, found, f"more trials, or sampler: {{{option}: …}}")
+    if search.traits.needs_numeric_axes:
+        names = [axis for axis, searched_axis in searched.items() if not searched_axis.is_numeric or searched_axis.when]
+        if not search.equal_per and design.model_count > 1:
+            names.append("model")
+        if names:
+            found = f"{', '.join(names)}: not a number on a scale"
+            yield Problem(["search"], requested, found, "algorithm: tpe")
+        if len(searched) < 2:
+            yield Problem(["search"], requested, "one axis; the algorithm needs two", "algorithm: tpe")
+
+
+def _find_comparison_problems(design: _Design) -> Iterator[Problem]:
+    """Find axes whose values cannot be compared by the metric or at the rungs."""
+    search, searched = design.search, design.searched
+    data_axes = [axis for axis in DATA_AXES if axis in searched]
+    for axis in data_axes:
+        if searched[axis].choice is None:
+            found = "a range of data sets; each value needs its own, prepared in advance"
+            yield Problem(["axes", axis], f"{axis} as a range", found, "list its values")
+    by_loss = any(metric.endswith("val_loss") for metric in search.metrics) or search.scheduler != "none"
+    if by_loss and data_axes:
+        where = "" if search.metrics == ["val_loss"] else " (or at rungs)"
+        yield Problem(
+            ["axes", data_axes[0]],
+            f"{data_axes[0]} searched by validation loss{where}",
+            "different validation rows for each value: losses over different rows do not rank them",
+            "metric: val_pass_rate with scheduler: none, if there are validation queries; else a list without a search",
         )
-    if search.rungs and search.rungs.unit == "epochs" and ("num_train_epochs" in searched):
-        yield (
+    if search.rungs and search.rungs.unit == "epochs" and "num_train_epochs" in searched:
+        yield Problem(
             ["search", "rungs"],
             f"scheduler: {search.scheduler} with rungs in epochs",
-            "`num_train_epochs` is searched: an epoch of a run of one and of a run of five stand at other places of "
+            "`num_train_epochs` is searched: after one epoch, runs of different lengths are at different points of "
             "their schedules",
             "rungs: {unit: steps, …}",
         )
-    if confirm:
-        if both := sorted(set(confirm.seeds) & set(seeds)):
-            yield (
-                ["confirm"],
-                f"confirm.seeds {confirm.seeds}",
-                f"{both} explored: what chose a trial cannot confirm it",
-                "give fresh seeds",
-            )
-        if len(set(confirm.seeds)) < len(confirm.seeds):
-            yield ["confirm"], f"confirm.seeds {confirm.seeds}", "a seed twice", "name each once"
-    elif node.get("claims"):
-        yield (
-            ["claims"],
-            "claims",
-            "a search without `confirm`: only trials confirmed on fresh seeds enter a claim",
-            "confirm: {top: 1, seeds: [1, 2, 3]}",
+
+
+def _find_confirmation_problems(design: _Design) -> Iterator[Problem]:
+    confirm, seeds = design.confirm, design.fixed["seed"]
+    if confirm is None:
+        if design.has_claims:
+            found = "a search without `confirm`: only trials confirmed on fresh seeds enter a claim"
+            yield Problem(["claims"], "claims", found, "confirm: {top: 1, seeds: [1, 2, 3]}")
+        return
+    requested = f"confirm.seeds {confirm.seeds}"
+    if both := sorted(set(confirm.seeds) & set(seeds)):
+        found = f"{both} explored: what chose a trial cannot confirm it"
+        yield Problem(["confirm"], requested, found, "use fresh seeds")
+    if len(set(confirm.seeds)) < len(confirm.seeds):
+        yield Problem(["confirm"], requested, "a seed twice", "name each once")
+
+
+def _find_sweep_problems(sweep: Sweep, search: SearchSpec, base: Mapping[str, AxisValue]) -> Iterator[Problem]:
+    if "val_pass_rate" in search.metrics and (sweep.evaluation is None or sweep.evaluation.environment != "toolworld"):
+        yield Problem(
+            ["search", "metric"],
+            "metric: val_pass_rate",
+            "an evaluation without validation queries",
+            "metric: val_loss, or evaluation: toolworld",
         )
+    if search.pbt_config:
+        yield from _find_population_problems(sweep, search, search.pbt_config.population)
+    if search.anchor:
+        yield from _find_baseline_problems(sweep, base)
+
+
+def _find_population_problems(sweep: Sweep, search: SearchSpec, population: int) -> Iterator[Problem]:
+    requested = "search.scheduler: pbt"
+    tunable = [axis for axis in RUNTIME_TUNABLES if axis in sweep.searched]
+    if not tunable:
+        found, hint = "no searched axis that can change during a run", f"search one of {', '.join(RUNTIME_TUNABLES)}"
+        yield Problem(["axes"], requested, found, hint)
+    for axis, searched_axis in sweep.searched.items():
+        for other in searched_axis.when:
+            if {axis, other} & set(tunable):
+                found = f"{axis} depends on {other}, and one of them changes during a run"
+                yield Problem(["axes", axis], requested, found, "remove the `when`")
+    groups = len(sweep.axes["model"])
+    if groups > 1 and not search.equal_per:
+        found = "several models: the weights of one do not fit another"
+        yield Problem(["search"], requested, found, "equal_per: model, one population each")
+    if groups > 1 and (search.trials or 0) < groups * population:
+        found = f"{search.trials} trials for {groups} populations of {population}"
+        yield Problem(["search", "trials"], requested, found, "more trials, or a smaller population")
+    if sweep.recipe.changes:
+        found = "a recipe that already has `changes`"
+        yield Problem(["recipe"], requested, found, "recipe: {…, changes: []}")
+    for engine in sweep.engines.values():
+        if engine.distributed:
+            found = f"the engine {engine.name} with several workers: changes support one worker"
+            keys = ["runtime"] if sweep.runtime else ["search"]
+            yield Problem(keys, requested, found, "engine: single, or another scheduler")
+
+
+def _find_baseline_problems(sweep: Sweep, base: Mapping[str, AxisValue]) -> Iterator[Problem]:
+    """Find searched axes that do not contain the recipe's own value, with which the search begins."""
+    spec = make_trial(sweep, base)
+    values: dict[str, AxisValue] = {}
+    for axis in sorted(sweep.searched, key=lambda axis: bool(sweep.searched[axis].when)):
+        searched_axis = sweep.searched[axis]
+        if not searched_axis.is_active(values):
+            continue
+        values[axis] = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
+        if not searched_axis.contains_value(values[axis]):
+            yield Problem(
+                ["axes", axis],
+                "search.anchor: the recipe itself as the first trial",
+                f"its {axis} {values[axis]!r} is outside the searched values",
+                "widen the axis, or search: {anchor: false}",
+            )
+
+
+def _list_extreme_values(searched_axis: SearchedAxis) -> list[AxisValue]:
+    """List the values between which, or among which, all others lie."""
+    if searched_axis.choice is not None:
+        return list(searched_axis.choice)
+    return [*searched_axis.bounds, *([None] if searched_axis.or_null else [])]
 
 
 def _describe_axis_values(searched_axis: SearchedAxis) -> str:
     """Describe the values of an axis for a hint."""
     values = searched_axis.choice
     return f"it has {searched_axis.model_dump(exclude_defaults=True) if values is None else values}"
-
-
-def _list_algorithm_problems(
-    search: SearchSpec, fixed: Mapping[str, Any], searched: Mapping[str, SearchedAxis]
-) -> Iterator[SearchProblem]:
-    requested, models = f"algorithm: {search.algorithm}", fixed["model"]
-    if search.traits.is_grid:
-        ranges = [axis for axis, how in searched.items() if how.choice is None]
-        if ranges:
-            yield ["axes", ranges[0]], requested, f"{ranges[0]} is a range, which has no grid", "list its values"
-            return
-        points = sum(1 for _ in enumerate_combinations(searched)) * len(models)
-        if search.trials is not None and search.trials != points:
-            yield ["search", "trials"], f"trials: {search.trials}", f"a grid of {points} points", "leave it out"
-        return
-    groups, trials = len(models) if search.equal_per else 1, search.trials or 0
-    if trials % groups:
-        yield (
-            ["search", "trials"],
-            f"trials: {trials} with equal_per: model",
-            f"{groups} models, which cannot have equally many",
-            f"{math.ceil(trials / groups) * groups}",
-        )
-    if search.traits.startup is not None and groups > 1:
-        option, default = search.traits.startup
-        if trials // groups <= search.sampler.get(option, default):
-            yield (
-                ["search", "trials"],
-                f"trials: {trials} with equal_per: model",
-                f"{trials // groups} trials a model, all of them drawn at random ({option})",
-                f"more trials, or sampler: {{{option}: …}}",
-            )
-    if search.traits.needs_numeric_axes:
-        names = [axis for axis, how in searched.items() if not how.is_numeric or how.when]
-        if not search.equal_per and len(models) > 1:
-            names.append("model")
-        if names:
-            yield ["search"], requested, f"{', '.join(names)}: not a number on a scale", "algorithm: tpe"
-        if len(searched) < 2:
-            yield ["search"], requested, "one axis; it needs two", "algorithm: tpe"
