@@ -24,7 +24,7 @@ import pandas as pd
 from row import Row, finish
 
 from sweeper.config import Claim
-from sweeper.report import build_report, write_report
+from sweeper.report import ReportTables, build_report, write_report
 
 MODELS = {f"opt-tiny-{width}": width * width * 30 for width in (32, 64, 96, 128, 192)}
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
@@ -130,7 +130,7 @@ def main() -> int:
     if asked.profile:
         profile.enable()
     started = time.monotonic()
-    document = build_report(info, [] if asked.no_claims else CLAIMS, trials, outcomes, histories)
+    document = build_report(info, [] if asked.no_claims else CLAIMS, ReportTables(trials, outcomes, histories))
     built = time.monotonic() - started
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.config import Claim
-from sweeper.report import build_report
+from sweeper.report import ReportTables, build_report
 
 SIZES = {"opt-tiny-32": 45_344, "opt-tiny-64": 139_776, "opt-tiny-96": 282_240}
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
@@ -104,4 +104,4 @@ def document(**info: Any) -> dict[str, Any]:
 @cache
 def _document(info: str) -> str:
     trials, outcomes, histories = tables()
-    return json.dumps(build_report(INFO | json.loads(info), CLAIMS, trials, outcomes, histories))
+    return json.dumps(build_report(INFO | json.loads(info), CLAIMS, ReportTables(trials, outcomes, histories)))

@@ -12,7 +12,7 @@ import pandas as pd
 from report_tables import SUBSETS
 
 from sweeper.config import Claim
-from sweeper.report import build_report
+from sweeper.report import ReportTables, build_report
 
 SIZES = {"opt-125m": 125_239_296, "opt-350m": 331_196_416, "opt-1.3b": 1_315_758_080, "opt-2.7b": 2_651_596_800}
 LEVELS = {"opt-125m": 0.35, "opt-350m": 0.62, "opt-1.3b": 0.64, "opt-2.7b": 0.66}
@@ -105,11 +105,11 @@ def leakage(queries: int = 60) -> dict[str, Any]:
 
 @cache
 def wide_document() -> dict[str, Any]:
-    return build_report(INFO, CLAIMS, *wide_tables(), leakage=leakage())
+    return build_report(INFO, CLAIMS, ReportTables(*wide_tables(), leakage=leakage()))
 
 
 @cache
 def long_document() -> dict[str, Any]:
     """More trials than a page's own table holds."""
     rates = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-5, 1e-2, 22))
-    return build_report(INFO, [], *wide_tables(queries=12, seeds=3, rates=rates))
+    return build_report(INFO, [], ReportTables(*wide_tables(queries=12, seeds=3, rates=rates)))

@@ -122,5 +122,5 @@ def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path
         assert f'href="{part["page"]}#claim-single-epoch"' in text
         assert 'id="claim-single-epoch"' in (tmp_path / part["page"]).read_text()
     assert "no evidence about OPT" in text
-    assert "8 trials asked, 6 distinct" in text
+    assert "6 trials (8 requested)" in text
     assert len(render_verdict_lines(document)) == 3, "two claims and the caveat"

@@ -112,7 +112,7 @@ def test_the_trial_table_filters_by_text_and_status(page: Browser, files: dict[s
     wanted = [t for t in report["trials"] if t["model"] == "opt-350m" and t["learning_rate"] == 0.01]
     assert column(page, "trial") == [t["fingerprint"][:8] for t in wanted]
     said = page.ask(f"{tools}.querySelector('output').textContent")
-    assert said == f"{len(wanted)} found in {len(report['trials'])} rows"
+    assert said == f"{len(wanted)} matches in {len(report['trials'])} rows"
     page.press("Tab", TAB)
     assert page.ask("document.activeElement.tagName") == "SELECT", "the menu comes after the box"
     page.ask(

@@ -13,7 +13,7 @@ import pytest
 from report_tables import CLAIMS, INFO, tables
 
 from sweeper.config import Claim
-from sweeper.report import build_report, serialize_report
+from sweeper.report import ReportTables, build_report, serialize_report
 from sweeper.report.html import render_html
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def report() -> dict[str, Any]:
         for each in EVERY
     ]
     histories |= {"off" + name: history for name, history in list(histories.items())}
-    return build_report(INFO | {"judge": "oracle"}, clipped, pd.concat([trials, off]), both, histories)
+    return build_report(INFO | {"judge": "oracle"}, clipped, ReportTables(pd.concat([trials, off]), both, histories))
 
 
 def test_every_claim_has_every_key(report: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def test_several_judges_and_none_named_is_an_error() -> None:
     trials, outcomes, histories = tables()
     both = pd.concat([outcomes, outcomes.assign(judge="llm")])
     with pytest.raises(Exception, match="one judge"):
-        build_report(INFO, CLAIMS, trials, both, histories)
+        build_report(INFO, CLAIMS, ReportTables(trials, both, histories))
 
 
 def test_one_question_under_several_protocols_stands_side_by_side(report: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from report_tables import CLAIMS, INFO, tables
 
-from sweeper.report import build_report, render_html
+from sweeper.report import ReportTables, build_report, render_html
 from sweeper.report.cost_section import compare_predicted_costs
 
 
@@ -69,12 +69,12 @@ def test_the_page_ends_with_it_and_escapes_what_it_says() -> None:
     trials, outcomes, histories = tables()
     names = list(trials["fingerprint"])
     plan = {"trials": [said(name) for name in names], "wall_hours": 1.0, "rests_on": ["<script>alert(1)</script>"]}
-    document = build_report(INFO, CLAIMS, trials, outcomes, histories, predicted_plan=plan)
+    document = build_report(INFO, CLAIMS, ReportTables(trials, outcomes, histories, predicted_plan=plan))
     page = render_html(document)
     assert document["predicted"]["all"]["planned"] == len(names)
     section = page[page.rindex("<section") :]
     assert "Predicted against actual" in section
     assert "<script>alert(1)</script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in section
-    bare = render_html(build_report(INFO, CLAIMS, trials, outcomes, histories))
-    assert "Nothing was predicted" in bare[bare.rindex("<section") :]
+    bare = render_html(build_report(INFO, CLAIMS, ReportTables(trials, outcomes, histories)))
+    assert "This study has no prediction" in bare[bare.rindex("<section") :]

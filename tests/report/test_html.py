@@ -11,8 +11,9 @@ import pytest
 from report_tables import CLAIMS, INFO, document, tables
 
 from sweeper.config import load_references
-from sweeper.report import build_report, render_html
-from sweeper.report.figures import build_figures, format_short_count
+from sweeper.report import ReportTables, build_report, render_html
+from sweeper.report.figures import build_figures
+from sweeper.report.formatting import format_short_count
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 ATTACK = "Traceback\nValueError: </script><script>alert(1)</script>"
@@ -82,7 +83,11 @@ def test_untrusted_text_is_escaped_everywhere(html: str) -> None:
     outcomes["subset"] = outcomes["subset"].replace("G1_tool", "</script><script>alert(3)</script>")
     info = INFO | {"question": "<img src=x onerror=alert(4)>", "manifest": {"<b>": "</dl>"}}
     attacked = render_html(
-        build_report(info, CLAIMS, trials, outcomes[outcomes["fingerprint"] != trials.loc[0, "fingerprint"]], histories)
+        build_report(
+            info,
+            CLAIMS,
+            ReportTables(trials, outcomes[outcomes["fingerprint"] != trials.loc[0, "fingerprint"]], histories),
+        )
     )
     page = Page(attacked)
     assert page.open == [] and len(page.scripts) == len(Page(html).scripts)
@@ -118,7 +123,7 @@ def test_figures_draw_every_seed_and_every_trial(report: dict[str, Any]) -> None
 def test_page_of_a_study_that_has_not_run() -> None:
     trials, _, _ = tables()
     empty = trials.assign(status="PENDING", pass_rate=float("nan"), val_loss=float("nan"))
-    page = Page(render_html(build_report(INFO | {"manifest": {}}, [], empty, pd.DataFrame(), {})))
+    page = Page(render_html(build_report(INFO | {"manifest": {}}, [], ReportTables(empty, pd.DataFrame(), {}))))
     assert "Partial" in page.text and "no claim" in page.text and "18 PENDING" in page.text
 
 
@@ -130,7 +135,9 @@ def test_counts_are_short() -> None:
 def test_published_tables_stand_apart_from_our_rates(report: dict[str, Any]) -> None:
     trials, outcomes, histories = tables()
     references = [reference.model_dump(mode="json") for reference in load_references()]
-    large = build_report(INFO | {"miniature": False}, [], trials, outcomes, histories, references=references)
+    large = build_report(
+        INFO | {"miniature": False}, [], ReportTables(trials, outcomes, histories, references=references)
+    )
     page = render_html(large)
     ours, _, theirs = page.partition('<section id="references">')
     theirs = theirs.partition("</section>")[0]
@@ -149,7 +156,7 @@ def test_how_answers_fail_is_shown_by_arm() -> None:
         status=np.where(outcomes["passed"] > 0, "solved", "unsure"), task="solvable", answered=True, finished=True
     )
     judged = judged.assign(overgenerated=np.arange(len(judged)) % 4 == 0, incoherent=False, hallucinated=False)
-    found = build_report(INFO, CLAIMS, trials, judged, histories)
+    found = build_report(INFO, CLAIMS, ReportTables(trials, judged, histories))
     for arm in found["arms"]:
         rates = arm["definitions"]
         assert rates["strict"] == pytest.approx(arm["pass_rate"])
@@ -160,4 +167,4 @@ def test_how_answers_fail_is_shown_by_arm() -> None:
         seen = np.mean([rate for name, rate in own.items() if name.endswith("instruction")])
         unseen = np.mean([rate for name, rate in own.items() if not name.endswith("instruction")])
         assert arm["signatures"]["unseen_tool_drop"] == pytest.approx(seen - unseen)
-    assert "text beyond" in render_html(found)
+    assert "extra text after the call" in render_html(found)

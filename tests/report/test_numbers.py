@@ -13,8 +13,8 @@ from report_tables import document
 from wide_tables import long_document, wide_document
 
 from sweeper.report import render_html
-from sweeper.report.figures import format_short_count
-from sweeper.report.html_tables import format_duration
+from sweeper.report.curves import BAND_QUANTILES
+from sweeper.report.formatting import format_duration, format_short_count
 
 PROSE = {"p", "h1", "h2", "h3", "h4", "li", "figcaption", "summary"}
 TOLD = ("study", "claims", "leakage", "data", "confounds", "hardware", "references")
@@ -93,6 +93,7 @@ def strange_numbers(report: dict[str, Any]) -> list[str]:
     numbers = {v for v in leaves(ours) if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)}
     # How many there are of what the document lists is in it too.
     numbers |= {len(report["arms"]), len(report["fits"]), *(len(claim["components"]) for claim in report["claims"])}
+    numbers |= set(BAND_QUANTILES)
     if report["search"]:
         numbers |= {report["search"]["n_trials"], len(report["search"]["lines"])}
     known = {unsigned(text) for number in numbers for text in renderings(number)}

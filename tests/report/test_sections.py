@@ -14,10 +14,11 @@ import pytest
 from report_tables import document
 from wide_tables import INFO, leakage, long_document, wide_document, wide_tables
 
-from sweeper.report import build_report, render_html
+from sweeper.report import ReportTables, build_report, render_html
 from sweeper.report.confounds import find_confounds
 from sweeper.report.curves import MAX_CURVES, compute_loss_bands
-from sweeper.report.figures import MAX_PLOT_LINES, build_figures
+from sweeper.report.figure_parts import MAX_PLOT_LINES
+from sweeper.report.figures import build_figures
 from sweeper.report.html_tables import build_html_tables
 from sweeper.report.scaling_section import fit_size_curves
 from sweeper.report.search_section import MAX_PARALLEL_LINES
@@ -36,10 +37,10 @@ def test_a_claim_shows_arms_sensitivity_and_what_would_change_it() -> None:
         detail = part(page, f'id="claim-{claim["id"]}"', "</article>")
         for row in claim["sensitivity"]:
             assert row["name"] in detail and row["reason"] in detail
-        assert claim["needed"]["reason"] in part(detail, "What would change the verdict", "Left out")
+        assert claim["needed"]["reason"] in part(detail, "What would change the verdict", "Excluded from")
         assert "opt-350m · learning rate 0.001 · clip 0.3" in detail
     reached = part(page, 'id="claim-reaches"', "</article>")
-    assert "The arms it compares: 1<" in reached, "the one arm it is about"
+    assert "Compared arms: 1<" in reached, "the one arm it is about"
 
 
 def test_needed_numbers_are_said() -> None:
@@ -52,11 +53,11 @@ def test_needed_numbers_are_said() -> None:
         "reason": "So.",
     }
     said = part(render_html(report), '<p class="small change">', "</p>")
-    assert said == "7 seeds in all, 5 more, on the same queries. So."
+    assert said == "About 5 more seeds (7 in total) on the same queries would settle this. So."
     report["claims"][0] |= {"needed": None, "verdict": "supported"}
     report["claims"][0]["sensitivity"][2]["verdict"] = "refuted"
     said = part(render_html(report), '<p class="small change">', "</p>")
-    assert "refuted (definition: tooleval)" in said and "would turn" in said
+    assert "refuted (definition: tooleval)" in said and "would change if the interval reached that bound" in said
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_opt_350m_is_named_as_another_architecture(name: str, odd: bool) -> None
 def test_the_odd_architecture_is_named_wherever_it_is_compared() -> None:
     page = render_html(wide_document())
     for start, end in (
-        ("<header>", "What each claim rests on"),
+        ("<header>", "Evidence for each claim"),
         ('id="claim-spot"', "</article>"),
         ('id="claim-reaches"', "</article>"),
         ('id="size-fits"', "</section>"),
@@ -104,7 +105,7 @@ def test_the_map_holds_every_finished_run_and_its_divergences() -> None:
         assert (cell["runs_done"], cell["runs_diverged"]) == (len(done), int((done["status"] == "DIVERGED").sum()))
     drawn = build_figures(report)["map-1"].data[0]
     assert list(drawn.y) == ["0.3", "off"] and drawn.text[1][1] == "0%<br>✕ 2 of 2"
-    without = build_report(INFO | {"evaluated": False}, [], trials, pd.DataFrame(), histories)
+    without = build_report(INFO | {"evaluated": False}, [], ReportTables(trials, pd.DataFrame(), histories))
     assert without["map"]["metric"] == "val_loss"
     lost = [cell for cell in without["map"]["cells"] if cell["runs_diverged"]]
     assert lost and all(cell["value"] is None for cell in lost), "a diverged run has no validation loss"
@@ -192,13 +193,13 @@ def test_many_failures_that_say_the_same_are_one() -> None:
     failure = {"kind": "bug", "message": "ValueError: no", "traceback": "x" * 50_000 + "the end"}
     trials["status"] = "FAILED"
     trials["failure"] = [failure] * len(trials)
-    page = render_html(build_report(INFO, [], trials, pd.DataFrame(), {}))
+    page = render_html(build_report(INFO, [], ReportTables(trials, pd.DataFrame(), {})))
     assert page.count('<details id="failure-') == 1 and page.count('href="#failure-1"') == len(trials)
     assert "the end" in page and "x" * 30_000 not in page
 
 
 def test_hardware_commands_and_planned_are_in_the_document() -> None:
-    report = build_report(INFO, [], *wide_tables(), leakage=leakage())
+    report = build_report(INFO, [], ReportTables(*wide_tables(), leakage=leakage()))
     assert report["hardware"] == [{"engine": "single", "cpus": 2, "gpus": 0, "trials": 32}]
     assert report["study"]["planned"] == 32 and report["leakage"]["excluded"] == len(report["leakage"]["exclude"])
     page = render_html(report)
@@ -209,12 +210,12 @@ def test_a_study_of_one_run_one_query_or_no_parameters_is_a_page() -> None:
     trials, outcomes, histories = wide_tables(queries=1, seeds=1, rates=(1e-3,))
     trials["parameters"] = None
     trials["metrics"] = [{}] * len(trials)
-    report = build_report(INFO, [], trials, outcomes, histories)
+    report = build_report(INFO, [], ReportTables(trials, outcomes, histories))
     assert all(arm["interval"][0] is None or math.isfinite(arm["interval"][0]) for arm in report["arms"])
     assert report["fits"] == [] and "Nothing to fit" in render_html(report)
     one = trials.iloc[:1]
     own = outcomes[outcomes["fingerprint"].isin(one["fingerprint"])]
-    render_html(build_report(INFO, [], one, own, histories))
+    render_html(build_report(INFO, [], ReportTables(one, own, histories)))
 
 
 def test_without_a_mouse_every_control_is_a_control() -> None:

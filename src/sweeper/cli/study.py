@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -21,6 +21,7 @@ from sweeper.cli.output import exit_with_error, make_console, print_json, print_
 
 if TYPE_CHECKING:
     from sweeper.config import HardwareSpec
+    from sweeper.report.document import CombinedReport, Report
     from sweeper.results.study_tables import StudyTables
     from sweeper.storage import Store
 
@@ -289,7 +290,8 @@ def write_report_command(
         hint = "run `sweeper report --wandb` on each of its sweeps"
         raise UsageError("report --wandb", requested=study, found="a union of sweeps", hint=hint)
     document, path = _write_report_files(tables, store, out)
-    wandb_path = reports.write_wandb_report(document, path.parent) if wandb or push else None
+    report = cast("Report", document)  # a union has no W&B report
+    wandb_path = reports.write_wandb_report(report, path.parent) if wandb or push else None
     if json_:
         print_json(document)
     else:
@@ -298,10 +300,12 @@ def write_report_command(
             typer.echo(f"W&B report: {wandb_path}")
     if push:
         entity, project = os.environ.get("WANDB_ENTITY"), os.environ.get("WANDB_PROJECT", "sweeper")
-        typer.echo(f"sent: {reports.push_wandb_report(document, entity, project)}", err=json_)
+        typer.echo(f"sent: {reports.push_wandb_report(report, entity, project)}", err=json_)
 
 
-def _write_report_files(tables: StudyTables, store: Store, out: Path | None = None) -> tuple[dict[str, Any], Path]:
+def _write_report_files(
+    tables: StudyTables, store: Store, out: Path | None = None
+) -> tuple[Report | CombinedReport, Path]:
     """Evaluate the claims and write the report; for a union of sweeps, each sweep's own report beside it.
 
     Returns:
@@ -313,17 +317,19 @@ def _write_report_files(tables: StudyTables, store: Store, out: Path | None = No
     folder = store.study_folder(tables.plan.sweep.name)
     html_path = out or folder / "report.html"
     json_path = html_path.with_suffix(".json")
+    document: Report | CombinedReport
     if tables.plan.parts:
-        document, parts = reports.build_combined_report(tables, collect_part_studies(tables, store))
-        reports.write_combined_report(document, parts, html_path=html_path, json_path=json_path)
+        combined, parts = reports.build_combined_report(tables, collect_part_studies(tables, store))
+        reports.write_combined_report(combined, parts, html_path=html_path, json_path=json_path)
+        document = combined
     else:
-        document = reports.build_study_report(tables)
-        reports.write_report(document, html_path=html_path, json_path=json_path)
+        document = report = reports.build_study_report(tables)
+        reports.write_report(report, html_path=html_path, json_path=json_path)
     store.push(folder, patterns=["report*"])
     return document, html_path
 
 
-def _print_verdicts(document: dict[str, Any], report_path: Path) -> None:
+def _print_verdicts(document: Report | CombinedReport, report_path: Path) -> None:
     from sweeper.cli.tables_study import render_verdict_lines
 
     print_table(*render_verdict_lines(document))

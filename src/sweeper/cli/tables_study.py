@@ -27,6 +27,7 @@ from sweeper.storage import JsonObject
 if TYPE_CHECKING:
     from sweeper.cli.doctor import EnvironmentReport
     from sweeper.planning.plan import Plan
+    from sweeper.report.document import CombinedReport, Report
     from sweeper.training import TrialRow
 
 _RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")
@@ -298,14 +299,14 @@ def _format_proposal(entry: JsonObject) -> str:
     return text if entry["retry_of"] is None else f"{text} retry of {entry['retry_of']}"
 
 
-def render_verdict_lines(document: JsonObject) -> list[RenderableType]:
+def render_verdict_lines(document: Report | CombinedReport) -> list[RenderableType]:
     """Render two lines per claim: its verdict and its sentence."""
     lines: list[RenderableType] = []
     for claim in document["claims"]:
         verdict = make_status(claim["verdict"].upper())
         verdict.style = f"bold {make_status(claim['verdict']).style}".strip()
         lines.append(Text.assemble(f"{claim['id']}: ", verdict, f"\n  {claim['sentence']}"))
-    caveat = document.get("study", {}).get("caveat")
+    caveat = document["study"]["caveat"]
     return [*lines, Text(caveat, style="dim")] if caveat else lines
 
 

@@ -1,23 +1,36 @@
-"""Trials and their rates -> arms: rates, subsets, cost, and what stays of many arms on one plot."""
+"""Trials and their rates -> arms: rates, subsets, cost, and summaries of many arms for one plot."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import numpy as np
 
 from sweeper.config.axes import format_arm_name
+from sweeper.report.curves import compute_band
+from sweeper.report.document import (
+    ArmEntry,
+    AxisValue,
+    CostEntry,
+    HeatmapCell,
+    HeatmapEntry,
+    MarginalEntry,
+    RateEntry,
+    SeedEntry,
+    SubsetEntry,
+    get_axis,
+    get_metric,
+)
 from sweeper.statistics import COUNTED_STATUSES, PassRate
-from sweeper.statistics.vectorized_rates import compute_arm_rates, compute_run_rates
+from sweeper.statistics.vectorized_rates import ArmRates, compute_arm_rates, compute_run_rates
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Mapping[str, Any]
-MARGINAL_BAND_QUANTILES = (0.1, 0.9)
-"""Share of the arms below the lower and the upper end of a margin's band."""
+Row = Mapping[str, object]
+HEATMAP_AXES = ("model", "learning_rate", "max_grad_norm")
 
 
 def build_arms(
@@ -25,94 +38,126 @@ def build_arms(
     matrix: pd.DataFrame,
     axes: Sequence[str],
     matrix_without_leaked: pd.DataFrame | None,
-    run_summaries: Mapping[str, Any],
+    run_summaries: Mapping[str, Mapping[str, Mapping[str, float]]],
     alpha: float,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every combination of the axes, small models first, and their subsets. `clean`: the matrix without what leaked;
-    `runs`: `Tally.by_run`'s."""
+) -> tuple[list[ArmEntry], list[SubsetEntry]]:
+    """Build every combination of the axes, small models first, and their subsets.
+
+    Args:
+        trials: one row per trial.
+        matrix: passes, queries by runs.
+        axes: columns of `trials` that define an arm.
+        matrix_without_leaked: the matrix without the queries that leaked into training; None without an audit.
+        run_summaries: fingerprint -> definitions and failure signatures of the run.
+        alpha: level of the intervals.
+    """
     varied = [axis for axis in axes if axis != "model" and trials[axis].nunique(dropna=False) > 1]
-    groups: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
+    groups: dict[tuple[AxisValue, ...], list[Row]] = {}
     for row in trials.to_dict("records"):
-        groups.setdefault(tuple(_replace_nan(row[axis]) for axis in axes), []).append(row)
-    done = [[row for row in rows if row["status"] in COUNTED_STATUSES] for rows in groups.values()]
-    names = [[row["fingerprint"] for row in rows] for rows in done]
-    rates, own = compute_arm_rates(matrix, names, alpha), compute_run_rates(matrix)
-    cleaned = None if matrix_without_leaked is None else compute_arm_rates(matrix_without_leaked, names, alpha)
+        groups.setdefault(tuple(_replace_nan(row[axis]) for axis in axes), []).append(
+            {str(key): value for key, value in row.items()}
+        )
+    finished = [[row for row in rows if row["status"] in COUNTED_STATUSES] for rows in groups.values()]
+    names = [[str(row["fingerprint"]) for row in rows] for rows in finished]
+    rates, rate_by_run = compute_arm_rates(matrix, names, alpha), compute_run_rates(matrix)
+    clean_rates = None if matrix_without_leaked is None else compute_arm_rates(matrix_without_leaked, names, alpha)
     arms = []
-    for i, (place, rows) in enumerate(groups.items()):
-        where = dict(zip(axes, place, strict=True))
-        label = " · ".join([str(where.get("model", "")), *(format_arm_name(axis, where[axis]) for axis in varied)])
-        known = [run_summaries[name] for name in names[i] if name in run_summaries]
-        seeds = [_summarize_seed(row, own) for row in done[i]]
-        losses = [s["val_loss"] for s in seeds if s["status"] == "COMPLETE" and s["val_loss"] is not None]
+    for i, (values, rows) in enumerate(groups.items()):
+        place = dict(zip(axes, values, strict=True))
+        label = " · ".join([str(place.get("model", "")), *(format_arm_name(axis, place[axis]) for axis in varied)])
         arm = {
             "label": label,
-            **where,
+            **place,
             "parameters": rows[0].get("parameters"),
             **serialize_rate(rates[i].overall),
             "subset_mean": serialize_rate(rates[i].subset_mean),
-            "without_leaked": None if cleaned is None else serialize_rate(cleaned[i].overall),
-            "val_loss": average_or_none(losses),
-            "definitions": _average_by_key([run["definitions"] for run in known]),
-            "signatures": _average_by_key([run["signatures"] for run in known])
-            | {"unseen_tool_drop": _compute_unseen_tool_drop(rates[i].subsets)},
-            "cost": _summarize_cost(done[i], rates[i].overall, own),
-            "runs": len(rows),
-            "runs_done": len(done[i]),
-            "runs_diverged": sum(row["status"] == "DIVERGED" for row in rows),
-            "seeds": seeds,
+            "without_leaked": None if clean_rates is None else serialize_rate(clean_rates[i].overall),
+            **_summarize_runs(rows, finished[i], rates[i], rate_by_run, run_summaries),
         }
-        arms.append((arm, [{"arm": label, "subset": s, **serialize_rate(r)} for s, r in rates[i].subsets.items()]))
-    arms.sort(key=lambda item: item[0]["parameters"] if is_finite_number(item[0]["parameters"]) else math.inf)
+        subsets = [
+            cast(SubsetEntry, {"arm": label, "subset": name, **serialize_rate(rate)})
+            for name, rate in rates[i].subsets.items()
+        ]
+        arms.append((cast(ArmEntry, arm), subsets))
+    arms.sort(key=lambda item: parameters if is_finite_number(parameters := item[0]["parameters"]) else math.inf)
     return [arm for arm, _ in arms], [row for _, rows in arms for row in rows]
 
 
-def marginal_summaries(arms: Sequence[Row], axes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Axis -> its values, each with median and band of the arms that have it: what a plot shows of many arms."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _summarize_runs(
+    rows: Sequence[Row],
+    finished: Sequence[Row],
+    rates: ArmRates,
+    rate_by_run: Mapping[str, float],
+    run_summaries: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> dict[str, object]:
+    """Summarize the runs of an arm: validation loss, definitions, failure signatures, cost and seeds."""
+    known = [run_summaries[str(row["fingerprint"])] for row in finished if row["fingerprint"] in run_summaries]
+    seeds = [_summarize_seed(row, rate_by_run) for row in finished]
+    losses = [s["val_loss"] for s in seeds if s["status"] == "COMPLETE" and s["val_loss"] is not None]
+    return {
+        "val_loss": average_or_none(losses),
+        "definitions": _average_by_key([run["definitions"] for run in known]),
+        "signatures": _average_by_key([run["signatures"] for run in known])
+        | {"unseen_tool_drop": _compute_unseen_tool_drop(rates.subsets)},
+        "cost": _summarize_cost(finished, rates.overall, rate_by_run),
+        "runs": len(rows),
+        "runs_done": len(finished),
+        "runs_diverged": sum(row["status"] == "DIVERGED" for row in rows),
+        "seeds": seeds,
+    }
+
+
+def marginal_summaries(arms: Sequence[ArmEntry], axes: Sequence[str]) -> dict[str, list[MarginalEntry]]:
+    """Summarize, for each value of each axis, the arms that have it: what a plot shows of many arms."""
+    summaries: dict[str, list[MarginalEntry]] = {}
     for axis in axes:
-        groups: dict[Any, list[Row]] = {}
+        groups: dict[AxisValue, list[ArmEntry]] = {}
         for arm in arms:
-            groups.setdefault(arm[axis], []).append(arm)
-        found[axis] = [
-            {"value": value, "parameters": own[0]["parameters"] if axis == "model" else None, "arms": len(own)}
-            | {metric: _compute_band([arm[metric] for arm in own]) for metric in ("pass_rate", "val_loss")}
+            groups.setdefault(get_axis(arm, axis), []).append(arm)
+        summaries[axis] = [
+            {
+                "value": value,
+                "parameters": own[0]["parameters"] if axis == "model" else None,
+                "arms": len(own),
+                "pass_rate": compute_band([arm["pass_rate"] for arm in own if is_finite_number(arm["pass_rate"])]),
+                "val_loss": compute_band([arm["val_loss"] for arm in own if is_finite_number(arm["val_loss"])]),
+            }
             for value, own in groups.items()
         ]
-    return found
+    return summaries
 
 
-def lr_clip_heatmap(arms: Sequence[Row], varying_axes: Sequence[str], *, is_evaluated: bool) -> dict[str, Any] | None:
-    """Learning rate x clipping by model: mean over every finished run of a cell, and how many of them diverged. None
-    where either does not vary. A diverged run passes nothing; it has no validation loss."""
+def lr_clip_heatmap(
+    arms: Sequence[ArmEntry], varying_axes: Sequence[str], *, is_evaluated: bool
+) -> HeatmapEntry | None:
+    """Average each model's finished runs by learning rate and clipping, and count those that diverged.
+
+    A diverged run passes nothing, and has no validation loss.
+
+    Returns:
+        None where learning rate or clipping does not vary.
+    """
     if not {"learning_rate", "max_grad_norm"} <= set(varying_axes):
         return None
     metric = "pass_rate" if is_evaluated else "val_loss"
-    cells: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[tuple[AxisValue, ...], list[ArmEntry]] = {}
     for arm in arms:
-        cells.setdefault((arm.get("model"), arm["learning_rate"], arm["max_grad_norm"]), []).append(arm)
-    found = []
-    for (model, rate, clip), own in cells.items():
-        seeds = [s for arm in own for s in arm["seeds"]]
-        values = [s[metric] for s in seeds if is_evaluated or s["status"] == "COMPLETE"]
-        found.append(
-            {
-                "model": model,
-                "learning_rate": rate,
-                "max_grad_norm": clip,
-                "value": average_or_none([value for value in values if is_finite_number(value)]),
-                "runs_done": len(seeds),
-                "runs_diverged": sum(s["status"] == "DIVERGED" for s in seeds),
-            }
-        )
-    return {"metric": metric, "over": [a for a in varying_axes if a not in HEATMAP_AXES], "cells": found}
+        groups.setdefault(tuple(get_axis(arm, axis) for axis in HEATMAP_AXES), []).append(arm)
+    cells = []
+    for place, own in groups.items():
+        seeds = [seed for arm in own for seed in arm["seeds"]]
+        values = [get_metric(seed, metric) for seed in seeds if is_evaluated or seed["status"] == "COMPLETE"]
+        cell = dict(zip(HEATMAP_AXES, place, strict=True)) | {
+            "value": average_or_none([value for value in values if is_finite_number(value)]),
+            "runs_done": len(seeds),
+            "runs_diverged": sum(seed["status"] == "DIVERGED" for seed in seeds),
+        }
+        cells.append(cast(HeatmapCell, cell))
+    return {"metric": metric, "over": [axis for axis in varying_axes if axis not in HEATMAP_AXES], "cells": cells}
 
 
-HEATMAP_AXES = ("model", "learning_rate", "max_grad_norm")
-
-
-def serialize_rate(rate: PassRate) -> dict[str, Any]:
-    """A rate as the document holds it."""
+def serialize_rate(rate: PassRate) -> RateEntry:
+    """Write a rate as the document holds it."""
     return {
         "pass_rate": rate.rate,
         "interval": [rate.low, rate.high],
@@ -123,74 +168,75 @@ def serialize_rate(rate: PassRate) -> dict[str, Any]:
 
 
 def read_metric(row: Row, name: str) -> float | None:
-    """A metric of a trial, from its column, else from its `metrics`; None where it has none."""
-    held = row.get("metrics")
-    found: Any
-    for found in (row.get(name), held.get(name) if isinstance(held, Mapping) else None):
-        if is_finite_number(found):
-            return float(found)
+    """Read a metric of a trial from its column, else from its `metrics`; None where neither is finite."""
+    metrics = row.get("metrics")
+    for value in (row.get(name), metrics.get(name) if isinstance(metrics, Mapping) else None):
+        if is_finite_number(value):
+            return float(value)
     return None
 
 
-def is_finite_number(value: Any) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+def is_finite_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number; a boolean is none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def average_or_none(values: Sequence[float]) -> float | None:
-    """None without any."""
+    """Average values; None without any."""
     return sum(values) / len(values) if values else None
 
 
-def _replace_nan(value: Any) -> Any:
-    """NaN (clipping off, say) differs from itself; None does not."""
+def _replace_nan(value: AxisValue) -> AxisValue:
+    """Replace NaN (clipping off) by None: NaN differs from itself."""
     return None if value != value else value
 
 
-def _summarize_seed(row: Row, rate_by_run: Mapping[str, float]) -> dict[str, Any]:
-    rate = rate_by_run.get(row["fingerprint"], math.nan)
+def _summarize_seed(row: Row, rate_by_run: Mapping[str, float]) -> SeedEntry:
+    rate = rate_by_run.get(str(row["fingerprint"]), math.nan)
     return {
-        "seed": row["seed"],
-        "status": row["status"],
+        "seed": cast(int, row["seed"]),
+        "status": str(row["status"]),
         "val_loss": read_metric(row, "val_loss"),
         "train_flops": read_metric(row, "train_flops"),
         "pass_rate": None if math.isnan(rate) else rate,
     }
 
 
-def _summarize_cost(rows: Sequence[Row], rate: PassRate, rate_by_run: Mapping[str, float]) -> dict[str, Any]:
-    """Means over an arm's finished runs; seconds per solved query over those with a rate and an evaluation time, with
-    training spread over the queries of one evaluation. None where nothing is known, or nothing was solved."""
-    seconds = {
-        name: [read_metric(row, name) for row in rows] for name in ("train_seconds", "eval_seconds", "train_flops")
-    }
-    found = {name: average_or_none([v for v in values if v is not None]) for name, values in seconds.items()}
-    spent = solved = trained = 0.0
-    for row, train, evaluation in zip(rows, seconds["train_seconds"], seconds["eval_seconds"], strict=True):
-        passed = rate_by_run.get(row["fingerprint"], math.nan) * rate.n_queries
-        if train is not None and evaluation is not None and not math.isnan(passed):
-            spent, solved, trained = spent + evaluation, solved + passed, trained + train
-    return found | {
-        "eval_seconds_per_solved": spent / solved if solved else None,
-        "seconds_per_solved": (spent + trained) / solved if solved else None,
+def _summarize_cost(rows: Sequence[Row], rate: PassRate, rate_by_run: Mapping[str, float]) -> CostEntry:
+    """Average the cost of an arm's finished runs.
+
+    Seconds per solved query are over the runs with a rate and an evaluation time; training is spread over the queries of
+    one evaluation. None where nothing is known, or nothing was solved.
+    """
+    train, evaluation, flops = (
+        [read_metric(row, name) for row in rows] for name in ("train_seconds", "eval_seconds", "train_flops")
+    )
+    eval_seconds = n_solved = train_seconds = 0.0
+    for row, own_train, own_evaluation in zip(rows, train, evaluation, strict=True):
+        own_solved = rate_by_run.get(str(row["fingerprint"]), math.nan) * rate.n_queries
+        if own_train is not None and own_evaluation is not None and not math.isnan(own_solved):
+            eval_seconds, train_seconds = eval_seconds + own_evaluation, train_seconds + own_train
+            n_solved += own_solved
+    return {
+        "train_seconds": _average_known(train),
+        "eval_seconds": _average_known(evaluation),
+        "train_flops": _average_known(flops),
+        "eval_seconds_per_solved": eval_seconds / n_solved if n_solved else None,
+        "seconds_per_solved": (eval_seconds + train_seconds) / n_solved if n_solved else None,
     }
 
 
-def _compute_band(values: Sequence[Any]) -> dict[str, float | None]:
-    there = [value for value in values if is_finite_number(value)]
-    if not there:
-        return {"low": None, "median": None, "high": None}
-    low, median, high = np.quantile(there, [MARGINAL_BAND_QUANTILES[0], 0.5, MARGINAL_BAND_QUANTILES[1]])
-    return {"low": float(low), "median": float(median), "high": float(high)}
+def _average_known(values: Sequence[float | None]) -> float | None:
+    return average_or_none([value for value in values if value is not None])
 
 
 def _average_by_key(dicts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Key by key, over runs; empty without any."""
+    """Average dictionaries with equal keys, key by key; empty without any."""
     return {key: sum(d[key] for d in dicts) / len(dicts) for key in (dicts[0] if dicts else ())}
 
 
 def _compute_unseen_tool_drop(subsets: Mapping[str, PassRate]) -> float:
-    """Pass rate on seen tools minus that on unseen ones: means of the `*_instruction` and of the other subsets."""
+    """Subtract the pass rate on unseen tools (`*_tool`, `*_category`) from that on seen ones (`*_instruction`)."""
     seen = [rate.rate for name, rate in subsets.items() if name.endswith("_instruction")]
     unseen = [rate.rate for name, rate in subsets.items() if name.endswith(("_tool", "_category"))]
     return sum(seen) / len(seen) - sum(unseen) / len(unseen) if seen and unseen else math.nan

@@ -1,63 +1,266 @@
-"""A study's tables -> its report, and the report -> files."""
+"""A study's tables -> the document of its report, and its files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Required, TypedDict, cast
 
+from sweeper.claims import StudyTables as ClaimTables
+from sweeper.claims import Verdict, decide_claims, select_judge_outcomes
 from sweeper.config import load_references
-from sweeper.report.document import MINIATURE_CAVEAT, build_report, serialize_report
+from sweeper.report.arms import build_arms, lr_clip_heatmap, marginal_summaries
+from sweeper.report.claims_section import group_protocol_variants, serialize_verdict
+from sweeper.report.confounds import find_confounds
+from sweeper.report.cost_section import compare_predicted_costs
+from sweeper.report.curves import compute_loss_bands
+from sweeper.report.document import CombinedReport, Report, StudyEntry
 from sweeper.report.html import render_html
-from sweeper.storage import write_bytes
+from sweeper.report.scaling_section import fit_size_curves
+from sweeper.report.search_section import (
+    select_confirmed_winners,
+    select_importance_trials,
+    summarize_importances,
+    summarize_search,
+)
+from sweeper.report.trials_section import collect_datasets, count_hardware, downsample_histories, serialize_trials
+from sweeper.statistics import COUNTED_STATUSES, DEFAULT_AXES, drop_queries
+from sweeper.statistics.vectorized_rates import summarize_outcomes
+from sweeper.storage import JsonObject, dump_json, to_strict_json, write_bytes
 
 if TYPE_CHECKING:
-    from sweeper.config import Sweep
+    import pandas as pd
+
+    from sweeper.config import Claim, Sweep
     from sweeper.results.study_tables import StudyTables
+    from sweeper.training import TrialRow
+
+RATE_ALPHA = 0.05
+"""Level of the intervals of single rates; claims state their own."""
+MAX_INDENTED_TRIALS = 1_000
+TOY_MODEL_CAVEAT = (
+    "This study uses toy models: tiny ones, trained from scratch on {data}. "
+    "It shows that the method works; it is not evidence about pretrained models such as OPT."
+)
+REPRODUCE_COMMANDS = ("sweeper run sweep.yaml", "sweeper report {name}")
+"""The command that runs the study again, in its own folder, and the one that writes the report."""
+GENERATED_WORLD = "a generated world of tools"
+_SOURCE_DESCRIPTIONS = {
+    "toolworld": GENERATED_WORLD,
+    "answers": "ToolBench answers",
+    "toolllama": "ToolLLaMA's released data",
+    "dataset": "a Hugging Face dataset",
+}
+"""Kind of a data source, as a manifest names it -> words for the caveat."""
+_CONTAMINATION_KEYS = ("method", "test", "subsets", "exclude")
 
 
-def build_study_report(tables: StudyTables) -> dict[str, Any]:
-    """The report of a study as read from the store."""
+class StudyInfo(TypedDict, total=False):
+    """What a report states about its study.
+
+    `data` describes the training data in a caveat; `judge` names the judge that decides the claims; `wall_hours` is the
+    time of all runs together.
+    """
+
+    name: Required[str]
+    question: Required[str]
+    miniature: bool
+    axes: Sequence[str]
+    manifest: Mapping[str, object]
+    data: str
+    wall_hours: float | None
+    evaluated: bool
+    judge: str | None
+
+
+@dataclass(frozen=True)
+class ReportTables:
+    """The tables that a report is built from.
+
+    Args:
+        trials: one row per planned trial.
+        outcomes: one row per trial, query, judge and vote.
+        histories: fingerprint -> logged steps.
+        references: published rates; a study of toy models shows none.
+        leakage: the audit of training data against test queries; every arm then also has its rate without the
+            queries that the audit excludes.
+        predicted_plan: the study's plan.json, for predicted against actual cost.
+        search_history: the history of a search; then only trials confirmed on fresh seeds are arms, and those of each
+            model's best proposal enter the claims.
+    """
+
+    trials: pd.DataFrame
+    outcomes: pd.DataFrame
+    histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    references: Sequence[Mapping[str, object]] = ()
+    leakage: JsonObject | None = None
+    predicted_plan: JsonObject | None = None
+    search_history: JsonObject | None = None
+
+    @property
+    def leaked_queries(self) -> list[tuple[str, str]] | None:
+        """Subset and id of every leaked query; None without an audit."""
+        if self.leakage is None:
+            return None
+        return [(entry["subset"], str(entry["query_id"])) for entry in self.leakage["exclude"]]
+
+
+def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables) -> Report:
+    """Evaluate the claims and gather everything that a report shows.
+
+    Random draws are seeded by the claims' ids: the same tables give the same report.
+
+    Returns:
+        The document as strict JSON; undefined numbers are None.
+
+    Raises:
+        DataError: the tables break their contract.
+    """
+    planned, outcomes = tables.trials, select_judge_outcomes(tables.outcomes, info.get("judge"))
+    axes = _list_axes(info, planned)
+    arm_trials = _select_arm_trials(tables)
+    matrix, runs = summarize_outcomes(outcomes, arm_trials)
+    leaked = tables.leaked_queries
+    verdicts = _decide_claims(info, claims, tables, axes, matrix)
+    clean_matrix = None if leaked is None else drop_queries(matrix, leaked)
+    arms, subsets = build_arms(arm_trials, matrix, axes, clean_matrix, runs, RATE_ALPHA)
+    varied = [axis for axis in axes if arm_trials[axis].nunique(dropna=False) > 1]
+    is_evaluated = info.get("evaluated", True)
+    curves, rows = downsample_histories(tables.histories), serialize_trials(planned)
+    importances = select_importance_trials(rows, tables.search_history, varied, is_evaluated=is_evaluated)
+    document: Report = {
+        "study": _describe_study(info, planned, axes, varied),
+        "claims": [serialize_verdict(verdict) for verdict in verdicts],
+        "protocols": group_protocol_variants(claims),
+        "arms": arms,
+        "subsets": subsets,
+        "margins": marginal_summaries(arms, varied),
+        "fits": fit_size_curves(arms, varied),
+        "map": lr_clip_heatmap(arms, varied, is_evaluated=is_evaluated),
+        "confounds": find_confounds(arm_trials["model"].astype(str)) if "model" in arm_trials.columns else [],
+        "search": summarize_importances(*importances),
+        "exploration": summarize_search(tables.search_history, rows),
+        "trials": rows,
+        "leakage": None
+        if tables.leakage is None or leaked is None
+        else {key: tables.leakage[key] for key in _CONTAMINATION_KEYS} | {"excluded": len(leaked)},
+        "histories": curves,
+        "learning": compute_loss_bands(curves, dict(zip(planned["fingerprint"], planned["model"], strict=True))),
+        "references": [] if info.get("miniature") else [dict(reference) for reference in tables.references],
+        "data": collect_datasets(planned),
+        "manifest": dict(info.get("manifest") or {}),
+        "hardware": count_hardware(planned),
+        "predicted": compare_predicted_costs(rows, tables.predicted_plan, varied, info.get("wall_hours")),
+        "commands": [command.format(name=info["name"]) for command in REPRODUCE_COMMANDS],
+    }
+    return cast(Report, to_strict_json(document))
+
+
+def _list_axes(info: StudyInfo, trials: pd.DataFrame) -> list[str]:
+    """List the default axes and the sweep's own, without the seed."""
+    axes = dict.fromkeys([*DEFAULT_AXES, *info.get("axes", ())])
+    return [axis for axis in axes if axis != "seed" and axis in trials.columns]
+
+
+def _select_arm_trials(tables: ReportTables) -> pd.DataFrame:
+    """Select the trials that form arms: of a search, those confirmed on fresh seeds as soon as there are any."""
+    trials = tables.trials
+    if tables.search_history is None or "role" not in trials.columns or not (trials["role"] == "confirm").any():
+        return trials
+    return trials[trials["role"] == "confirm"]
+
+
+def _decide_claims(
+    info: StudyInfo, claims: Sequence[Claim], tables: ReportTables, axes: Sequence[str], matrix: pd.DataFrame
+) -> list[Verdict]:
+    """Decide the claims; those of a search on the confirmed trials of each model's best proposal."""
+    trials, claim_axes = tables.trials, axes
+    if tables.search_history is not None:
+        winners = select_confirmed_winners(serialize_trials(trials))
+        trials, claim_axes = trials[trials["fingerprint"].isin(winners)], ["model"]
+    study = ClaimTables(
+        trials, tables.outcomes, claim_axes, matrix, tables.histories, leaked_queries=tables.leaked_queries
+    )
+    return decide_claims(claims, study, judge=info.get("judge"))
+
+
+def _describe_study(info: StudyInfo, trials: pd.DataFrame, axes: list[str], varied: list[str]) -> StudyEntry:
+    is_toy = bool(info.get("miniature", False))
+    data = info.get("data", GENERATED_WORLD)
+    is_unfinished = ~trials["status"].isin([*COUNTED_STATUSES, "FAILED", "PRUNED"])
+    return {
+        "name": info["name"],
+        "question": info["question"],
+        "miniature": is_toy,
+        "caveat": TOY_MODEL_CAVEAT.format(data=data) if is_toy else "",
+        "evaluated": bool(info.get("evaluated", True)),
+        "axes": axes,
+        "varied": varied,
+        "alpha": RATE_ALPHA,
+        "planned": len(trials),
+        "statuses": {str(name): int(count) for name, count in trials["status"].value_counts().items()},
+        "partial": bool(is_unfinished.any()),
+    }
+
+
+def build_study_report(tables: StudyTables) -> Report:
+    """Build the report of a study as read from the store."""
     import pandas as pd
 
     sweep = tables.plan.sweep
-    # `dtype=object`: whole numbers and None stay what they are in the report's own trials.
-    rows = [row.to_document() | {"val_loss": row.get_metric("val_loss")} for row in tables.trials]
-    info = {
+    info: StudyInfo = {
         "name": sweep.name,
         "question": sweep.question,
         "miniature": sweep.uses_toy_models,
         "axes": [*sweep.axes, *sweep.searched],
         "manifest": tables.manifest,
-        "data": _describe_data(sweep),
+        "data": describe_data(sweep, tables.trials),
         "wall_hours": (tables.resource_usage or {}).get("wall_hours"),
         "evaluated": sweep.evaluation is not None,
-        # Each evaluation's first judge leads.
+        # The first judge of an evaluation leads.
         "judge": None if tables.outcomes.empty else str(tables.outcomes["judge"].iloc[0]),
     }
-    references = [reference.model_dump(mode="json") for reference in load_references()]
-    return build_report(
-        info,
-        sweep.claims,
-        pd.DataFrame(rows, dtype=object),
+    rows = [row.to_document() | {"val_loss": row.get_metric("val_loss")} for row in tables.trials]
+    report_tables = ReportTables(
+        pd.DataFrame(rows, dtype=object),  # `object`: integers and None stay what they are
         tables.outcomes,
         tables.histories,
-        references=references,
+        references=[reference.model_dump(mode="json") for reference in load_references()],
         leakage=tables.contamination,
         predicted_plan=tables.first_plan,
         search_history=tables.search_history,
     )
+    return build_report(info, sweep.claims, report_tables)
 
 
-def format_caveat(sweep: Sweep) -> str:
-    """What a miniature's report says of itself; empty for others."""
-    return MINIATURE_CAVEAT.format(data=_describe_data(sweep)) if sweep.uses_toy_models else ""
+def format_caveat(sweep: Sweep, trials: Sequence[TrialRow]) -> str:
+    """Format the caveat of a study of toy models; empty for other studies."""
+    return TOY_MODEL_CAVEAT.format(data=describe_data(sweep, trials)) if sweep.uses_toy_models else ""
 
 
-def _describe_data(sweep: Sweep) -> str:
-    return "a generated world of tools" if sweep.data.source == "toolworld" else "ToolBench data"
+def describe_data(sweep: Sweep, trials: Sequence[TrialRow]) -> str:
+    """Describe the training data of a sweep in a few words: the sources that its trials read, or its name before that.
+
+    Args:
+        sweep: the sweep.
+        trials: rows of its trials, with the manifest of their data.
+    """
+    if sweep.data.source == "toolworld":
+        return GENERATED_WORLD
+    sources = [row.data["source"] for row in trials if "source" in row.data]
+    kinds = dict.fromkeys(str(source["kind"]) for source in sources if isinstance(source, Mapping))
+    return " and ".join(_SOURCE_DESCRIPTIONS[kind] for kind in kinds) or f"the data set {sweep.data.name}"
 
 
-def write_report(document: dict[str, Any], *, html_path: Path, json_path: Path) -> None:
-    """Write both renderings, each atomically."""
+def write_report(document: Report, *, html_path: Path, json_path: Path) -> None:
+    """Write the report as HTML and as JSON, each atomically."""
     write_bytes(json_path, (serialize_report(document) + "\n").encode())
     write_bytes(html_path, render_html(document).encode())
+
+
+def serialize_report(document: Report | CombinedReport) -> str:
+    """Write the document as strict JSON text; indented unless the study is large."""
+    trials = document.get("trials", ())
+    indent = 2 if len(cast(Sequence[object], trials)) <= MAX_INDENTED_TRIALS else None
+    return dump_json(document, indent)

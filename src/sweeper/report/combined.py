@@ -1,82 +1,92 @@
-"""A study of several sweeps -> each sweep's own report, and one page over them with all verdicts."""
+"""The report over all sweeps of a union, beside each sweep's own."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from sweeper.claims.verdict import holm_adjusted
-from sweeper.report.build import build_study_report, format_caveat, write_report
-from sweeper.report.document import serialize_report
+from sweeper.claims import holm_adjusted
+from sweeper.report.build import build_study_report, format_caveat, serialize_report, write_report
+from sweeper.report.document import CombinedReport, PartClaimEntry, PartEntry, Report
 from sweeper.report.html import render_combined_html
-from sweeper.storage import to_strict_json, write_bytes
+from sweeper.storage import JsonObject, to_strict_json, write_bytes
 
 if TYPE_CHECKING:
     from sweeper.results.study_tables import StudyTables
 
-Document = dict[str, Any]
 
+def build_combined_report(
+    tables: StudyTables, parts: Sequence[StudyTables]
+) -> tuple[CombinedReport, dict[str, Report]]:
+    """Build the report of a union, and that of each of its sweeps.
 
-def build_combined_report(tables: StudyTables, parts: Sequence[StudyTables]) -> tuple[Document, dict[str, Document]]:
-    """The document over all parts, and that of each part by name. `tables` are the union's, `parts` its sweeps'.
+    Every claim is decided by the trials of its own sweep. A sweep's own report adjusts p-values over its own claims;
+    the report of the union adjusts them over the claims of all sweeps together.
 
-    Every claim is decided by the trials of its own part. A part's report is that of its sweep, whose claims are its
-    family; the union's adjusts p-values over the claims of all parts together.
+    Args:
+        tables: the tables of the union.
+        parts: the tables of each sweep.
+
+    Returns:
+        The document of the union, and those of its sweeps by name.
     """
     plan = tables.plan
     reports = {part.plan.sweep.name: build_study_report(_inherit_combined_tables(part, tables)) for part in parts}
     command = f"sweeper report {plan.sweep.name}"
     for report in reports.values():
         report["commands"] = [*report["commands"][:-1], command]
-    claims = [
-        claim | {"id": f"{name}/{claim['id']}", "part": name}
-        for name, report in reports.items()
-        for claim in report["claims"]
-    ]
-    rows = [
-        row
-        | {"statuses": reports[row["sweep"]]["study"]["statuses"], "partial": reports[row["sweep"]]["study"]["partial"]}
-        for row in (part.to_part_row(plan) for part in plan.parts)
-    ]
-    document = {
+    rows = [_describe_part(part.to_part_row(plan), reports) for part in plan.parts]
+    document: CombinedReport = {
         "study": {
             "name": plan.sweep.name,
             "question": plan.sweep.question,
             "miniature": plan.sweep.uses_toy_models,
-            "caveat": format_caveat(plan.sweep),
+            "caveat": format_caveat(plan.sweep, tables.trials),
             "asked": plan.requested,
             "planned": len(plan.trials),
             "statuses": dict(Counter(row.status for row in tables.trials)),
             "partial": any(row["partial"] for row in rows),
         },
         "parts": rows,
-        "claims": _adjust_as_one_family(claims),
+        "claims": _adjust_as_one_family(_collect_claims(reports)),
         "manifest": tables.manifest,
         "commands": [*next(iter(reports.values()))["commands"][:-1], command],
     }
-    return to_strict_json(document), reports
+    return cast(CombinedReport, to_strict_json(document)), reports
+
+
+def _describe_part(row: JsonObject, reports: Mapping[str, Report]) -> PartEntry:
+    study = reports[row["sweep"]]["study"]
+    return cast(PartEntry, row | {"statuses": study["statuses"], "partial": study["partial"]})
+
+
+def _collect_claims(reports: Mapping[str, Report]) -> list[PartClaimEntry]:
+    """Collect the claims of all sweeps; their ids begin with the sweep's name."""
+    return [
+        cast(PartClaimEntry, claim | {"id": f"{name}/{claim['id']}", "part": name})
+        for name, report in reports.items()
+        for claim in report["claims"]
+    ]
 
 
 def write_combined_report(
-    document: Document, reports: dict[str, Document], *, html_path: Path, json_path: Path
+    document: CombinedReport, reports: Mapping[str, Report], *, html_path: Path, json_path: Path
 ) -> None:
-    """Write the page over all, and beside it each part's own: `report-scaling.html` beside `report.html`."""
+    """Write the page of the union, and each sweep's own beside it: `report-scaling.html` beside `report.html`."""
     for part in document["parts"]:
-        page = html_path.with_stem(f"{html_path.stem}-{part['sweep']}")
+        page, data = (path.with_stem(f"{path.stem}-{part['sweep']}") for path in (html_path, json_path))
         part["page"] = page.name
-        write_report(
-            reports[part["sweep"]], html_path=page, json_path=json_path.with_stem(f"{json_path.stem}-{part['sweep']}")
-        )
+        write_report(reports[part["sweep"]], html_path=page, json_path=data)
     write_bytes(json_path, (serialize_report(document) + "\n").encode())
     write_bytes(html_path, render_combined_html(document).encode())
 
 
 def _inherit_combined_tables(part: StudyTables, tables: StudyTables) -> StudyTables:
-    """With what only the union's folder has. Its wall time is that of all parts, and no part's."""
+    """Add what only the union's folder has. The union's wall time is that of all sweeps, and no sweep's own."""
     return replace(
         part,
         manifest=tables.manifest,
@@ -85,16 +95,17 @@ def _inherit_combined_tables(part: StudyTables, tables: StudyTables) -> StudyTab
     )
 
 
-def _remove_wall_time(plan: Document | None) -> Document | None:
+def _remove_wall_time(plan: JsonObject | None) -> JsonObject | None:
     return None if plan is None else {key: value for key, value in plan.items() if not key.startswith("wall_hours")}
 
 
-def _adjust_as_one_family(claims: Sequence[Document]) -> list[Document]:
+def _adjust_as_one_family(claims: Sequence[PartClaimEntry]) -> list[PartClaimEntry]:
+    """Adjust the p-values over all claims (Holm); a claim stands where it is supported at its adjusted p-value."""
     if not claims:
         return []
     p_values = [math.nan if claim["p"] is None else claim["p"] for claim in claims]
     adjusted = holm_adjusted(p_values, min(claim["alpha"] for claim in claims))
-    return [
-        claim | {"p_adjusted": p, "family": claim["verdict"] == "supported" and p <= claim["alpha"]}
-        for claim, p in zip(claims, adjusted, strict=True)
-    ]
+    for claim, p in zip(claims, adjusted, strict=True):
+        claim["p_adjusted"] = p
+        claim["family"] = claim["verdict"] == "supported" and p <= claim["alpha"]
+    return list(claims)

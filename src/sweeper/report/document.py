@@ -1,307 +1,480 @@
-"""Tables of a study -> the report as one plain document. Every number shown anywhere comes from here."""
+"""The report as one JSON document: its parts and their types. Every number that is shown anywhere comes from here.
+
+Undefined numbers are NaN while the document is built, and None in the finished one.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TypeAlias, TypedDict, cast
 
-from sweeper.claims import Comparison, RobustnessCheck, StudyTables, Verdict, decide_claims, select_judge_outcomes
-from sweeper.report.arms import build_arms, lr_clip_heatmap, marginal_summaries
-from sweeper.report.confounds import find_confounds
-from sweeper.report.cost_section import compare_predicted_costs
-from sweeper.report.curves import compute_loss_bands, downsample_history
-from sweeper.report.scaling_section import fit_size_curves
-from sweeper.report.search_effects import select_confirmed_winners, summarize_search
-from sweeper.report.search_section import summarize_importances
-from sweeper.report.text import format_comparison, format_comparison_value, format_requirement, format_verdict
-from sweeper.statistics import COUNTED_STATUSES, DEFAULT_AXES, drop_queries
-from sweeper.statistics.vectorized_rates import summarize_outcomes
-from sweeper.storage import dump_json, to_strict_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sweeper.config import Claim
-
-MINIATURE_CAVEAT = (
-    "This is a miniature: tiny models, trained from scratch on {data}. "
-    "It shows that the method works and is no evidence about OPT."
-)
-TRIAL_METRICS = (
-    "pass_rate",
-    "val_loss",
-    "train_loss",
-    "train_seconds",
-    "eval_seconds",
-    "train_flops",
-    "steps",
-    "tokens",
-)
-RATE_ALPHA = 0.05
-"""Level of the intervals of single rates; claims state their own."""
-MAX_INDENTED_TRIALS = 1_000
-MAX_TOTAL_CURVE_POINTS = 40_000
-"""Points of all learning curves together, so that the page stays small however many trials there are."""
+AxisValue: TypeAlias = str | float | None
+Number: TypeAlias = float | None
+Range: TypeAlias = list[Number]
+"""Lower and upper end."""
 
 
-def build_report(
-    sweep_info: Mapping[str, Any],
-    claims: Sequence[Claim],
-    trials: pd.DataFrame,
-    outcomes: pd.DataFrame,
-    histories: Mapping[str, pd.DataFrame],
-    references: Sequence[Mapping[str, Any]] | None = None,
-    leakage: Mapping[str, Any] | None = None,
-    predicted_plan: Mapping[str, Any] | None = None,
-    search_history: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Decide the claims and gather everything a report shows. JSON-able; what is undefined is None.
+class StudyEntry(TypedDict):
+    """The study that the report is about."""
 
-    `sweep_info`: name, question, miniature, and optionally axes (names) and manifest. `references`: published rates,
-    each with name, source and rates (subset -> rate); a miniature shows none. `leakage`: the audit of training data
-    against test queries; every arm then also has its rate over the queries that it does not exclude. `predicted`: the
-    study's plan.json, of which the last section is made (with `wall_hours` of `sweep_info`). `searched`: the history of
-    a search; then only trials confirmed on fresh seeds are arms and enter claims, each model's as found best. With
-    outcomes of
-    several judges, `sweep_info` names the `judge` whose outcomes the report shows and decides by. Random draws are
-    seeded by the claim's id: the same tables give the same report. Raises DataError for tables that break their
-    contract.
-    """
-    axes = [
-        *DEFAULT_AXES,
-        *(axis for axis in sweep_info.get("axes", ()) if axis not in DEFAULT_AXES and axis != "seed"),
-    ]
-    axes = [axis for axis in axes if axis in trials.columns]
-    judge = sweep_info.get("judge")
-    every_judge, outcomes = outcomes, select_judge_outcomes(outcomes, judge)
-    planned, claimed, claim_axes = trials, trials, axes
-    if search_history is not None:
-        claimed = trials[
-            trials["fingerprint"].isin(
-                select_confirmed_winners([{str(k): v for k, v in row.items()} for row in trials.to_dict("records")])
-            )
-        ]
-        claim_axes = ["model"]
-        if "role" in trials.columns and (trials["role"] == "confirm").any():
-            trials = trials[trials["role"] == "confirm"]
-    matrix, runs = summarize_outcomes(outcomes, trials)
-    miniature = bool(sweep_info.get("miniature", False))
-    leaked = [(entry["subset"], str(entry["query_id"])) for entry in (leakage or {}).get("exclude", ())]
-    study = StudyTables(
-        claimed,
-        every_judge,
-        claim_axes,
-        matrix,
-        histories,
-        leaked_queries=None if leakage is None else leaked,
-    )
-    verdicts = decide_claims(claims, study, judge=judge)
-    clean = None if leakage is None else drop_queries(matrix, leaked)
-    arms, subsets = build_arms(trials, matrix, axes, clean, runs, RATE_ALPHA)
-    varied = [axis for axis in axes if trials[axis].nunique(dropna=False) > 1]
-    evaluated = bool(sweep_info.get("evaluated", True))
-    curves, rows = _downsample_histories(histories), [_serialize_trial(row) for row in planned.to_dict("records")]
-    explored = [row for row in rows if _has_constant_values(row)] if search_history else rows
-    looked_for = str(search_history["metrics"][0]) if search_history else "pass_rate" if evaluated else "val_loss"
-    unfinished = int((~planned["status"].isin([*COUNTED_STATUSES, "FAILED", "PRUNED"])).sum())
-    document = {
-        "study": {
-            "name": sweep_info["name"],
-            "question": sweep_info["question"],
-            "miniature": miniature,
-            "caveat": MINIATURE_CAVEAT.format(data=sweep_info.get("data", "a generated world of tools"))
-            if miniature
-            else "",
-            "evaluated": evaluated,
-            "axes": axes,
-            "varied": varied,
-            "alpha": RATE_ALPHA,
-            "planned": len(planned),
-            "statuses": {str(name): int(count) for name, count in planned["status"].value_counts().items()},
-            "partial": unfinished > 0,
-        },
-        "claims": [_serialize_verdict(verdict) for verdict in verdicts],
-        "protocols": _group_protocol_variants(claims),
-        "arms": arms,
-        "subsets": subsets,
-        "margins": marginal_summaries(arms, varied),
-        "fits": fit_size_curves(arms, varied),
-        "map": lr_clip_heatmap(arms, varied, is_evaluated=evaluated),
-        "confounds": find_confounds(trials["model"].astype(str)) if "model" in trials.columns else [],
-        "search": summarize_importances(explored, _list_search_axes(search_history) or varied, looked_for),
-        "exploration": summarize_search(search_history, rows),
-        "trials": rows,
-        "leakage": None
-        if leakage is None
-        else {key: leakage[key] for key in CONTAMINATION_KEYS} | {"excluded": len(leaked)},
-        "histories": curves,
-        "learning": compute_loss_bands(curves, dict(zip(planned["fingerprint"], planned["model"], strict=True))),
-        "references": [] if miniature or not references else [dict(reference) for reference in references],
-        "data": _collect_datasets(planned),
-        "manifest": dict(sweep_info.get("manifest") or {}),
-        "hardware": _count_hardware(planned),
-        "predicted": compare_predicted_costs(rows, predicted_plan, varied, sweep_info.get("wall_hours")),
-        "commands": [command.format(name=sweep_info["name"]) for command in REPRODUCE_COMMANDS],
-    }
-    return to_strict_json(document)
+    name: str
+    question: str
+    miniature: bool
+    caveat: str
+    evaluated: bool
+    axes: list[str]
+    varied: list[str]
+    alpha: float
+    """Level of the intervals of single rates."""
+    planned: int
+    statuses: dict[str, int]
+    partial: bool
 
 
-def _has_constant_values(row: Mapping[str, Any]) -> bool:
-    """Whether a search's trial was trained with the same values from its start to its end."""
-    return row.get("role") in ("explore", "anchor") and not isinstance(row.get("changes"), list | tuple)
+class RateEntry(TypedDict):
+    """A pass rate with its interval."""
+
+    pass_rate: Number
+    interval: Range
+    n_queries: int
+    n_outcomes: int
+    unscored: int
 
 
-def _list_search_axes(search_history: Mapping[str, Any] | None) -> list[str]:
-    """The axes that proposals have values of."""
-    return list(dict.fromkeys(axis for entry in (search_history or {}).get("trials", ()) for axis in entry["axes"]))
+class SeedEntry(TypedDict):
+    """One finished run of an arm."""
+
+    seed: int
+    status: str
+    val_loss: Number
+    train_flops: Number
+    pass_rate: Number
 
 
-def serialize_report(document: Mapping[str, Any]) -> str:
-    """The document as strict JSON; indented unless the study is large."""
-    indent = 2 if len(document.get("trials", ())) <= MAX_INDENTED_TRIALS else None
-    return dump_json(document, indent)
+class CostEntry(TypedDict):
+    """Mean seconds and FLOPs of an arm's finished runs."""
+
+    train_seconds: Number
+    eval_seconds: Number
+    train_flops: Number
+    eval_seconds_per_solved: Number
+    seconds_per_solved: Number
 
 
-CONTAMINATION_KEYS = ("method", "test", "subsets", "exclude")
-REPRODUCE_COMMANDS = ("sweeper run sweep.yaml", "sweeper report {name}")
-"""How to run the study again, in its own folder, and how this report was made."""
-DATA_KEYS = ("source", "fit_policy", "max_length", "read", "examples", "rows", "target_tokens", "fit", "dropped")
+class ArmEntry(RateEntry):
+    """One combination of the axes. It also has one key per axis: see `get_axis`."""
+
+    label: str
+    model: str
+    parameters: Number
+    subset_mean: RateEntry
+    without_leaked: RateEntry | None
+    val_loss: Number
+    definitions: dict[str, float]
+    signatures: dict[str, Number]
+    cost: CostEntry
+    runs: int
+    runs_done: int
+    runs_diverged: int
+    seeds: list[SeedEntry]
 
 
-def _collect_datasets(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """What each data set of the study kept, cut and dropped, from its manifest; one entry a set of tokens."""
-    found: dict[str, dict[str, Any]] = {}
-    for manifest in trials["data"] if "data" in trials.columns else ():
-        if isinstance(manifest, Mapping) and "fingerprint" in manifest:
-            shown = {key: manifest[key] for key in DATA_KEYS if key in manifest}
-            found.setdefault(str(manifest["fingerprint"]), {"fingerprint": manifest["fingerprint"], **shown})
-    return list(found.values())
+class SubsetEntry(RateEntry):
+    """An arm on one subset of the queries."""
+
+    arm: str
+    subset: str
 
 
-def _count_hardware(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """What trials were given to run on, and how many of them."""
-    names = [name for name in ("engine", "cpus", "gpus") if name in trials.columns]
-    found: dict[tuple[Any, ...], int] = {}
-    for row in zip(*(trials[name] for name in names), strict=True) if names else ():
-        found[row] = found.get(row, 0) + 1
-    return [dict(zip(names, row, strict=True)) | {"trials": count} for row, count in found.items()]
+class BandEntry(TypedDict):
+    """Median and band of several values; all None without any."""
+
+    low: Number
+    median: Number
+    high: Number
 
 
-def _serialize_verdict(verdict: Verdict) -> dict[str, Any]:
-    defined = verdict.binding_comparison is not None and _has_finite_numbers(verdict.binding_comparison)
-    return {
-        "id": verdict.claim_id,
-        "text": verdict.text,
-        "kind": verdict.kind,
-        "metric": verdict.metric,
-        "protocol": verdict.protocol,
-        "verdict": verdict.label,
-        "sentence": format_verdict(verdict) if defined else verdict.reason,
-        "estimate": verdict.estimate,
-        "interval": [verdict.interval.low, verdict.interval.high],
-        "unit": verdict.binding_comparison.unit if verdict.binding_comparison else None,
-        "alpha": verdict.alpha,
-        "p": verdict.p,
-        "p_adjusted": verdict.p_adjusted,
-        "family": verdict.is_supported_in_family,
-        "n": verdict.n,
-        "n_queries": verdict.n_queries,
-        "n_seeds": verdict.n_seeds,
-        "excluded": asdict(verdict.exclusions) | {"trials": len(verdict.incomplete_runs)},
-        "incomplete": list(verdict.incomplete_runs),
-        "components": [_serialize_comparison(component) for component in verdict.comparisons if component.is_deciding],
-        "beside": [_serialize_comparison(component) for component in verdict.comparisons if not component.is_deciding],
-        "reading": verdict.interpretation or None,
-        "readings": [asdict(reading) for reading in verdict.other_interpretations],
-        "choices": [asdict(choice) for choice in verdict.choices],
-        "by_judge": verdict.labels_by_judge,
-        "sensitivity": [_serialize_sensitivity(row) for row in verdict.robustness_checks],
-        "needed": asdict(verdict.required_sample_size) if verdict.required_sample_size else None,
-        "reason": verdict.reason,
-    }
+class MarginalEntry(TypedDict):
+    """The arms that have one value of an axis."""
+
+    value: AxisValue
+    parameters: Number
+    arms: int
+    pass_rate: BandEntry
+    val_loss: BandEntry
 
 
-def _group_protocol_variants(claims: Sequence[Claim]) -> list[list[str]]:
-    """Ids of claims that ask the same of arms made comparable in different ways."""
-    groups: dict[tuple[Any, ...], list[Claim]] = {}
-    for claim in claims:
-        same = (claim.kind, claim.axis, claim.candidate, tuple(map(str, claim.against)), claim.reading)
-        groups.setdefault(same, []).append(claim)
-    return [[c.id for c in own] for own in groups.values() if len({c.protocol for c in own}) > 1]
+class HeatmapCell(TypedDict):
+    """The finished runs of a model at one learning rate and clipping."""
+
+    model: str
+    learning_rate: AxisValue
+    max_grad_norm: Number
+    value: Number
+    runs_done: int
+    runs_diverged: int
 
 
-def _serialize_sensitivity(row: RobustnessCheck) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "verdict": row.label,
-        "estimate": row.estimate,
-        "interval": [row.interval.low, row.interval.high],
-        "n_queries": row.n_queries,
-        "reason": row.reason,
-    }
+class HeatmapEntry(TypedDict):
+    """Learning rate x clipping. `over`: the other axes that a cell averages over."""
+
+    metric: str
+    over: list[str]
+    cells: list[HeatmapCell]
 
 
-def _serialize_comparison(comparison: Comparison) -> dict[str, Any]:
-    found = comparison.estimate
-    return {
-        "test": comparison.test,
-        "metric": comparison.metric.name,
-        "unit": comparison.unit,
-        "first": comparison.first,
-        "second": comparison.second,
-        "names": list(comparison.names),
-        "sentence": format_comparison(comparison) + "." if _has_finite_numbers(comparison) else None,
-        "result": comparison.result,
-        "wanted": format_requirement(comparison),
-        "estimate": found.estimate,
-        "interval": [found.low, found.high],
-        "shown": {
-            "estimate": format_comparison_value(comparison, found.estimate),
-            "interval": [
-                format_comparison_value(comparison, found.low),
-                format_comparison_value(comparison, found.high),
-            ],
-        },
-        "margin": comparison.margin if comparison.test != "superior" else None,
-        "p": comparison.p,
-        "n": found.n,
-        "n_queries": found.n_queries,
-        "n_seeds": found.n_seeds,
-        "excluded": asdict(found.exclusions),
-        "method": found.method,
-    }
+class CurveEntry(TypedDict):
+    """A trial's learning curve, downsampled."""
+
+    step: list[int]
+    loss: list[Number]
+    grad_norm: list[Number]
+    val_step: list[int]
+    val_loss: list[Number]
 
 
-def _has_finite_numbers(comparison: Comparison) -> bool:
-    """Whether a sentence can be written: estimate, interval and n are there."""
-    found = comparison.estimate
-    return found.n > 0 and all(math.isfinite(number) for number in (found.estimate, found.low, found.high))
+class LossBandEntry(TypedDict):
+    """Training loss of all trials of a model. `reached_by`: trials that reach each step."""
+
+    model: str
+    trials: int
+    step: list[int]
+    low: list[Number]
+    median: list[Number]
+    high: list[Number]
+    reached_by: list[int]
 
 
-def _serialize_trial(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A planned trial, as the trials table has it, its metrics together under `metrics`."""
-    metrics = row.get("metrics") if isinstance(row.get("metrics"), Mapping) else {}
-    flat = {name: row[name] for name in TRIAL_METRICS if name in row}
-    return {
-        **{name: value for name, value in row.items() if name not in flat},
-        "failure": _parse_failure(row.get("failure")),
-        "metrics": flat | dict(metrics or {}),
-        "asked": row.get("asked") or {},
-        "applied": row.get("applied") or {},
-    }
+class FitCurveEntry(TypedDict):
+    """A fitted curve with its band."""
+
+    size: list[float]
+    value: list[Number]
+    low: list[Number]
+    high: list[Number]
 
 
-def _parse_failure(failure: Any) -> dict[str, str] | None:
-    """Kind, message and traceback of a failure; a bare text is a traceback whose last line says what it was."""
-    if isinstance(failure, Mapping):
-        return {key: str(failure.get(key, "")) for key in ("kind", "message", "traceback")}
-    if not isinstance(failure, str) or not failure.strip():
-        return None
-    return {"kind": "", "message": failure.strip().splitlines()[-1], "traceback": failure}
+class FitEntry(TypedDict):
+    """A fitted curve of a metric against size, as `statistics` describes it."""
+
+    group: str
+    axes: dict[str, AxisValue]
+    metric: str
+    size: str
+    name: str
+    parameters: dict[str, Number]
+    r2: Number
+    aicc: Number
+    n_sizes: int
+    n_runs: int
+    residual_df: int
+    caveat: str
+    curve: FitCurveEntry
 
 
-def _downsample_histories(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    each = max(20, min(200, MAX_TOTAL_CURVE_POINTS // max(1, len(histories))))
-    return {name: downsample_history(history, each) for name, history in histories.items()}
+class ShownEntry(TypedDict):
+    """Numbers of a comparison as text."""
+
+    estimate: str
+    interval: list[str]
+
+
+class ComparisonEntry(TypedDict):
+    """One comparison of a claim."""
+
+    test: str
+    metric: str
+    unit: str
+    first: AxisValue
+    second: AxisValue
+    names: list[str]
+    sentence: str | None
+    result: str
+    """`shown`, `contradicted` or `open`: see `RESULT_LABELS`."""
+    wanted: str
+    estimate: Number
+    interval: Range
+    shown: ShownEntry
+    margin: Number
+    p: Number
+    n: int
+    n_queries: int
+    n_seeds: int
+    excluded: dict[str, int]
+    method: str
+
+
+class SensitivityEntry(TypedDict):
+    """A claim's verdict under one other choice of the analysis."""
+
+    name: str
+    verdict: str | None
+    estimate: Number
+    interval: Range
+    n_queries: int
+    reason: str
+
+
+class InterpretationEntry(TypedDict):
+    """A claim's verdict under another reading of its text."""
+
+    name: str
+    text: str
+    verdict: str
+    reason: str
+
+
+class NeededEntry(TypedDict):
+    """Seeds or queries that would settle a claim."""
+
+    seeds: int | None
+    more_seeds: int | None
+    queries: int | None
+    more_queries: int | None
+    reason: str
+
+
+class ChoiceEntry(TypedDict):
+    """The value of the free axis that an arm was given."""
+
+    arm: AxisValue
+    axis: str
+    value: AxisValue
+    score: Number
+    tried: int
+
+
+class ClaimEntry(TypedDict):
+    """A claim with its verdict and evidence."""
+
+    id: str
+    text: str
+    kind: str
+    metric: str
+    protocol: str
+    verdict: str
+    sentence: str
+    estimate: Number
+    interval: Range
+    unit: str | None
+    alpha: float
+    p: Number
+    p_adjusted: Number
+    family: bool | None
+    n: int
+    n_queries: int
+    n_seeds: int
+    excluded: dict[str, int]
+    incomplete: list[str]
+    components: list[ComparisonEntry]
+    beside: list[ComparisonEntry]
+    reading: str | None
+    readings: list[InterpretationEntry]
+    choices: list[ChoiceEntry]
+    by_judge: dict[str, dict[str, str]] | None
+    sensitivity: list[SensitivityEntry]
+    needed: NeededEntry | None
+    reason: str
+
+
+class FailureEntry(TypedDict):
+    """Why a trial failed."""
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class TrialEntry(TypedDict):
+    """A planned trial. It also has its axes and resources, as `status --json` prints them: see `get_axis`."""
+
+    fingerprint: str
+    model: str
+    seed: int
+    status: str
+    parameters: Number
+    failure: FailureEntry | None
+    metrics: dict[str, Number]
+    asked: dict[str, object]
+    applied: dict[str, object]
+
+
+class ImportanceEntry(TypedDict):
+    """Importance of each axis, and the trials drawn as parallel coordinates."""
+
+    metric: str
+    method: str
+    axes: list[str]
+    importances: dict[str, float]
+    n_trials: int
+    lines: list[dict[str, AxisValue]]
+
+
+class SearchStepEntry(TypedDict):
+    """A proposal of a search and the best one so far of its model. `rung`: the last loss of a pruned one."""
+
+    trial: int
+    model: str
+    anchor: bool
+    value: Number
+    rung: Number
+    state: str
+    best: Number
+
+
+class FinalistEntry(TypedDict):
+    """A proposal that was confirmed on fresh seeds."""
+
+    proposal: str
+    model: str
+    anchor: bool
+    axes: dict[str, AxisValue]
+    changes: list[dict[str, AxisValue]]
+    explored: float
+    confirmed: Number
+    interval: Range
+    seeds: int
+    seeds_planned: int
+    diverged: int
+    shrinkage: Number
+
+
+class SearchEntry(TypedDict):
+    """What a search explored and confirmed."""
+
+    algorithm: str
+    scheduler: str
+    metrics: list[str]
+    directions: list[str]
+    planned: int
+    confirmed_by: str
+    states: dict[str, int]
+    population: dict[str, int] | None
+    best: list[SearchStepEntry]
+    finalists: list[FinalistEntry]
+
+
+class ConfoundEntry(TypedDict):
+    """A model whose architecture differs from that of its family."""
+
+    model: str
+    embedding_width: int
+    hidden_size: int
+    layer_norm: str
+    text: str
+
+
+class TimingEntry(TypedDict):
+    """Predicted and actual seconds, or device-hours, and their ratio."""
+
+    predicted: Number
+    actual: Number
+    ratio: Number
+
+
+class ArmTimingEntry(TimingEntry):
+    """Timing of an arm's trials."""
+
+    label: str
+    planned: int
+    ran: int
+
+
+class DeviceHoursEntry(TimingEntry):
+    """GPU-hours or core-hours."""
+
+    name: str
+
+
+class PredictedCostEntry(TypedDict):
+    """Predicted against actual cost."""
+
+    arms: list[ArmTimingEntry]
+    all: ArmTimingEntry
+    device_hours: list[DeviceHoursEntry]
+    wall: TimingEntry
+    wall_range: Range
+    reused: int
+    not_run: int
+    rests_on: list[str]
+
+
+class Report(TypedDict):
+    """The report of a study."""
+
+    study: StudyEntry
+    claims: list[ClaimEntry]
+    protocols: list[list[str]]
+    arms: list[ArmEntry]
+    subsets: list[SubsetEntry]
+    margins: dict[str, list[MarginalEntry]]
+    fits: list[FitEntry]
+    map: HeatmapEntry | None
+    confounds: list[ConfoundEntry]
+    search: ImportanceEntry | None
+    exploration: SearchEntry | None
+    trials: list[TrialEntry]
+    leakage: dict[str, object] | None
+    histories: dict[str, CurveEntry]
+    learning: list[LossBandEntry]
+    references: list[dict[str, object]]
+    data: list[dict[str, object]]
+    manifest: dict[str, object]
+    hardware: list[dict[str, object]]
+    predicted: PredictedCostEntry | None
+    commands: list[str]
+
+
+class PartEntry(TypedDict, total=False):
+    """One sweep of a union, as the combined report lists it."""
+
+    sweep: str
+    question: str
+    trials: int
+    shared: int
+    statuses: dict[str, int]
+    partial: bool
+    page: str
+
+
+class CombinedStudyEntry(TypedDict):
+    """The union that a combined report is about."""
+
+    name: str
+    question: str
+    miniature: bool
+    caveat: str
+    asked: int
+    planned: int
+    statuses: dict[str, int]
+    partial: bool
+
+
+class PartClaimEntry(ClaimEntry):
+    """A claim with the sweep that registers it."""
+
+    part: str
+
+
+class CombinedReport(TypedDict):
+    """The report over all sweeps of a union."""
+
+    study: CombinedStudyEntry
+    parts: list[PartEntry]
+    claims: list[PartClaimEntry]
+    manifest: dict[str, object]
+    commands: list[str]
+
+
+RESULT_LABELS = {"shown": "established", "contradicted": "contradicted", "open": "inconclusive"}
+"""Result of a comparison, as the document has it -> as people read it."""
+
+
+def get_axis(entry: ArmEntry | TrialEntry, axis: str) -> AxisValue:
+    """Return an arm's or a trial's value of an axis; None where it has none."""
+    return cast(Mapping[str, AxisValue], entry).get(axis)
+
+
+def get_metric(entry: ArmEntry | SeedEntry, metric: str) -> Number:
+    """Return the pass rate or the validation loss of an arm or a seed."""
+    return entry["pass_rate"] if metric == "pass_rate" else entry["val_loss"]

@@ -1,32 +1,52 @@
-"""The report's document -> the tables of its page: every cell as text, with what it is sorted by."""
+"""The document -> the tables of its page: every cell as text, with the key that it sorts by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias, TypedDict
 
-from sweeper.config.axes import format_arm_name
-from sweeper.report.text import format_percentage_points
+from sweeper.config.axes import format_arm_name, format_axis_value, get_axis_label
+from sweeper.report.document import ArmEntry, AxisValue, ClaimEntry, FailureEntry, Number, Range, Report, get_axis
+from sweeper.report.formatting import MISSING, format_duration, format_number, format_percentage_points
 
-MISSING = "–"
-STATIC_ROWS = 200
-"""Rows written into the page itself; a longer table is one block of JSON, of which the script draws pages."""
+N_STATIC_ROWS = 200
+"""Rows written into the page itself; a longer table is one block of JSON that the script shows page by page."""
 MIN_SEARCHABLE_ROWS = 8
-"""Rows from which a table can be searched."""
+"""Rows from which a table has a search box."""
 MAX_CLAIM_ARMS = 60
-"""Arms listed under one claim; the page says how many there are."""
+"""Arms listed under one claim; the page gives their number."""
 MAX_FAILURES = 50
 MAX_TRACEBACK_CHARS = 20_000
-"""Characters of a traceback, its end."""
-AXIS_LABELS = {"num_train_epochs": "epochs", "max_grad_norm": "clip"}
+"""Characters kept of a traceback: its end."""
+_DEFINITIONS = {"strict": "strict", "stabletoolbench": "StableToolBench", "tooleval": "ToolEval"}
+_FAILURE_MODES = {
+    "unfinished": "no final answer",
+    "incoherent": "incoherent",
+    "hallucinated": "unknown API",
+    "overgenerated": "extra text after the call",
+}
 
-SortKey = str | float | int | None
+SortKey: TypeAlias = str | float | None
+CompactCell: TypeAlias = SortKey | list[SortKey]
+
+
+class TablePayload(TypedDict):
+    """A table for the page's script."""
+
+    kinds: list[str]
+    rows: list[list[CompactCell]]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, what it sorts by (nothing: last in a column of numbers), a class of its own, a place to go to."""
+    """One cell.
+
+    Args:
+        text: the text.
+        sort_key: what it sorts by; None sorts last in a column of numbers.
+        css_class: a class of its own.
+        href: a link target.
+    """
 
     text: str
     sort_key: SortKey = None
@@ -34,11 +54,11 @@ class Cell:
     href: str = ""
 
     @property
-    def compact_value(self) -> Any:
-        """As JSON, without what is empty at its end."""
-        sort = float(f"{self.sort_key:.4g}") if isinstance(self.sort_key, float) else self.sort_key
-        told = str(sort) == self.text.replace(",", "")
-        parts: list[Any] = [self.text, None if told else sort, self.css_class, self.href]
+    def compact_value(self) -> CompactCell:
+        """The cell as JSON, without empty values at its end."""
+        key = float(f"{self.sort_key:.4g}") if isinstance(self.sort_key, float) else self.sort_key
+        is_same_as_text = str(key) == self.text.replace(",", "")
+        parts: list[SortKey] = [self.text, None if is_same_as_text else key, self.css_class, self.href]
         while len(parts) > 1 and parts[-1] in ("", None):
             parts.pop()
         return parts[0] if len(parts) == 1 else parts
@@ -46,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A head. `kind`: `n` for numbers, `mono`, `nowrap`."""
+    """A column. `css_class`: `n` for numbers, `mono`, or `nowrap`."""
 
     label: str
     css_class: str = ""
@@ -54,7 +74,7 @@ class Column:
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """One table that sorts. `status`: the column that a menu filters."""
+    """A sortable table. `status_column`: the column with a filter menu."""
 
     id: str
     label: str
@@ -65,83 +85,89 @@ class HtmlTable:
     @property
     def static_rows(self) -> tuple[tuple[Cell, ...], ...]:
         """Rows in the page itself."""
-        return self.rows[:STATIC_ROWS] if not self.is_paged else self.rows[: STATIC_ROWS // 4]
+        return self.rows[: N_STATIC_ROWS // 4] if self.is_paged else self.rows
 
     @property
     def is_paged(self) -> bool:
         """Whether there are more rows than the page holds."""
-        return len(self.rows) > STATIC_ROWS
+        return len(self.rows) > N_STATIC_ROWS
 
     @property
     def is_searchable(self) -> bool:
-        """Whether it can be searched."""
+        """Whether the table has a search box."""
         return len(self.rows) >= MIN_SEARCHABLE_ROWS
 
     @property
     def statuses(self) -> list[str]:
-        """What the menu offers."""
-        return (
-            [] if self.status_column is None else list(dict.fromkeys(row[self.status_column].text for row in self.rows))
-        )
+        """Choices of the filter menu."""
+        if self.status_column is None:
+            return []
+        return list(dict.fromkeys(row[self.status_column].text for row in self.rows))
 
     @property
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> TablePayload:
         """All rows, for the script."""
         return {
             "kinds": [column.css_class for column in self.columns],
-            "rows": [[c.compact_value for c in r] for r in self.rows],
+            "rows": [[cell.compact_value for cell in row] for row in self.rows],
         }
 
 
-def build_html_tables(document: Mapping[str, Any]) -> dict[str, HtmlTable]:
-    """Every table whose length grows with the study, by name."""
-    made = [build_trials_table(document), build_cost_table(document)]
+class FailureGroup(FailureEntry):
+    """Trials with one failure: their places in the document, and their short names."""
+
+    trials: list[int]
+    names: list[str]
+
+
+def build_html_tables(document: Report) -> dict[str, HtmlTable]:
+    """Build every table whose length grows with the study, by id."""
+    tables = [build_trials_table(document), build_cost_table(document)]
     if document["study"]["evaluated"]:
-        made += [build_subsets_table(document), build_failure_modes_table(document)]
+        tables += [build_subsets_table(document), build_failure_modes_table(document)]
     if document["leakage"]:
-        made.append(build_contamination_table(document))
+        tables.append(build_contamination_table(document))
     if document.get("predicted"):
-        made.append(build_predicted_table(document))
-    return {grid.id: grid for grid in made}
+        tables.append(build_predicted_table(document))
+    return {table.id: table for table in tables}
 
 
-def build_trials_table(document: Mapping[str, Any]) -> HtmlTable:
-    """Every planned trial."""
+def build_trials_table(document: Report) -> HtmlTable:
+    """Build the table of every planned trial."""
     axes = [axis for axis in document["study"]["varied"] if axis != "model"]
-    heads = [Column("trial", "mono"), Column("model", "nowrap"), Column("parameters", "n")]
-    heads += [Column(AXIS_LABELS.get(axis, axis.replace("_", " ")), "n") for axis in axes]
-    heads += [Column("seed", "n"), Column("status")]
-    heads += [Column(name, "n") for name in ("pass rate", "val. loss", "training", "evaluation")]
-    places = {key: k for k, failure in enumerate(group_failures(document), 1) for key in failure["trials"]}
+    columns = [Column("trial", "mono"), Column("model", "nowrap"), Column("parameters", "n")]
+    columns += _make_number_columns(*(get_axis_label(axis) for axis in axes), "seed")
+    columns += [Column("status"), *_make_number_columns("pass rate", "val. loss", "training", "evaluation")]
+    failure_numbers = {key: k for k, failure in enumerate(group_failures(document), 1) for key in failure["trials"]}
     rows = []
-    for number, trial in enumerate(document["trials"]):
+    for i, trial in enumerate(document["trials"]):
         metrics, status = trial["metrics"], str(trial["status"])
-        place = places.get(number)
+        href = f"#failure-{failure_numbers[i]}" if i in failure_numbers else ""
         rows.append(
             (
-                Cell(str(trial["fingerprint"])[:8] or "unknown"),
+                Cell(_shorten_fingerprint(trial["fingerprint"])),
                 Cell(str(trial["model"])),
                 make_count_cell(trial.get("parameters")),
-                *(make_axis_cell(trial.get(axis)) for axis in axes),
+                *(make_axis_cell(get_axis(trial, axis)) for axis in axes),
                 make_count_cell(trial["seed"]),
-                Cell(status, css_class=f"status {status}", href=f"#failure-{place}" if place else ""),
+                Cell(status, css_class=f"status {status}", href=href),
                 make_percent_cell(metrics.get("pass_rate")),
                 make_number_cell(metrics.get("val_loss")),
                 make_duration_cell(metrics.get("train_seconds")),
                 make_duration_cell(metrics.get("eval_seconds")),
             )
         )
-    return HtmlTable("trials", "Every planned trial", tuple(heads), tuple(rows), status_column=4 + len(axes))
+    return HtmlTable("trials", "Every planned trial", tuple(columns), tuple(rows), status_column=4 + len(axes))
 
 
-def build_subsets_table(document: Mapping[str, Any]) -> HtmlTable:
-    """Pass rates of every arm by subset and over all, in percent."""
+def build_subsets_table(document: Report) -> HtmlTable:
+    """Build the table of pass rates by subset and overall, in percent."""
     names = sorted({row["subset"] for row in document["subsets"]})
-    rates: dict[str, dict[str, Any]] = {}
+    rates: dict[str, dict[str, Number]] = {}
     for row in document["subsets"]:
         rates.setdefault(row["arm"], {})[row["subset"]] = row["pass_rate"]
-    heads = [Column("arm", "nowrap"), *(Column(name.replace("_", " "), "n") for name in names)]
-    heads += [Column(n, "n") for n in ("overall", "interval", "mean of subsets", "queries", "runs")]
+    columns = [Column("arm", "nowrap"), *_make_number_columns(*(name.replace("_", " ") for name in names))]
+    columns += _make_number_columns("overall", "interval", "mean of subsets", "queries", "runs")
     rows = [
         (
             Cell(arm["label"]),
@@ -150,183 +176,170 @@ def build_subsets_table(document: Mapping[str, Any]) -> HtmlTable:
             make_interval_cell(arm["interval"]),
             make_bare_percent_cell(arm["subset_mean"]["pass_rate"]),
             make_count_cell(arm["n_queries"]),
-            Cell(f"{arm['runs_done']:,} of {arm['runs']:,}", arm["runs_done"]),
+            _make_share_cell(arm["runs_done"], arm["runs"]),
         )
         for arm in document["arms"]
     ]
-    return HtmlTable("subset-table", "Pass rate by subset", tuple(heads), tuple(rows))
+    return HtmlTable("subset-table", "Pass rate by subset", tuple(columns), tuple(rows))
 
 
-def build_failure_modes_table(document: Mapping[str, Any]) -> HtmlTable:
-    """Pass rates under each definition and how answers fail, of the arms that were judged."""
-    definitions = {"strict": "strict", "stabletoolbench": "StableToolBench", "tooleval": "ToolEval"}
-    ways = {"unfinished": "no final answer", "incoherent": "incoherent", "hallucinated": "unknown API"}
-    ways |= {"overgenerated": "text beyond"}
-    heads = [
-        Column("arm", "nowrap"),
-        *(Column(n, "n") for n in (*definitions.values(), *ways.values(), "unseen tools")),
-    ]
+def build_failure_modes_table(document: Report) -> HtmlTable:
+    """Build the table of pass rates under each definition and of failure modes, for arms that were judged."""
+    columns = [Column("arm", "nowrap")]
+    columns += _make_number_columns(*_DEFINITIONS.values(), *_FAILURE_MODES.values(), "unseen tools")
     rows = []
     for arm in document["arms"]:
-        if arm["definitions"]:
-            drop = arm["signatures"].get("unseen_tool_drop")
-            rows.append(
-                (
-                    Cell(arm["label"]),
-                    *(make_percent_cell(arm["definitions"].get(key)) for key in definitions),
-                    *(make_percent_cell(arm["signatures"].get(key)) for key in ways),
-                    Cell(MISSING) if drop is None else Cell(format_percentage_points(-drop), -drop),
-                )
+        if not arm["definitions"]:
+            continue
+        drop = arm["signatures"].get("unseen_tool_drop")
+        rows.append(
+            (
+                Cell(arm["label"]),
+                *(make_percent_cell(arm["definitions"].get(key)) for key in _DEFINITIONS),
+                *(make_percent_cell(arm["signatures"].get(key)) for key in _FAILURE_MODES),
+                Cell(MISSING) if drop is None else Cell(format_percentage_points(-drop), -drop),
             )
-    return HtmlTable("signature-table", "Definitions and failures", tuple(heads), tuple(rows))
+        )
+    return HtmlTable("signature-table", "Definitions and failures", tuple(columns), tuple(rows))
 
 
-def build_contamination_table(document: Mapping[str, Any]) -> HtmlTable:
-    """Pass rates with and without the queries that training gives away, in percent."""
-    heads = [Column("arm", "nowrap")]
-    heads += [Column(n, "n") for n in ("all queries", "interval", "queries", "without them", "interval", "queries")]
+def build_contamination_table(document: Report) -> HtmlTable:
+    """Build the table of pass rates with and without leaked test queries, in percent."""
+    names = ("all queries", "interval", "queries", "without leaked", "interval", "queries")
+    columns = (Column("arm", "nowrap"), *_make_number_columns(*names))
     rows = []
     for arm in document["arms"]:
         cells = [Cell(arm["label"])]
         for rate in (arm, arm["without_leaked"]):
             cells += [
-                make_bare_percent_cell(rate["pass_rate"]),
-                make_interval_cell(rate["interval"]),
-                make_count_cell(rate["n_queries"]),
+                make_bare_percent_cell(rate["pass_rate"] if rate else None),
+                make_interval_cell(rate["interval"] if rate else [None, None]),
+                make_count_cell(rate["n_queries"] if rate else None),
             ]
         rows.append(tuple(cells))
-    return HtmlTable("leakage-table", "Pass rates without leaked queries", tuple(heads), tuple(rows))
+    return HtmlTable("leakage-table", "Pass rates without leaked queries", columns, tuple(rows))
 
 
-def build_cost_table(document: Mapping[str, Any]) -> HtmlTable:
-    """Mean time and compute of a run of each arm."""
-    evaluated = document["study"]["evaluated"]
+def build_cost_table(document: Report) -> HtmlTable:
+    """Build the table of mean time and compute per run of each arm."""
+    is_evaluated = document["study"]["evaluated"]
     names = ["training", "training FLOPs"]
-    names += ["evaluation", "evaluation per solved", "all per solved"] if evaluated else []
-    heads = [Column("arm", "nowrap"), *(Column(n, "n") for n in names), Column("runs", "n"), Column("diverged", "n")]
+    names += ["evaluation", "evaluation per solved", "all per solved"] if is_evaluated else []
+    columns = (Column("arm", "nowrap"), *_make_number_columns(*names, "runs", "diverged"))
     rows = []
     for arm in document["arms"]:
         cost = arm["cost"]
         cells = [Cell(arm["label"]), make_duration_cell(cost["train_seconds"]), make_flops_cell(cost["train_flops"])]
-        if evaluated:
-            cells += [make_duration_cell(cost["eval_seconds"])]
-            cells += [make_short_duration_cell(cost[key]) for key in ("eval_seconds_per_solved", "seconds_per_solved")]
-        cells += [
-            Cell(f"{arm['runs_done']:,} of {arm['runs']:,}", arm["runs_done"]),
-            make_count_cell(arm["runs_diverged"]),
-        ]
+        if is_evaluated:
+            cells.append(make_duration_cell(cost["eval_seconds"]))
+            cells.append(make_short_duration_cell(cost["eval_seconds_per_solved"]))
+            cells.append(make_short_duration_cell(cost["seconds_per_solved"]))
+        cells += [_make_share_cell(arm["runs_done"], arm["runs"]), make_count_cell(arm["runs_diverged"])]
         rows.append(tuple(cells))
-    return HtmlTable("cost-table", "Cost and time", tuple(heads), tuple(rows))
+    return HtmlTable("cost-table", "Cost and time", columns, tuple(rows))
 
 
-def build_predicted_table(document: Mapping[str, Any]) -> HtmlTable:
-    """Time of each arm's trials as predicted and as it was."""
-    heads = [Column("arm", "nowrap"), *(Column(n, "n") for n in ("ran", "predicted", "actual", "actual / predicted"))]
+def build_predicted_table(document: Report) -> HtmlTable:
+    """Build the table of predicted against actual time of each arm's trials."""
+    columns = (Column("arm", "nowrap"), *_make_number_columns("ran", "predicted", "actual", "actual / predicted"))
+    predicted = document["predicted"]
     rows = [
         (
             Cell(arm["label"]),
-            Cell(f"{arm['ran']:,} of {arm['planned']:,}", arm["ran"]),
+            _make_share_cell(arm["ran"], arm["planned"]),
             make_duration_cell(arm["predicted"]),
             make_duration_cell(arm["actual"]),
-            make_number_cell(arm["ratio"], 2),
+            make_number_cell(arm["ratio"], ".2f"),
         )
-        for arm in [*document["predicted"]["arms"], document["predicted"]["all"]]
+        for arm in ([*predicted["arms"], predicted["all"]] if predicted else ())
     ]
-    return HtmlTable("predicted-table", "Predicted against actual", tuple(heads), tuple(rows))
+    return HtmlTable("predicted-table", "Predicted against actual", columns, tuple(rows))
 
 
-def find_claim_arms(claim: Mapping[str, Any], document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The arms that a claim's comparisons name, as the document lists them. A side may name several of an arm's places,
-    as `opt-350m, clip 0.3`."""
+def find_claim_arms(claim: ClaimEntry, document: Report) -> list[ArmEntry]:
+    """Find the arms that a claim's comparisons name, in the document's order.
+
+    One side of a comparison may name several axes of an arm, as in `opt-350m, clip 0.3`.
+    """
     names = {name for part in (*claim["components"], *claim["beside"]) for name in part["names"]}
     sides = [set(name.split(", ")) for name in names]
-    axes = document["study"]["axes"]
-    found = []
+    arms = []
     for arm in document["arms"]:
-        own = {format_arm_name(axis, arm[axis]) for axis in axes}
-        if any(side <= own for side in sides):
-            found.append(arm)
-    return found
+        own_names = {format_arm_name(axis, get_axis(arm, axis)) for axis in document["study"]["axes"]}
+        if any(side <= own_names for side in sides):
+            arms.append(arm)
+    return arms
 
 
-def group_failures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Failures that say the same, together: kind, message, the first one's traceback, the places of their trials."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for number, trial in enumerate(document["trials"]):
+def group_failures(document: Report) -> list[FailureGroup]:
+    """Group failures of one kind and message; the first trial's traceback stands for all."""
+    groups: dict[tuple[str, str], FailureGroup] = {}
+    for i, trial in enumerate(document["trials"]):
         failure = trial["failure"]
         if failure:
-            key = (failure["kind"], failure["message"])
-            traceback = failure["traceback"][-MAX_TRACEBACK_CHARS:]
-            own = found.setdefault(key, {**failure, "traceback": traceback, "trials": [], "names": []})
-            own["trials"].append(number)
-            own["names"].append(str(trial["fingerprint"])[:8] or "unknown")
-    return list(found.values())[:MAX_FAILURES]
+            group = groups.setdefault(
+                (failure["kind"], failure["message"]),
+                {**failure, "traceback": failure["traceback"][-MAX_TRACEBACK_CHARS:], "trials": [], "names": []},
+            )
+            group["trials"].append(i)
+            group["names"].append(_shorten_fingerprint(trial["fingerprint"]))
+    return list(groups.values())[:MAX_FAILURES]
 
 
-def make_axis_cell(axis_value: Any) -> Cell:
-    """A value of an axis."""
-    if axis_value is None:
-        return Cell("off")
-    if isinstance(axis_value, int | float) and not isinstance(axis_value, bool):
-        return Cell(f"{axis_value:g}", axis_value)
-    return Cell(str(axis_value), str(axis_value))
+def _shorten_fingerprint(fingerprint: str) -> str:
+    return str(fingerprint)[:8] or "unknown"
 
 
-def make_count_cell(number: Any) -> Cell:
-    """A whole number."""
-    return Cell(MISSING) if number is None else Cell(f"{number:,.0f}", number)
+def _make_number_columns(*labels: str) -> list[Column]:
+    return [Column(label, "n") for label in labels]
 
 
-def make_percent_cell(rate: float | None) -> Cell:
-    """A rate as `77.5 %`."""
+def _make_share_cell(count: int, total: int) -> Cell:
+    return Cell(f"{count:,} of {total:,}", count)
+
+
+def make_axis_cell(axis_value: AxisValue) -> Cell:
+    """Make a cell for a value of an axis."""
+    return Cell(format_axis_value(axis_value), None if isinstance(axis_value, bool) else axis_value)
+
+
+def make_count_cell(number: Number) -> Cell:
+    """Make a cell for a whole number."""
+    return Cell(format_number(number, ",.0f"), number)
+
+
+def make_percent_cell(rate: Number) -> Cell:
+    """Make a cell for a rate: `77.5 %`."""
     return Cell(MISSING) if rate is None else Cell(f"{100 * rate:.1f} %", rate)
 
 
-def make_bare_percent_cell(rate: float | None, css_class: str = "") -> Cell:
-    """A rate as `77.5`, under a head that says percent."""
+def make_bare_percent_cell(rate: Number, css_class: str = "") -> Cell:
+    """Make a cell for a rate in a table of percentages: `77.5`."""
     return Cell(MISSING) if rate is None else Cell(f"{100 * rate:.1f}", rate, css_class)
 
 
-def make_interval_cell(bounds: Sequence[float | None]) -> Cell:
-    """Both ends, sorted by the lower."""
+def make_interval_cell(bounds: Range) -> Cell:
+    """Make a cell for an interval in percent, sorted by its lower end."""
     low, high = bounds
     return Cell(MISSING) if low is None or high is None else Cell(f"{100 * low:.1f} to {100 * high:.1f}", low)
 
 
-def make_number_cell(number: float | None, digits: int = 3) -> Cell:
-    """A number with fixed decimals, so that columns align."""
-    return Cell(MISSING) if number is None else Cell(f"{number:.{digits}f}", number)
+def make_number_cell(number: Number, format_spec: str = ".3f") -> Cell:
+    """Make a cell for a number with fixed decimals, so that columns align."""
+    return Cell(format_number(number, format_spec), number)
 
 
-def make_duration_cell(n_seconds: float | None) -> Cell:
-    """A duration."""
-    return Cell(MISSING) if n_seconds is None else Cell(format_duration(n_seconds), n_seconds)
+def make_duration_cell(n_seconds: Number) -> Cell:
+    """Make a cell for a duration."""
+    return Cell(format_duration(n_seconds), n_seconds)
 
 
-def make_short_duration_cell(n_seconds: float | None) -> Cell:
-    """A short duration."""
-    return (
-        Cell(MISSING)
-        if n_seconds is None
-        else Cell(f"{n_seconds:.2f} s" if n_seconds < 120 else format_duration(n_seconds), n_seconds)
-    )
+def make_short_duration_cell(n_seconds: Number) -> Cell:
+    """Make a cell for a short duration, with hundredths of a second."""
+    is_short = n_seconds is not None and n_seconds < 120
+    return Cell(f"{n_seconds:.2f} s" if is_short else format_duration(n_seconds), n_seconds)
 
 
-def make_flops_cell(n_flops: float | None) -> Cell:
-    """`1.23e+15`."""
-    return Cell(MISSING) if n_flops is None else Cell(f"{n_flops:.3g}", n_flops)
-
-
-def format_duration(n_seconds: float | None) -> str:
-    """Seconds as `47 s`, `12 min` or `3.4 h`."""
-    if n_seconds is None:
-        return MISSING
-    if n_seconds < 120:
-        return f"{n_seconds:.0f} s"
-    return f"{n_seconds / 60:.0f} min" if n_seconds < 7200 else f"{n_seconds / 3600:.1f} h"
-
-
-def join_names(names: Iterable[str], limit: int = 8) -> str:
-    """The first names, and that there are more."""
-    known = list(names)
-    return ", ".join(known[:limit]) + (", …" if len(known) > limit else "")
+def make_flops_cell(n_flops: Number) -> Cell:
+    """Make a cell for a number of operations: `1.23e+15`."""
+    return Cell(format_number(n_flops, ".3g"), n_flops)

@@ -3,118 +3,105 @@
 from __future__ import annotations
 
 import math
-from typing import assert_never
 
-from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, format_magnitude
+from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, ComparisonTest, ComparisonUnit, format_magnitude
 from sweeper.claims.verdict import Verdict
 from sweeper.errors import DataError
+from sweeper.report.formatting import format_estimate
+
+_UNIT_SUFFIXES: dict[ComparisonUnit, str] = {"points": " points", "nats": " nats", "ratio": "", "coefficient": ""}
+_REQUIREMENTS: dict[ComparisonTest, str] = {
+    "superior": "above 0",
+    "reduces": "above 0",
+    "superior-by": "above {bound}",
+    "no-better": "below {bound}",
+    "at-least": "above −{bound}",
+    "at-most": "below {bound}",
+    "about": "between −{bound} and {bound}",
+    "exceeds": "above {bound}",
+    "stays-below": "below {bound}",
+}
+_CLAIM_REQUIREMENTS: dict[ComparisonTest, str] = {
+    "superior": "the claim requires more than 0",
+    "reduces": "the claim requires more than 0",
+    "superior-by": "the claim requires more than {bound}",
+    "no-better": "the claim allows less than {bound}",
+    "at-least": "the claim requires more than −{bound}",
+    "at-most": "the claim allows less than {bound}",
+    "about": "the claim allows less than {bound} in either direction",
+    "exceeds": "the claim requires more than {bound}",
+    "stays-below": "the claim allows less than {bound}",
+}
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """One comparison in words. Raises DataError where estimate, interval or n is missing."""
-    found = comparison.estimate
-    numbers = (found.estimate, found.low, found.high)
-    if any(not math.isfinite(number) for number in numbers) or found.n < 1:
+    """Format a comparison as a sentence, without its full stop.
+
+    Raises:
+        DataError: the estimate, the interval or n is missing.
+    """
+    effect = comparison.estimate
+    if any(not math.isfinite(number) for number in (effect.estimate, effect.low, effect.high)) or effect.n < 1:
         raise DataError(
-            "a report's sentence",
+            "a sentence of the report",
             requested=f"{comparison.first} against {comparison.second}",
-            found=f"estimate {found.estimate}, interval {found.low} to {found.high}, n = {found.n}",
-            hint="give it all three, or say that it is not decided",
+            found=f"estimate {effect.estimate}, interval {effect.low} to {effect.high}, n = {effect.n}",
+            hint="give all three numbers, or report the comparison as undecided",
         )
-    unit = {"points": " points", "nats": " nats"}.get(comparison.unit, "")
-    interval = (
-        f"{format_comparison_value(comparison, found.low)} to {format_comparison_value(comparison, found.high)}{unit}"
+    interval = " to ".join(format_estimate(end, comparison.unit) for end in (effect.low, effect.high))
+    return (
+        f"{_format_difference(comparison)} ({100 * (1 - effect.alpha):g} % interval "
+        f"{interval}{_UNIT_SUFFIXES[comparison.unit]}; {_format_sample_size(comparison)})"
     )
-    level = f"{100 * (1 - found.alpha):g} % interval"
-    return f"{_format_difference(comparison)} ({level} {interval}; {_format_sample_size(comparison)})"
 
 
 def format_verdict(verdict: Verdict) -> str:
-    """The verdict's deciding comparison and what it was held against. Raises DataError where a number is missing."""
-    if verdict.binding_comparison is None:
-        raise DataError("a report's sentence", requested=f"claim {verdict.claim_id}", found="no comparison to render")
-    return f"{format_comparison(verdict.binding_comparison)}; {_format_claim_requirement(verdict.binding_comparison)}."
+    """Format the comparison that decides a verdict, and what the claim requires of it.
 
-
-def format_percentage_points(rate: float) -> str:
-    """A difference of rates in percentage points, signed; a true minus sign, and no signed zero."""
-    text = f"{100 * rate:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
-
-def format_comparison_value(comparison: Comparison, value: float) -> str:
-    """A number in the component's own unit: points, signed; nats, signed; a ratio or a coefficient."""
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    if comparison.unit == "points":
-        return format_percentage_points(value)
-    if comparison.unit == "nats":
-        text = f"{value:+.3f}"
-        return "0.000" if text in ("+0.000", "-0.000") else text.replace("-", "−")
-    return f"{value:.2f}".replace("-", "−")
+    Raises:
+        DataError: a number is missing.
+    """
+    comparison = verdict.binding_comparison
+    if comparison is None:
+        where, found = "a sentence of the report", "no comparison to render"
+        raise DataError(where, requested=f"claim {verdict.claim_id}", found=found)
+    requirement = _CLAIM_REQUIREMENTS[comparison.test].format(bound=format_margin(comparison))
+    return f"{format_comparison(comparison)}; {requirement}."
 
 
 def format_requirement(comparison: Comparison) -> str:
-    """Format where the interval has to lie for the comparison to be established: `above 0`, `below 5 points`."""
-    bound = format_margin(comparison)
-    return {
-        "superior": "above 0",
-        "reduces": "above 0",
-        "superior-by": f"above {bound}",
-        "no-better": f"below {bound}",
-        "at-least": f"above −{bound}",
-        "at-most": f"below {bound}",
-        "about": f"between −{bound} and {bound}",
-        "exceeds": f"above {bound}",
-        "stays-below": f"below {bound}",
-    }[comparison.test]
+    """Format where the interval must lie for the comparison to be established: `above 0`, `below 5 points`."""
+    return _REQUIREMENTS[comparison.test].format(bound=format_margin(comparison))
 
 
 def format_margin(comparison: Comparison) -> str:
-    """Format the claim's margin, or the bound, with its unit."""
+    """Format the margin, or the bound, with its unit."""
     return format_magnitude(comparison, comparison.margin)
 
 
-def _format_claim_requirement(comparison: Comparison) -> str:
-    margin = format_margin(comparison)
-    match comparison.test:
-        case "superior" | "reduces":
-            return "the claim needs more than 0"
-        case "superior-by" | "exceeds":
-            return f"the claim needs more than {margin}"
-        case "at-least":
-            return f"the claim needs more than −{margin}"
-        case "about":
-            return f"the claim allows less than {margin} either way"
-        case "no-better" | "at-most" | "stays-below":
-            return f"the claim allows less than {margin}"
-        case _:
-            assert_never(comparison.test)
-
-
 def _format_sample_size(comparison: Comparison) -> str:
-    estimate = comparison.estimate
-    queries = f", {estimate.n_queries:,} {'query' if estimate.n_queries == 1 else 'queries'}"
-    seeds = f"{estimate.n_seeds} {'seed' if estimate.n_seeds == 1 else 'seeds'}"
+    effect = comparison.estimate
+    queries = f", {effect.n_queries:,} {'query' if effect.n_queries == 1 else 'queries'}"
+    seeds = f"{effect.n_seeds} {'seed' if effect.n_seeds == 1 else 'seeds'}"
     observations = comparison.observations or comparison.metric.observations
-    if observations == PAIRS_OF_RUNS and estimate.n == 1:
+    if observations == PAIRS_OF_RUNS and effect.n == 1:
         observations = "pair of runs"
-    return f"n = {estimate.n:,} {observations}{queries if estimate.n_queries else ''}, {seeds}"
+    return f"n = {effect.n:,} {observations}{queries if effect.n_queries else ''}, {seeds}"
 
 
 def _format_difference(comparison: Comparison) -> str:
-    estimate, metric = comparison.estimate.estimate, comparison.metric
+    estimate, unit, metric = comparison.estimate.estimate, comparison.unit, comparison.metric
     first, second = comparison.names
     if metric.value_sentence:
         return metric.value_sentence.format(first=first, second=second, value=f"{estimate:.2f}")
     preposition = comparison.preposition or ("of" if comparison.axis == "model" else "with")
-    subject = f"{metric.title} {preposition} {first}"
+    subject = f"The {metric.title} {preposition} {first}"
     other = second if comparison.is_reference else f"that {preposition} {second}"
-    if format_comparison_value(comparison, estimate) in ("0.0", "0.000"):
+    if format_estimate(estimate, unit) in ("0.0", "0.000"):
         if comparison.equality_sentence:
             return comparison.equality_sentence
-        resolution = "tenth of a point" if comparison.unit == "points" else "thousandth of a nat"
-        return f"The {subject} is equal to {other} to a {resolution}"
+        precision = "tenth of a point" if unit == "points" else "thousandth of a nat"
+        return f"{subject} equals {other}" + ("" if estimate == 0 else f" to within a {precision}")
     side = "above" if estimate > 0 else "below"
-    distance = f"{abs(100 * estimate):.1f} points" if comparison.unit == "points" else f"{abs(estimate):.3f} nats"
-    return f"The {subject} is {distance} {side} {other}"
+    distance = f"{abs(100 * estimate):.1f}" if unit == "points" else f"{abs(estimate):.3f}"
+    return f"{subject} is {distance}{_UNIT_SUFFIXES[unit]} {side} {other}"

@@ -1,156 +1,210 @@
-"""The report's document -> a W&B report: a plain description of its blocks, written to disk, and sent where asked.
+"""The document -> a W&B report: a plain description of its blocks, written to disk, and sent on request.
 
-Building a `Report` of `wandb_workspaces` already asks W&B who one is. The description comes first, therefore: it needs
-neither the package nor an account, holds the same numbers as the page, and is what gets sent.
+Constructing a `Report` of `wandb_workspaces` already verifies a login online. The description therefore comes first: it
+needs neither the package nor an account, holds the same numbers as the page, and is what gets sent.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, assert_never
 
+from sweeper.config.axes import get_axis_label
 from sweeper.errors import UsageError
-from sweeper.report.figures import METRIC_TITLES
+from sweeper.report.document import RESULT_LABELS, AxisValue, ClaimEntry, Report, StudyEntry, get_axis
+from sweeper.report.figure_parts import METRIC_TITLES
+from sweeper.report.formatting import MISSING, format_number
 from sweeper.report.html_tables import HtmlTable, build_html_tables
 from sweeper.storage import write_bytes
 
 WANDB_REPORT_FILE = "wandb_report.json"
 MAX_RUN_SETS = 20
-"""Arms with a run set of their own; of more, the runs are grouped in one set."""
+"""Arms with a run set of their own; with more, one set groups the runs."""
 MAX_TABLE_ROWS = 100
 """Rows of a table: longer ones are in report.json."""
 MAX_TITLE_LENGTH = 128
 """W&B's own limit."""
-Block = dict[str, Any]
+_TABLE_TITLES = {
+    "subset-table": "Subsets",
+    "signature-table": "How answers fail",
+    "cost-table": "Cost and time",
+    "leakage-table": "Without leaked queries",
+    "trials": "Every planned trial",
+}
 
 
-def build_wandb_report(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Title, description and blocks, by `kind`: `heading` (level, text), `text`, `table` (columns, rows) and `panels`
-    (panels, run_sets).
+class HeadingBlock(TypedDict):
+    """A heading of level 1 to 3."""
 
-    A run set holds the runs of one arm by their W&B configs (`filters`: key -> value, all of them), of this study
-    (`group`, as `tracking` sets it). With more than MOST_RUN_SETS arms, one set groups its runs by the axes
-    (`group_by`).
-    """
+    kind: Literal["heading"]
+    level: int
+    text: str
+
+
+class TextBlock(TypedDict):
+    """A paragraph."""
+
+    kind: Literal["text"]
+    text: str
+
+
+class TableBlock(TypedDict):
+    """A table; every cell is text."""
+
+    kind: Literal["table"]
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class Panel(TypedDict):
+    """A plot of W&B's own."""
+
+    type: Literal["line", "scatter"]
+    title: str
+    x: str
+    y: str
+    log_x: bool
+
+
+class RunSet(TypedDict):
+    """Runs of a study: those whose W&B config matches all of `filters`, grouped by `group_by`."""
+
+    name: str
+    group: str
+    filters: dict[str, AxisValue]
+    group_by: list[str]
+
+
+class PanelsBlock(TypedDict):
+    """Plots over run sets."""
+
+    kind: Literal["panels"]
+    panels: list[Panel]
+    run_sets: list[RunSet]
+
+
+Block = HeadingBlock | TextBlock | TableBlock | PanelsBlock
+
+
+class WandbDescription(TypedDict):
+    """A W&B report as plain data."""
+
+    title: str
+    description: str
+    blocks: list[Block]
+
+
+def build_wandb_report(document: Report) -> WandbDescription:
+    """Describe the report as W&B blocks."""
     study = document["study"]
-    blocks: list[Block] = [_make_heading(1, study["question"])]
-    blocks += [_make_text(text) for text in (study["caveat"], _describe_partial(study)) if text]
-    for claim in document["claims"]:
-        blocks.append(_make_heading(3, f"{claim['verdict']}: {claim['text']}"))
-        blocks.append(_make_text(claim["sentence"]))
-        if claim["reason"] != claim["sentence"]:
-            blocks.append(_make_text(claim["reason"]))
-    for ids in document["protocols"]:
-        own = [claim for claim in document["claims"] if claim["id"] in ids]
-        rows = [[claim["protocol"], claim["id"], claim["verdict"], claim["reason"]] for claim in own]
-        blocks += [_make_heading(2, f"One question, {len(ids)} protocols")]
-        blocks += [{"kind": "table", "columns": ["protocol", "claim", "verdict", "why"], "rows": rows}]
-    tables = build_html_tables(document)
-    blocks += _make_section(
-        "Size", [_describe_panel("scatter", "config:parameters", m, log_x=True) for m in _list_metrics(study)], document
-    )
-    blocks += [_make_text(found["text"]) for found in document["confounds"]]
-    blocks += _make_fit_blocks(document)
-    if "num_train_epochs" in study["varied"]:
-        panels = [_describe_panel("scatter", "config:num_train_epochs", metric) for metric in _list_metrics(study)]
-        blocks += _make_section("Epochs", panels, document)
-    if document["map"]:
-        panels = [_describe_panel("scatter", "config:learning_rate", document["map"]["metric"], log_x=True)]
-        panels.append(_describe_panel("scatter", "config:max_grad_norm", document["map"]["metric"], log_x=True))
-        blocks += _make_section("Learning rate and clipping", panels, document)
-    curves = [_describe_panel("line", "Step", name) for name in ("loss", "val_loss", "grad_norm")]
-    blocks += _make_section("Learning curves", curves, document)
+    blocks: list[Block] = [
+        _make_heading(1, study["question"]),
+        *(_make_text(text) for text in (study["caveat"], _describe_partial(study)) if text),
+        *_make_verdict_blocks(document),
+        *_make_plot_blocks(document),
+    ]
     for claim in document["claims"]:
         blocks += _make_claim_blocks(claim)
-    names = {"subset-table": "Subsets", "signature-table": "How answers fail", "cost-table": "Cost and time"}
-    names |= {"leakage-table": "Without leaked queries", "trials": "Every planned trial"}
-    for name, title in names.items():
+    tables = build_html_tables(document)
+    for name, title in _TABLE_TITLES.items():
         if name in tables and tables[name].rows:
             blocks += [_make_heading(2, title), *_make_table_blocks(tables[name])]
-    blocks += [_make_heading(2, "Manifest"), _make_text("\n".join(document["commands"]))]
-    rows = [[str(key), _format_manifest_value(value)] for key, value in document["manifest"].items()]
-    if rows:
-        blocks.append({"kind": "table", "columns": ["", "value"], "rows": rows})
-    return {
-        "title": f"{study['name']}: {study['question']}"[:MAX_TITLE_LENGTH],
-        "description": study["caveat"],
-        "blocks": blocks,
-    }
+    blocks += _make_manifest_blocks(document)
+    title = f"{study['name']}: {study['question']}"[:MAX_TITLE_LENGTH]
+    return {"title": title, "description": study["caveat"], "blocks": blocks}
 
 
-def write_wandb_report(document: Mapping[str, Any], folder: Path) -> Path:
-    """Write the description beside the report; where it is."""
+def write_wandb_report(document: Report, folder: Path) -> Path:
+    """Write the description into a folder and return its path."""
     path = folder / WANDB_REPORT_FILE
-    write_bytes(
-        path, (json.dumps(build_wandb_report(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    )
+    text = json.dumps(build_wandb_report(document), indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
     return path
 
 
-def push_wandb_report(document: Mapping[str, Any], entity: str | None, project: str) -> str:
-    """Send the report to W&B; its address. Raises UsageError where the package or an account is missing."""
-    lacking = find_missing_requirement()
-    if lacking:
-        raise UsageError("report --push", requested=f"a W&B report in {project}", found=lacking[0], hint=lacking[1])
+def push_wandb_report(document: Report, entity: str | None, project: str) -> str:
+    """Send the report to W&B.
+
+    Returns:
+        The address of the report.
+
+    Raises:
+        UsageError: the package or an account is missing, or W&B refuses.
+    """
+    where = "report --push"
+    missing = find_missing_requirement()
+    if missing:
+        raise UsageError(where, requested=f"a W&B report in {project}", found=missing[0], hint=missing[1])
     import wandb_workspaces.reports.v2 as wr
 
-    spec = build_wandb_report(document)
+    description = build_wandb_report(document)
     try:
-        blocks = make_wandb_blocks(spec, wr, entity or "", project)
-        more = {"entity": entity} if entity else {}
         report = wr.Report(
-            project=project, title=spec["title"], description=spec["description"], blocks=blocks, width="fluid", **more
+            project=project,
+            title=description["title"],
+            description=description["description"],
+            blocks=make_wandb_blocks(description, wr, entity or "", project),
+            width="fluid",
+            **({"entity": entity} if entity else {}),
         )
         report.save()
-    except Exception as error:  # of many kinds, none of them ours: no network, no right to the project, …
+    except Exception as error:  # W&B raises many kinds: no network, no right to the project, …
         raise UsageError(
-            "report --push",
+            where,
             requested=f"a W&B report in {entity or 'the default entity'}/{project}",
             found=f"W&B refused: {error}",
-            hint=f"`wandb login`, WANDB_ENTITY and WANDB_PROJECT, or use {WANDB_REPORT_FILE}, which holds the report",
+            hint=f"check `wandb login`, WANDB_ENTITY and WANDB_PROJECT; {WANDB_REPORT_FILE} holds the report",
         ) from error
     return str(report.url)
 
 
 def find_missing_requirement() -> tuple[str, str] | None:
-    """What sending lacks, and what to do about it; None where nothing is."""
+    """Find what is missing to send a report.
+
+    Returns:
+        What is missing and a hint; None where nothing is.
+    """
     if importlib.util.find_spec("wandb_workspaces") is None:
         return (
             "the package wandb-workspaces is not installed",
-            f"pip install 'sweeper[wandb-report]'; {WANDB_REPORT_FILE} holds the report meanwhile",
+            f"pip install 'sweeper[wandb-report]'; {WANDB_REPORT_FILE} holds the report",
         )
     import wandb
 
     try:
-        known = wandb.login(prompt=False, verify=False)
+        has_key = wandb.login(prompt=False, verify=False)
     except Exception as error:  # a key of the wrong form, a broken netrc
         return f"no W&B account: {error}", "`wandb login`"
-    if not known:
-        return (
-            "no W&B account: no API key",
-            f"`wandb login`, or WANDB_API_KEY; {WANDB_REPORT_FILE} holds the report meanwhile",
-        )
+    if not has_key:
+        hint = f"`wandb login`, or set WANDB_API_KEY; {WANDB_REPORT_FILE} holds the report"
+        return "no W&B account: no API key", hint
     return None
 
 
-def make_wandb_blocks(description: Mapping[str, Any], wr: Any, entity: str, project: str) -> list[Any]:
-    """The description as blocks of `wandb_workspaces.reports.v2`, given as `wr`. Asks nobody anything."""
-    makers: dict[str, Callable[[Block], Any]] = {
-        "heading": lambda block: {1: wr.H1, 2: wr.H2, 3: wr.H3}[block["level"]](block["text"]),
-        "text": lambda block: wr.P(block["text"]),
-        "table": lambda block: wr.MarkdownBlock(_format_markdown_table(block["columns"], block["rows"])),
-        "panels": lambda block: wr.PanelGrid(
-            runsets=[_make_runset(wr, one, entity, project) for one in block["run_sets"]],
+def make_wandb_blocks(description: WandbDescription, wr: Any, entity: str, project: str) -> list[object]:
+    """Make the blocks of `wandb_workspaces.reports.v2`, given as `wr`. Does not use the network."""
+    return [_make_wandb_block(block, wr, entity, project) for block in description["blocks"]]
+
+
+def _make_wandb_block(block: Block, wr: Any, entity: str, project: str) -> object:
+    if block["kind"] == "heading":
+        return {1: wr.H1, 2: wr.H2, 3: wr.H3}[block["level"]](block["text"])
+    if block["kind"] == "text":
+        return wr.P(block["text"])
+    if block["kind"] == "table":
+        return wr.MarkdownBlock(_format_markdown_table(block["columns"], block["rows"]))
+    if block["kind"] == "panels":
+        return wr.PanelGrid(
+            runsets=[_make_wandb_run_set(wr, run_set, entity, project) for run_set in block["run_sets"]],
             panels=[_make_wandb_panel(wr, panel) for panel in block["panels"]],
-        ),
-    }
-    return [makers[block["kind"]](block) for block in description["blocks"]]
+        )
+    assert_never(block)
 
 
-def _make_runset(wr: Any, run_set: Mapping[str, Any], entity: str, project: str) -> Any:
+def _make_wandb_run_set(wr: Any, run_set: RunSet, entity: str, project: str) -> object:
     # As text: the package's own expressions lose the quotes around a value that holds one.
     filters = [f'Metric("Group") == {run_set["group"]!r}']
     filters += [f"Config({key!r}) == {value!r}" for key, value in run_set["filters"].items()]
@@ -163,85 +217,137 @@ def _make_runset(wr: Any, run_set: Mapping[str, Any], entity: str, project: str)
     )
 
 
-def _make_wandb_panel(wr: Any, panel: Mapping[str, Any]) -> Any:
-    if panel["type"] == "line":
-        return wr.LinePlot(title=panel["title"], x=panel["x"], y=[panel["y"]], log_x=panel["log_x"])
-    return wr.ScatterPlot(
-        title=panel["title"],
-        x=wr.Config(panel["x"].removeprefix("config:")),
-        y=wr.SummaryMetric(panel["y"]),
-        log_x=panel["log_x"],
-    )
+def _make_wandb_panel(wr: Any, panel: Panel) -> object:
+    match panel["type"]:
+        case "line":
+            return wr.LinePlot(title=panel["title"], x=panel["x"], y=[panel["y"]], log_x=panel["log_x"])
+        case "scatter":
+            return wr.ScatterPlot(
+                title=panel["title"],
+                x=wr.Config(panel["x"].removeprefix("config:")),
+                y=wr.SummaryMetric(panel["y"]),
+                log_x=panel["log_x"],
+            )
+        case _:
+            assert_never(panel["type"])
 
 
-def _make_section(title: str, panels: Sequence[Block], document: Mapping[str, Any]) -> list[Block]:
+def _make_verdict_blocks(document: Report) -> list[Block]:
+    """Make a heading and a sentence per claim, and a table per group of protocol variants."""
+    blocks: list[Block] = []
+    for claim in document["claims"]:
+        blocks += [_make_heading(3, f"{claim['verdict']}: {claim['text']}"), _make_text(claim["sentence"])]
+        if claim["reason"] != claim["sentence"]:
+            blocks.append(_make_text(claim["reason"]))
+    for ids in document["protocols"]:
+        own = [claim for claim in document["claims"] if claim["id"] in ids]
+        rows = [[claim["protocol"], claim["id"], claim["verdict"], claim["reason"]] for claim in own]
+        blocks.append(_make_heading(2, f"One question, {len(ids)} protocols"))
+        blocks.append({"kind": "table", "columns": ["protocol", "claim", "verdict", "reason"], "rows": rows})
+    return blocks
+
+
+def _make_plot_blocks(document: Report) -> list[Block]:
+    """Make the sections with plots: size, fits, epochs, learning rate and clipping, learning curves."""
+    study = document["study"]
+    metrics = ("pass_rate", "val_loss") if study["evaluated"] else ("val_loss",)
+    by_size = [_describe_scatter("parameters", metric, log_x=True) for metric in metrics]
+    blocks = _make_section("Size", by_size, document)
+    blocks += [_make_text(confound["text"]) for confound in document["confounds"]]
+    blocks += _make_fit_blocks(document)
+    if "num_train_epochs" in study["varied"]:
+        blocks += _make_section("Epochs", [_describe_scatter("num_train_epochs", m) for m in metrics], document)
+    if document["map"]:
+        metric = document["map"]["metric"]
+        panels = [_describe_scatter(axis, metric, log_x=True) for axis in ("learning_rate", "max_grad_norm")]
+        blocks += _make_section("Learning rate and clipping", panels, document)
+    curves = [_describe_line(name) for name in ("loss", "val_loss", "grad_norm")]
+    return blocks + _make_section("Learning curves", curves, document)
+
+
+def _make_section(title: str, panels: Sequence[Panel], document: Report) -> list[Block]:
     return [
         _make_heading(2, title),
         {"kind": "panels", "panels": list(panels), "run_sets": _describe_run_sets(document)},
     ]
 
 
-def _describe_run_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _describe_run_sets(document: Report) -> list[RunSet]:
+    """Describe one run set per arm, or one for all where there are more than `MAX_RUN_SETS`."""
     study = document["study"]
     if len(document["arms"]) > MAX_RUN_SETS:
-        whole = {"name": study["name"], "group": study["name"], "filters": {}, "group_by": list(study["varied"])}
-        return [whole]
+        return [{"name": study["name"], "group": study["name"], "filters": {}, "group_by": list(study["varied"])}]
     return [
         {
             "name": arm["label"],
             "group": study["name"],
-            "filters": {axis: arm[axis] for axis in ("model", *study["varied"]) if axis in arm},
+            "filters": {axis: get_axis(arm, axis) for axis in ("model", *study["varied"]) if axis in arm},
             "group_by": [],
         }
         for arm in document["arms"]
     ]
 
 
-def _list_metrics(study: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("pass_rate", "val_loss") if study["evaluated"] else ("val_loss",)
+def _describe_scatter(axis: str, metric: str, *, log_x: bool = False) -> Panel:
+    title = f"{_get_metric_title(metric)} against {get_axis_label(axis)}"
+    return {"type": "scatter", "title": title, "x": f"config:{axis}", "y": metric, "log_x": log_x}
 
 
-def _describe_panel(kind: str, x: str, y: str, *, log_x: bool = False) -> Block:
-    against = x.removeprefix("config:").replace("_", " ").lower()
+def _describe_line(metric: str) -> Panel:
     return {
-        "type": kind,
-        "title": f"{METRIC_TITLES.get(y, y.replace('_', ' '))} against {against}",
-        "x": x,
-        "y": y,
-        "log_x": log_x,
+        "type": "line",
+        "title": f"{_get_metric_title(metric)} against step",
+        "x": "Step",
+        "y": metric,
+        "log_x": False,
     }
 
 
-def _make_claim_blocks(claim: Mapping[str, Any]) -> list[Block]:
+def _get_metric_title(metric: str) -> str:
+    return METRIC_TITLES.get(metric, metric.replace("_", " "))
+
+
+def _make_claim_blocks(claim: ClaimEntry) -> list[Block]:
     blocks: list[Block] = [_make_heading(2, f"Claim {claim['id']}")]
-    parts = [[part["sentence"] or "–", part["wanted"], part["result"]] for part in claim["components"]]
-    if parts:
-        blocks.append({"kind": "table", "columns": ["comparison", "has to be", "result"], "rows": parts})
-    other = [[row["name"], row["verdict"] or "–", row["reason"]] for row in claim["sensitivity"]]
-    if other:
-        blocks.append({"kind": "table", "columns": ["read otherwise", "verdict", "why"], "rows": other})
-    needed = claim["needed"]
-    if needed:
-        counts = [
-            f"{needed[key]:,} {key} in all, {needed[f'more_{key}']:,} more"
-            for key in ("seeds", "queries")
-            if needed[key] is not None
-        ]
-        blocks.append(_make_text(" ".join(["; or ".join(counts) + "." if counts else "", needed["reason"]]).strip()))
+    comparisons = [
+        [part["sentence"] or MISSING, part["wanted"], RESULT_LABELS[part["result"]]] for part in claim["components"]
+    ]
+    if comparisons:
+        blocks.append({"kind": "table", "columns": ["comparison", "required", "result"], "rows": comparisons})
+    checks = [[row["name"], row["verdict"] or MISSING, row["reason"]] for row in claim["sensitivity"]]
+    if checks:
+        blocks.append({"kind": "table", "columns": ["sensitivity analysis", "verdict", "reason"], "rows": checks})
+    if claim["needed"]:
+        blocks.append(_make_text(_describe_needed(claim)))
     return blocks
 
 
-def _make_fit_blocks(document: Mapping[str, Any]) -> list[Block]:
+def _describe_needed(claim: ClaimEntry) -> str:
+    """Describe how many seeds or queries would settle a claim."""
+    needed = claim["needed"]
+    if needed is None:
+        return ""
+    counts = (
+        ("seeds", needed["seeds"], needed["more_seeds"]),
+        ("queries", needed["queries"], needed["more_queries"]),
+    )
+    texts = [f"about {more:,} more {name} ({total:,} in total)" for name, total, more in counts if total is not None]
+    text = " or ".join(texts)
+    return f"{text[:1].upper()}{text[1:]} would settle this. {needed['reason']}" if texts else needed["reason"]
+
+
+def _make_fit_blocks(document: Report) -> list[Block]:
     rows = [
         [
-            *(fit[key].replace("_", " ") for key in ("metric", "size", "name", "group")),
-            *(_format_number(fit[key]) for key in ("r2", "aicc")),
+            *(text.replace("_", " ") for text in (fit["metric"], fit["size"], fit["name"], fit["group"])),
+            format_number(fit["r2"]),
+            format_number(fit["aicc"]),
             str(fit["residual_df"]),
             fit["caveat"],
         ]
         for fit in document["fits"]
     ]
-    columns = ["of", "against", "curve", "at", "R²", "AICc", "residual d.f.", "caveat"]
+    columns = ["metric", "against", "curve", "arm", "R²", "AICc", "residual d.f.", "caveat"]
     return [{"kind": "table", "columns": columns, "rows": rows}] if rows else []
 
 
@@ -253,33 +359,36 @@ def _make_table_blocks(table: HtmlTable) -> list[Block]:
     return blocks
 
 
-def _make_heading(level: int, text: str) -> Block:
+def _make_manifest_blocks(document: Report) -> list[Block]:
+    blocks: list[Block] = [_make_heading(2, "Manifest"), _make_text("\n".join(document["commands"]))]
+    rows = [[str(key), _format_manifest_value(value)] for key, value in document["manifest"].items()]
+    return [*blocks, {"kind": "table", "columns": ["", "value"], "rows": rows}] if rows else blocks
+
+
+def _make_heading(level: int, text: str) -> HeadingBlock:
     return {"kind": "heading", "level": level, "text": text}
 
 
-def _make_text(text: str) -> Block:
+def _make_text(text: str) -> TextBlock:
     return {"kind": "text", "text": text}
 
 
-def _describe_partial(study: Mapping[str, Any]) -> str:
+def _describe_partial(study: StudyEntry) -> str:
     return "Partial: the study has not finished." if study["partial"] else ""
 
 
-def _format_number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _format_manifest_value(value: Any) -> str:
+def _format_manifest_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else str(value)
 
 
 def _format_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; text that means something there is taken literally."""
+    """Format a Markdown table; special characters in cells are escaped."""
+    separator = f"| {' | '.join('---' for _ in columns)} |"
+    return "\n".join([_format_markdown_row(columns), separator, *map(_format_markdown_row, rows)])
 
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(_escape_markdown(cell) for cell in cells)} |"
 
-    return "\n".join([line(columns), line(["---"] * len(columns)).replace("\\", ""), *(line(row) for row in rows)])
+def _format_markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_escape_markdown(cell) for cell in cells)} |"
 
 
 def _escape_markdown(text: str) -> str:

@@ -3,11 +3,11 @@
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const figures = read("figures"), long = read("grids");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const readColor = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  // The figures carry data and axes; colours follow the page, so that light and dark share them.
-  function themed(layout, narrow) {
-    const ink = colour("--ink"), rule = colour("--rule"), quiet = colour("--quiet"), ground = colour("--ground");
+  // Figures hold data and axes; the page sets their colors, so that the light and the dark theme share them.
+  function applyTheme(layout, narrow) {
+    const ink = readColor("--ink"), rule = readColor("--rule"), quiet = readColor("--quiet"), ground = readColor("--ground");
     const font = { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink };
     const axis = (given) => given && {
       gridcolor: rule, linecolor: quiet, tickcolor: rule, zeroline: false, zerolinecolor: quiet, automargin: true, fixedrange: true, ...given,
@@ -15,7 +15,7 @@
     };
     const made = { ...layout, font, colorway: undefined, hoverlabel: { bgcolor: ground, bordercolor: quiet, font: { color: ink } } };
     made.xaxis = { ...axis(layout.xaxis || {}), showgrid: false, ticks: "outside", showline: true };
-    if (narrow && made.xaxis.ticktext) made.xaxis.tickangle = -45;  // else Plotly leaves out labels that touch
+    if (narrow && made.xaxis.ticktext) made.xaxis.tickangle = -45;  // Plotly omits labels that overlap
     made.yaxis = axis(layout.yaxis || {});
     if (narrow) made.legend = { ...made.legend, font: { size: 11 } };
     if (layout.polar) {
@@ -34,7 +34,7 @@
     for (const place of places) {
       const figure = figures[place.dataset.figure];
       const own = width && (place.closest(".pair") ? width / 2 - 12 : width);
-      const layout = themed(figure.layout, (own || place.clientWidth) < 480);
+      const layout = applyTheme(figure.layout, (own || place.clientWidth) < 480);
       if (own) layout.width = own;
       Plotly.react(place, figure.data, layout, { displayModeBar: false, responsive: false });
     }
@@ -46,7 +46,7 @@
   }).observe(document.querySelector("main"));
   dark.addEventListener("change", () => draw());
 
-  // Paper is white, and as wide as A4 between its margins, whatever the screen is.
+  // Print on white, as wide as A4 between its margins.
   const closed = [...document.querySelectorAll("main details:not([open]):not([id^=failure])")];
   const printing = (now) => {
     document.documentElement.toggleAttribute("data-print", now);
@@ -56,7 +56,7 @@
   addEventListener("beforeprint", () => printing(true));
   addEventListener("afterprint", () => printing(false));
 
-  // A table's rows: those of the page, or, of a long one, cells from which rows are made as they are shown.
+  // Rows of a table: those in the page, or for a long table cells that become rows when they are shown.
   const PAGE = 50, MISSING = "–";
   const number = (text) => (text === "" || text === null || Number.isNaN(Number(text)) ? text : Number(text));
   function existing(row) {
@@ -86,7 +86,7 @@
     const body = table.tBodies[0], name = table.id;
     const all = name in long ? long[name].rows.map((cells) => compact(cells, long[name].kinds)) : [...body.rows].map(existing);
     const tools = document.querySelector(`.tools[data-for="${name}"]`);
-    const find = tools?.querySelector("input"), menu = tools?.querySelector("select"), said = tools?.querySelector("output");
+    const find = tools?.querySelector("input"), menu = tools?.querySelector("select"), count = tools?.querySelector("output");
     const [before, after] = tools ? tools.querySelectorAll("button") : [];
     let rows = all, page = 0;
     const heads = [...table.tHead.rows[0].cells];
@@ -99,7 +99,7 @@
       if (!tools) return;
       const n = (value) => value.toLocaleString("en");
       const part = paged && rows.length ? `${n(page * PAGE + 1)} to ${n(page * PAGE + shown.length)} of ` : "";
-      said.textContent = `${part}${n(rows.length)}${rows.length < all.length ? ` found in ${n(all.length)}` : ""} rows`;
+      count.textContent = `${part}${n(rows.length)}${rows.length < all.length ? ` matches in ${n(all.length)}` : ""} rows`;
       if (before) { before.disabled = page === 0; after.disabled = page >= pages - 1; }
     }
     function sort(items) {
@@ -107,7 +107,7 @@
       if (column < 0) return items;
       const sign = heads[column].getAttribute("aria-sort") === "descending" ? -1 : 1;
       return [...items].sort(({ keys: { [column]: a } }, { keys: { [column]: b } }) => {
-        if (a === "" || b === "") return (a === "") - (b === "");  // what is missing stays last either way
+        if (a === "" || b === "") return (a === "") - (b === "");  // missing values stay last in both directions
         return sign * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
       });
     }

@@ -1,0 +1,117 @@
+"""Verdicts -> the claims of the document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+
+from sweeper.claims import Comparison, RobustnessCheck, Verdict
+from sweeper.report.document import (
+    ChoiceEntry,
+    ClaimEntry,
+    ComparisonEntry,
+    InterpretationEntry,
+    NeededEntry,
+    SensitivityEntry,
+)
+from sweeper.report.formatting import format_estimate
+from sweeper.report.text import format_comparison, format_requirement, format_verdict
+
+if TYPE_CHECKING:
+    from sweeper.config import Claim
+
+
+def serialize_verdict(verdict: Verdict) -> ClaimEntry:
+    """Write a verdict as the document holds it."""
+    comparison, needed = verdict.binding_comparison, verdict.required_sample_size
+    is_defined = comparison is not None and _has_finite_numbers(comparison)
+    return {
+        "id": verdict.claim_id,
+        "text": verdict.text,
+        "kind": verdict.kind,
+        "metric": verdict.metric,
+        "protocol": verdict.protocol,
+        "verdict": verdict.label,
+        "sentence": format_verdict(verdict) if is_defined else verdict.reason,
+        "estimate": verdict.estimate,
+        "interval": [verdict.interval.low, verdict.interval.high],
+        "unit": comparison.unit if comparison else None,
+        "alpha": verdict.alpha,
+        "p": verdict.p,
+        "p_adjusted": verdict.p_adjusted,
+        "family": verdict.is_supported_in_family,
+        "n": verdict.n,
+        "n_queries": verdict.n_queries,
+        "n_seeds": verdict.n_seeds,
+        "excluded": asdict(verdict.exclusions) | {"trials": len(verdict.incomplete_runs)},
+        "incomplete": list(verdict.incomplete_runs),
+        "components": [serialize_comparison(part) for part in verdict.comparisons if part.is_deciding],
+        "beside": [serialize_comparison(part) for part in verdict.comparisons if not part.is_deciding],
+        "reading": verdict.interpretation or None,
+        "readings": [cast(InterpretationEntry, asdict(reading)) for reading in verdict.other_interpretations],
+        "choices": [cast(ChoiceEntry, asdict(choice)) for choice in verdict.choices],
+        "by_judge": None
+        if verdict.labels_by_judge is None
+        else {judge: dict(labels) for judge, labels in verdict.labels_by_judge.items()},
+        "sensitivity": [_serialize_robustness_check(check) for check in verdict.robustness_checks],
+        "needed": cast(NeededEntry, asdict(needed)) if needed else None,
+        "reason": verdict.reason,
+    }
+
+
+def serialize_comparison(comparison: Comparison) -> ComparisonEntry:
+    """Write a comparison as the document holds it."""
+    effect = comparison.estimate
+    return {
+        "test": comparison.test,
+        "metric": comparison.metric.name,
+        "unit": comparison.unit,
+        "first": comparison.first,
+        "second": comparison.second,
+        "names": list(comparison.names),
+        "sentence": format_comparison(comparison) + "." if _has_finite_numbers(comparison) else None,
+        "result": comparison.result,
+        "wanted": format_requirement(comparison),
+        "estimate": effect.estimate,
+        "interval": [effect.low, effect.high],
+        "shown": {
+            "estimate": format_estimate(effect.estimate, comparison.unit),
+            "interval": [format_estimate(end, comparison.unit) for end in (effect.low, effect.high)],
+        },
+        "margin": comparison.margin if comparison.test != "superior" else None,
+        "p": comparison.p,
+        "n": effect.n,
+        "n_queries": effect.n_queries,
+        "n_seeds": effect.n_seeds,
+        "excluded": asdict(effect.exclusions),
+        "method": effect.method,
+    }
+
+
+def group_protocol_variants(claims: Sequence[Claim]) -> list[list[str]]:
+    """Group the ids of claims that differ in their protocol only; claims without such a variant are left out."""
+    groups: dict[tuple[object, ...], list[Claim]] = {}
+    for claim in claims:
+        key = (claim.kind, claim.axis, claim.candidate, tuple(map(str, claim.against)), claim.reading)
+        groups.setdefault(key, []).append(claim)
+    variants = [group for group in groups.values() if len({claim.protocol for claim in group}) > 1]
+    return [[claim.id for claim in group] for group in variants]
+
+
+def _serialize_robustness_check(check: RobustnessCheck) -> SensitivityEntry:
+    return {
+        "name": check.name,
+        "verdict": check.label,
+        "estimate": check.estimate,
+        "interval": [check.interval.low, check.interval.high],
+        "n_queries": check.n_queries,
+        "reason": check.reason,
+    }
+
+
+def _has_finite_numbers(comparison: Comparison) -> bool:
+    """Whether a sentence can be rendered: estimate, interval and n are defined."""
+    effect = comparison.estimate
+    return effect.n > 0 and all(math.isfinite(number) for number in (effect.estimate, effect.low, effect.high))
