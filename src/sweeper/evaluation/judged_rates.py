@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -59,6 +59,28 @@ class ComparisonReport:
         }
 
 
+@dataclass(frozen=True)
+class JudgeRates:
+    """Rates of the answers by one judge."""
+
+    overall: Mapping[str, object]
+    """Rates over all queries (`sweeper.statistics`), and violations by rule."""
+    subsets: Mapping[str, Mapping[str, object]]
+    """Subset -> the same over its queries."""
+    subset_mean: Mapping[str, float]
+    """Definition -> plain mean of the subsets' pass rates."""
+    sensitivity: Mapping[str, object]
+    """Pass rates under every definition."""
+    unscored_reasons: Mapping[str, int]
+    """Reason -> votes without a status."""
+    task_unanswered: Mapping[str, int]
+    """Reason -> votes without a task status."""
+
+    def to_document(self) -> dict[str, object]:
+        """Make the judge's entry in the document of `judge --json`."""
+        return dict(vars(self))
+
+
 def build_votes_table(answers: Sequence[Answer], votes: Sequence[Sequence[Vote]]) -> pd.DataFrame:
     """Build one row per (subset, query_id, judge, vote), as `sweeper.statistics` reads it."""
     import pandas as pd
@@ -101,15 +123,18 @@ def summarize_votes(
     headline = next(iter(judges))
     pairs = _compute_agreements(answers, votes_by_judge, alpha)
     counts = {"answers": len(answers), "missing": len(absent)}
-    document = judges[headline] | {"judge": headline, **counts, "judges": judges}
-    document["overall"] = document["overall"] | {"agreement": pairs}
-    document["agreement"] = pairs
     tables = [build_votes_table(answers, votes) for votes in votes_by_judge.values()]
     # The rates of each judge on the queries that all judges scored.
-    document["same_answers"] = compute_rates_by_judge(
-        pd.concat(tables, ignore_index=True), absent, seed=SEED, alpha=alpha
-    ).to_json()
-    return document
+    same_answers = compute_rates_by_judge(pd.concat(tables, ignore_index=True), absent, seed=SEED, alpha=alpha)
+    return {
+        **judges[headline].to_document(),
+        "overall": {**judges[headline].overall, "agreement": pairs},
+        "judge": headline,
+        **counts,
+        "judges": {name: rates.to_document() for name, rates in judges.items()},
+        "agreement": pairs,
+        "same_answers": same_answers.to_json(),
+    }
 
 
 def summarize_comparisons(
@@ -131,7 +156,7 @@ def summarize_comparisons(
     }
 
 
-def _summarize_win_rate(comparisons: Sequence[PairwiseResult], alpha: float) -> dict[str, Any]:
+def _summarize_win_rate(comparisons: Sequence[PairwiseResult], alpha: float) -> dict[str, object]:
     undecided = sum(c.decided_by == "undecided" for c in comparisons)
     rate = compute_win_rate([c.winner for c in comparisons], alpha)
     return rate.to_json() | {"unscored": rate.unscored - undecided, "undecided": undecided}
@@ -143,20 +168,20 @@ def _summarize_judge(
     missing_queries: Sequence[QueryKey],
     solvable: set[QueryKey] | None,
     alpha: float,
-) -> dict[str, Any]:
+) -> JudgeRates:
     table = build_votes_table(answers, votes)
     rates = compute_rates_by_subset(table, missing_queries, seed=SEED, alpha=alpha)
     failures = _count_rule_failures(answers, votes)
     every = [vote for cast in votes for vote in cast]
     sensitivity = compare_definitions(table, missing_queries, solvable_queries=solvable, seed=SEED, alpha=alpha)
-    return {
-        "overall": rates.overall.to_json() | {"rules": failures.get("", {})},
-        "subsets": {name: own.to_json() | {"rules": failures.get(name, {})} for name, own in rates.subsets.items()},
-        "subset_mean": dict(rates.subset_mean),
-        "sensitivity": sensitivity.to_json(),
-        "unscored_reasons": dict(Counter(vote.reason for vote in every if vote.status is None)),
-        "task_unanswered": dict(Counter(vote.task_fault for vote in every if vote.task_fault)),
-    }
+    return JudgeRates(
+        overall={**rates.overall.to_json(), "rules": failures.get("", {})},
+        subsets={name: {**own.to_json(), "rules": failures.get(name, {})} for name, own in rates.subsets.items()},
+        subset_mean=dict(rates.subset_mean),
+        sensitivity=sensitivity.to_json(),
+        unscored_reasons=dict(Counter(vote.reason for vote in every if vote.status is None)),
+        task_unanswered=dict(Counter(vote.task_fault for vote in every if vote.task_fault)),
+    )
 
 
 def _count_rule_failures(
@@ -182,7 +207,7 @@ def _count_rule_failures(
     }
 
 
-def _compute_agreements(answers: Sequence[Answer], votes_by_judge: VotesByJudge, alpha: float) -> dict[str, Any]:
+def _compute_agreements(answers: Sequence[Answer], votes_by_judge: VotesByJudge, alpha: float) -> dict[str, object]:
     """Measure the agreement on majority passes of each two judges, and among the votes of a judge with several."""
     import pandas as pd
 
@@ -191,7 +216,7 @@ def _compute_agreements(answers: Sequence[Answer], votes_by_judge: VotesByJudge,
         return None if majority is None else "passed" if majority == "passes" else "not passed"
 
     majorities = {name: [label_majority(cast) for cast in votes] for name, votes in votes_by_judge.items()}
-    agreements = {}
+    agreements: dict[str, object] = {}
     for one, other in combinations(majorities, 2):
         labels = pd.DataFrame({one: majorities[one], other: majorities[other]}, dtype=object)
         agreements[f"{one}~{other}"] = measure_agreement(labels, rng=np.random.default_rng(SEED), alpha=alpha).to_json()

@@ -118,19 +118,24 @@ def draw_queries(
 def _list_candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api, ...]]:
     """The API sequences a group may ask for."""
     tools = catalogue.select_tools(unseen)
-    if group == "G1":
-        return [(api,) for tool in tools for api in tool.apis]
-    if group == "G2":
-        pairs = [(a, b) for a in tools for b in tools if a.category == b.category and a.name != b.name]
-        return [(f, g) for a, b in pairs for f in a.apis for g in b.apis]
-    pairs = [(catalogue.tools[a], catalogue.tools[b]) for c in catalogue.collections for a in c for b in c if a != b]
-    return [
-        (f, g)
-        for a, b in pairs
-        for f in a.apis
-        for g in b.apis
-        if lexicon.LINK_FIELDS.get(f.field) == g.kind and not g.takes_count
-    ]
+    match group:
+        case "G1":
+            return [(api,) for tool in tools for api in tool.apis]
+        case "G2":
+            pairs = [(a, b) for a in tools for b in tools if a.category == b.category and a.name != b.name]
+            return [(f, g) for a, b in pairs for f in a.apis for g in b.apis]
+        case "G3":
+            groups = catalogue.collections
+            pairs = [(catalogue.tools[a], catalogue.tools[b]) for c in groups for a in c for b in c if a != b]
+            return [
+                (f, g)
+                for a, b in pairs
+                for f in a.apis
+                for g in b.apis
+                if lexicon.LINK_FIELDS.get(f.field) == g.kind and not g.takes_count
+            ]
+        case _:
+            raise UsageError("toolworld query group", requested=group, found="unknown", hint="one of: G1, G2, G3")
 
 
 def _draw_plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tuple[Api, ...]) -> Instruction:

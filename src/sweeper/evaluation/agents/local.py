@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from sweeper.evaluation.action import parse_action
 from sweeper.evaluation.agents.base import Agent, AgentInput, Generation
 from sweeper.evaluation.answers import QueryKey
 from sweeper.evaluation.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TOKENS_BETWEEN_CHECKS = 8
 """Tokens between checks for text after the action; each check decodes the text."""
@@ -49,8 +52,8 @@ class LocalAgent(Agent):
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         evaluation: EvaluationSpec,
         data: DataSpec,
         *,
@@ -224,7 +227,7 @@ class LocalAgent(Agent):
     def _call_model(self, batch: _CachedBatch, chosen: list[int], generations: list[Generation]) -> _CachedBatch:
         """Generate, write the texts into `generations`, and return the batch with its extended cache."""
         start, pad, end = batch.ids.shape[1], self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
-        sampling: dict[str, Any] = {"do_sample": False}
+        sampling: dict[str, object] = {"do_sample": False}
         if self.evaluation.temperature > 0:
             sampling = {"do_sample": True, "temperature": self.evaluation.temperature, "top_k": 0, "top_p": 1.0}
         out = self.model.generate(
@@ -259,11 +262,11 @@ def _require_prompt(prompts: Sequence[TokenIds | None], i: int) -> TokenIds:
 class _StopAfterAction(StoppingCriteria):  # type: ignore[misc]
     """Stops a row that contains a whole action and further text, which would be ignored."""
 
-    def __init__(self, tokenizer: Any, start: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, start: int) -> None:
         self.tokenizer, self.start = tokenizer, start
         self.finished_rows: torch.Tensor | None = None
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
         """Return, of shape (rows,), whether to stop each row."""
         if self.finished_rows is None:
             self.finished_rows = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

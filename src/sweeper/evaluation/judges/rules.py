@@ -40,12 +40,12 @@ class RulesJudge(Judge):
         return [[self._cast_vote(answer)] for answer in answers]
 
     def _cast_vote(self, answer: Answer) -> Vote:
-        found = {rule: decide(answer) for rule, decide in RULES.items()}
-        failed = [f"{rule}: {why}" for rule, (fails, why) in found.items() if fails]
-        undecided = [f"{rule} cannot be decided: {why}" for rule, (fails, why) in found.items() if fails is None]
+        findings = {rule: check(answer) for rule, check in RULES.items()}
+        failed = [f"{rule}: {why}" for rule, (fails, why) in findings.items() if fails]
+        undecided = [f"{rule} cannot be decided: {why}" for rule, (fails, why) in findings.items() if fails is None]
         status: AnswerStatus = "unsolved" if failed else "unsure" if undecided else "solved"
         reason = "; ".join(failed + undecided) or "no rule fails"
-        holds = {rule: None if fails is None else not fails for rule, (fails, _) in found.items()}
+        holds = {rule: None if fails is None else not fails for rule, (fails, _) in findings.items()}
         return Vote(self.name, 0, status, reason, rules=holds)
 
 
@@ -211,12 +211,12 @@ def _make_argument_check(function: FunctionSchema) -> Callable[[dict[str, object
 def _keep_safe_keywords(schema: object) -> dict[str, object]:
     if not isinstance(schema, dict):
         return {}
-    kept: dict[str, object] = {}
+    safe: dict[str, object] = {}
     if isinstance(schema.get("type"), str) and schema["type"] in _KNOWN_TYPES:
-        kept["type"] = schema["type"]
+        safe["type"] = schema["type"]
     if isinstance(schema.get("enum"), list) and schema["enum"]:
-        kept["enum"] = schema["enum"]
-    return kept
+        safe["enum"] = schema["enum"]
+    return safe
 
 
 _OBSERVATION_PATTERN = re.compile(
@@ -258,24 +258,24 @@ def _extract_words(text: str) -> set[str]:
 
     Escape sequences of nested texts separate words.
     """
-    found = set()
+    words = set()
     for match in _WORD_PATTERN.finditer(re.sub(r"(?<!\\)\\++[nrt]", " ", _decode_unicode_escapes(text))):
-        found.add(_normalize_word(match[0]))
+        words.add(_normalize_word(match[0]))
         if match[0].isalnum() and not match[0].isalpha():
-            found |= {_normalize_word(part) for part in re.findall(r"\d+|[^\W\d_]+", match[0])}
-    return found
+            words |= {_normalize_word(part) for part in re.findall(r"\d+|[^\W\d_]+", match[0])}
+    return words
 
 
 def _extract_specifics(text: str) -> set[str]:
     """Extract the normalized numbers, words with digits, and names of a text."""
-    found = set()
+    specifics = set()
     text = re.sub(r"\\[nrt]", "\n", text)  # present where the final answer was not JSON
     for match in _WORD_PATTERN.finditer(text):
         word = match[0]
         opens = _SENTENCE_START_PATTERN.search(text[max(0, match.start() - 8) : match.start()])
         if any(c.isdigit() for c in word) or (len(word) > 1 and word[0].isupper() and not opens):
-            found.add(_normalize_word(word))
-    return found
+            specifics.add(_normalize_word(word))
+    return specifics
 
 
 def _normalize_word(word: str) -> str:
