@@ -36,7 +36,7 @@ def rng() -> np.random.Generator:
 
 
 @pytest.mark.slow
-def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
+def test_margin_with_many_seeds_is_the_normal_approximation() -> None:
     # Seeds alone spread, and queries hardly matter: t on the seeds, and the power's own quantile.
     found = margin(claim(assumed_seed_sd=0.1, assumed_discordance=0.42), n_queries=1200, n_seeds=30)
     error = math.sqrt(0.1**2 / 30 + 0.21 / (1200 * 30))
@@ -45,7 +45,7 @@ def test_many_seeds_of_one_arm_are_a_normal_approximation() -> None:
 
 
 @pytest.mark.slow
-def test_more_seeds_and_queries_show_smaller_margins() -> None:
+def test_margin_shrinks_with_seeds_and_queries() -> None:
     by_seeds = [margin(claim(), n_seeds=n_seeds, studies=100) for n_seeds in (2, 4, 16)]
     assert by_seeds == sorted(by_seeds, reverse=True) and by_seeds[0] > 2 * by_seeds[-1]
     few = margin(claim(), n_queries=60, n_seeds=4, studies=100)
@@ -53,7 +53,7 @@ def test_more_seeds_and_queries_show_smaller_margins() -> None:
 
 
 @pytest.mark.slow
-def test_two_samples_show_less_than_one() -> None:
+def test_two_samples_have_a_larger_margin_than_one() -> None:
     one = margin(claim(reference=0.5), n_seeds=4, studies=100)
     two = margin(claim("generalises"), n_seeds=4, studies=100)
     assert two > one
@@ -61,7 +61,7 @@ def test_two_samples_show_less_than_one() -> None:
 
 @pytest.mark.parametrize("kind", ["reaches", "generalises"])
 @pytest.mark.parametrize("rate", [0.5, 0.97, 0.999])
-def test_many_studies_at_once_need_what_each_reports(kind: str, rate: float) -> None:
+def test_vectorized_margins_equal_reported_intervals(kind: str, rate: float) -> None:
     given = claim(kind, assumed_seed_sd=0.02, **({"reference": rate} if kind == "reaches" else {}))
     model = generalises.make_model(60) if kind == "generalises" else reaches.make_model(given)
     passed = simulate_passes(rate, (40, 90, 3), 0.2, 0.02, rng())
@@ -78,7 +78,7 @@ def test_one_sample_of_queries_establishes_nothing() -> None:
     assert found.detectable_effect is None and found.is_underpowered is True
 
 
-def test_divergence_is_mcnemars_exact_test() -> None:
+def test_detectable_divergence_is_mcnemars_exact_test() -> None:
     assert math.isnan(compute_detectable_divergence(0.05, 5)), "five of five have p = 2/32"
     found = compute_detectable_divergence(0.05, 10)
     assert stats.binom.sf(5, 10, found) == pytest.approx(0.8), "six of ten or more are shown"
