@@ -30,7 +30,7 @@ def test_a_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> Non
     shown = sweeper("plan", "quickstart", *asked).stdout
     assert "at most 12 trials at once" in shown
     whole = sweeper("plan", "quickstart", *more, "--set", "runtime={default: {cpus: 64, gpus: 1}}", code=2)
-    assert "does not fit the cluster even when nothing else runs" in whole.stderr
+    assert "too much even for the empty cluster" in whole.stderr
     assert "available_node_types" in sweeper("plan", "quickstart", "--cluster", "sweeps/scaling.yaml", code=2).stderr
 
 

@@ -15,7 +15,7 @@ from sweeper.config import Sweep, load_sweep
 from sweeper.errors import ConfigError, TrialsFailedError
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.study_runner import run_study
-from sweeper.planning.branching import dependency_batches
+from sweeper.planning.branching import split_into_batches
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study, load_study_plan
@@ -103,11 +103,11 @@ def test_the_longest_arm_of_each_cell_is_the_trunk_of_its_others() -> None:
                 trial.spec.seed,
                 trial.spec.recipe.learning_rate,
             )
-    first, then = dependency_batches(plan.trials)
+    first, then = split_into_batches(plan.trials)
     assert {trial.spec.recipe.num_train_epochs for trial in first} == {3}
     assert {trial.spec.recipe.num_train_epochs for trial in then} == {1, 2}
-    assert dependency_batches(then) == [then], "their trunks are finished: nothing to wait for"
-    assert dependency_batches([]) == []
+    assert split_into_batches(then) == [then], "their trunks are finished: nothing to wait for"
+    assert split_into_batches([]) == []
 
 
 def test_the_plan_shows_what_is_saved_once_the_data_are_prepared(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sweeper.config import BudgetSpec, Runtime, load_hardware_specs
-from sweeper.planning.budget_limits import Budget, ResourceUsage, find_exceeded_limits, usage_of_trial
+from sweeper.planning.budget_limits import Budget, ResourceUsage, find_exceeded_limits, measure_trial_usage
 from sweeper.planning.cost_model import UNKNOWN_COST, ZERO_ESTIMATE, Cost, Estimate
 
 
@@ -75,11 +75,11 @@ def test_spent_never_exceeds_the_limit_where_predictions_are_upper_bounds(
 
 def test_what_a_trial_spent_is_read_from_its_seconds() -> None:
     gpu = load_hardware_specs()["a10g"]
-    gang = usage_of_trial(Runtime(workers=4, gpus=1), 3600, 1800, gpu)
+    gang = measure_trial_usage(Runtime(workers=4, gpus=1), 3600, 1800, gpu)
     assert gang.gpu_hours == pytest.approx(4.5)
     assert gang.usd == pytest.approx(4.5 * (gpu.usd_per_hour or 0))
-    assert usage_of_trial(Runtime(cpus=2), 3600, math.nan) == ResourceUsage(cpu_hours=2.0)
-    assert math.isnan(usage_of_trial(Runtime(gpus=1), 3600).usd), "no price, no dollars: not 0"
+    assert measure_trial_usage(Runtime(cpus=2), 3600, math.nan) == ResourceUsage(cpu_hours=2.0)
+    assert math.isnan(measure_trial_usage(Runtime(gpus=1), 3600).usd), "no price, no dollars: not 0"
 
 
 def test_a_plan_that_needs_more_says_what_predicted_and_limit() -> None:

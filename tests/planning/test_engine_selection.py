@@ -54,7 +54,7 @@ def test_a_plan_can_be_for_the_gpus_of_a_cluster() -> None:
 @pytest.mark.parametrize(
     ("runtime", "says"),
     [
-        ("{engine: single, gpus: 1, hardware: a10g}", "GiB a GPU"),
+        ("{engine: single, gpus: 1, hardware: a10g}", "GiB per GPU"),
         ("{engine: auto, workers: 2, gpus: 1, hardware: l4}", ""),
         ("{engine: auto, gpus: 0.5, hardware: a10g}", "no engine that fits"),
         ("{engine: single, workers: 2, gpus: 1}", "an engine of one worker"),

@@ -24,7 +24,7 @@ from sweeper.planning.estimate import estimate_plan
 from sweeper.planning.makespan import (
     RUN_START_SECONDS,
     build_resource_request,
-    default_nodes,
+    choose_default_nodes,
     forecast_cluster,
     simulate_makespan,
 )
@@ -132,12 +132,12 @@ def test_what_fits_no_node_is_a_problem_named_once(root: Path) -> None:
 
 def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(root: Path) -> None:
     asked = plan(root, "runtime.opt-1.3b.engine=ddp", "runtime.opt-1.3b.workers=4")
-    assert default_nodes(asked.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
+    assert choose_default_nodes(asked.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
     on_cpus = plan(root, "runtime={default: {cpus: 2}}")
-    assert default_nodes(on_cpus.trials, 2) == (Node("this machine", 2, 0),)
-    wall = simulate_makespan(on_cpus.trials, [HOUR] * 15, default_nodes(on_cpus.trials, 4))
+    assert choose_default_nodes(on_cpus.trials, 2) == (Node("this machine", 2, 0),)
+    wall = simulate_makespan(on_cpus.trials, [HOUR] * 15, choose_default_nodes(on_cpus.trials, 4))
     assert wall.seconds.expected == pytest.approx(RUN_START_SECONDS + 8 * 3600)  # two at once
-    assert default_nodes((), 2) == ()
+    assert choose_default_nodes((), 2) == ()
     assert simulate_makespan((), [], ()).seconds.expected == 0
 
 

@@ -10,7 +10,7 @@ from sweeper.config import DATA_AXES, Sweep, make_trial
 from sweeper.execution.backends.base import BackendSession
 from sweeper.execution.run_context import RunContext
 from sweeper.execution.trial_source import FixedTrials, SearchTrials
-from sweeper.planning.branching import delete_branch_checkpoints, restarted_from_scratch
+from sweeper.planning.branching import delete_branch_checkpoints, find_restarted_trials
 from sweeper.planning.plan import PlannedTrial
 from sweeper.planning.planner import Planner
 from sweeper.results.study_tables import is_finished, read_trial_row
@@ -105,7 +105,7 @@ def _clean_up_population(sweep: Sweep, run: RunContext) -> None:
         return
     members = [trial for trial in Planner(sweep, run.store).plan_search() if trial.role != "confirm"]
     delete_branch_checkpoints(members, run.store)
-    if restarted := restarted_from_scratch(members, run.store):
+    if restarted := find_restarted_trials(members, run.store):
         run.display.print_line(
             f"{sweep.name}: {len(restarted)} members were trained from the start instead of from their parent's "
             f"checkpoint, which was missing or damaged: {', '.join(restarted)}"

@@ -15,7 +15,7 @@ from sweeper.execution.run_context import RunContext
 from sweeper.execution.search_loop import is_search_complete, is_unrunnable, plan_search_data, run_search
 from sweeper.execution.study_files import write_study_files
 from sweeper.execution.trial_source import FixedTrials
-from sweeper.planning.branching import delete_unneeded_branch_checkpoints, dependency_batches
+from sweeper.planning.branching import delete_unneeded_branch_checkpoints, split_into_batches
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import is_finished, pull_records
@@ -119,7 +119,7 @@ def _run_work(run: RunContext, work: _Work, backend: AbstractContextManager[Back
         with backend as session:
             ready = {trial.key for trial in background.wait_for_trials()}
             known = [trial for trial in work.trials if trial.key in ready and trial.role in ("", "confirm")]
-            for batch in dependency_batches(known):
+            for batch in split_into_batches(known):
                 session.run_trials(FixedTrials(batch, run.budget_tracker), run)
             for sweep in work.searches:
                 run_search(sweep, run, session)

@@ -1,4 +1,4 @@
-"""Arms of a sweep over epochs as branches of the longest: who goes on from whom, in which order, and what it saves."""
+"""Branched epochs: arms that differ in epochs alone continue from checkpoints of the longest arm, their trunk."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from sweeper.training import FAILED, read_record
 
 
 def branch_specs(specs: Sequence[TrialSpec], compute_fingerprint: Callable[[TrialSpec], str]) -> list[TrialSpec]:
-    """The specs, in their order, those that differ in `num_train_epochs` alone as one trunk and its branches.
+    """Turn specs that differ in `num_train_epochs` alone into one trunk (the longest) and its branches.
 
-    The longest is the trunk. `identity`: a spec's fingerprint, empty where it cannot be known yet; then nothing can
-    branch off, and the plan has a problem anyway.
+    Args:
+        specs: trials of a sweep.
+        compute_fingerprint: returns the fingerprint of a spec, empty if it is unknown. Nothing branches from an
+            unknown trunk; the plan has a problem anyway.
+
+    Returns:
+        The specs in their order.
     """
-    cells: dict[str, list[TrialSpec]] = {}
+    groups: dict[str, list[TrialSpec]] = {}
     for spec in specs:
-        cells.setdefault(_make_group_key(spec), []).append(spec)
-    trunks = {cell: _build_trunk(members) for cell, members in cells.items()}
-    identities = {cell: compute_fingerprint(trunk) for cell, trunk in trunks.items()}
-    found = []
+        groups.setdefault(_make_group_key(spec), []).append(spec)
+    trunks = {key: _build_trunk(members) for key, members in groups.items()}
+    fingerprints = {key: compute_fingerprint(trunk) for key, trunk in trunks.items()}
+    branched = []
     for spec in specs:
-        trunk, name = trunks[_make_group_key(spec)], identities[_make_group_key(spec)]
+        key = _make_group_key(spec)
+        trunk, fingerprint = trunks[key], fingerprints[key]
         if spec.recipe.num_train_epochs == trunk.recipe.num_train_epochs:
-            found.append(trunk)
+            branched.append(trunk)
         else:
-            found.append(spec.model_copy(update={"branch": Branch(trunk=name)}) if name else spec)
-    return found
+            branched.append(spec.model_copy(update={"branch": Branch(trunk=fingerprint)}) if fingerprint else spec)
+    return branched
 
 
 def _make_group_key(spec: TrialSpec) -> str:
@@ -40,18 +46,18 @@ def _build_trunk(members: Sequence[TrialSpec]) -> TrialSpec:
     return longest.model_copy(update={"branch_points": tuple(spec.recipe.num_train_epochs for spec in shorter)})
 
 
-def dependency_batches(trials: Iterable[PlannedTrial]) -> list[list[PlannedTrial]]:
-    """The trials in groups that can be run one after the other: whose trunk is among them comes after it."""
+def split_into_batches(trials: Iterable[PlannedTrial]) -> list[list[PlannedTrial]]:
+    """Split trials into batches to run one after the other: a branch comes after a trunk that is among the trials."""
     trials = list(trials)
-    there = {trial.fingerprint for trial in trials}
-    late = [trial for trial in trials if trial.spec.branch is not None and trial.spec.branch.trunk in there]
-    names = {trial.fingerprint for trial in late}
-    first = [trial for trial in trials if trial.fingerprint not in names]
-    return [wave for wave in (first, late) if wave]
+    present = {trial.fingerprint for trial in trials}
+    late = [trial for trial in trials if trial.spec.branch is not None and trial.spec.branch.trunk in present]
+    late_fingerprints = {trial.fingerprint for trial in late}
+    first = [trial for trial in trials if trial.fingerprint not in late_fingerprints]
+    return [batch for batch in (first, late) if batch]
 
 
 def delete_unneeded_branch_checkpoints(trials: Iterable[PlannedTrial], store: Store) -> None:
-    """Delete the branch points of trunks whose branches have all ended well: nobody else can go on from them."""
+    """Delete the branch checkpoints of trunks whose branches have all finished."""
     waiting: dict[str, bool] = {}
     for trial in trials:
         if trial.spec.branch is not None and trial.spec.branch.step is None:
@@ -64,14 +70,14 @@ def delete_unneeded_branch_checkpoints(trials: Iterable[PlannedTrial], store: St
 
 
 def delete_branch_checkpoints(trials: Iterable[PlannedTrial], store: Store) -> None:
-    """Delete what trials keep for others to go on from: of a population, once its search has ended."""
+    """Delete the checkpoints that trials keep for others to continue from, once the search of a population ended."""
     for trial in trials:
         if store.list_subfolders(store.branch_points_folder(trial.fingerprint)):
             store.delete(store.branch_points_folder(trial.fingerprint))
 
 
-def restarted_from_scratch(trials: Iterable[PlannedTrial], store: Store) -> list[str]:
-    """Of trials that may go on from a checkpoint: those that did not find it, and took all its steps once more."""
+def find_restarted_trials(trials: Iterable[PlannedTrial], store: Store) -> list[str]:
+    """Return the fingerprints of branches that did not find their checkpoint and repeated all steps before it."""
     branches = [trial.fingerprint for trial in trials if trial.spec.branch is not None]
     records = [read_record(store.record_path(name)) for name in branches]
     return [record.fingerprint for record in records if record and record.metrics.get("branched_from_step") == 0]

@@ -1,4 +1,4 @@
-"""What a study has spent against what it may. Pure: no clock, no store."""
+"""Resource usage of a study against the limits of its budget. Pure: no clock, no store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sweeper.config import BudgetSpec, HardwareSpec, Runtime
 from sweeper.planning.cost_model import Cost
 
 RESOURCE_USAGE_FILE = "spent.json"
-"""What a study has spent, in its folder. Trials that another study had trained cost this one nothing."""
+"""Resource usage of a study, in its folder. Trials that another study trained cost this one nothing."""
 LIMIT_UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "core-hours", "usd": "US dollars", "wall_hours": "hours"}
 
 
 @dataclass(frozen=True)
 class ResourceUsage:
-    """Of trials that ended. NaN where something has no measure or price: it then cannot be held to a limit."""
+    """Resources that ended trials used; NaN if unmeasured or without a price: no limit then applies."""
 
     gpu_hours: float = 0.0
     cpu_hours: float = 0.0
@@ -26,12 +26,16 @@ class ResourceUsage:
         return ResourceUsage(self.gpu_hours + other.gpu_hours, self.cpu_hours + other.cpu_hours, self.usd + other.usd)
 
 
-def usage_of_trial(
+def measure_trial_usage(
     runtime: Runtime, train_seconds: float, eval_seconds: float = 0.0, hardware: HardwareSpec | None = None
 ) -> ResourceUsage:
-    """Of one trial, from the seconds in its record and summary: all workers trained, one evaluated.
+    """Compute what one trial used: all of its workers train, one evaluates.
 
-    NaN seconds (a stage that did not run, or was not measured) count as none.
+    Args:
+        runtime: resources of the trial.
+        train_seconds: training time from its record; NaN counts as zero.
+        eval_seconds: evaluation time from its summary; NaN counts as zero.
+        hardware: the kind of its GPUs, which has their price.
     """
     train, evaluation = (0.0 if math.isnan(seconds) else seconds for seconds in (train_seconds, eval_seconds))
     each = runtime.gpus or runtime.cpus
@@ -42,48 +46,56 @@ def usage_of_trial(
     return ResourceUsage(gpu_hours=hours, usd=math.nan if price is None else hours * price)
 
 
-def expected_usage(cost: Cost) -> ResourceUsage:
-    """What a trial is expected to spend. Without a GPU it spends no dollars that are limited here."""
+def estimate_usage(cost: Cost) -> ResourceUsage:
+    """Return the expected usage of a trial. The dollar limit covers GPUs alone."""
     usd = cost.usd.expected if cost.gpu_hours.expected else 0.0
     return ResourceUsage(cost.gpu_hours.expected, cost.cpu_hours.expected, usd)
 
 
 class Budget:
-    """Which trials may still start. Use by the loop that starts trials:
+    """Decides which trials may still start.
 
-        budget = Budget(plan.sweep.budget, spent=…, wall_hours=…)   # of earlier runs: `spent_on` over their records
-        if budget.may_start(trial.predicted.cost, hours):           # hours since this run began
-            budget.started(trial.fingerprint, trial.predicted.cost)
-        …
-        budget.ended(trial.fingerprint, spent_on(…))                # also of a failed one: what it took is spent
-        budget.exhausted                                            # why it holds trials back, for the user; or None
+    A running trial counts with its expected usage until it ends, so that many trials together do not exceed a limit. A
+    running trial is never stopped. A trial of unknown cost may start while no limit is reached, and a smaller trial may
+    start after a larger one was refused.
 
-    What runs counts with its prediction until it ends, so that many at once do not overrun together; one that runs is
-    never stopped. A trial with an unknown cost may start while nothing is exhausted. A smaller trial may still start
-    after a larger one was refused.
+    Example:
+        >>> budget = Budget(BudgetSpec(gpu_hours=1), ResourceUsage(gpu_hours=1))
+        >>> budget.check_limits(None)
+        False
+        >>> budget.refusal_reason
+        'budget.gpu_hours: 1 of 1 GPU-hours are spent or in use'
     """
 
     def __init__(self, limits: BudgetSpec | None, usage: ResourceUsage | None = None, wall_hours: float = 0.0) -> None:
-        """`spent` and `wall_hours`: by earlier runs of the study."""
+        """Continue a budget.
+
+        Args:
+            limits: limits of the study; None: none.
+            usage: usage of earlier runs.
+            wall_hours: hours of earlier runs.
+        """
         self.limits = limits or BudgetSpec()
         self.usage = usage or ResourceUsage()
-        """Of all trials that ended."""
+        """Usage of all ended trials."""
         self.earlier_hours = wall_hours
         self.refusal_reason: str | None = None
-        """Why a trial was refused, the last time that one was."""
+        """Why a trial was last refused; None if none was."""
         self._expected_usages: dict[str, ResourceUsage] = {}
 
     @property
     def committed_usage(self) -> ResourceUsage:
-        """Spent, and what running trials are expected to."""
-        found = self.usage
-        for running in self._expected_usages.values():
-            found = found + running
-        return found
+        """Usage of ended trials plus the expected usage of running ones."""
+        return sum(self._expected_usages.values(), self.usage)
 
     def check_limits(self, expected_cost: Cost | None, elapsed_hours: float = 0.0) -> bool:
-        """Whether a trial fits what is left; `hours` is the time since this run began."""
-        want = expected_usage(expected_cost) if expected_cost else ResourceUsage(math.nan, math.nan, math.nan)
+        """Return whether a trial fits the limits. If not, `refusal_reason` says why.
+
+        Args:
+            expected_cost: expected cost of the trial; None if unknown.
+            elapsed_hours: hours since this run started.
+        """
+        want = estimate_usage(expected_cost) if expected_cost else ResourceUsage(math.nan, math.nan, math.nan)
         before = self.committed_usage
         for name in ("gpu_hours", "cpu_hours", "usd"):
             limit = getattr(self.limits, name)
@@ -102,19 +114,24 @@ class Budget:
         return True
 
     def record_start(self, key: str, expected_cost: Cost | None) -> None:
-        """It runs, and is expected to spend so much."""
+        """Count a trial as running."""
         self._expected_usages[key] = (
-            expected_usage(expected_cost) if expected_cost and expected_cost.seconds.is_known else ResourceUsage()
+            estimate_usage(expected_cost) if expected_cost and expected_cost.seconds.is_known else ResourceUsage()
         )
 
     def record_end(self, key: str, usage: ResourceUsage) -> None:
-        """It ended, one way or another, and spent so much."""
+        """Count a trial as ended, with its measured usage; also for a failed trial."""
         self._expected_usages.pop(key, None)
         self.usage = self.usage + usage
 
 
 def find_exceeded_limits(limits: BudgetSpec | None, expected: Mapping[str, float]) -> list[str]:
-    """A sentence for each limit that a plan is expected to exceed. `predicted`: by the names of the limits."""
+    """Describe each limit that a plan is expected to exceed.
+
+    Args:
+        limits: limits of the study.
+        expected: expected usage by name of the limit.
+    """
     if limits is None:
         return []
     return [

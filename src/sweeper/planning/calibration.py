@@ -1,4 +1,4 @@
-"""What finished trials say about the speed of hardware: a fit over their records. Pure; `measured.py` reads them."""
+"""Speed of hardware, fitted to the times of finished trials. Pure; `timing_records` reads them."""
 
 from __future__ import annotations
 
@@ -7,73 +7,77 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MIN_TRIALS_FOR_SPREAD = 3
-"""Trials of one model from which their spread says how sure a prediction is."""
+"""Trials of one model that are needed to take the range of an estimate from their spread."""
 FEW_TRIALS_FACTOR, OTHER_MODEL_FACTOR, MIN_SPREAD_FACTOR = 1.3, 1.5, 1.1
-"""Factor to either side of a prediction: from one or two trials, from another model's, and at the least. Taken."""
+"""Half-widths of a range as factors: from one or two trials, from another model, and at least. Assumed."""
 SAME_WORKLOAD_FACTOR = 1.1
-"""Factor within which two trials of a model did the same work."""
+"""Factor within which the FLOPs of two trials count as the same work."""
 MIN_FLOPS_PER_STEP_RATIO = 1.2
-"""FLOPs per step have to differ by this factor for a fit to tell arithmetic from what a step takes besides."""
+"""FLOPs per step must differ by this factor for a fit to separate arithmetic from the overhead of a step."""
 
 
 @dataclass(frozen=True)
 class TimingRecord:
-    """A finished trial. Seconds are NaN where that stage was not measured."""
+    """Times of a finished trial. Seconds are NaN if the stage was not measured."""
 
     model: str
     parameters: int
     hardware: str
-    """Kind of hardware, a name of `configs/hardware/`."""
+    """Name of `configs/hardware/`."""
     precision: str
     devices: float
-    """GPUs, or cores where there is none, of all workers together."""
+    """GPUs, or cores without GPUs, of all workers together."""
     steps: float
     flops: float
-    """That the hardware did in training, recomputation included."""
+    """FLOPs of the training, including recomputation."""
     train_seconds: float
     suite: str | None = None
-    """Fingerprint of the suite that was asked."""
+    """Fingerprint of the evaluated suite."""
     eval_seconds: float = math.nan
 
 
 @dataclass(frozen=True)
 class HardwareRates:
-    """Seconds of an optimiser step besides arithmetic, and seconds of one FLOP on one GPU or core."""
+    """Overhead of an optimizer step, and time of one FLOP on one GPU or core, in seconds."""
 
     step_seconds: float
     flop_seconds: float
 
     def predict_seconds(self, record: TimingRecord) -> float:
-        """What the training of that trial should have taken."""
+        """Predict the training time of a trial."""
         return self.step_seconds * record.steps + self.flop_seconds * record.flops / record.devices
 
 
 @dataclass(frozen=True)
 class CalibrationFactor:
-    """What a prediction is multiplied by, with its range, and the trials it was measured on."""
+    """Factor on a prediction, with its range and the trials that it was measured on."""
 
     low: float
     expected: float
     high: float
     trials: int
     model: str
-    """The model they trained: where it is another one than the predicted, the nearest in size."""
+    """Their model: the predicted one, or else the nearest in size."""
 
 
 @dataclass(frozen=True)
 class TimingRatio:
-    """Measured over predicted seconds of one trial."""
+    """Ratio of measured to predicted seconds of one trial."""
 
     model: str
     parameters: int
     ratio: float
     flops: float = math.nan
-    """What it computed: a trial of the same work says more than one of another."""
+    """FLOPs of the trial: trials with the same work are preferred."""
 
 
 def fit_rates(records: Sequence[TimingRecord], prior: HardwareRates) -> HardwareRates:
-    """Non-negative least squares of the relative error of a x steps + b x FLOPs per device, over trials of one kind of
-    hardware. `prior` where their FLOPs per step are too alike to tell the two terms apart.
+    """Fit the rates of one kind of hardware: non-negative least squares of the relative error of
+    step_seconds x steps + flop_seconds x FLOPs per device.
+
+    Args:
+        records: trials on that hardware.
+        prior: returned if the FLOPs per step are too similar to separate the two terms.
     """
     each = [row.flops / row.devices / row.steps for row in records]
     if not records or max(each) < MIN_FLOPS_PER_STEP_RATIO * min(each):
@@ -94,7 +98,7 @@ def fit_rates(records: Sequence[TimingRecord], prior: HardwareRates) -> Hardware
 
 
 def compute_timing_ratios(records: Iterable[TimingRecord], rates: HardwareRates) -> list[TimingRatio]:
-    """How trials did against the rates fitted over all of them: what is a model's own."""
+    """Compute the ratios of trials to the rates fitted over all of them."""
     return [
         TimingRatio(row.model, row.parameters, row.train_seconds / rates.predict_seconds(row), row.flops)
         for row in records
@@ -104,11 +108,20 @@ def compute_timing_ratios(records: Iterable[TimingRecord], rates: HardwareRates)
 def estimate_calibration_factor(
     model: str, parameters: int | None, ratios: Iterable[TimingRatio], flops: float = math.nan
 ) -> CalibrationFactor | None:
-    """The factor of a model: the geometric mean of its trials' ratios, else of those of the nearest in size (by the
-    logarithm of parameters); None without any. Where some of the model's own did as much `work` (within ALIKE), those
-    alone count: what is the same for every trial of it (loading, validation) weighs more on short ones.
+    """Estimate the factor of a model: the geometric mean of its trials' ratios.
 
-    From three trials on the range is two standard deviations of a further trial's logarithm, sd x sqrt(1 + 1/n).
+    Without trials of the model, those of the nearest in size (log parameters) count. Trials of the model with the same
+    work are preferred if there are any: fixed costs such as loading and validation weigh more on short trials. From
+    three trials on, the range is two standard deviations of a further trial's log ratio, sd x sqrt(1 + 1/n).
+
+    Args:
+        model: name of the model.
+        parameters: its size; None if unknown.
+        ratios: ratios of finished trials on the same hardware.
+        flops: FLOPs of the predicted trial.
+
+    Returns:
+        The factor; None without trials.
     """
     found = [ratio for ratio in ratios if ratio.ratio > 0 and math.isfinite(ratio.ratio)]
     own = [ratio for ratio in found if ratio.model == model]

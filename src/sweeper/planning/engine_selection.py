@@ -1,26 +1,26 @@
-"""Which engine a trial gets, and whether it fits its GPU, by the memory model. Touches no GPU."""
+"""Selection of a trial's engine, and whether the trial fits its GPU, by the memory model. Uses no GPU."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sweeper import models
 from sweeper.config import HardwareSpec, Sweep, TrialSpec
 from sweeper.errors import ModelError, UsageError
+from sweeper.storage import JsonObject
 from sweeper.training.engine import split_batch, split_for_trial
 
 
 @dataclass(frozen=True)
 class MemoryFit:
-    """Memory that a worker is predicted to need beside what its (share of a) GPU has, GiB; None where not known."""
+    """Predicted memory of a worker, and the memory of its (share of a) GPU, GiB; None if unknown."""
 
     required_gib: float | None
     available_gib: float | None
 
     @property
     def fits(self) -> bool | None:
-        """None where one of the two is not known."""
+        """Whether the worker fits; None if one of the two is unknown."""
         return (
             None if self.required_gib is None or self.available_gib is None else self.required_gib <= self.available_gib
         )
@@ -29,16 +29,26 @@ class MemoryFit:
 def select_engine(
     spec: TrialSpec, sweep: Sweep, vocab_size: int, hardware: HardwareSpec | None = None
 ) -> tuple[TrialSpec, MemoryFit]:
-    """The trial with its engine chosen, and how it fits. `hardware` is the GPU where its runtime names none.
+    """Select the engine of a trial; `engine: auto` becomes the first engine that fits.
 
-    `engine: auto` becomes the first engine that fits. Raises UsageError where none does or the GPU is not known, where
-    the workers cannot share the effective batch, and for several workers under an engine of one.
+    Args:
+        spec: the trial.
+        sweep: the sweep, which lists engines and hardware.
+        vocab_size: entries of the tokenizer.
+        hardware: the GPU, if the trial's runtime names none.
+
+    Returns:
+        The trial with its engine, and how it fits.
+
+    Raises:
+        UsageError: no engine fits, the GPU is unknown, the workers cannot share the effective batch, or the engine
+            allows one worker only.
     """
     runtime = spec.runtime
     gpu = sweep.hardware.get(runtime.hardware or "") or hardware
-    there = gpu.memory_gib * runtime.gpus if gpu and gpu.memory_gib and runtime.gpus else None
+    available_gib = gpu.memory_gib * runtime.gpus if gpu and gpu.memory_gib and runtime.gpus else None
     if spec.engine is None:
-        spec = _choose_engine(spec, sweep, vocab_size, there)
+        spec = _choose_engine(spec, sweep, vocab_size, available_gib)
     engine, workers = spec.engine, spec.runtime.workers
     if engine is not None and workers > 1 and not engine.distributed:
         raise UsageError(
@@ -47,7 +57,7 @@ def select_engine(
             found="an engine of one worker",
             hint="engine: ddp, zero2, zero3 or auto; or workers: 1",
         )
-    share = split_for_trial(spec)
+    split = split_for_trial(spec)
     predicted = None
     if engine is not None and runtime.gpus:
         try:
@@ -56,24 +66,24 @@ def select_engine(
                 spec.recipe,
                 engine,
                 workers=workers,
-                micro_batch=share.micro_batch,
+                micro_batch=split.micro_batch,
                 length=spec.data.max_length,
             ).total_gib
-        except ModelError:  # an architecture that is not counted can still be trained
+        except ModelError:  # an architecture without a memory model can still be trained
             predicted = None
-    return spec, MemoryFit(predicted, there)
+    return spec, MemoryFit(predicted, available_gib)
 
 
 def _choose_engine(spec: TrialSpec, sweep: Sweep, vocab_size: int, available_gib: float | None) -> TrialSpec:
     runtime = spec.runtime
-    if not runtime.gpus:  # on CPUs memory is not what decides
+    if not runtime.gpus:  # memory does not limit trials on CPUs
         found = (sweep.engines["single"], 1)
     elif available_gib is None:
         raise UsageError(
             f"runtime of {spec.model.name}",
             requested="engine: auto",
-            found="no `hardware`: what fits depends on the GPU",
-            hint="runtime.hardware, a name of configs/hardware/; or plan with --cluster",
+            found="unknown GPU: `runtime.hardware` is not set",
+            hint="set runtime.hardware to a name of configs/hardware/, or plan with --cluster",
         )
     else:
         chosen = models.choose_engine(
@@ -99,8 +109,8 @@ def _choose_engine(spec: TrialSpec, sweep: Sweep, vocab_size: int, available_gib
     )
 
 
-def build_engine_columns(spec: TrialSpec, memory_fit: MemoryFit | None) -> dict[str, Any]:
-    """Of a trial, as `plan --json` prints it: cpus and gpus are those of all its workers together."""
+def build_engine_columns(spec: TrialSpec, memory_fit: MemoryFit | None) -> JsonObject:
+    """Return the columns of a trial's row in the plan; cpus and gpus are those of all workers together."""
     runtime = spec.runtime
     return {
         "engine": spec.engine.name if spec.engine else runtime.engine,

@@ -40,7 +40,7 @@ from sweeper.planning.cost_model import (
     get_peak_flops,
     sum_costs,
 )
-from sweeper.planning.makespan import Makespan, default_nodes, simulate_makespan
+from sweeper.planning.makespan import Makespan, choose_default_nodes, simulate_makespan
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.timing_records import read_timing_records
 from sweeper.planning.workload import build_evaluation_load, build_workloads, compute_suite_fingerprints
@@ -231,7 +231,7 @@ def estimate_plan(
     priced = tuple(replace(trial, estimate=found) for trial, found in zip(trials, predicted, strict=True))
     pending = [trial for trial, found in zip(priced, left, strict=True) if not found.is_nothing]
     seconds = [found.cost.seconds for found in predicted if not found.remaining.is_nothing]
-    wall = simulate_makespan(pending, seconds, nodes or default_nodes(pending, os.cpu_count() or 1))
+    wall = simulate_makespan(pending, seconds, nodes or choose_default_nodes(pending, os.cpu_count() or 1))
     wall = replace(wall, reasons=tuple(_explain_unknown_cost(pending, pricer))) if not wall.seconds.is_known else wall
     estimate = summarize_estimates(priced, wall, pricer)
     exceeded = find_exceeded_limits(plan.sweep.budget, estimate.get_limited_figures())

@@ -1,4 +1,4 @@
-"""How long trials take on machines: the queue of admission run over the seconds that `costs` predicts. Pure."""
+"""Wall time of trials on a cluster: the trial queue, simulated over the estimated seconds. Pure."""
 
 from __future__ import annotations
 
@@ -22,32 +22,41 @@ from sweeper.scheduling import (
 from sweeper.storage import JsonObject
 
 MAX_SIMULATED_TRIALS = 3_000
-"""Of more trials only the expected time is simulated, and the ends of its range are in proportion to their work."""
+"""With more trials, only the expected time is simulated; the ends of the range are scaled by the work."""
 RUN_START_SECONDS = 15
-"""Until the first worker takes its first trial: imports, mostly. Taken; they took 10 s on two CPU cores."""
+"""Time until the first worker starts its first trial, mostly imports. Assumed; imports took 10 s on two CPU cores."""
 _SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)
 class Makespan:
-    """Wall time of trials on machines, seconds; unknown with the `reasons`, and with `problems` that no time mends."""
+    """Wall time of trials on machines; unknown if there are reasons or problems."""
 
     seconds: Estimate
     schedule: Schedule | None
-    """With the expected seconds."""
+    """The simulated schedule, with the expected seconds of each trial."""
     reasons: tuple[str, ...] = ()
+    """Why the time is unknown."""
     problems: tuple[str, ...] = ()
+    """Trials that never fit, one sentence each."""
 
 
 def build_resource_request(trial: PlannedTrial) -> ResourceRequest:
-    """What it takes while it trains."""
+    """Return the resources of a trial while it trains."""
     runtime = trial.spec.runtime
     return ResourceRequest(runtime.workers, runtime.cpus, runtime.gpus)
 
 
-def default_nodes(trials: Sequence[PlannedTrial], cores: float) -> tuple[Node, ...]:
-    """Where no cluster is given: this machine, of so many `cores`, for trials without a GPU, and for the others one
-    with as many GPUs as the largest of them needs, and the cores to fill them."""
+def choose_default_nodes(trials: Sequence[PlannedTrial], cores: float) -> tuple[Node, ...]:
+    """Choose the machines of a plan for which no cluster is given.
+
+    Args:
+        trials: the trials to place.
+        cores: CPU cores of this machine, which runs the trials without a GPU.
+
+    Returns:
+        This machine, and one machine with as many GPUs as the largest trial needs and the cores to use them all.
+    """
     needs = {build_resource_request(trial) for trial in trials}
     on_gpus = [need for need in needs if need.gpus]
     nodes = [Node("this machine", cores, 0)] if len(on_gpus) < len(needs) else []
@@ -58,13 +67,19 @@ def default_nodes(trials: Sequence[PlannedTrial], cores: float) -> tuple[Node, .
 
 
 def simulate_makespan(trials: Sequence[PlannedTrial], seconds: Sequence[Estimate], nodes: Sequence[Node]) -> Makespan:
-    """Simulate the queue of a run over trials that take `seconds` each, as low, expected and high as they may be."""
+    """Simulate the queue of a run.
+
+    Args:
+        trials: the trials to run.
+        seconds: estimated seconds of each trial.
+        nodes: the machines.
+    """
     if not trials:
         return Makespan(ZERO_ESTIMATE, None)
     if problems := _find_unplaceable(trials, nodes):
         return Makespan(UNKNOWN_ESTIMATE, None, problems=problems)
     if not all(amount.is_known for amount in seconds):
-        return Makespan(UNKNOWN_ESTIMATE, None, reasons=("what a trial takes is not known",))
+        return Makespan(UNKNOWN_ESTIMATE, None, reasons=("the time of a trial is unknown",))
     expected = _simulate_bound(trials, seconds, nodes, "expected")
     if len(trials) > MAX_SIMULATED_TRIALS:
         whole = sum_estimates(seconds)
@@ -177,7 +192,7 @@ def _get_phase(trial: PlannedTrial) -> int:
 
 
 def _find_unplaceable(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> tuple[str, ...]:
-    """One sentence for each model and need that fits no node, however empty."""
+    """Describe each model and resource request that does not fit the empty cluster."""
     ledger = ResourceLedger(nodes)
     counts: dict[tuple[str, ResourceRequest], int] = {}
     for trial in trials:
@@ -185,8 +200,8 @@ def _find_unplaceable(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> 
             counts[trial.spec.model.name, need] = counts.get((trial.spec.model.name, need), 0) + 1
     largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
     return tuple(
-        f"{model} ({_pluralize(count, 'trial')}) asks for {need}: that does not fit the cluster even when nothing else "
-        f"runs; it has {_pluralize(len(nodes), 'machine')}, the largest with {largest.cpus:g} CPUs and "
+        f"{model} ({_pluralize(count, 'trial')}) asks for {need}: too much even for the empty "
+        f"cluster, which has {_pluralize(len(nodes), 'machine')}, the largest with {largest.cpus:g} CPUs and "
         f"{_pluralize(largest.gpus, 'GPU')}"
         for (model, need), count in counts.items()
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -24,15 +25,20 @@ from sweeper.planning.branching import branch_specs
 from sweeper.planning.engine_selection import MemoryFit, select_engine
 from sweeper.planning.plan import Plan, PlannedTrial, Role
 from sweeper.search import Proposal, ProposalRecord
-from sweeper.storage import Store
+from sweeper.storage import JsonObject, Store
 from sweeper.training import arguments
+
+T = TypeVar("T")
 
 
 def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> Plan:
-    """Resolve every trial's identity. What is missing (data, weights) becomes a problem, not an exception.
+    """Plan every trial of a sweep. Missing data or weights become problems of the plan, not exceptions.
 
-    With a store, files that were hashed for it before are not hashed again. `hardware` is the GPU of trials whose
-    runtime names none.
+    Args:
+        sweep: the sweep, or a union of sweeps.
+        store: makes the history of a search and the sizes of prepared data known; files that were hashed for it are not
+            hashed again.
+        hardware: the GPU of trials whose runtime names none.
     """
     if sweep.sweeps:
         return _merge_plans(sweep, tuple(plan_sweep(part, store, hardware) for part in sweep.sweeps))
@@ -40,44 +46,44 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
     if sweep.search is not None:
         if store is not None:
             store.pull_log(store.study_folder(sweep.name) / search.JOURNAL_FILE)
-        trials, stand_ins = planner.plan_search(), planner.plan_placeholders()
-        found = dict.fromkeys(
+        trials, placeholders = planner.plan_search(), planner.plan_placeholders()
+        problems = dict.fromkeys(
             [*planner.problems, *_find_missing_queries(sweep), *_find_unreachable_rungs(sweep, trials)]
         )
-        return Plan(sweep, tuple(trials), tuple(found), placeholders=tuple(stand_ins))
+        return Plan(sweep, tuple(trials), tuple(problems), placeholders=tuple(placeholders))
     specs = expand_sweep(sweep)
     if sweep.branch_epochs:
         specs = branch_specs(specs, planner.compute_fingerprint)
     trials = [planner.plan_trial(spec) for spec in specs]
-    problems = [*planner.problems, *_find_missing_queries(sweep), *_find_duplicate_trials(trials)]
-    return Plan(sweep, tuple(trials), tuple(dict.fromkeys(problems)))
+    problems = dict.fromkeys([*planner.problems, *_find_missing_queries(sweep), *_find_duplicate_trials(trials)])
+    return Plan(sweep, tuple(trials), tuple(problems))
 
 
 def _find_unreachable_rungs(sweep: Sweep, trials: list[PlannedTrial]) -> list[str]:
-    """A first rung that no trial known so far gets to stops nobody."""
+    """Find a first rung that no known trial reaches: it would stop no trial."""
     rungs, steps = sweep.search.rungs if sweep.search else None, [trial.planned_steps for trial in trials]
     known = [count for count in steps if count is not None]
     if rungs is None or rungs.unit != "steps" or not known or len(known) < len(steps) or rungs.first < max(known):
         return []
     return [
-        f"search.rungs: the first is at step {rungs.first:,}, and trials have {max(known):,} steps: nobody would be "
-        "stopped; a smaller `first`, or scheduler: none"
+        f"search.rungs: the first is at step {rungs.first:,}, and trials have {max(known):,} steps: no trial would "
+        "be stopped; use a smaller `first`, or scheduler: none"
     ]
 
 
 def _merge_plans(sweep: Sweep, parts: tuple[Plan, ...]) -> Plan:
-    """Of equal trials the first, with what its part gives it to run on; an arm of a claim, which is evaluated and never
-    stopped early, before what a search explores."""
+    """Merge the plans of a union. Of equal trials the first one stays, with the runtime of its part; an arm of a claim,
+    which is evaluated and never stopped early, takes precedence over an explored trial."""
     trials: dict[str, PlannedTrial] = {}
     for trial in sorted((t for part in parts for t in part.trials), key=lambda t: t.role in ("explore", "anchor")):
         trials.setdefault(trial.key, trial)
     problems = dict.fromkeys(problem for part in parts for problem in part.problems)
-    stand_ins = tuple(trial for part in parts for trial in part.placeholders)
-    return Plan(sweep, tuple(trials.values()), tuple(problems), parts, placeholders=stand_ins)
+    placeholders = tuple(trial for part in parts for trial in part.placeholders)
+    return Plan(sweep, tuple(trials.values()), tuple(problems), parts, placeholders=placeholders)
 
 
 def _find_missing_queries(sweep: Sweep) -> list[str]:
-    """What stands between the evaluation and its queries: files, or a world that has fewer than were asked of it."""
+    """Describe why the queries of the evaluation cannot be loaded: missing files, or a world with too few queries."""
     problems: list[str] = []
     if (evaluation := sweep.evaluation) is not None:
         _record_problem(problems, lambda: load_evaluation_suite(evaluation, sweep.data))
@@ -85,7 +91,7 @@ def _find_missing_queries(sweep: Sweep) -> list[str]:
 
 
 class Planner:
-    """Gives specs of a sweep their identity and size, one by one; what stands in the way is gathered in `problems`."""
+    """Plans trials of a sweep one by one, and collects what prevents them in `problems`."""
 
     def __init__(self, sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> None:
         self.sweep, self.store, self.hardware = sweep, store, hardware
@@ -93,7 +99,7 @@ class Planner:
         self._resolved_inputs: dict[str, _ResolvedInputs] = {}
 
     def plan_trial(self, spec: TrialSpec) -> PlannedTrial:
-        """A trial whose data or weights are missing has no identity yet: its fingerprint is empty."""
+        """Plan one trial. Its fingerprint is empty while its data or weights are missing."""
         found = self._get_inputs(spec)
         steps, flops = _count_steps_and_flops(spec, found.manifest, self.problems)
         shared, shared_flops = _count_shared_steps_and_flops(spec, found.manifest, steps, self.problems)
@@ -117,7 +123,11 @@ class Planner:
         )
 
     def plan_proposal(self, proposal: Proposal) -> PlannedTrial:
-        """The trial that a search proposes. Raises pydantic's error where its values together are none."""
+        """Plan the trial that a search proposes.
+
+        Raises:
+            pydantic.ValidationError: the proposed values are impossible together.
+        """
         spec, parent = make_trial(self.sweep, self._resolve_axis_values(proposal)), proposal.parent
         if parent is not None and (
             trunk := self.compute_fingerprint(make_trial(self.sweep, self._resolve_axis_values(parent)))
@@ -132,8 +142,7 @@ class Planner:
         return replace(trial, role=role, proposal=proposal, evaluation=asked)
 
     def plan_search(self) -> list[PlannedTrial]:
-        """The trials of a search so far: the anchors before it starts, then what was proposed, and once all of that has
-        ended, the best of it on fresh seeds."""
+        """Plan the known trials of a search: baselines, proposals, and after their end the best ones on fresh seeds."""
         entries = self._load_proposal_records()
         proposals = [e.proposal for e in entries if e.state != "DUPLICATE" and e.retried_number is None]
         known = {proposal.key for proposal in proposals}
@@ -144,7 +153,7 @@ class Planner:
         return trials
 
     def plan_confirmations(self, records: list[ProposalRecord]) -> list[PlannedTrial]:
-        """The best proposals, on each of the seeds that confirm."""
+        """Plan the best proposals on each of the confirmation seeds."""
         found = []
         seeds = self.sweep.confirm.seeds if self.sweep.confirm else []
         for proposal in (
@@ -156,8 +165,10 @@ class Planner:
         return found
 
     def plan_placeholders(self) -> list[PlannedTrial]:
-        """For what a search has still to propose and to confirm: as many trials drawn at random, so that a plan can say
-        what it will cost. They are trained to the end: who is stopped early is not known before."""
+        """Draw random trials in place of those that a search has still to propose and to confirm, to estimate its cost.
+
+        They are assumed to train to their end: which trials are stopped early is unknown in advance.
+        """
         entries = self._load_proposal_records()
         drawn = search.sample_placeholders(self.sweep, entries)
         found = [trial for proposal in drawn if (trial := self._plan_proposal_or_none(proposal))]
@@ -180,8 +191,8 @@ class Planner:
         return search.load_proposal_records(self.sweep, self.store.study_folder(self.sweep.name)) if self.store else []
 
     def _plan_proposal_or_none(self, proposal: Proposal) -> PlannedTrial | None:
-        """None where its values make no trial: the search is told so when it proposes them, and nothing else hangs on
-        it. Data and weights that are missing are a problem for all."""
+        """Plan a proposal; None if its values are impossible together, which the search learns when it proposes them.
+        Missing data or weights stay a problem of the plan."""
         try:
             spec = make_trial(self.sweep, self._resolve_axis_values(proposal))
         except ValidationError:
@@ -194,13 +205,13 @@ class Planner:
             del self.problems[before:]
         return None if impossible else trial
 
-    def _resolve_axis_values(self, proposal: Proposal) -> dict[str, Any]:
+    def _resolve_axis_values(self, proposal: Proposal) -> dict[str, object]:
         fixed = {axis: values[0] for axis, values in self.sweep.axes.items()}
         changes = {"changes": proposal.changes} if proposal.changes else {}
         return fixed | ({"model": proposal.group} if proposal.group else {}) | proposal.initial_values | changes
 
     def compute_fingerprint(self, spec: TrialSpec) -> str:
-        """The fingerprint; empty where data or weights are missing."""
+        """Compute the fingerprint of a trial; empty if its data or weights are missing."""
         found = self._get_inputs(spec)
         if found.data_fingerprint is None or found.weights_fingerprint is None:
             return ""
@@ -222,12 +233,12 @@ class Planner:
 
 @dataclass(frozen=True)
 class _ResolvedInputs:
-    """Of one model on one data set; None where it could not be found out."""
+    """Inputs of one model on one data set; None for what could not be resolved."""
 
     data_fingerprint: str | None
     weights_fingerprint: str | None
     parameters: int | None
-    manifest: dict[str, Any] | None
+    manifest: JsonObject | None
 
 
 def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -> _ResolvedInputs:
@@ -242,8 +253,8 @@ def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -
     return _ResolvedInputs(content, weights, size, _load_manifest(content, store))
 
 
-def _load_manifest(data_fingerprint: str | None, store: Store | None) -> dict[str, Any] | None:
-    """Of the prepared data; None where they are not (whole) in the store: a run prepares them first."""
+def _load_manifest(data_fingerprint: str | None, store: Store | None) -> JsonObject | None:
+    """Read the manifest of prepared data; None if they are missing or incomplete: a run prepares them first."""
     if data_fingerprint is None or store is None:
         return None
     try:
@@ -255,28 +266,29 @@ def _load_manifest(data_fingerprint: str | None, store: Store | None) -> dict[st
 def _select_engine(
     spec: TrialSpec,
     sweep: Sweep,
-    manifest: dict[str, Any] | None,
+    manifest: JsonObject | None,
     hardware: HardwareSpec | None,
     problems: list[str],
 ) -> tuple[TrialSpec, MemoryFit | None]:
-    """An engine, where it was left to us. A trial that is predicted not to fit its GPU is a problem."""
-    vocabulary = manifest["vocab_size"] if manifest else spec.data.vocab_size
-    found = _record_problem(problems, lambda: select_engine(spec, sweep, vocabulary, hardware))
-    if found is None:
+    """Select the engine of a trial. A trial that is predicted not to fit its GPU is a problem."""
+    vocab_size = manifest["vocab_size"] if manifest else spec.data.vocab_size
+    selection = _record_problem(problems, lambda: select_engine(spec, sweep, vocab_size, hardware))
+    if selection is None:
         return spec, None
-    chosen, fit = found
+    chosen, fit = selection
     if fit.fits is False:
         problems.append(
-            f"runtime of {spec.model.name}: {chosen.engine.name} with {chosen.runtime.workers} workers is predicted to "
-            f"need {fit.required_gib:.1f} GiB a GPU, and there are {fit.available_gib:.1f}; engine: auto chooses one that fits"
+            f"runtime of {spec.model.name}: {chosen.runtime.engine} with {chosen.runtime.workers} workers is predicted to "
+            f"need {fit.required_gib:.1f} GiB per GPU, of which {fit.available_gib:.1f} are available; engine: auto "
+            "chooses one that fits"
         )
     return chosen, fit
 
 
 def _count_steps_and_flops(
-    spec: TrialSpec, manifest: dict[str, Any] | None, problems: list[str]
+    spec: TrialSpec, manifest: JsonObject | None, problems: list[str]
 ) -> tuple[int | None, float | None]:
-    """Planned optimiser steps and training FLOPs. A budget that cannot be met is a problem."""
+    """Count planned optimizer steps and training FLOPs. A FLOP budget that cannot be met is a problem."""
     if manifest is None:
         return spec.recipe.max_steps, None
     flops, examples = arguments.compute_row_flops(spec.model, manifest), manifest["rows"]["train"]
@@ -287,10 +299,12 @@ def _count_steps_and_flops(
 
 
 def _count_shared_steps_and_flops(
-    spec: TrialSpec, manifest: dict[str, Any] | None, steps: int | None, problems: list[str]
+    spec: TrialSpec, manifest: JsonObject | None, steps: int | None, problems: list[str]
 ) -> tuple[int | None, float | None]:
-    """Optimiser steps and training FLOPs that a branch leaves to its trunk. A warm-up that runs into
-    the decay is a problem of every run with such a schedule."""
+    """Count the optimizer steps and training FLOPs that a branch takes over from its trunk.
+
+    A warm-up that overlaps the decay is a problem of every trial with such a schedule.
+    """
     if manifest is None or steps is None:
         return None, None
     decays = spec.recipe.decay_fraction is not None
@@ -304,7 +318,8 @@ def _count_shared_steps_and_flops(
     return start, None if math.isnan(done) else done
 
 
-def _record_problem(problems: list[str], resolve: Any) -> Any:
+def _record_problem(problems: list[str], resolve: Callable[[], T]) -> T | None:
+    """Return the result of a call; None if it raises, with the error among the problems."""
     try:
         return resolve()
     except SweeperError as error:
@@ -313,7 +328,7 @@ def _record_problem(problems: list[str], resolve: Any) -> Any:
 
 
 def _find_duplicate_trials(trials: list[PlannedTrial]) -> list[str]:
-    """Two cells of the axes that are one trial (two names of one model, say) would count it twice."""
+    """Find combinations of the axes that are one trial, such as two names of one model: it would count twice."""
     first: dict[str, PlannedTrial] = {}
     problems = []
     for trial in trials:

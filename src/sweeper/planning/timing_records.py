@@ -1,4 +1,4 @@
-"""The store's newest records -> what finished trials took, for `calibration`."""
+"""Times of finished trials, read from the newest records of a store, for `calibration`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sweeper.config import HardwareSpec, Runtime
 from sweeper.errors import StoreError
@@ -16,18 +15,18 @@ from sweeper.planning.cost_model import RECOMPUTATION_FACTOR, count_devices
 from sweeper.storage import Store, read_json
 
 MAX_TIMING_RECORDS = 300
-"""Records that are read: a store of ten thousand must not hold a plan up."""
+"""Number of records read at most: a store with ten thousand records must not delay a plan."""
 
 
 def read_timing_records(store: Store, hardware: Iterable[HardwareSpec]) -> list[TimingRecord]:
-    """Finished trials of the store, the newest records, on hardware that is known. Unreadable ones are passed over."""
+    """Read the times of the newest finished trials on known hardware. Unreadable records are skipped."""
     kinds = list(hardware)
     found = (read_trial_timing(folder, kinds) for folder in _list_newest_trials(store.root / "trials"))
     return [row for row in found if row is not None]
 
 
 def read_trial_timing(folder: Path, hardware: Iterable[HardwareSpec]) -> TimingRecord | None:
-    """One finished trial; None for a failed one, for one without times, and where its hardware is not known."""
+    """Read one trial; None if it failed, has no times, or ran on unknown hardware."""
     try:
         record, spec = read_json(folder / "record.json"), read_json(folder / "spec.json")
         runtime, recipe, metrics = Runtime.model_validate(spec["runtime"]), spec["recipe"], record["metrics"]
@@ -45,7 +44,7 @@ def read_trial_timing(folder: Path, hardware: Iterable[HardwareSpec]) -> TimingR
             flops=flops,
             train_seconds=_to_float(metrics["train_seconds"]),
         )
-        # Of a resumed or branched trial it is not certain which part of its work the seconds are of.
+        # The seconds of a resumed or branched trial may cover a part of its work only.
         whole = record.get("resumed_from_step") is None and spec.get("branch") is None
         usable = whole and row.steps > 0 and row.flops > 0 and row.train_seconds > 0
         return _add_evaluation_timing(row, folder) if usable else None
@@ -53,17 +52,19 @@ def read_trial_timing(folder: Path, hardware: Iterable[HardwareSpec]) -> TimingR
         return None
 
 
-def identify_hardware(environment: Mapping[str, Any], runtime: Runtime, hardware: Iterable[HardwareSpec]) -> str | None:
-    """The kind that a record was made on: by the driver's name for it, else by what its runtime said."""
+def identify_hardware(
+    environment: Mapping[str, object], runtime: Runtime, hardware: Iterable[HardwareSpec]
+) -> str | None:
+    """Return the kind of hardware of a record: by the device name of the driver, or else by its runtime."""
     if str(environment.get("device", "")).startswith("cpu"):
         return next((kind.name for kind in hardware if kind.kind == "cpu"), None)
-    said = str(environment.get("device_name") or "")
-    named = (kind.name for kind in hardware if said and said.startswith(tuple(kind.device_names)))
-    return next(named, None if said else runtime.hardware)
+    device = str(environment.get("device_name") or "")
+    matches = (kind.name for kind in hardware if device and device.startswith(tuple(kind.device_names)))
+    return next(matches, None if device else runtime.hardware)
 
 
 def _add_evaluation_timing(record: TimingRecord, folder: Path) -> TimingRecord:
-    """The newest suite that was asked, where there is one."""
+    """Add the time of the newest evaluation, if there is one."""
     summaries = sorted((folder / "evaluation").glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
     if not summaries:
         return record
@@ -72,7 +73,7 @@ def _add_evaluation_timing(record: TimingRecord, folder: Path) -> TimingRecord:
 
 
 def _list_newest_trials(trials: Path) -> list[Path]:
-    """Folders with a record, the newest first, at most NEWEST."""
+    """List the folders with the newest records, newest first."""
     if not trials.is_dir():
         return []
     times: list[tuple[float, str]] = []
@@ -85,5 +86,5 @@ def _list_newest_trials(trials: Path) -> list[Path]:
     return [trials / name for _, name in sorted(times, reverse=True)[:MAX_TIMING_RECORDS]]
 
 
-def _to_float(value: Any) -> float:
+def _to_float(value: float | None) -> float:
     return math.nan if value is None else float(value)

@@ -1,10 +1,9 @@
-"""Planned trials -> what each has to compute, also where the data are not prepared and their size is only taken."""
+"""Workload of planned trials, also for data whose size is only assumed because they are not prepared."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from sweeper import data, models, toolworld
 from sweeper.config import DataSpec, EvaluationSpec, TrialSpec
@@ -13,18 +12,18 @@ from sweeper.errors import ModelError, StoreError, SweeperError
 from sweeper.evaluation import compute_suite_fingerprint, load_evaluation_suite
 from sweeper.planning.cost_model import FLOAT32_BYTES, EvaluationLoad, Workload
 from sweeper.planning.plan import PlannedTrial
-from sweeper.storage import Store
+from sweeper.storage import JsonObject, Store
 from sweeper.training import arguments
 
 ASSUMED_QUERIES = sum(PUBLISHED_SUITES["solvable-765"].values())
-"""Queries of a suite that cannot be read here: those of StableToolBench."""
-Manifest = dict[str, Any]
+"""Assumed number of queries of a suite that cannot be read: that of StableToolBench."""
+Manifest = JsonObject
 
 
 def build_workloads(trials: Sequence[PlannedTrial], store: Store | None) -> list[Workload]:
-    """The work of each trial, equal for trials that differ in their seed alone."""
+    """Build the workload of each trial. Trials that differ in their seed alone share one."""
     manifests: dict[tuple[str, int], tuple[Manifest | None, bool]] = {}
-    known: dict[tuple[Any, ...], Workload] = {}
+    known: dict[tuple[object, ...], Workload] = {}
     found = []
     for trial in trials:
         spec = trial.spec
@@ -39,7 +38,13 @@ def build_workloads(trials: Sequence[PlannedTrial], store: Store | None) -> list
 
 
 def build_workload(trial: PlannedTrial, manifest: Manifest | None, is_assumed: bool) -> Workload:
-    """Of one trial, from the manifest of its data, or a stand-in of one (`assumed`); NaN where something is missing."""
+    """Build the workload of one trial.
+
+    Args:
+        trial: the trial.
+        manifest: manifest of its data, prepared or assumed; None: the workload is unknown (NaN).
+        is_assumed: whether the manifest is assumed.
+    """
     parameters, nan = float(trial.parameters or math.nan), math.nan
     steps = nan if trial.planned_steps is None else float(trial.planned_steps)
     if manifest is None:
@@ -61,7 +66,7 @@ def build_workload(trial: PlannedTrial, manifest: Manifest | None, is_assumed: b
 
 
 def assume_manifest(spec: DataSpec) -> Manifest | None:
-    """What costs need of a manifest, of data that are not prepared (`DataSpec.assumed`); None: nothing is taken."""
+    """Return the size of data that are not prepared, as far as `DataSpec.assumed` gives it; else None."""
     if spec.assumed is None:
         return None
     examples = spec.assumed.examples
@@ -74,8 +79,8 @@ def assume_manifest(spec: DataSpec) -> Manifest | None:
 
 
 def build_evaluation_load(evaluation: EvaluationSpec, spec: DataSpec) -> tuple[EvaluationLoad, bool]:
-    """How a suite is asked, and whether the number of its queries is taken because they cannot be read."""
-    taken = False
+    """Build the load of an evaluation, and whether its number of queries is assumed because they cannot be read."""
+    is_assumed = False
     if evaluation.queries is None:
         world = toolworld.WorldConfig.from_mapping(spec.toolworld)
         test = len(toolworld.SUBSETS) * world.test_queries_per_subset
@@ -84,8 +89,8 @@ def build_evaluation_load(evaluation: EvaluationSpec, spec: DataSpec) -> tuple[E
         try:
             queries = sum(load_evaluation_suite(evaluation, spec).query_counts.values())
         except SweeperError:
-            queries, taken = ASSUMED_QUERIES, True
-    return EvaluationLoad(queries, evaluation.batch_size, evaluation.max_steps, evaluation.max_new_tokens), taken
+            queries, is_assumed = ASSUMED_QUERIES, True
+    return EvaluationLoad(queries, evaluation.batch_size, evaluation.max_steps, evaluation.max_new_tokens), is_assumed
 
 
 def compute_suite_fingerprints(trials: Sequence[PlannedTrial]) -> list[str | None]:
@@ -108,7 +113,7 @@ def compute_suite_fingerprints(trials: Sequence[PlannedTrial]) -> list[str | Non
 
 
 def _load_manifest(trial: PlannedTrial, store: Store | None) -> tuple[Manifest | None, bool]:
-    """(the manifest of its data, False), or (what stands in for it, True)."""
+    """Return (manifest of the prepared data, False), or (assumed manifest, True)."""
     if trial.data_fingerprint and store is not None:
         try:
             return data.read_data_manifest(store, trial.data_fingerprint), False
@@ -118,7 +123,7 @@ def _load_manifest(trial: PlannedTrial, store: Store | None) -> tuple[Manifest |
 
 
 def _estimate_steps_and_flops(spec: TrialSpec, examples: int, flops_per_row: float) -> tuple[float, float]:
-    """(optimiser steps, training FLOPs) that it does itself; NaN for a recipe that cannot be met."""
+    """Return the (optimizer steps, training FLOPs) of the trial itself; NaN for an impossible recipe."""
     try:
         steps = arguments.count_optimizer_steps(spec.recipe, examples, flops_per_row)
         begin = arguments.compute_branch_start(spec, steps)
@@ -131,7 +136,7 @@ def _estimate_steps_and_flops(spec: TrialSpec, examples: int, flops_per_row: flo
 
 
 def _compute_kv_cache_bytes(spec: TrialSpec, vocab_size: int) -> float:
-    """Keys and values of one token, all layers."""
+    """Compute the size of one token in the KV cache, all layers."""
     try:
         config = models.load_config(spec.model, vocab_size)
     except ModelError:
