@@ -1,4 +1,10 @@
-"""The embedded world: tools that really execute, queries with gold solutions, an oracle, in ToolBench's formats."""
+"""The synthetic tool environment: executable tools, queries with gold solutions, and an oracle, in ToolBench's formats.
+
+world = build_world(WorldConfig(seed=1, train_queries=100))
+query = world.splits["test"][0]
+name, arguments, observation = query.gold_calls[0]
+assert execute_call(world.catalogue, query.apis, name, arguments) == observation
+"""
 
 from sweeper.toolworld.config import SUBSETS, WORLD_VERSION, WorldConfig
 from sweeper.toolworld.executor import execute_call

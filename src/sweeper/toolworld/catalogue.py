@@ -17,7 +17,7 @@ TOOLS_PER_CATEGORY = 4
 
 @dataclass(frozen=True)
 class Parameter:
-    """A required, typed argument. `type` is JSON Schema's: `string` or `integer`."""
+    """A required, typed argument. `type` is one of JSON Schema: `string` or `integer`."""
 
     name: str
     type: str
@@ -26,29 +26,29 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Api:
-    """A pure function over one field of its tool's table: look it up, or multiply it by a count."""
+    """A pure function of one field of its tool's table: it looks the field up, or multiplies it by a count."""
 
     category: str
     tool: str
     field: str
     kind: str
-    """Kind of the entities it knows."""
+    """Kind of the entities in its table."""
     parameters: tuple[Parameter, ...]
 
     @property
     def name(self) -> str:
-        """As offered to the model: `<api>_for_<tool>`."""
+        """Name shown to models: `<api>_for_<tool>`."""
         return f"{self.field}_for_{self.tool}"
 
     @property
     def takes_count(self) -> bool:
-        """Whether it takes a count as well."""
+        """Whether it also takes a count."""
         return len(self.parameters) > 1
 
 
 @dataclass(frozen=True)
 class Tool:
-    """APIs over one table. `unseen` is '' for tools of the training data, else 'tool' or 'category'."""
+    """The APIs of one table. `unseen` is '' for tools of the training data, else 'tool' or 'category'."""
 
     name: str
     category: str
@@ -58,7 +58,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All tools by name, and the collections: names of seen tools, each from another category."""
+    """All tools by name, and the collections: names of seen tools, each of a different category."""
 
     tools: dict[str, Tool]
     collections: tuple[tuple[str, ...], ...]
@@ -66,12 +66,12 @@ class Catalogue:
     """(tool, field) -> entity -> value."""
 
     def select_tools(self, unseen: str) -> list[Tool]:
-        """Tools with that `unseen` mark, in a fixed order."""
+        """Return the tools with this value of `unseen`, in a fixed order."""
         return [tool for tool in self.tools.values() if tool.unseen == unseen]
 
 
 def build_catalogue(rng: np.random.Generator) -> Catalogue:
-    """Draw every tool's name and fields, every table, and the collections."""
+    """Draw the names and fields of all tools, all tables, and the collections."""
     firsts, lasts = _shuffle_words(rng, lexicon.FIRST_WORDS), _shuffle_words(rng, lexicon.LAST_WORDS)
     tools: list[Tool] = []
     for number, (category, kind) in enumerate((lexicon.SEEN_CATEGORIES | lexicon.UNSEEN_CATEGORIES).items()):
@@ -86,9 +86,9 @@ def build_catalogue(rng: np.random.Generator) -> Catalogue:
 
 
 def _make_tool_names(number: int, firsts: Sequence[str], lasts: Sequence[str]) -> list[str]:
-    """Names of a category's tools, disjoint between categories: places in a Latin square of first and last words.
+    """Name the tools of a category, differently from all others: cells of a Latin square of first and last words.
 
-    Row by row, so that the seen tools of the first categories together hold every word in its place.
+    Cells are taken row by row, so that the seen tools of the first categories contain every word in its position.
     """
     start = TOOLS_PER_CATEGORY * number
     cells = [divmod(cell, len(firsts)) for cell in range(start, start + TOOLS_PER_CATEGORY)]
@@ -100,21 +100,21 @@ def _shuffle_words(rng: np.random.Generator, words: Sequence[str]) -> list[str]:
 
 
 def _draw_tool(rng: np.random.Generator, category: str, name: str, kind: str, unseen: str) -> Tool:
-    """Five APIs: two number fields, a link and another word field, and a product."""
+    """Draw a tool of five APIs: two number fields, a link, another word field, and a product."""
     links = sorted(lexicon.LINK_FIELDS)
     link = links[int(rng.integers(len(links)))]
     others = sorted(set(lexicon.WORD_FIELDS) - {link})
     numbers = [lexicon.NUMBER_FIELDS[i] for i in rng.permutation(len(lexicon.NUMBER_FIELDS))[:2]]
     product = lexicon.PRODUCT_FIELDS[int(rng.integers(len(lexicon.PRODUCT_FIELDS)))]
-    who = Parameter(lexicon.ENTITY_PARAMETER, "string", lexicon.ENTITY_POOLS[kind][0])
+    entity = Parameter(lexicon.ENTITY_PARAMETER, "string", lexicon.ENTITY_POOLS[kind][0])
     fields = [*numbers, link, others[int(rng.integers(len(others)))]]
-    apis = [Api(category, name, each, kind, (who,)) for each in fields]
-    apis.append(Api(category, name, product, kind, (who, Parameter(lexicon.COUNT_PARAMETER, "integer", "2"))))
+    apis = [Api(category, name, each, kind, (entity,)) for each in fields]
+    apis.append(Api(category, name, product, kind, (entity, Parameter(lexicon.COUNT_PARAMETER, "integer", "2"))))
     return Tool(name, category, tuple(apis), unseen)
 
 
 def _draw_table(rng: np.random.Generator, api: Api) -> dict[str, int | str]:
-    """Entity -> value, for every entity that fits the API's parameter."""
+    """Draw a value for every entity that the API accepts."""
     entities = lexicon.ENTITY_POOLS[api.kind]
     if api.field in lexicon.WORD_FIELDS:
         words = lexicon.WORD_FIELDS[api.field]

@@ -1,20 +1,18 @@
-"""What a world is asked to be. Equal settings give equal worlds, on any machine and in any process."""
+"""Settings of a world. Equal settings give equal worlds, on any machine and in any process."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
 
-from sweeper.errors import UsageError
+from sweeper.errors import UsageError, suggest_nearest
 
 WORLD_VERSION = 1
-"""Raised whenever equal settings give another world."""
+"""Raised when a change of the code makes equal settings give another world."""
 
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
-"""ToolBench's test subsets, in the paper's order. The part before `_` is the group, the part after what is unseen."""
+"""ToolBench's test subsets, in the paper's order: the group, and what is unseen in training."""
 
 GROUPS = ("G1", "G2", "G3")
 """G1: one tool. G2: two tools of one category. G3: two tools of one collection, which spans categories."""
@@ -22,11 +20,15 @@ GROUPS = ("G1", "G2", "G3")
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """Settings of a world. Raises UsageError for a value that gives no world; repairs nothing."""
+    """Settings of a world.
+
+    Raises:
+        UsageError: an invalid value.
+    """
 
     seed: int = 0
-    """Seeds tables, APIs and queries. Train, validation and test queries come from streams of their own, so that the
-    test queries do not change with the number of training queries."""
+    """Seed of tables, APIs and queries. Training, validation and test queries come from separate random streams, so
+    test queries do not depend on the number of training queries."""
 
     train_queries: int = 3000
     """Training queries over all groups, each with one answer."""
@@ -41,7 +43,7 @@ class WorldConfig:
     """Share of G1 among training and validation queries."""
 
     g2_share: float = 0.25
-    """Share of G2; what is left is G3."""
+    """Share of G2; the rest is G3."""
 
     def __post_init__(self) -> None:
         for name in ("seed", "train_queries", "validation_queries", "test_queries_per_subset"):
@@ -56,18 +58,21 @@ class WorldConfig:
             raise _make_settings_error("g2_share", self.g2_share, "g1_share + g2_share of at most 1")
 
     @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> WorldConfig:
-        """A world's settings from YAML. Raises UsageError naming the nearest known key for an unknown one."""
+    def from_mapping(cls, settings: Mapping[str, object]) -> WorldConfig:
+        """Read the settings of a world from YAML.
+
+        Raises:
+            UsageError: an unknown key, or an invalid value.
+        """
         known = [f.name for f in dataclasses.fields(cls)]
         for key in settings:
             if key not in known:
-                near = get_close_matches(str(key), known, 1)
-                hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+                hint = suggest_nearest(str(key), known)
                 raise UsageError("toolworld settings", found=f"unknown key `{key}`", hint=hint)
-        return cls(**settings)
+        return cls(**settings)  # type: ignore[arg-type]  # __post_init__ checks the values
 
     def allocate_to_groups(self, total: int) -> dict[str, int]:
-        """How many of `total` queries each group gets; they add up to `total`."""
+        """Divide a number of queries among the groups."""
         first = round(total * self.g1_share)
         second = min(round(total * self.g2_share), total - first)
         return {"G1": first, "G2": second, "G3": total - first - second}

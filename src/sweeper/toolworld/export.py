@@ -1,4 +1,4 @@
-"""Write a world to disk in ToolBench's layout."""
+"""Export of a world to disk in ToolBench's layout."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import dataclasses
 import json
 from pathlib import Path
 
-from sweeper.toolworld.toolbench_format import make_test_query_documents, make_training_documents
+from sweeper.toolworld.toolbench_format import TrainingSplit, make_test_query_documents, make_training_documents
 from sweeper.toolworld.world import World
 
 
 def export_world(world: World, directory: Path) -> None:
-    """Write `answer/G*_answer/*.json` (training split), `validation_answer/G*_answer/*.json`, `test_instruction/`,
-    `test_query_ids/` and `world.json` (the settings). Overwrites files of the same name."""
-    directory = Path(directory)
-    for split, folder in (("train", "answer"), ("validation", "validation_answer")):
-        for name, document in make_training_documents(world, split):  # type: ignore[arg-type]
+    """Write all documents of a world; files of the same name are overwritten.
+
+    Args:
+        world: the world.
+        directory: gets `answer/G*_answer/*.json` (training split), `validation_answer/G*_answer/*.json`,
+            `test_instruction/`, `test_query_ids/` and `world.json` (the settings).
+    """
+    folders: dict[TrainingSplit, str] = {"train": "answer", "validation": "validation_answer"}
+    for split, folder in folders.items():
+        for name, document in make_training_documents(world, split):
             _write_json(directory / folder / name, document)
     for subset, queries in make_test_query_documents(world).items():
         _write_json(directory / "test_instruction" / f"{subset}.json", queries)

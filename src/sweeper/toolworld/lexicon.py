@@ -1,7 +1,7 @@
-"""All words of the world: few and short, so that a small vocabulary spells most of them as one token.
+"""All words of the world: few and short, so that a small vocabulary has most of them as one token.
 
-A tool is named by two words, `sea_shop`. Unseen tools, and the tools of unseen categories, combine the words anew: a
-model meets every word in training, but has to copy the combination from the prompt.
+A tool's name has two words, such as `sea_shop`. The names of unseen tools, and of tools of unseen categories, are new
+combinations: every word occurs in training, but a model must copy the combination from the prompt.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ NUMBER_FIELDS = ("price", "size", "rank", "rate", "age", "level", "speed", "scor
 """Fields holding a whole number from 10 to 99."""
 
 WORD_FIELDS = {"color": COLORS, "owner": NAMES, "home": CITIES, "gift": ITEMS}
-"""Fields holding a word, and where it comes from."""
+"""Fields holding a word, and the words they can hold."""
 
 LINK_FIELDS = {"owner": "name", "home": "city", "gift": "item"}
-"""Fields whose value is an entity, and its kind: what a G3 query follows."""
+"""Fields whose value is an entity, and its kind; G3 queries follow them to another tool."""
 
 PRODUCT_FIELDS = ("total", "bill")
-"""Functions of an entity and a count: its unit (2 to 9) times the count."""
+"""APIs of an entity and a count: the entity's unit value (2 to 9) times the count."""
 
 ENTITY_PARAMETER, COUNT_PARAMETER = "item", "count"
 """Names of the parameters."""
@@ -41,12 +41,12 @@ SEEN_CATEGORIES = {
     "Social": "name",
     "Cargo": "city",
 }
-"""Category -> the kind of entity that its tools know."""
+"""Category -> kind of the entities in its tables."""
 
 UNSEEN_CATEGORIES = {"Sport": "name", "Art": "color"}
-"""The same for categories of which nothing is in training. Colors are met there only as values, never as arguments."""
+"""The same for categories outside the training data, where colors occur only as values, never as arguments."""
 
 QUERY_TEMPLATES = ("What is {}?", "Tell me {}.", "Please find {}.", "Please give {}.", "I need {}.", "Show me {}.")
-"""Ways of asking; `{}` is what is asked for."""
+"""Wordings of a query; `{}` is the requested value."""
 
 WORLD_SYSTEM_PROMPT = "Use the APIs."

@@ -5,34 +5,36 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeper.errors import UsageError
 from sweeper.toolworld import lexicon
 from sweeper.toolworld.catalogue import Api, Catalogue
 from sweeper.toolworld.executor import call_api
-from sweeper.toolworld.schemas import make_api_schema, make_finish_schema
+from sweeper.toolworld.schemas import Document, make_api_schema, make_finish_schema
 
 if TYPE_CHECKING:
     import numpy as np
 
-GoldCall = tuple[str, dict[str, Any], str]
+GoldCall = tuple[str, dict[str, str | int], str]
 """(API name, arguments, observation text)."""
 
 Instruction = tuple[tuple[str, str, int], ...]
-"""What is asked, apart from its wording and order: (API name, entity, count or 0) of each call, sorted."""
+"""Content of a query without its wording and order: (API name, entity, count or 0) of each call, sorted."""
 
 MAX_CONSECUTIVE_MISSES = 1000
-"""So many draws in a row that gave nothing new mean that (nearly) nothing new is left."""
+"""After this many draws in a row without a new query, (almost) no new ones are left."""
 
 APIS_PER_QUERY = 3
-"""APIs offered to a query, beside Finish."""
+"""APIs offered with a query, besides Finish."""
 
 
 @dataclass(frozen=True)
 class WorldQuery:
-    """A query, what is offered for it, and its gold solution. Only what is drawn is kept: whoever counts queries should
-    not wait for documents that nobody reads."""
+    """A query, the APIs offered with it, and its gold solution.
+
+    Only what was drawn is stored; documents are made when they are read, so that counting queries is fast.
+    """
 
     query_id: int
     subset: str
@@ -40,35 +42,35 @@ class WorldQuery:
     apis: tuple[Api, ...]
     """The offered APIs, in the order of `functions` (which ends with Finish)."""
     gold_apis: tuple[Api, ...]
-    """Those that the gold solution calls, in its order."""
+    """The APIs of the gold solution, in the order of its calls."""
     gold_plan: Instruction
-    """What it calls them with, in its order."""
+    """The arguments of the gold solution, in the order of its calls."""
     catalogue: Catalogue = field(repr=False, compare=False)
     system: str = lexicon.WORLD_SYSTEM_PROMPT
 
     @property
     def instruction(self) -> Instruction:
-        """What is asked, whatever the order."""
+        """The content of the query, regardless of the order."""
         return tuple(sorted(self.gold_plan))
 
     @cached_property
-    def functions(self) -> tuple[dict[str, Any], ...]:
-        """Schemas of what is offered."""
+    def functions(self) -> tuple[Document, ...]:
+        """Schemas of the offered APIs and of Finish."""
         return (*(make_api_schema(api) for api in self.apis), make_finish_schema())
 
     @cached_property
     def gold_calls(self) -> tuple[GoldCall, ...]:
-        """The calls of the gold solution."""
+        """The calls of the gold solution, with their observations."""
         calls = []
         for api, (_, entity, count) in zip(self.gold_apis, self.gold_plan, strict=True):
-            given = (entity, count)[: len(api.parameters)]
-            arguments = {p.name: value for p, value in zip(api.parameters, given, strict=True)}
+            values: tuple[str | int, ...] = (entity, count)[: len(api.parameters)]
+            arguments = {p.name: value for p, value in zip(api.parameters, values, strict=True)}
             calls.append((api.name, arguments, call_api(self.catalogue, api, arguments)))
         return tuple(calls)
 
     @property
     def gold_values(self) -> tuple[str, ...]:
-        """The responses of the gold calls: what a right answer has to contain."""
+        """The responses of the gold calls, which a correct answer must contain."""
         return tuple(str(json.loads(text)["response"]) for _, _, text in self.gold_calls)
 
     @property
@@ -85,38 +87,46 @@ def draw_queries(
     first_id: int,
     excluded_instructions: frozenset[Instruction],
 ) -> list[WorldQuery]:
-    """`count` queries with distinct texts; none asks what a blocked instruction asks.
+    """Draw queries with distinct texts.
 
-    `subset` is e.g. `G1_tool`: group, then what is unseen (`instruction`: nothing but the instruction).
-    Raises UsageError where the world has not that many different queries.
+    Args:
+        rng: random stream.
+        catalogue: tools and tables.
+        subset: group and what is unseen, such as `G1_tool` (`G1_instruction`: nothing but the instruction).
+        count: number of queries.
+        first_id: id of the first one.
+        excluded_instructions: instructions that no query may have.
+
+    Raises:
+        UsageError: the world has fewer different queries.
     """
     group, _, unseen = subset.partition("_")
     pairs = _list_candidates(catalogue, group, "" if unseen == "instruction" else unseen)
-    found: dict[str, WorldQuery] = {}
+    queries: dict[str, WorldQuery] = {}
     misses = 0
-    while len(found) < count and misses < MAX_CONSECUTIVE_MISSES:
+    while len(queries) < count and misses < MAX_CONSECUTIVE_MISSES:
         apis = pairs[int(rng.integers(len(pairs)))]
         plan = _draw_plan(rng, catalogue, group, apis)
         opening = lexicon.QUERY_TEMPLATES[int(rng.integers(len(lexicon.QUERY_TEMPLATES)))]
         text = opening.format(_phrase_query(group, apis, plan))
-        if text in found or tuple(sorted(plan)) in excluded_instructions:
+        if text in queries or tuple(sorted(plan)) in excluded_instructions:
             misses += 1
             continue
         misses = 0
         offered = _draw_offered_apis(rng, catalogue, apis)
-        found[text] = WorldQuery(first_id + len(found), subset, text, offered, apis, plan, catalogue)
-    if len(found) < count:
+        queries[text] = WorldQuery(first_id + len(queries), subset, text, offered, apis, plan, catalogue)
+    if len(queries) < count:
         raise UsageError(
             "toolworld settings",
             requested=f"{count} queries of {subset}",
-            found=f"only {len(found)} differ",
-            hint="ask for less",
+            found=f"only {len(queries)} different ones exist",
+            hint="reduce their number",
         )
-    return list(found.values())
+    return list(queries.values())
 
 
 def _list_candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tuple[Api, ...]]:
-    """The API sequences a group may ask for."""
+    """List the API sequences that a query of a group can require."""
     tools = catalogue.select_tools(unseen)
     match group:
         case "G1":
@@ -139,7 +149,7 @@ def _list_candidates(catalogue: Catalogue, group: str, unseen: str) -> list[tupl
 
 
 def _draw_plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis: tuple[Api, ...]) -> Instruction:
-    """Draw the arguments. In G3 the second call's entity is the first call's value."""
+    """Draw the arguments. In G3, the entity of the second call is the value of the first."""
     calls: list[tuple[str, str, int]] = []
     for api in apis:
         if group == "G3" and calls:
@@ -152,10 +162,10 @@ def _draw_plan(rng: np.random.Generator, catalogue: Catalogue, group: str, apis:
 
 
 def _phrase_query(group: str, apis: tuple[Api, ...], plan: Instruction) -> str:
-    asked = [_phrase_call(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
+    phrases = [_phrase_call(api, entity, count) for api, (_, entity, count) in zip(apis, plan, strict=True)]
     if group == "G3":
-        return f"{asked[0]} and its {apis[1].field} at {apis[1].tool}"
-    return " and ".join(asked)
+        return f"{phrases[0]} and its {apis[1].field} at {apis[1].tool}"
+    return " and ".join(phrases)
 
 
 def _phrase_call(api: Api, entity: str, count: int) -> str:
@@ -164,7 +174,7 @@ def _phrase_call(api: Api, entity: str, count: int) -> str:
 
 
 def _draw_offered_apis(rng: np.random.Generator, catalogue: Catalogue, apis: tuple[Api, ...]) -> tuple[Api, ...]:
-    """The needed APIs and others of the same tools, shuffled."""
+    """Draw the offered APIs: the needed ones and others of the same tools, shuffled."""
     others = [
         api for tool in dict.fromkeys(a.tool for a in apis) for api in catalogue.tools[tool].apis if api not in apis
     ]

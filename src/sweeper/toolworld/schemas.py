@@ -1,21 +1,24 @@
-"""API schemas as ToolBench shows them to a model."""
+"""API schemas in ToolBench's format."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from sweeper.toolworld.catalogue import Api
 
+Document: TypeAlias = dict[str, Any]
+"""A JSON object in one of ToolBench's formats."""
+
 
 def describe_api(api: Api) -> str:
-    """One sentence on what an API does."""
+    """Describe an API in one sentence."""
     if api.takes_count:
         return f"The {api.field} of a number of one {api.kind}."
     return f"The {api.field} of one {api.kind}."
 
 
-def make_api_schema(api: Api) -> dict[str, Any]:
-    """An item of `answer_generation.function` (Qin et al. 2023, ToolBench commit d56fdd8)."""
+def make_api_schema(api: Api) -> Document:
+    """Make an item of `answer_generation.function` (Qin et al. 2023, ToolBench commit d56fdd8)."""
     return {
         "name": api.name,
         "description": f'This is the subfunction for tool "{api.tool}", you can use this tool.'
@@ -31,8 +34,8 @@ def make_api_schema(api: Api) -> dict[str, Any]:
     }
 
 
-def make_finish_schema() -> dict[str, Any]:
-    """ToolBench's `Finish`, word for word."""
+def make_finish_schema() -> Document:
+    """Make the schema of ToolBench's `Finish`, verbatim."""
     return {
         "name": "Finish",
         "description": "If you think you get the result which can answer the task, call this function to give the "

@@ -1,10 +1,10 @@
-"""Was a query solved? Decided from what was executed and what was answered, by no model."""
+"""The oracle: whether a query was solved, decided from the executed calls and the answer, without a model."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeper.toolworld.executor import execute_call
 
@@ -14,17 +14,23 @@ if TYPE_CHECKING:
 
 
 def is_solved(
-    world: World, query: WorldQuery, calls: Sequence[tuple[str, Mapping[str, Any], str]], final_answer: str
+    world: World, query: WorldQuery, calls: Sequence[tuple[str, Mapping[str, object], str]], final_answer: str
 ) -> bool:
-    """Every gold call was executed with the right arguments, and the answer has each gold value as a whole token.
+    """Tell whether every gold call was executed, and the answer has each gold value as a whole token.
 
-    `calls`: (API name, arguments, observation text), in any order, with any others between them. An observation counts
-    only if it is what the world answers to that call, so an answer without calls, or with made-up observations, fails.
+    An observation counts only if it is the one that the world gives for that call, so answers without calls or with
+    made-up observations fail.
+
+    Args:
+        world: the world of the query.
+        query: the query.
+        calls: (API name, arguments, observation text) of each call, in any order; others may be among them.
+        final_answer: the text of the answer.
     """
-    for name, arguments, wanted in query.gold_calls:
+    for name, arguments, expected in query.gold_calls:
         if not any(
-            n == name and a == arguments and seen == wanted == execute_call(world.catalogue, query.apis, n, a)
-            for n, a, seen in calls
+            n == name and a == arguments and observation == expected == execute_call(world.catalogue, query.apis, n, a)
+            for n, a, observation in calls
         ):
             return False
     tokens = set(re.findall(r"\w+", final_answer.casefold()))

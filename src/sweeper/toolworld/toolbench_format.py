@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal, TypeAlias
 
 from sweeper.toolworld.catalogue import Api
 from sweeper.toolworld.config import SUBSETS
 from sweeper.toolworld.queries import WorldQuery
-from sweeper.toolworld.schemas import describe_api
+from sweeper.toolworld.schemas import Document, describe_api
 from sweeper.toolworld.world import World
 
 TOOLBENCH_TYPES = {"string": "STRING", "integer": "NUMBER"}
 """JSON Schema's type -> the spelling of ToolBench's `api_list`."""
 
-Message = dict[str, Any]
+Message: TypeAlias = Document
+TrainingSplit = Literal["train", "validation"]
 
 
-def make_training_documents(
-    world: World, split: Literal["train", "validation"] = "train"
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file name below the answer folder, ToolBench answer document) of each query of the split, in id order."""
+def make_training_documents(world: World, split: TrainingSplit = "train") -> Iterator[tuple[str, Document]]:
+    """Make the ToolBench answer document of every query of a split, in the order of their ids.
+
+    Yields:
+        (file name below the answer folder, document).
+    """
     for query in world.splits[split]:
         yield f"{query.subset[:2]}_answer/{query.query_id}_toolworld.json", make_answer_document(query)
 
 
-def make_answer_document(query: WorldQuery) -> dict[str, Any]:
-    """The gold solution as a ToolBench answer: one message list a step, each ending in the message to learn."""
+def make_answer_document(query: WorldQuery) -> Document:
+    """Make a ToolBench answer of the gold solution: one message list per step, ending in the message to learn."""
     messages: list[Message] = [
         {"role": "system", "content": query.system},
         {"role": "user", "content": f"\n{query.query}\nBegin!\n"},
     ]
     steps: list[list[Message]] = []
-    for name, arguments, seen in query.gold_calls:
+    for name, arguments, observation in query.gold_calls:
         messages.append(_make_call_message(name, arguments))
         steps.append(list(messages))
-        messages.append({"role": "function", "name": name, "content": seen})
+        messages.append({"role": "function", "name": name, "content": observation})
     finish = {"return_type": "give_answer", "final_answer": query.gold_answer}
     steps.append([*messages, _make_call_message("Finish", finish)])
     return {
@@ -58,18 +61,16 @@ def make_answer_document(query: WorldQuery) -> dict[str, Any]:
     }
 
 
-def make_test_query_documents(
-    world: World, split: Literal["test", "validation"] = "test"
-) -> dict[str, list[dict[str, Any]]]:
-    """Subset -> ToolBench test-query objects, for those of the six subsets that the split has."""
-    found: dict[str, list[dict[str, Any]]] = {subset: [] for subset in SUBSETS}
+def make_test_query_documents(world: World, split: Literal["test", "validation"] = "test") -> dict[str, list[Document]]:
+    """Make ToolBench's test queries, by subset; subsets without queries are left out of the validation split."""
+    documents: dict[str, list[Document]] = {subset: [] for subset in SUBSETS}
     for query in world.splits[split]:
-        found[query.subset].append(make_query_document(query))
-    return {subset: queries for subset, queries in found.items() if queries or split == "test"}
+        documents[query.subset].append(make_query_document(query))
+    return {subset: queries for subset, queries in documents.items() if queries or split == "test"}
 
 
-def make_query_document(query: WorldQuery) -> dict[str, Any]:
-    """`{api_list, query, "relevant APIs", query_id}`."""
+def make_query_document(query: WorldQuery) -> Document:
+    """Make a test query: `{api_list, query, "relevant APIs", query_id}`."""
     offered = {api.name: api for api in query.apis}
     relevant = [offered[name] for name, _, _ in query.gold_calls]
     return {
@@ -80,7 +81,7 @@ def make_query_document(query: WorldQuery) -> dict[str, Any]:
     }
 
 
-def _make_call_message(name: str, arguments: dict[str, Any]) -> Message:
+def _make_call_message(name: str, arguments: Mapping[str, str | int]) -> Message:
     return {
         "role": "assistant",
         "content": None,
@@ -88,7 +89,7 @@ def _make_call_message(name: str, arguments: dict[str, Any]) -> Message:
     }
 
 
-def _make_api_item(api: Api) -> dict[str, Any]:
+def _make_api_item(api: Api) -> Document:
     return {
         "category_name": api.category,
         "tool_name": api.tool,

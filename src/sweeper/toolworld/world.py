@@ -1,4 +1,4 @@
-"""A whole world: catalogue, and train, validation and test queries."""
+"""A world: its catalogue, and its training, validation and test queries."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sweeper.toolworld.config import GROUPS, SUBSETS, WorldConfig
 from sweeper.toolworld.queries import Instruction, WorldQuery, draw_queries
 
 FIRST_IDS = {"train": 1, "validation": 1_000_001, "test": 2_000_001}
-"""Ids say the split, and do not move with the other splits' sizes."""
+"""First query id of each split: ids tell the split, and do not depend on the size of the others."""
 
 CATALOGUE_STREAM, TEST_STREAM, VALIDATION_STREAM, TRAIN_STREAM = range(4)
 
 
 @dataclass(frozen=True)
 class World:
-    """`splits`: train, validation, test -> queries in the order of their ids."""
+    """A catalogue and its queries. `splits`: train, validation, test -> queries in the order of their ids."""
 
     config: WorldConfig
     catalogue: Catalogue
@@ -26,7 +26,11 @@ class World:
     queries_by_id: dict[int, WorldQuery] = field(repr=False)
 
     def get_query(self, query_id: int | str) -> WorldQuery:
-        """The query of any split with that id. Raises UsageError where there is none."""
+        """Return the query with an id, of any split.
+
+        Raises:
+            UsageError: no such query.
+        """
         try:
             return self.queries_by_id[int(query_id)]
         except (KeyError, ValueError) as error:
@@ -37,15 +41,19 @@ class World:
 
 @lru_cache(maxsize=4)  # a warm worker evaluates many trials in one world, which nothing changes
 def build_world(config: WorldConfig) -> World:
-    """Build a world; deterministic in `config`. Raises UsageError where it has too few different queries."""
+    """Build a world; equal settings give equal worlds.
+
+    Raises:
+        UsageError: the world has fewer different queries than the settings require.
+    """
     import numpy as np
 
-    def stream(*key: int) -> np.random.Generator:
+    def make_stream(*key: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, *key])
 
-    catalogue = build_catalogue(stream(CATALOGUE_STREAM))
+    catalogue = build_catalogue(make_stream(CATALOGUE_STREAM))
     per_subset = dict.fromkeys(SUBSETS, config.test_queries_per_subset)
-    blocked: frozenset[Instruction] = frozenset()
+    excluded: frozenset[Instruction] = frozenset()
     splits: dict[str, tuple[WorldQuery, ...]] = {}
     for split, number, sizes in (
         ("test", TEST_STREAM, per_subset),
@@ -55,8 +63,8 @@ def build_world(config: WorldConfig) -> World:
         queries: list[WorldQuery] = []
         for i, (subset, count) in enumerate(sizes.items()):
             first = FIRST_IDS[split] + len(queries)
-            queries += draw_queries(stream(number, i), catalogue, subset, count, first, blocked)
-        blocked |= {query.instruction for query in queries}
+            queries += draw_queries(make_stream(number, i), catalogue, subset, count, first, excluded)
+        excluded |= {query.instruction for query in queries}
         splits[split] = tuple(queries)
     return World(config, catalogue, splits, {q.query_id: q for queries in splits.values() for q in queries})
 
