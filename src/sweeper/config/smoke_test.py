@@ -11,6 +11,7 @@ from pydantic import Field, FiniteFloat
 from sweeper.config.base import FrozenConfig
 from sweeper.config.sweep import AxisValue
 from sweeper.errors import ConfigError
+from sweeper.storage import JsonObject
 
 SMOKE_TEST_SUFFIX = "-rehearsal"
 """Suffix of the name of a smoke test's study."""
@@ -24,11 +25,11 @@ class SmokeTestConfig(FrozenConfig):
     """Model -> toy model."""
     recipes: dict[str, str]
     """Recipe -> recipe of the toy models."""
-    data: str | dict[str, Any]
+    data: str | JsonObject
     """Replaces the data of any sweep."""
-    evaluation: str | dict[str, Any]
+    evaluation: str | JsonObject
     """Replaces the evaluation of any sweep that has one."""
-    runtime: dict[str, Any]
+    runtime: JsonObject
     """Replaces `runtime`."""
     seeds: int = Field(gt=0)
     """Number of seeds kept, the first ones; of each claim's selection seeds, one more is kept."""
@@ -36,7 +37,7 @@ class SmokeTestConfig(FrozenConfig):
     """Field of the recipe or the data -> factor of all its values in a sweep, ranges and claims included."""
 
 
-def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> dict[str, Any]:
+def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> JsonObject:
     """Make the smoke test of a sweep.
 
     Args:
@@ -50,7 +51,7 @@ def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> dict[s
     Raises:
         ConfigError: a model or recipe without a replacement.
     """
-    toy = cast("dict[str, Any]", copy.deepcopy(sweep))  # a CommentedMap stays one
+    toy = cast(JsonObject, copy.deepcopy(sweep))  # a CommentedMap stays one
     own = toy.pop("rehearsal", None) or {}
     toy.pop("budget", None)  # it limits GPUs and money
     toy["accept_underpowered"] = True
@@ -74,13 +75,13 @@ def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> dict[s
     return toy
 
 
-def _skip_scaling_for_toy_recipe(recipe: str | dict[str, Any], config: SmokeTestConfig) -> SmokeTestConfig:
+def _skip_scaling_for_toy_recipe(recipe: str | JsonObject, config: SmokeTestConfig) -> SmokeTestConfig:
     """Return a configuration that scales nothing if the recipe is one of the toy models already."""
     name = recipe if isinstance(recipe, str) else recipe.get("extends")
     return config.model_copy(update={"scale": {}}) if name in config.recipes.values() else config
 
 
-def _substitute_recipe(recipe: str | dict[str, Any], config: SmokeTestConfig) -> str | dict[str, Any]:
+def _substitute_recipe(recipe: str | JsonObject, config: SmokeTestConfig) -> str | JsonObject:
     if isinstance(recipe, str):
         return _substitute_name("recipe", recipe, config.recipes)
     if "extends" not in recipe:
@@ -147,7 +148,7 @@ def _select_seeds(seeds: Any, claims: Sequence[Mapping[str, Any]], count: int) -
     return [seed for seed in seeds if seed in others or any(seed == selection[0] for selection in selections)]
 
 
-def _substitute_claim(claim: dict[str, Any], seeds: Any, config: SmokeTestConfig) -> None:
+def _substitute_claim(claim: JsonObject, seeds: Any, config: SmokeTestConfig) -> None:
     """Make a claim one about the toy models, on the seeds that are kept."""
     axis = claim.get("axis")
     claim["text"] = f"Smoke test with toy models: {claim.get('text', '')}"
@@ -166,7 +167,7 @@ def _substitute_claim(claim: dict[str, Any], seeds: Any, config: SmokeTestConfig
             claim[key] = [seed for seed in claim[key] if seed in seeds]
 
 
-def _merge_mappings(base: dict[str, Any], overrides: Mapping[str, Any], *, is_deep: bool = True) -> None:
+def _merge_mappings(base: JsonObject, overrides: Mapping[str, Any], *, is_deep: bool = True) -> None:
     """Merge key by key, lines included. The values of an axis are replaced as a whole, in whatever form."""
     lines, new_lines = (getattr(getattr(mapping, "lc", None), "data", None) for mapping in (base, overrides))
     for key, value in overrides.items():
