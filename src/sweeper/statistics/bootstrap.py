@@ -1,4 +1,4 @@
-"""Resampling beside the closed forms: whole queries and seeds are drawn, or whole clusters of queries."""
+"""Bootstrap intervals that cross-check the closed forms, over queries and seeds or over clusters of queries."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from sweeper.statistics.aliases import Array, Codes
 from sweeper.statistics.intervals import Interval
 
 BOOTSTRAP_DRAWS = 2000
-"""Ends of a 95 % interval then stand on 50 draws each."""
+"""Each end of a 95 % interval then rests on 50 draws."""
 _MAX_CELLS = 20_000_000
 
 
 def bootstrap_two_way(
     values: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05, draws: int = BOOTSTRAP_DRAWS
 ) -> tuple[Interval, float]:
-    """Percentile interval and standard error for the mean of `values` (queries, seeds), drawn over both (Owen 2007).
+    """Compute a percentile interval and standard error for a mean, resampling queries and seeds (Owen 2007).
 
-    One fewer is drawn than there are, which makes each margin's variance unbiased (Rao and Wu 1988). The limit of its
-    variance is that of queries plus that of seeds plus the interaction's: with an interaction it is wider than
-    `paired.two_way_spread`, which takes the interaction once. With few seeds the percentiles are too narrow, since no
-    draw holds a seed that was not run; verdicts therefore rest on `paired`. One seed, or one query, is kept as it is.
-    Raises DataError for a table that is empty or holds NaN.
+    One fewer of each is drawn than there are, so that the variance of each margin is unbiased (Rao and Wu 1988). The
+    limit of the variance is that of queries plus that of seeds plus the interaction's: with an interaction it is wider
+    than `paired.estimate_two_way_variance`, which counts the interaction once. With few seeds the percentiles are too
+    narrow, since no draw has a seed that was not run; verdicts therefore use `paired`. A single seed or query is not
+    resampled.
+
+    Args:
+        values: (queries, seeds).
+        rng: source of the random numbers.
+        alpha: the interval is at 1 - alpha.
+        draws: bootstrap draws.
+
+    Raises:
+        DataError: a table that is empty or contains NaN.
     """
     table = np.asarray(values, dtype=np.float64)
     return _bootstrap_mean(table, np.arange(len(table)), rng, alpha, draws)
@@ -39,9 +48,20 @@ def bootstrap_clusters(
     alpha: float = 0.05,
     draws: int = BOOTSTRAP_DRAWS,
 ) -> tuple[Interval, float]:
-    """The same with whole clusters of queries drawn, such as those about one tool; `clusters`: one name per query. The
-    mean is over the queries drawn, so clusters weigh as many queries as they have. Raises DataError as above, and where
-    names and queries differ in number."""
+    """Compute the same, resampling whole clusters of queries, such as those about one tool.
+
+    The mean is over the queries drawn, so that a cluster's weight is its number of queries.
+
+    Args:
+        values: (queries, seeds).
+        clusters: each query's label.
+        rng: source of the random numbers.
+        alpha: the interval is at 1 - alpha.
+        draws: bootstrap draws.
+
+    Raises:
+        DataError: an invalid table, or another number of labels than queries.
+    """
     table = np.asarray(values, dtype=np.float64)
     if len(clusters) != len(table):
         raise DataError(
@@ -69,7 +89,7 @@ def _bootstrap_mean(
 
 
 def _draw_weights(count: int, draws: int, rng: np.random.Generator) -> Array:
-    """(draws, count), each row of sum 1: how often each was drawn."""
+    """Return weights (draws, count), each row with the sum 1."""
     if count == 1:
         return np.ones((draws, 1))
     return rng.multinomial(count - 1, np.full(count, 1 / count), size=draws) / (count - 1)

@@ -1,11 +1,11 @@
-"""Difference of two arms over shared queries and seeds."""
+"""The difference of two arms over shared queries and seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy
@@ -25,17 +25,19 @@ Variance = Array | float
 
 @dataclass(frozen=True)
 class Exclusions:
-    """What a comparison left out: `queries` not scored in every compared run, `outcomes` (run x query) without a score
-    in those runs, and `runs` of one arm without a counterpart in the other."""
+    """What a comparison leaves out."""
 
     queries: int = 0
+    """Queries not scored in every compared run."""
     outcomes: int = 0
+    """Outcomes (run x query) without a score in those runs."""
     runs: int = 0
+    """Runs of one arm without a counterpart in the other."""
 
 
 @dataclass(frozen=True)
 class EffectEstimate:
-    """Mean difference of two rates with its two-sided interval at 1 - alpha; all NaN where nothing could be paired.
+    """A mean difference of two rates with its two-sided interval at 1 - alpha; NaN where nothing could be paired.
 
     With `n_seeds` = 1 the interval holds for that one training run: only queries vary.
     """
@@ -58,11 +60,12 @@ class EffectEstimate:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Runs of two arms that agree in seed and all other axes, as (seed, fingerprint, fingerprint); `alone` counts the
-    runs without a counterpart."""
+    """Runs of two arms that agree in seed and all other axes."""
 
     pairs: tuple[tuple[int, str, str], ...]
+    """(seed, fingerprint of the first arm's run, that of the second's)."""
     unmatched_runs: int
+    """Runs without a counterpart."""
 
 
 def match_runs(
@@ -70,27 +73,32 @@ def match_runs(
 ) -> Pairing:
     """Pair the runs of `axis` = first with those of `axis` = second."""
     others = [name for name in axes if name != axis and name in trials.columns]
-    # NaN (clipping off, say) differs from itself; None does not.
+    # NaN, such as clipping switched off, differs from itself; None does not.
     columns = [[None if item != item else item for item in trials[name].tolist()] for name in [axis, *others, "seed"]]
-    runs: list[dict[tuple[Any, ...], str]] = [{}, {}]
+    runs: list[dict[tuple[object, ...], str]] = [{}, {}]
     for arm, *cell, name in zip(*columns, trials["fingerprint"].tolist(), strict=True):
         for side, value in zip(runs, (first, second), strict=True):
             if arm == (None if value != value else value):
                 side[tuple(cell)] = str(name)
     shared = [cell for cell in runs[0] if cell in runs[1]]
     alone = len(runs[0]) + len(runs[1]) - 2 * len(shared)
-    return Pairing(tuple((int(cell[-1]), runs[0][cell], runs[1][cell]) for cell in shared), alone)
+    return Pairing(tuple((int(cast("int", cell[-1])), runs[0][cell], runs[1][cell]) for cell in shared), alone)
 
 
-def equals_value(column: pd.Series[Any], value: object) -> pd.Series[bool]:
-    """Where a column has a value; None and NaN are one value."""
+def equals_value(column: pd.Series, value: object) -> pd.Series[bool]:
+    """Return the mask of the rows with a value; None and NaN are the same value."""
     return column.isna() if value is None or value != value else column == value
 
 
 def estimate_paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha: float) -> EffectEstimate:
-    """Rate of the first arm minus rate of the second, over the queries scored in all compared runs of both.
+    """Estimate the rate of the first arm minus that of the second, over the queries scored in all compared runs.
 
-    `matrix` is `pass_matrix`'s. Every seed counts alike, and within a seed every cell of the other axes.
+    Every seed has equal weight, and within a seed every cell of the other axes.
+
+    Args:
+        matrix: the result of `build_pass_matrix`.
+        pairing: the compared runs.
+        alpha: the interval is at 1 - alpha.
     """
     pairs = [p for p in pairing.pairs if p[1] in matrix.columns and p[2] in matrix.columns]
     alone = pairing.unmatched_runs + 2 * (len(pairing.pairs) - len(pairs))
@@ -124,7 +132,7 @@ def _make_empty_estimate(alpha: float, exclusions: Exclusions) -> EffectEstimate
 
 
 def average_by_key(columns: Array, keys: Sequence[Hashable]) -> Array:
-    """Mean of the columns that share a key: (rows, runs) -> (rows, distinct keys), in the order of appearance."""
+    """Average the columns that share a key: (rows, runs) -> (rows, distinct keys), in the order of appearance."""
     groups: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
@@ -134,11 +142,11 @@ def average_by_key(columns: Array, keys: Sequence[Hashable]) -> Array:
 
 
 def compute_two_way_interval(differences: Array, *, alpha: float) -> tuple[Interval, str]:
-    """Interval for the mean of `differences` (queries, seeds), each in -1..1, and the method's name.
+    """Compute the interval for the mean of `differences` (queries, seeds), each in -1..1, and the method's name.
 
-    Half as wide as `two_way_spread` says. Where fewer than SPARSE queries differ the normal theory sees too little
-    (with none, its width is zero): the interval is then widened to Clopper-Pearson's bounds on the share of queries
-    better and worse, since -P(worse) <= mean <= P(better).
+    Its half width is that of `estimate_two_way_variance`. Where fewer than MIN_DISCORDANT_QUERIES queries differ, the
+    normal theory is too narrow (with none, the width is zero): the interval is then widened to Clopper-Pearson's bounds
+    on the share of queries better and worse, since -P(worse) <= mean <= P(better).
     """
     mean = float(differences.mean())
     n_queries, n_seeds = differences.shape
@@ -154,35 +162,33 @@ def compute_two_way_interval(differences: Array, *, alpha: float) -> tuple[Inter
 
 @dataclass(frozen=True)
 class VarianceEstimate:
-    """Variance of a mean as a sum of independent estimates.
-
-    `parts`: (variance, degrees of freedom) of each. Variances may be arrays of one shape, for many means at once; the
-    results then have that shape.
-    """
+    """The variance of a mean as a sum of independent estimates."""
 
     terms: tuple[tuple[Variance, float], ...] = ()
+    """(variance, degrees of freedom) of each. Variances may be arrays of one shape, for many means at once; the results
+    then have that shape."""
 
     @property
     def standard_error(self) -> Array:
-        """Standard error of the mean, shape () for one mean. It has no degrees of freedom of its own."""
+        """The standard error of the mean, shape () for one mean. It has no degrees of freedom of its own."""
         total: Array = np.sqrt(sum(variance for variance, _ in self.terms))
         return total
 
     def compute_half_width(self, alpha: float) -> Array:
-        """Half of the mean's interval at 1 - alpha, shape () for one mean; 0 without parts.
+        """Compute half the width of the mean's interval at 1 - alpha, shape () for one mean; 0 without terms.
 
-        The root of the sum of t(1 - alpha / 2, df)^2 times the variance (Banerjee 1960, Sankhya 22), which never covers
-        less than 1 - alpha. Student's t on Satterthwaite's degrees of freedom does with few seeds: where their
+        It is the root of the sum of t(1 - alpha / 2, df)^2 times the variance (Banerjee 1960, Sankhya 22), which never
+        covers less than 1 - alpha. Student's t on Satterthwaite's degrees of freedom does with few seeds: where their
         variance is underestimated by chance, the degrees of freedom are overestimated with it.
         """
-        # Of `special`, since `stats.t` takes a hundred times as long and p-values ask often.
+        # `scipy.special`: `stats.t` takes a hundred times as long, and p-values call this often.
         squares = (float(scipy.special.stdtrit(df, alpha / 2)) ** 2 * variance for variance, df in self.terms)
         half: Array = np.sqrt(sum(squares))
         return half
 
 
-def estimate_two_way_variance(values: NDArray[Any]) -> VarianceEstimate:
-    """Spread of the mean of `values` (..., queries, seeds), from its `margins`; no parts with a single query."""
+def estimate_two_way_variance(values: Array | NDArray[np.int8]) -> VarianceEstimate:
+    """Estimate the variance of the mean of `values` (..., queries, seeds); no terms with a single query."""
     n_queries, n_seeds = values.shape[-2:]
     if n_queries < 2:
         return VarianceEstimate()
@@ -193,13 +199,17 @@ def estimate_two_way_variance(values: NDArray[Any]) -> VarianceEstimate:
 def combine_crossed_variances(
     queries: Sequence[tuple[Variance, Variance, float]], by_seed: Variance, degrees_of_freedom: float
 ) -> VarianceEstimate:
-    """Spread of a mean over crossed queries and seeds, from the variances that its margins give it.
+    """Combine the marginal variances of a mean over crossed queries and seeds.
 
-    `queries`: for each independent sample of queries the variance by the query margin, the interaction's share of it,
-    and the degrees of freedom; `by_seed` and `freedom`: of the seed margin. Both margins hold the interaction. It is
-    left to the seeds, as far as their margin shows it, so that all of what varies with few seeds has few degrees of
-    freedom; the rest is the queries'. The sum is the seed margin plus the query margins minus the interaction, and
-    never less than either.
+    Both margins contain the interaction. It is assigned to the seeds, as far as their margin shows it, so that whatever
+    varies over few seeds has few degrees of freedom; the rest is the queries'. The sum is the seed margin plus the
+    query margins minus the interaction, and never less than either.
+
+    Args:
+        queries: for each independent sample of queries the variance by the query margin, the interaction's share of it,
+            and the degrees of freedom.
+        by_seed: variance by the seed margin.
+        degrees_of_freedom: those of the seed margin.
     """
     both = sum(shared for _, shared, _ in queries)
     counted = np.minimum(by_seed, both) / np.where(both > 0, both, 1.0)
@@ -207,12 +217,13 @@ def combine_crossed_variances(
     return VarianceEstimate(((by_seed, max(degrees_of_freedom, 1.0)), *rest))
 
 
-def marginal_variances(values: NDArray[Any]) -> tuple[Array, Array, Array]:
-    """Variances of the mean of `values` (..., queries, seeds): by its query margin, by its seed margin, and the
-    interaction's share, which each of them holds; all of shape (...). The latter two are 0 with one seed.
+def marginal_variances(values: Array | NDArray[np.int8]) -> tuple[Array, Array, Array]:
+    """Compute the variances of the mean of `values` (..., queries, seeds).
 
-    From the mean squares of the two-way layout. The pigeonhole bootstrap (Owen 2007), drawing one fewer of each than
-    there are (Rao and Wu 1988), has the sum of the three for its limit. Needs two queries or more.
+    By its query margin, by its seed margin, and the interaction's share, which each of them contains; all of shape
+    (...). The latter two are 0 with one seed. From the mean squares of the two-way layout. The pigeonhole bootstrap
+    (Owen 2007), drawing one fewer of each than there are (Rao and Wu 1988), has the sum of the three for its limit.
+    Needs two queries or more.
     """
     n_queries, n_seeds = values.shape[-2:]
     rows, columns, mean = values.mean(axis=-1), values.mean(axis=-2), values.mean(axis=(-2, -1))

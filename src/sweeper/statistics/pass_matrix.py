@@ -1,4 +1,4 @@
-"""Outcome rows -> one matrix of passes, queries by trials."""
+"""The matrix of passes, queries by trials, from rows of outcomes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_AXES = ("model", "num_train_epochs", "learning_rate", "max_grad_norm")
-"""Columns of the trials table that tell arms apart, besides the seed, unless a sweep says otherwise."""
+"""Columns of the trials table that distinguish arms by default, besides the seed."""
 COUNTED_STATUSES = ("COMPLETE", "DIVERGED")
-"""Statuses that are results. A diverged run is one: a recipe that diverges passes nothing."""
+"""Statuses that are results. A diverged run is one: it passes nothing."""
 QUERY_COLUMNS = ["subset", "query_id"]
 _VOTE_COLUMNS = ["fingerprint", *QUERY_COLUMNS, "judge", "vote"]
 _TRIAL_QUERY_COLUMNS = ["fingerprint", *QUERY_COLUMNS]
 
 
 def build_pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Passes as floats: rows (subset, query_id), columns the fingerprints of COUNTED trials; NaN = not scored.
+    """Build the matrix of passes: rows (subset, query_id), columns fingerprints; NaN = not scored.
 
-    Several votes become their majority (a tie fails). Every query of a DIVERGED trial is 0, whether or not it was
-    asked. Raises DataError for duplicate rows, several judges, rates outside 0..1 and unplanned trials.
+    The columns are the trials with a status of COUNTED_STATUSES. Several votes become their majority; a tie fails.
+    Every query of a DIVERGED trial is 0, whether or not it was evaluated.
+
+    Args:
+        trials: one row per planned trial.
+        outcomes: one row per (trial, query, judge, vote), of one judge.
+
+    Raises:
+        DataError: duplicate rows, several judges, values outside 0..1, or unplanned trials.
     """
     import pandas as pd
 
@@ -47,19 +54,19 @@ def build_pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFr
 
 
 def drop_queries(matrix: pd.DataFrame, queries: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """The matrix without the rows of these (subset, query_id)."""
+    """Return the matrix without the rows of these (subset, query_id)."""
     excluded = set(queries)
     return matrix[[(str(subset), str(query)) not in excluded for subset, query in matrix.index]]
 
 
 def _check_outcomes(outcomes: pd.DataFrame, planned_fingerprints: set[str]) -> bool:
-    """Whether no (trial, query) has several votes; raises DataError for a table that breaks its contract."""
+    """Return whether no (trial, query) has several votes; raise DataError for a table that breaks its contract."""
     missing = [column for column in [*_VOTE_COLUMNS, "passed"] if column not in outcomes.columns]
     if missing:
         raise DataError(
             "outcomes table", requested="one row per (trial, query, judge, vote)", found=f"no column {missing}"
         )
-    # One row per (trial, query) is the rule, and seen at once.
+    # One row per (trial, query) is the common case, and cheap to check.
     single = not outcomes.duplicated(_TRIAL_QUERY_COLUMNS).any()
     if not single and (repeated := outcomes.duplicated(_VOTE_COLUMNS)).any():
         first = outcomes.loc[repeated, _VOTE_COLUMNS].iloc[0].to_dict()
@@ -86,7 +93,7 @@ def _check_outcomes(outcomes: pd.DataFrame, planned_fingerprints: set[str]) -> b
 
 
 def _take_majority_vote(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """One row per (trial, query)."""
+    """Return one row per (trial, query)."""
     means = outcomes.groupby(_TRIAL_QUERY_COLUMNS, observed=True)["passed"].mean().reset_index()
     means["passed"] = np.where(means["passed"].isna(), np.nan, means["passed"] > 0.5)
     return means

@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PassRate:
-    """A rate with its Wilson interval. `n_queries` is the n of the interval: further seeds repeat queries, they do not
-    add any, so the interval is about the choice of queries. `unscored`: outcomes (run x query) without a score."""
+    """A rate with its Wilson interval, which is about the choice of queries."""
 
     rate: float
     low: float
     high: float
     n_queries: int
+    """The n of the interval: further seeds repeat queries and add none."""
     n_outcomes: int
     n_unscored: int
+    """Outcomes (run x query) without a score."""
 
 
 def compute_pass_rate(matrix: pd.DataFrame, fingerprints: Sequence[str], alpha: float = 0.05) -> PassRate:
-    """Query-weighted rate over runs: the mean over queries of each query's mean over runs. NaN without any score."""
+    """Compute the mean over queries of each query's mean over runs; NaN without any score."""
     runs = matrix[[name for name in fingerprints if name in matrix.columns]]
     by_query = runs.mean(axis=1).dropna()
     n_queries, n_outcomes = len(by_query), int(runs.notna().to_numpy().sum())
@@ -37,14 +38,17 @@ def compute_pass_rate(matrix: pd.DataFrame, fingerprints: Sequence[str], alpha: 
 
 
 def compute_subset_rates(matrix: pd.DataFrame, fingerprints: Sequence[str], alpha: float = 0.05) -> dict[str, PassRate]:
-    """The same for each subset of the suite, in the order of their names."""
+    """Compute the rate of each subset of the suite, in alphabetical order."""
     subsets = matrix.index.get_level_values("subset")
     return {str(name): compute_pass_rate(matrix[subsets == name], fingerprints, alpha) for name in sorted(set(subsets))}
 
 
 def average_subset_rates(rates: Iterable[PassRate], alpha: float = 0.05) -> PassRate:
-    """Plain mean over subsets. Its Wilson interval has n = k^2 / sum(1/n_i): the queries that, drawn alike, would have
-    the variance of k equally weighted subsets. NaN where a subset has no score."""
+    """Average the rates of subsets with equal weight; NaN where a subset has no score.
+
+    The Wilson interval has n = k^2 / sum(1/n_i): a simple random sample of that many queries has the variance of k
+    equally weighted subsets.
+    """
     found = list(rates)
     rate = sum(r.rate for r in found) / len(found) if found else math.nan
     counts = (sum(r.n_queries for r in found), sum(r.n_outcomes for r in found), sum(r.n_unscored for r in found))

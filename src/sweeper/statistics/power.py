@@ -1,12 +1,12 @@
-"""What a sweep can show before it is run: power, detectable effects and seeds for one paired comparison.
+"""Power of one paired comparison before it is run: minimum detectable effect and required seeds.
 
 The model of a comparison. Arms differ on a query of a run by chance: with probability `discordance` one passes where
 the other fails. A true `effect` (first arm's rate minus the second's) shifts that share to one side: better with
-(discordance + effect) / 2, worse with (discordance - effect) / 2; where the effect is larger than the discordance, that
-is raised to it. `seed_sd` is the standard deviation of one arm's true rate between training seeds; arms are trained
-independently, so their difference has sqrt(2) times it. `correlation` is that of a query's difference between two
-seeds: at 0 every seed draws anew which queries differ, so seeds average this noise away; at 1 the same queries differ
-in every seed and only more queries help. 0 is optimistic where arms differ in kind, such as in size.
+(discordance + effect) / 2, worse with (discordance - effect) / 2. A discordance below the effect is raised to it.
+`seed_sd` is the standard deviation of one arm's true rate between training seeds; arms are trained independently, so
+their difference has sqrt(2) times it. `correlation` is that of a query's difference between two seeds: at 0 every seed
+draws anew which queries differ, so seeds average this noise away; at 1 the same queries differ in every seed and only
+more queries help. 0 is optimistic where arms differ in kind, such as in size.
 
 All rates are 0..1: an effect of 0.04 is 4 points.
 """
@@ -242,7 +242,7 @@ def _check_effect(effect: float) -> None:
 
 
 def _draw_seed(rng: np.random.Generator) -> int:
-    """Seed of the random numbers that all simulations of one question share."""
+    """Draw the seed that all simulations of one search share."""
     return int(rng.integers(2**63))
 
 
@@ -256,7 +256,7 @@ def _estimate_power(effect: float, design: ComparisonDesign, simulations: int, s
 def _simulate_intervals(
     effect: float, design: ComparisonDesign, simulations: int, seed: int
 ) -> list[tuple[Array, Array]]:
-    """Ends of the intervals of simulated comparisons, in blocks that fit into memory."""
+    """Return the ends of the intervals of simulated comparisons, in blocks that fit into memory."""
     rng = np.random.default_rng(seed)
     block = max(1, _MAX_CELLS // (design.n_queries * design.n_seeds))
     ends = []
@@ -269,7 +269,7 @@ def _simulate_intervals(
 def _simulate_differences(
     effect: float, design: ComparisonDesign, studies: int, rng: np.random.Generator
 ) -> NDArray[np.int8]:
-    """Differences -1, 0, 1 of simulated comparisons (studies, queries, seeds)."""
+    """Simulate comparisons: differences -1, 0, 1 (studies, queries, seeds)."""
     shape = (studies, design.n_queries, design.n_seeds)
     shifts = rng.standard_normal((studies, 1, design.n_seeds)) * (math.sqrt(2) * design.seed_sd)
     effects = np.clip(effect + shifts, -1, 1)
@@ -285,7 +285,7 @@ def _simulate_differences(
 
 
 def _compute_intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Array]:
-    """`paired.two_way_interval` of many tables (studies, queries, seeds) at once."""
+    """Compute `paired.compute_two_way_interval` of many tables (studies, queries, seeds) at once."""
     n_queries, mean = differences.shape[1], differences.mean(axis=(1, 2))
     half = estimate_two_way_variance(differences).compute_half_width(alpha)
     low, high = np.maximum(-1.0, mean - half), np.minimum(1.0, mean + half)
@@ -321,14 +321,14 @@ def _integrate_power(effect: float, design: ComparisonDesign) -> float:
             [(queries, both, max(1, n - 1))], (between + both) * _compute_chi_square_nodes(seeds - 1), seeds - 1
         )
     else:
-        # One seed hides its own spread.
+        # With one seed its spread is not observed.
         spread = VarianceEstimate(((queries * _compute_chi_square_nodes(max(1, n - 1)), max(1, n - 1)),))
     return float(scipy.special.ndtr((gap - spread.compute_half_width(design.alpha)) / math.sqrt(true)).mean())
 
 
 @lru_cache
 def _compute_chi_square_nodes(degrees_of_freedom: int) -> Array:
-    """Values of a chi-square variable over its degrees of freedom, each as likely as the others."""
+    """Return equally likely values of a chi-square variable over its degrees of freedom."""
     found: Array = (
         2
         * scipy.special.gammaincinv(degrees_of_freedom / 2, (np.arange(_QUADRATURE_NODES) + 0.5) / _QUADRATURE_NODES)
@@ -338,7 +338,7 @@ def _compute_chi_square_nodes(degrees_of_freedom: int) -> Array:
 
 
 def _approximate_gap_power(gap: float, design: ComparisonDesign) -> float:
-    """Approximate power at an effect or, for `no-better`, of equal arms at a margin."""
+    """Approximate the power at an effect or, for `no-better`, of equal arms at a margin."""
     if design.test == "superior":
         return _integrate_power(gap, design)
     return _integrate_power(0.0, replace(design, margin=gap))
@@ -366,7 +366,7 @@ def _approximate_effect_error(effect: float, design: ComparisonDesign, target: f
 def _bisect_effect(
     design: ComparisonDesign, target: float, start: float, simulations: int, seed: int
 ) -> tuple[float, float]:
-    """Effect with the target power, and the power there."""
+    """Find the effect with the target power; return it with the power there."""
     powers: dict[float, float] = {}
 
     def reached(effect: float) -> bool:
@@ -381,7 +381,7 @@ def _bisect_effect(
         if high >= 1:
             return math.nan, math.nan
         low, high = high, min(1.0, 1.5 * high)
-    # So close the power is a straight line, and the Monte-Carlo error about as large.
+    # This close, power is a straight line, and the Monte-Carlo error is as large as the step.
     while high - low > 0.03 * high:
         middle = (low + high) / 2
         if reached(middle):
