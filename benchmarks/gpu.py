@@ -51,7 +51,7 @@ import torch  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
 from sweeper import data  # noqa: E402
-from sweeper.config import (
+from sweeper.config import (  # noqa: E402
     EngineSpec,
     EvaluationSpec,
     ModelSpec,
