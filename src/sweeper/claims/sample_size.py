@@ -53,7 +53,7 @@ def estimate_required_sample_size(comparisons: Sequence[Comparison]) -> Required
     if all_seeds is None and all_queries is None:
         reason = "Neither more seeds nor more queries alone: the estimate is too close to a boundary."
     else:
-        reason = "If the estimates and variances stay as observed."
+        reason = "This assumes that the estimates and variances stay as observed."
         if all_seeds is None:
             reason += " More seeds alone do not settle it."
         if all_queries is None:

@@ -65,10 +65,7 @@ def check_environment() -> EnvironmentReport:
 
 
 def _check_python() -> EnvironmentCheck:
-    version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info >= (3, 11):
-        return EnvironmentCheck("python", "ok", version)
-    return EnvironmentCheck("python", "missing", version, "install Python 3.11 or newer")
+    return EnvironmentCheck("python", "ok", ".".join(map(str, sys.version_info[:3])))
 
 
 def _check_package(name: str, *, is_required: bool) -> EnvironmentCheck:

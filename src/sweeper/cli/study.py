@@ -21,7 +21,8 @@ from sweeper.cli.output import exit_with_error, make_console, print_json, print_
 
 if TYPE_CHECKING:
     from sweeper.config import HardwareSpec
-    from sweeper.report.document import CombinedReport, Report
+    from sweeper.report.combined_document import CombinedReport
+    from sweeper.report.document import Report
     from sweeper.results.study_tables import StudyTables
     from sweeper.storage import Store
 
@@ -165,8 +166,8 @@ def run_sweep_command(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Ray cluster: `auto`, host:port, `local` (from `cluster up-local`), or http://… (dashboard) or ray://… "
-            "(client server) to submit the sweep as a job. Default: start Ray here."
+            help="Ray cluster: `auto`, host:port, `local` (from `cluster up-local`), or http://… (dashboard) or "
+            "ray://… (client server) to submit the sweep as a job. Default: start Ray here."
         ),
     ] = None,
     tracking: Annotated[str, typer.Option(help="`wandb` (offline unless WANDB_MODE is set) or `none`.")] = "wandb",

@@ -27,7 +27,8 @@ from sweeper.storage import JsonObject
 if TYPE_CHECKING:
     from sweeper.cli.doctor import EnvironmentReport
     from sweeper.planning.plan import Plan
-    from sweeper.report.document import CombinedReport, Report
+    from sweeper.report.combined_document import CombinedReport
+    from sweeper.report.document import Report
     from sweeper.training import TrialRow
 
 _RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")

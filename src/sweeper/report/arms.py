@@ -205,8 +205,8 @@ def _summarize_seed(row: Row, rate_by_run: Mapping[str, float]) -> SeedEntry:
 def _summarize_cost(rows: Sequence[Row], rate: PassRate, rate_by_run: Mapping[str, float]) -> CostEntry:
     """Average the cost of an arm's finished runs.
 
-    Seconds per solved query are over the runs with a rate and an evaluation time; training is spread over the queries of
-    one evaluation. None where nothing is known, or nothing was solved.
+    Seconds per solved query are over the runs with a rate and an evaluation time; training is spread over the queries
+    of one evaluation. None where nothing is known, or nothing was solved.
     """
     train, evaluation, flops = (
         [read_metric(row, name) for row in rows] for name in ("train_seconds", "eval_seconds", "train_flops")

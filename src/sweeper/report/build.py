@@ -12,10 +12,11 @@ from sweeper.claims import Verdict, decide_claims, select_judge_outcomes
 from sweeper.config import load_references
 from sweeper.report.arms import build_arms, lr_clip_heatmap, marginal_summaries
 from sweeper.report.claims_section import group_protocol_variants, serialize_verdict
+from sweeper.report.combined_document import CombinedReport
 from sweeper.report.confounds import find_confounds
 from sweeper.report.cost_section import compare_predicted_costs
 from sweeper.report.curves import compute_loss_bands
-from sweeper.report.document import CombinedReport, Report, StudyEntry
+from sweeper.report.document import Report, StudyEntry
 from sweeper.report.html import render_html
 from sweeper.report.scaling_section import fit_size_curves
 from sweeper.report.search_section import (

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 from sweeper.claims import holm_adjusted
 from sweeper.report.build import build_study_report, format_caveat, serialize_report, write_report
-from sweeper.report.document import CombinedReport, PartClaimEntry, PartEntry, Report
+from sweeper.report.combined_document import CombinedReport, PartClaimEntry, PartEntry
+from sweeper.report.document import Report
 from sweeper.report.html import render_combined_html
 from sweeper.storage import JsonObject, to_strict_json, write_bytes
 

@@ -425,47 +425,6 @@ class Report(TypedDict):
     commands: list[str]
 
 
-class PartEntry(TypedDict, total=False):
-    """One sweep of a union, as the combined report lists it."""
-
-    sweep: str
-    question: str
-    trials: int
-    shared: int
-    statuses: dict[str, int]
-    partial: bool
-    page: str
-
-
-class CombinedStudyEntry(TypedDict):
-    """The union that a combined report is about."""
-
-    name: str
-    question: str
-    miniature: bool
-    caveat: str
-    asked: int
-    planned: int
-    statuses: dict[str, int]
-    partial: bool
-
-
-class PartClaimEntry(ClaimEntry):
-    """A claim with the sweep that registers it."""
-
-    part: str
-
-
-class CombinedReport(TypedDict):
-    """The report over all sweeps of a union."""
-
-    study: CombinedStudyEntry
-    parts: list[PartEntry]
-    claims: list[PartClaimEntry]
-    manifest: dict[str, object]
-    commands: list[str]
-
-
 RESULT_LABELS = {"shown": "established", "contradicted": "contradicted", "open": "inconclusive"}
 """Result of a comparison, as the document has it -> as people read it."""
 

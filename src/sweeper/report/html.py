@@ -11,8 +11,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sweeper.config.axes import get_axis_label
+from sweeper.report.combined_document import CombinedReport
 from sweeper.report.curves import BAND_QUANTILES
-from sweeper.report.document import RESULT_LABELS, ClaimEntry, CombinedReport, ComparisonEntry, Report
+from sweeper.report.document import RESULT_LABELS, ClaimEntry, ComparisonEntry, Report
 from sweeper.report.figure_parts import exceeds_line_limit
 from sweeper.report.figures import build_figures
 from sweeper.report.figures_arms import MAX_RADAR_ARMS, list_heatmap_models
