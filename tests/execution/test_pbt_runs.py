@@ -61,7 +61,7 @@ def record_of(store: Path, fingerprint: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_path: Path, sweep: Path) -> None:
+def test_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_path: Path, sweep: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     said = run(sweep, whole)
     assert "trained from the start" not in said
@@ -118,7 +118,7 @@ def test_a_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_
 
 
 @pytest.mark.slow
-def test_a_member_whose_parents_checkpoint_is_gone_is_trained_from_the_start_and_counted(
+def test_member_without_its_parents_checkpoint_is_trained_from_the_start_and_counted(
     tmp_path: Path, sweep: Path
 ) -> None:
     store = tmp_path / "store"
@@ -139,6 +139,6 @@ def test_a_member_whose_parents_checkpoint_is_gone_is_trained_from_the_start_and
     assert entries(sweep, store) == before
 
 
-def test_the_plan_prices_the_population_and_says_what_it_is(tmp_path: Path, sweep: Path) -> None:
+def test_plan_estimates_the_rest_of_the_population(tmp_path: Path, sweep: Path) -> None:
     plan = json.loads(sweeper("plan", sweep, "--storage", tmp_path / "store", "--json"))
     assert plan["to_come"]["explore"] == 3, "the anchor is there already; who goes on trains what another has left"

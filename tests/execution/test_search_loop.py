@@ -63,7 +63,7 @@ def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
-def test_a_search_killed_with_sigkill_goes_on_as_if_it_had_not_been(tmp_path: Path, sweep: Path) -> None:
+def test_search_killed_with_sigkill_resumes_with_the_same_history(tmp_path: Path, sweep: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(sweep, whole)
     command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
@@ -98,7 +98,7 @@ def test_a_search_killed_with_sigkill_goes_on_as_if_it_had_not_been(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_what_a_search_stopped_early_is_trained_to_the_end_for_who_wants_it(tmp_path: Path, sweep: Path) -> None:
+def test_pruned_trial_is_trained_to_its_end_for_another_sweep(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
     run(sweep, store)
     pruned = [
@@ -127,7 +127,7 @@ def test_what_a_search_stopped_early_is_trained_to_the_end_for_who_wants_it(tmp_
 
 
 @pytest.mark.slow
-def test_a_study_that_has_spent_its_budget_stops_cleanly_and_goes_on_with_more(tmp_path: Path, sweep: Path) -> None:
+def test_study_stops_at_its_budget_and_resumes_with_a_larger_one(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
     said = run(sweep, store, "--set", "budget={cpu_hours: 1.0e-9}", fails=2)
     assert "budget.cpu_hours: the plan is expected to need" in said
@@ -147,9 +147,7 @@ def test_a_study_that_has_spent_its_budget_stops_cleanly_and_goes_on_with_more(t
 
 
 @pytest.mark.slow
-def test_what_cannot_be_trained_costs_the_search_nothing_and_what_is_lost_is_trained_again(
-    tmp_path: Path, sweep: Path
-) -> None:
+def test_invalid_proposal_fails_and_lost_trial_is_retrained(tmp_path: Path, sweep: Path) -> None:
     """Runs have 20 steps: a longer warm-up is no trial."""
     store = tmp_path / "store"
     wide = ["--set", "axes.warmup_steps={int_uniform: [1, 60]}", "--set", "search.seed=1"]
@@ -168,7 +166,7 @@ def test_what_cannot_be_trained_costs_the_search_nothing_and_what_is_lost_is_tra
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_search_on_ray_asks_one_search_from_all_its_workers(tmp_path: Path, sweep: Path) -> None:
+def test_search_on_ray_shares_one_session_among_all_workers(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
     run(sweep, store, "--set", "search.trials=8", "--set", "confirm.seeds=[1]", backend="ray")
     found = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
@@ -187,7 +185,7 @@ def test_a_search_on_ray_asks_one_search_from_all_its_workers(tmp_path: Path, sw
 
 
 @pytest.mark.slow
-def test_two_workers_of_one_trial_are_stopped_together(tmp_path: Path, sweep: Path) -> None:
+def test_workers_of_one_trial_are_stopped_together(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
     short = ("algorithm: tpe\n  trials: 6\n  sampler: {n_startup_trials: 3}", "algorithm: random\n  trials: 2")
     sweep.write_text(SWEEP.replace(*short).replace("[1.0e-3, 1.0e-1]", "[1.0e-5, 1.0e-2]"))

@@ -99,7 +99,7 @@ def hold(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: tupl
 
 
 @pytest.mark.parametrize("trials_of_each", [7, pytest.param(20, marks=pytest.mark.long)])
-def test_mixed_trials_all_end_and_no_gpu_is_lent_twice(
+def test_mixed_trials_all_end_without_overcommitting_a_gpu(
     trials_of_each: int, two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     plan = mixed(trials_of_each)
@@ -138,7 +138,7 @@ def lose(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any,
     return TrialRow(trial.fingerprint, "COMPLETE")
 
 
-def test_a_lost_worker_is_replaced_three_times_or_as_long_as_its_trial_gets_on(
+def test_lost_worker_is_replaced_three_times_or_while_its_trial_makes_progress(
     two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     whole = mixed(3)
@@ -159,7 +159,7 @@ def fail(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any,
     return TrialRow.failed(trial.fingerprint, Failure(kind="bug", message="KeyError: 'x'", traceback=""))
 
 
-def test_a_bug_is_not_tried_again_and_five_alike_end_the_study(
+def test_failure_is_not_retried_and_five_alike_stop_the_study(
     two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     plan = mixed(8)
@@ -179,7 +179,7 @@ def run_out_of_memory(trial: PlannedTrial, store: Store, tracker: Any, tell: Any
     return row
 
 
-def test_a_worker_that_ran_out_of_memory_is_replaced(
+def test_worker_that_ran_out_of_memory_is_replaced(
     two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     whole = mixed(6)
