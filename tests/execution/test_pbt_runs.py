@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -65,11 +63,8 @@ def test_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_pa
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     said = run(sweep, whole)
     assert "trained from the start" not in said
-    command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
     for told in (1, 4):  # once in the first population, once while one goes on from another
-        process = subprocess.Popen(
-            [*command, "--storage", str(broken)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = warm.start("run", sweep, "--backend", "inline", "--tracking", "none", "--storage", broken)
         deadline = time.monotonic() + 200
         while len([e for e in entries(sweep, broken) if e[3] != "RUNNING"]) < told and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -66,15 +64,12 @@ def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
 def test_search_killed_with_sigkill_resumes_with_the_same_history(tmp_path: Path, sweep: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(sweep, whole)
-    command = [sys.executable, "-m", "sweeper", "run", str(sweep), "--backend", "inline", "--tracking", "none"]
     for told in (1, 3):  # once while the first proposals run, once between
-        process = subprocess.Popen(
-            [*command, "--storage", str(broken)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = warm.start("run", sweep, "--backend", "inline", "--tracking", "none", "--storage", broken)
         deadline = time.monotonic() + 200
         while len([e for e in entries(sweep, broken) if e[2] != "RUNNING"]) < told and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(0.3 * told)
+            time.sleep(0.05)
+        time.sleep(0.1 * told)
         process.send_signal(signal.SIGKILL)
         process.wait()
     run(sweep, broken)

@@ -2,7 +2,7 @@
 
 Starting Python and importing torch, transformers and TRL takes longer than what most commands of the tests do, and
 there are hundreds of them. The process is real: exit code, output, environment, working folder, signals. That commands
-start from nothing, too, is tried by the tests that kill them and by those on Ray.
+start from nothing, too, is tested by those that press Ctrl-C and by those on Ray.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +26,67 @@ ROOT = Path(__file__).resolve().parents[2]
 _server: subprocess.Popen[str] | None = None
 
 
+@dataclass
+class Running:
+    """A command that runs, with the methods of `subprocess.Popen` that tests use."""
+
+    pid: int
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        if self.returncode is None:
+            self.returncode = _request(poll=self.pid)
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to a command that has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 500) -> int:
+        """Wait for the end of the command, and kill it after so many seconds. Return its exit code."""
+        if self.poll() is None:
+            late = threading.Timer(timeout, os.kill, (self.pid, signal.SIGKILL))
+            late.start()
+            self.returncode = _request(wait=self.pid)
+            late.cancel()
+        assert self.returncode is not None
+        return self.returncode
+
+
 def sweeper(
     *arguments: str | Path, code: int | None = 0, env: dict[str, str] | None = None, timeout: float = 500
 ) -> subprocess.CompletedProcess[str]:
     """Run the command from the project's folder, and expect this exit code; None: any."""
-    global _server
-    if _server is None or _server.poll() is not None:
-        _server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert _server.stdin and _server.stdout
-    words = list(map(str, arguments))
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as errors:
-        asked = {"words": words, "env": {**os.environ, **(env or {})}, "out": out.name, "errors": errors.name}
-        _server.stdin.write(json.dumps(asked) + "\n")
-        _server.stdin.flush()
-        process = int(_server.stdout.readline())
-        late = threading.Timer(timeout, os.kill, (process, signal.SIGKILL))
-        late.start()
-        found = int(_server.stdout.readline())
-        late.cancel()
-        done = subprocess.CompletedProcess(words, found, out.read(), errors.read())
+        found = _fork(arguments, env, out.name, errors.name).wait(timeout)
+        done = subprocess.CompletedProcess(list(map(str, arguments)), found, out.read(), errors.read())
     assert code is None or done.returncode == code, f"exit code {found}\n{done.stdout}{done.stderr}"
     return done
 
 
+def start(*arguments: str | Path, output: str | Path = os.devnull, env: dict[str, str] | None = None) -> Running:
+    """Start the command from the project's folder; what it prints goes into `output`."""
+    return _fork(arguments, env, str(output), str(output))
+
+
+def _fork(arguments: Iterable[str | Path], env: dict[str, str] | None, out: str, errors: str) -> Running:
+    return Running(_request(words=list(map(str, arguments)), env={**os.environ, **(env or {})}, out=out, errors=errors))
+
+
+def _request(**asked: Any) -> Any:
+    global _server
+    if _server is None or _server.poll() is not None:
+        _server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert _server.stdin and _server.stdout
+    _server.stdin.write(json.dumps(asked) + "\n")
+    _server.stdin.flush()
+    return json.loads(_server.stdout.readline())
+
+
 def serve() -> None:
-    """Fork a process for each line of standard input; print its number, and then its exit code."""
+    """For each line of standard input fork a process and print its number, or print the exit code of an earlier one."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # libraries talk while they are imported
     _import()
@@ -59,10 +97,15 @@ def serve() -> None:
     assert len([name for name in threads if name != "jemalloc_bg_thd"]) == 1, f"a fork would lose some of {threads}"
     gc.freeze()
     for line in sys.stdin:
+        asked = json.loads(line)
+        if "words" not in asked:
+            ended, status = os.waitpid(asked.get("wait") or asked["poll"], 0 if "wait" in asked else os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), file=answers)
+            continue
         process = os.fork()
         if process == 0:
             answers.close()
-            _become(json.loads(line))
+            _become(asked)
             try:
                 main()
                 code = 0
@@ -76,7 +119,6 @@ def serve() -> None:
                 stream.flush()
             os._exit(code)  # what is left of an end is the freeing of half a gigabyte of modules, for seconds
         print(process, file=answers)
-        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), file=answers)
 
 
 def _import() -> None:

@@ -6,10 +6,12 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from warm import Running
+
 from sweeper.storage import Store
 
 
-def until(true: Callable[[], object], run: subprocess.Popen[bytes], seconds: float = 200) -> None:
+def until(true: Callable[[], object], run: subprocess.Popen[bytes] | Running, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert run.poll() is None, "it ended before its time"

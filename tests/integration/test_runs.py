@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TINY, broken_off, document, sweeper
+from commands import TINY, broken_off, document, sweeper
+from warm import start
 
 from sweeper.toolworld import WorldConfig, build_world, export_world
 
@@ -41,9 +40,7 @@ def test_killed_and_run_again_ends_as_uninterrupted(tmp_path: Path, tiny: Path) 
     more = ("--backend", "inline", "--tracking", "none", "--set", "claims=[]", "--set", "axes.seed=[0]")
     more += ("--set", "axes.num_train_epochs=[1,12]")
     sweeper("run", str(tiny), "--storage", whole, *more)
-    command = [sys.executable, "-m", "sweeper", "run", str(tiny), "--storage", cut, *more]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, **quiet)
+    process = start("run", tiny, "--storage", cut, *more)
     deadline = time.monotonic() + 240
     while not list(Path(cut).glob("trials/*/checkpoints/*/sweeper-complete")):
         assert time.monotonic() < deadline, "no checkpoint was written"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from watching import saved, until
 from sweeper.storage import Store
 from sweeper.training import read_record
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = ["run", "quickstart", "--backend", "inline", "--tracking", "none"]
 for asked in (
     "claims=[]",
@@ -46,10 +44,8 @@ def test_a_full_disk_is_waited_for(small_disk: Path, tmp_path: Path) -> None:
     undisturbed, store = Store(tmp_path / "undisturbed"), Store(small_disk / "store")
     warm.sweeper(*RUN, "--storage", undisturbed.root)
     (trial,) = [path.parent.name for path in undisturbed.root.glob("trials/*/record.json")]
-    command = [sys.executable, "-m", "sweeper", *RUN, "--storage", str(store.root)]
     said = tmp_path / "said"
-    with said.open("wb") as output:
-        run = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
+    run = warm.start(*RUN, "--storage", store.root, output=said)
     until(lambda: saved(store, trial), run)
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb") as file:

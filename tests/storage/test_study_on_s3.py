@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from machines import Server
-from warm import ROOT, sweeper
+from warm import start, sweeper
 
 pytestmark = pytest.mark.slow
 ASKED = [
@@ -20,7 +19,7 @@ ASKED = [
     "axes.num_train_epochs=[1]",
     "axes.seed=[0]",
     "recipe.warmup_steps=10",
-    "data.toolworld={train_queries: 3000, validation_queries: 20, test_queries_per_subset: 1}",
+    "data.toolworld={train_queries: 1800, validation_queries: 20, test_queries_per_subset: 1}",
 ]
 
 
@@ -47,15 +46,14 @@ def test_trial_resumes_on_another_machine_from_uploads(s3: Server, tmp_path: Pat
     s3fs.S3FileSystem().mkdir("study")
     url, first, second = "s3://study/store", tmp_path / "first", tmp_path / "second"
     inline = ("--backend", "inline", "--tracking", "none")
-    words = [sys.executable, "-m", "sweeper", *command("run", url, *inline)]
-    killed = subprocess.Popen(words, env=machine(s3, first), cwd=ROOT, stderr=subprocess.PIPE)
+    killed = start(*command("run", url, *inline), env=machine(s3, first))
     until = time.monotonic() + 300
     while not any("/checkpoints/" in key and key.endswith("sweeper-complete") for key in listing(s3)):
         assert killed.poll() is None
         assert time.monotonic() < until
-        time.sleep(0.3)
-    killed.kill()
-    killed.communicate()
+        time.sleep(0.1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
     assert not any(key.endswith("record.json") for key in listing(s3))
 
     done = sweeper(*command("run", url, *inline), env=machine(s3, second))
