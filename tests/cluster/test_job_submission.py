@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import reserve_refusing_port
 
 from sweeper import cluster
 from sweeper.cluster import LocalCluster
-from sweeper.cluster import local_cluster as local
 from sweeper.errors import SweeperError, UsageError
 from sweeper.storage import Store, read_json
 
@@ -175,7 +175,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("kind", ["http", "ray"])
     def test_unreachable_cluster_is_an_error(self, kind: str, sweep: Path) -> None:
-        (port,) = local._find_free_ports(1)
+        port = reserve_refusing_port()
         with pytest.raises(SweeperError, match="connection failed") as refused:
             self.submit(sweep, f"{kind}://127.0.0.1:{port}")
         assert str(refused.value).splitlines()[1] == f"  requested: --address {kind}://127.0.0.1:{port}"

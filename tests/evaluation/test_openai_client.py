@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer, Said, Seen
+from ports import reserve_refusing_port
 
 from sweeper.errors import UsageError
 from sweeper.evaluation.openai_client import Completion, EndpointClient, EndpointSettings, Request, SendRequest
@@ -39,12 +39,6 @@ def endpoint(url: str, **changes: Any) -> EndpointClient:
 
 def hello(text: str = "hi", **more: Any) -> Request:
     return Request([{"role": "user", "content": text}], **more)
-
-
-def closed_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def test_chat_request_and_reply() -> None:
@@ -100,7 +94,7 @@ def test_run_sequences_reports_progress() -> None:
 
 
 def test_unreachable_endpoint_gives_a_reason() -> None:
-    asked = endpoint(f"http://127.0.0.1:{closed_port()}/v1", max_retries=2)
+    asked = endpoint(f"http://127.0.0.1:{reserve_refusing_port()}/v1", max_retries=2)
     assert asked.send_requests([hello()]) == [Completion(None, "connection refused, 3 tries", tries=3)]
     assert (asked.usage.requests, asked.usage.retries, asked.usage.failed) == (1, 2, 1)
 

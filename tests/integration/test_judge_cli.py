@@ -21,6 +21,7 @@ import pytest
 import warm
 from chat_server import ChatServer, Said, Seen
 from parts import report_missing
+from ports import reserve_refusing_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,14 +117,8 @@ def test_judges_side_by_side_with_toolevals_files(answers: Path, tmp_path: Path)
     )
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_judge_that_is_down_gives_no_rate(answers: Path, tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{closed_port()}/v1"
+    url = f"http://127.0.0.1:{reserve_refusing_port()}/v1"
     llm = ("--judge", "llm", "--judge-endpoint", url, "--judge-model", "m", "--votes", "1", "--storage", str(tmp_path))
     done = sweeper("judge", str(answers / "G3_instruction.json"), *llm, "--json", code=1)
     found = json.loads(done.stdout)
@@ -219,13 +214,15 @@ def test_what_an_environment_does_not_execute_is_shown_and_where_it_executes_not
         assert "episodes ended: 2 answered" in done.stdout
         assert "4 requests, 0 retries, 0 failed; tokens 40 in, 20 out; cost 0.08" in done.stdout
 
-        done = sweeper(*asked, "--environment", "http", "--set", f"url=http://127.0.0.1:{closed_port()}", code=1)
+        done = sweeper(
+            *asked, "--environment", "http", "--set", f"url=http://127.0.0.1:{reserve_refusing_port()}", code=1
+        )
         assert "environment: 2 calls, 2 failed" in done.stdout
         assert "episodes ended: 2 unreachable" in done.stdout
         assert "refused" in done.stderr
         assert "100.0%" not in done.stdout
 
-    dead = f"http://127.0.0.1:{closed_port()}/v1"
+    dead = f"http://127.0.0.1:{reserve_refusing_port()}/v1"
     done = sweeper("evaluate", "m", "--endpoint", dead, *asked[4:], *replay, code=1)
     assert f"agent's endpoint {dead}: connection refused" in done.stderr
 
