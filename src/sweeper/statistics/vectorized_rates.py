@@ -1,7 +1,8 @@
-"""Outcome rows of a whole study -> rates of runs and arms, in a few passes over flat arrays.
+"""Rates of all runs and arms of a study at once, in a few passes over flat arrays.
 
-The same numbers as `statistics.pass_matrix`, `pass_rate`, `subset_rates`, `subset_mean` and `by_subset` give one arm or
-one run at a time, for studies of ten thousand runs. What breaks a table's contract is left to those to name.
+The numbers are those of `build_pass_matrix`, `compute_pass_rate`, `compute_subset_rates`, `average_subset_rates` and
+`compute_rates_by_subset`, for studies of ten thousand runs. A table that breaks its contract is passed to those, which
+raise the error.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from sweeper.statistics import (
     score_tooleval,
 )
 from sweeper.statistics.aliases import Array, BoolArray, Codes
+from sweeper.statistics.definitions import VOTE_STATUSES
+from sweeper.statistics.pass_matrix import QUERY_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_PER_BLOCK = 1_000_000
-"""Outcome rows counted together: what is in memory besides the tables stays small."""
-QUERY_COLUMNS = ["subset", "query_id"]
-VOTE_STATUSES = ("solved", "unsolved", "unsure")
+"""Outcome rows per block, which bounds the memory used besides the tables."""
 
 FAILURE_MODES = {
     "unfinished": "no final answer",
@@ -56,7 +57,7 @@ class EncodedOutcomes:
         self.query_index = pd.MultiIndex.from_arrays(
             [subsets[pairs // len(queries)], queries[pairs % len(queries)]], names=QUERY_COLUMNS
         )
-        # Rows of one run stand together in every table that `collect` makes; else they are brought together.
+        # Rows of one run are adjacent in the tables that `results` makes; otherwise they are sorted.
         self.row_order: Codes | None = None
         if len(self.run_codes) and (np.diff(self.run_codes) < 0).any():
             self.row_order = np.argsort(self.run_codes, kind="stable")
@@ -64,7 +65,7 @@ class EncodedOutcomes:
         self.run_starts = np.concatenate([[0], ends])
 
     def iterate_blocks(self) -> Iterator[tuple[int, int, Any]]:
-        """(first run, last run + 1, their rows), about ROWS_AT_ONCE rows each."""
+        """Yield (first run, last run + 1, their rows), about ROWS_PER_BLOCK rows each."""
         first = 0
         while first < len(self.run_names):
             last = int(np.searchsorted(self.run_starts, self.run_starts[first] + ROWS_PER_BLOCK, side="right")) - 1
@@ -74,7 +75,7 @@ class EncodedOutcomes:
             first = last
 
     def build_pass_matrix(self, trials: pd.DataFrame) -> pd.DataFrame:
-        """What `pass_matrix` returns. Raises DataError as it does."""
+        """Build the matrix that `build_pass_matrix` returns; raise DataError as it does."""
         import pandas as pd
 
         planned = trials.loc[trials["fingerprint"].astype(str) != ""]
@@ -95,7 +96,7 @@ class EncodedOutcomes:
         return pd.DataFrame(found, index=self.query_index[order], columns=pd.Index(kept, name="fingerprint"))
 
     def _compute_passes(self, planned_fingerprints: set[str]) -> Array | None:
-        """(runs, queries); None where the table breaks its contract."""
+        """Return (runs, queries); None where the table breaks its contract."""
         columns = self.outcomes.columns
         if not {"judge", "vote", "passed"} <= set(columns) or set(self.run_names) - planned_fingerprints:
             return None
@@ -126,7 +127,7 @@ class EncodedOutcomes:
         return values
 
     def summarize_runs(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Of each run: its pass rate under every definition, and how often its episodes fail in which way."""
+        """Return, by run, its pass rate under every definition and the share of its episodes with each failure mode."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         if not {"status", "task", "answered", "overgenerated"} <= set(self.outcomes.columns):
             return found
@@ -150,7 +151,7 @@ class EncodedOutcomes:
         return found
 
     def _compute_episode_share(self, name: str, rows: Any, cell_codes: Codes, has_votes: BoolArray) -> Array | None:
-        """Share of a run's episodes with a property; every vote of an episode says the same."""
+        """Return the share of each run's episodes with a property, which is the same in every vote on an episode."""
         if name not in self.outcomes.columns:
             return None
         there = self.outcomes[name].iloc[rows].to_numpy(dtype=float)
@@ -161,12 +162,12 @@ class EncodedOutcomes:
         )
 
     def _score_definitions(self, rows: Any, cell_codes: Codes, n_cells: int) -> dict[str, Array]:
-        """Worth of every (run, query) under each definition, as `strict`, `stabletoolbench` and `tooleval` have it."""
+        """Score every (run, query) under each definition, as the functions of `definitions` do."""
         columns = {name: self.outcomes[name].iloc[rows] for name in ("status", "task", "answered")}
         status, statuses = encode_column(columns["status"])
         for place in np.flatnonzero(~np.isin(statuses.astype(str), VOTE_STATUSES)):
             if (status == place).any():
-                # Raises DataError with the word that is none.
+                # Raises the DataError that names the unknown status.
                 compute_rates_by_subset(self.outcomes.iloc[rows].iloc[np.flatnonzero(status == place)[:1]], [])
         task, tasks = encode_column(columns["task"])
         is_ = {name: status == _find_code(statuses, name) for name in ("solved", "unsolved", "unsure")}
@@ -189,7 +190,7 @@ class EncodedOutcomes:
         return {name: np.where(n > 0, found[name], np.nan) for name in DEFINITIONS}
 
     def _flip_coins(self, rows: Any, needs_coin: BoolArray) -> Array:
-        """The coin of each such vote: that of its query and number, the same in every run."""
+        """Flip the coin of each such vote, which depends on its query and number and is the same in every run."""
         chosen = (np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)[needs_coin]
         votes, numbers = self.outcomes["vote"].iloc[chosen].to_numpy(), self.query_codes[chosen]
         thrown: dict[tuple[int, int], float] = {}
@@ -204,7 +205,7 @@ class EncodedOutcomes:
 
 
 def encode_column(column: pd.Series[Any]) -> tuple[Codes, NDArray[Any]]:
-    """A column as places in its distinct values, in order of appearance; -1 for nothing."""
+    """Encode a column as places in its distinct values, in order of appearance; -1 for a missing value."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -215,12 +216,12 @@ def encode_column(column: pd.Series[Any]) -> tuple[Codes, NDArray[Any]]:
 
 
 def count_codes(cell_codes: Codes, n_cells: int) -> Codes:
-    """How often each place is named."""
+    """Count the occurrences of each code."""
     return np.bincount(cell_codes, minlength=n_cells)
 
 
 def _compact_codes(pair_codes: Codes, n_possible: int) -> tuple[Codes, Codes]:
-    """The places that occur, and each row's number among them."""
+    """Return the codes that occur, and each row's place among them."""
     used = (
         np.flatnonzero(np.bincount(pair_codes, minlength=max(1, n_possible)))
         if len(pair_codes)
@@ -232,20 +233,20 @@ def _compact_codes(pair_codes: Codes, n_possible: int) -> tuple[Codes, Codes]:
 
 
 def _find_code(values: NDArray[Any], name: str) -> int:
-    """Where a word is among a column's values; a code that no row has where it is not."""
+    """Return the code of a value; -2, which no row has, where it does not occur."""
     found = np.flatnonzero(values == name)
     return int(found[0]) if len(found) else -2
 
 
 def _average_rows(values: Array) -> Array:
-    """Of each row, over what is defined."""
+    """Average each row over its defined values."""
     there = ~np.isnan(values)
     return np.asarray(np.where(there, values, 0.0).sum(axis=1) / there.sum(axis=1))
 
 
 @dataclass(frozen=True)
 class ArmRates:
-    """An arm's rates: over all queries, by subset, and the plain mean of subsets."""
+    """The rates of an arm: over all queries, by subset, and the plain mean of subsets."""
 
     overall: PassRate
     subsets: dict[str, PassRate]
@@ -253,7 +254,7 @@ class ArmRates:
 
 
 def compute_arm_rates(matrix: pd.DataFrame, arms: Sequence[Sequence[str]], alpha: float) -> list[ArmRates]:
-    """`pass_rate`, `subset_rates` and `subset_mean` of many arms, each given by its runs' fingerprints."""
+    """Compute the rates of many arms, each given by the fingerprints of its runs."""
     values = matrix.to_numpy(dtype=float)
     places = {name: i for i, name in enumerate(matrix.columns)}
     subset, names = encode_column(matrix.index.get_level_values("subset").to_series())
@@ -293,7 +294,7 @@ def compute_arm_rates(matrix: pd.DataFrame, arms: Sequence[Sequence[str]], alpha
 
 
 def compute_run_rates(matrix: pd.DataFrame) -> dict[str, float]:
-    """Each run's own rate over the queries it was scored on."""
+    """Compute each run's rate over the queries it was scored on."""
     values = matrix.to_numpy(dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = _average_rows(values.T) if values.size else np.full(len(matrix.columns), np.nan)
@@ -301,7 +302,7 @@ def compute_run_rates(matrix: pd.DataFrame) -> dict[str, float]:
 
 
 def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, Array]:
-    """`statistics.wilson` of many rates at once; NaN where there is none."""
+    """Compute `wilson_interval` of many rates at once; NaN where undefined."""
     z = float(-scipy.special.ndtri(alpha / 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         centre = (rates + z**2 / (2 * sizes)) / (1 + z**2 / sizes)
@@ -313,7 +314,11 @@ def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, A
 
 
 def summarize_outcomes(outcomes: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-    """The matrix of passes and what is known of each run. Raises DataError for tables that break their contract."""
+    """Return the pass matrix and a summary of each run.
+
+    Raises:
+        DataError: a table that breaks its contract.
+    """
     if outcomes.empty or not {"fingerprint", *QUERY_COLUMNS} <= set(outcomes.columns):
         return build_pass_matrix(trials, outcomes), {}
     if outcomes[["fingerprint", *QUERY_COLUMNS]].isna().to_numpy().any():
