@@ -30,7 +30,7 @@ from row import Row, finish
 from sweeper import data
 from sweeper.config import DataSpec, ModelSpec, load_data_spec
 from sweeper.data.export import format_toolllama_example
-from sweeper.data.prompt_format import API_MARKER
+from sweeper.data.api_formats.toolbench import API_MARKER
 from sweeper.data.sources import open_source
 from sweeper.data.tokenize import SegmentTokenizer
 
@@ -143,8 +143,8 @@ def ours(file: Path, model: ModelSpec, storage: Path) -> tuple[int, int, float, 
 
     started = time.monotonic()
     manifest = data.prepare_data(spec(file), model, storage).manifest
-    rows = manifest["rows"]["train"] + manifest["rows"]["validation"]
-    return manifest["read"], rows, time.monotonic() - started, peak_gb()
+    rows = manifest.rows.train + manifest.rows.validation
+    return manifest.read, rows, time.monotonic() - started, peak_gb()
 
 
 def theirs(file: Path, model: ModelSpec, folder: Path) -> tuple[int, int, float, float]:

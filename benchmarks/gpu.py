@@ -212,13 +212,16 @@ def predicted(config: dict[str, Any], recipe: Recipe, bench: Bench) -> Any:
 
 def ours(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any, share: Any = None) -> Any:
     """The trainer of a trial, with what looks on in one."""
-    from sweeper.training.arguments import make_sft_config
     from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, ProgressCallback
-    from sweeper.training.engine import split_batch
+    from sweeper.training.batching import split_batch
+    from sweeper.training.schedule import make_schedule
+    from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer
 
-    share, steps = share or split_batch(recipe, 1), MOST_STEPS + WARM_UP
-    args = make_sft_config(recipe, 0, steps, bench.folder / "out", cuda=bench.cuda, batch_split=share)
+    share = share or split_batch(recipe, 1)
+    spec = trial_of(recipe.model_copy(update={"max_steps": MOST_STEPS + WARM_UP}))
+    size = data.DataSize(len(rows), len(rows) * bench.length, spec.data.vocab_size)
+    args = make_sft_config(recipe, 0, make_schedule(spec, size), share, bench.folder / "out", cuda=bench.cuda)
     args.save_strategy = "no"
     looking_on = [
         AppliedSettingsCallback(trial_of(recipe)),
@@ -281,7 +284,7 @@ class Interrupted(BaseException):
 def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> dict[str, Any]:
     """The whole trial: data, training cut off at step 3 of 5, resumed from its checkpoint, record, evaluation."""
     from sweeper.evaluation import evaluate_trial
-    from sweeper.training import TrainingProgress, train_trial
+    from sweeper.training import TrainingProgress, TrialJob, train_trial
 
     root = bench.folder
     parameters = count_parameters(bench.configs[name])
@@ -307,9 +310,10 @@ def path(name: str, precision: str, bench: Bench, *, micro_batch: int = 2) -> di
             raise Interrupted
 
     started = time.monotonic()
+    job = TrialJob(trial, "trial", prepared.fingerprint)
     with suppress(Interrupted):
-        train_trial(trial, "trial", lambda: prepared, store, cut)
-    record = train_trial(trial, "trial", lambda: prepared, store, lambda progress: None)
+        train_trial(job, lambda: prepared, store, cut)
+    record = train_trial(job, lambda: prepared, store, lambda progress: None)
     if record.failure:
         raise RuntimeError(record.failure.traceback)
     trained = time.monotonic()
@@ -371,7 +375,7 @@ def generate(name: str, batch_size: int, bench: Bench) -> dict[str, Any]:
 
 def too_small(name: str, bench: Bench) -> dict[str, Any]:
     """A GPU whose memory lies between what micro-batches of 4 and of 8 are predicted to need; one step."""
-    from sweeper.training.engine import split_batch
+    from sweeper.training.batching import split_batch
     from sweeper.training.trial import _retry_out_of_memory
 
     if not bench.cuda:

@@ -32,8 +32,8 @@ from sweeper.config import Runtime, Sweep, TrialSpec, find_sweep, load_sweep
 from sweeper.models import KNOWN_CONFIGS, compute_flops_per_token
 from sweeper.models.quiet_libraries import quiet_libraries
 from sweeper.storage import Store
-from sweeper.training import train_trial
-from sweeper.training.arguments import CHECKPOINTS_PER_TRIAL, choose_logging_steps, count_optimizer_steps
+from sweeper.training import TrialJob, train_trial
+from sweeper.training.schedule import CHECKPOINTS_PER_TRIAL, choose_logging_steps, count_optimizer_steps
 
 AIM = ">= 1.3"
 SAME_CURVE = 1e-4
@@ -85,7 +85,7 @@ class Setup:
         self.spec = TrialSpec(model=chosen, data=sweep.data, recipe=recipe, seed=0, runtime=Runtime())
         self.folder, self.runs = folder, 0
         self.prepared = data.prepare_data(sweep.data, chosen, folder / "data")
-        self.tokens = self.prepared.manifest["tokens"]["train"]
+        self.tokens = self.prepared.manifest.tokens.train
         self.rows, self.validation = self.prepared.load_split("train"), self.prepared.load_split("validation")
         self.steps = count_optimizer_steps(recipe, len(self.rows))
 
@@ -94,7 +94,8 @@ class Setup:
 
         self.runs += 1
         store = Store(self.folder / f"ours-{self.runs}")
-        record = train_trial(self.spec, "trial", lambda: self.prepared, store, lambda progress: None)
+        job = TrialJob(self.spec, "trial", self.prepared.fingerprint)
+        record = train_trial(job, lambda: self.prepared, store, lambda progress: None)
         assert record.status == "COMPLETE", record.failure
         history = pd.read_parquet(store.trial_folder("trial") / "history.parquet").dropna(subset=["loss"])
         seconds = record.metrics["train_seconds"]

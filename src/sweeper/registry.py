@@ -28,6 +28,7 @@ class Registry(Generic[T]):
         kind: what a choice is called in messages, e.g. `judge`.
         folder: the package, relative to `sweeper`, e.g. `evaluation/judges`.
         attribute: the name that every file of it defines.
+        separator: stands in names where file names have `_`.
 
     Files whose name begins with `_`, and `base.py`, are no choices. `best_of.py` is the choice `best-of`.
 
@@ -43,14 +44,14 @@ class Registry(Generic[T]):
           hint:      did you mean `replay`? known: http, replay, toolworld
     """
 
-    def __init__(self, kind: str, folder: str, attribute: str) -> None:
-        self.kind, self.folder, self.attribute = kind, folder, attribute
+    def __init__(self, kind: str, folder: str, attribute: str, separator: str = "-") -> None:
+        self.kind, self.folder, self.attribute, self.separator = kind, folder, attribute, separator
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All choices, in alphabetical order. Imports nothing."""
         stems = (path.stem for path in (_SOURCE / self.folder).glob("*.py"))
-        return tuple(sorted(s.replace("_", "-") for s in stems if s[0] != "_" and s not in _NO_CHOICE))
+        return tuple(sorted(s.replace("_", self.separator) for s in stems if s[0] != "_" and s not in _NO_CHOICE))
 
     def check(self, name: str, where: str | None = None) -> str:
         """Return `name` if it is a choice.
@@ -70,7 +71,7 @@ class Registry(Generic[T]):
             UsageError: an unknown name.
             LookupError: the file defines no such literal.
         """
-        path = _SOURCE / self.folder / f"{self.check(name).replace('-', '_')}.py"
+        path = _SOURCE / self.folder / f"{self.check(name).replace(self.separator, '_')}.py"
         for node in ast.parse(path.read_text()).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             if any(isinstance(target, ast.Name) and target.id == constant for target in targets):
@@ -83,5 +84,5 @@ class Registry(Generic[T]):
         Raises:
             UsageError: an unknown name.
         """
-        module = f"sweeper.{self.folder.replace('/', '.')}.{self.check(name).replace('-', '_')}"
+        module = f"sweeper.{self.folder.replace('/', '.')}.{self.check(name).replace(self.separator, '_')}"
         return cast(T, getattr(importlib.import_module(module), self.attribute))

@@ -62,7 +62,7 @@ def found(tmp_path: Path) -> dict[str, Any]:
     }
     for subset, queries in rows.items():
         (folder / f"{subset}.json").write_text(json.dumps(queries))
-    return audit_contamination(spec(tmp_path / "toolllama.json"), open_suite(spec(tmp_path / "test")))
+    return audit_contamination(spec(tmp_path / "toolllama.json"), open_suite(spec(tmp_path / "test"))).to_document()
 
 
 def test_each_planted_breach_is_found_and_nothing_else(found: dict[str, Any]) -> None:
@@ -98,10 +98,9 @@ def test_the_duplicates_show_both_texts(found: dict[str, Any]) -> None:
 def test_without_known_categories_the_promise_is_unknown_not_kept(tmp_path: Path) -> None:
     (tmp_path / "toolllama.json").write_text(json.dumps([released("a b c d", "search_for_seen")]))
     (tmp_path / "G1_category.json").write_text(json.dumps([asked(1, "e f g h", "Fresh", "New")]))
-    (row,) = audit_contamination(spec(tmp_path / "toolllama.json"), open_suite(spec(tmp_path / "G1_category.json")))[
-        "subsets"
-    ]
-    assert (row["verdict"], row["excluded"]) == ("unknown", 0)
+    suite = open_suite(spec(tmp_path / "G1_category.json"))
+    (row,) = audit_contamination(spec(tmp_path / "toolllama.json"), suite).subsets
+    assert (row.verdict, row.excluded) == ("unknown", 0)
 
 
 def test_damaged_training_data_never_keep_a_promise(tmp_path: Path) -> None:
@@ -109,16 +108,16 @@ def test_damaged_training_data_never_keep_a_promise(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text(whole[: len(whole) - 40])
     (tmp_path / "G1_instruction.json").write_text(json.dumps([asked(1, "e f g h", "Fresh", "New")]))
     suite = open_suite(spec(tmp_path / "G1_instruction.json"))
-    found = audit_contamination(spec(tmp_path / "train.json"), suite)
+    found = audit_contamination(spec(tmp_path / "train.json"), suite).to_document()
     assert found["subsets"][0]["verdict"] == "unknown"
     assert "train.json" in found["train"]["problems"][0]
     (tmp_path / "train.json").write_text(whole[:40])
     with pytest.raises(DataError, match="byte"):
-        audit_contamination(spec(tmp_path / "train.json"), suite)
+        audit_contamination(spec(tmp_path / "train.json"), suite).to_document()
 
 
 def test_real_files(real_toolbench: Path) -> None:
-    found = audit_contamination(spec(real_toolbench / "answer"), open_suite(spec(real_toolbench)))
+    found = audit_contamination(spec(real_toolbench / "answer"), open_suite(spec(real_toolbench))).to_document()
     assert found["train"]["queries"] == 6
     assert [row["queries"] for row in found["subsets"]] == [163, 61]
     assert found["exclude"] == []
@@ -132,13 +131,14 @@ def test_the_hash_tables_miss_no_pair_that_counts(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(json.dumps([released(query, "f_for_g") for query in train]))
     rows = [asked(k, query, "G", "C") for k, query in enumerate(test)]
     (tmp_path / "G1_instruction.json").write_text(json.dumps(rows))
-    found = audit_contamination(spec(tmp_path / "t.json"), open_suite(spec(tmp_path / "G1_instruction.json")), 0.5)
+    suite = open_suite(spec(tmp_path / "G1_instruction.json"))
+    report = audit_contamination(spec(tmp_path / "t.json"), suite, 0.5)
     best = {
         str(k): max(jaccard_similarity(make_shingles(q), make_shingles(t)) for t in train) for k, q in enumerate(test)
     }
     expected = {i: similarity for i, similarity in best.items() if similarity >= 0.5}
     assert expected
-    assert {pair["query_id"]: pair["similarity"] for pair in found["duplicates"]} == pytest.approx(expected)
+    assert {pair.query_id: pair.similarity for pair in report.duplicates} == pytest.approx(expected)
 
 
 @settings(max_examples=100, deadline=None)

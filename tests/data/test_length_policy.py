@@ -13,7 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sweeper.data.conversations import ApiList, Conversation, Turn
-from sweeper.data.length_policy import IGNORE_INDEX, POLICY_NAMES, LengthPolicyCounts, TokenizedRow, compact_api_lists
+from sweeper.data.length_policies.base import LENGTH_POLICIES, Prompt, TokenizedRow
+from sweeper.data.length_policies.compact_apis import compact_api_lists
+from sweeper.data.length_policy import IGNORE_INDEX, LengthPolicyCounts
 from sweeper.data.prompt_format import make_conversation_segments
 from sweeper.data.tokenize import FoldedRow, fold_examples, make_length_limiter, tokenize_rows
 from sweeper.data.tokenizer import train_tokenizer
@@ -60,7 +62,7 @@ def last(conversation: Conversation) -> frozenset[int]:
 
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
-@given(conversation=conversations(), policy=st.sampled_from(POLICY_NAMES), limit=st.integers(1, 1500))
+@given(conversation=conversations(), policy=st.sampled_from(LENGTH_POLICIES.names), limit=st.integers(1, 1500))
 def test_rows_fit_and_targets_are_whole(conversation: Conversation, policy: str, limit: int) -> None:
     row = fit(policy, limit).make_row(conversation, last(conversation))
     if isinstance(row, str):
@@ -83,7 +85,7 @@ def test_rows_fit_and_targets_are_whole(conversation: Conversation, policy: str,
 @settings(max_examples=150, deadline=None)
 @given(
     conversation=conversations(),
-    policy=st.sampled_from(POLICY_NAMES),
+    policy=st.sampled_from(LENGTH_POLICIES.names),
     api_format=st.sampled_from(["toolbench", "signature"]),
 )
 def test_what_fits_is_left_alone_and_decodes_to_its_text(
@@ -100,7 +102,7 @@ def test_what_fits_is_left_alone_and_decodes_to_its_text(
 
 
 @settings(max_examples=60, deadline=None)
-@given(conversation=conversations(), policy=st.sampled_from(POLICY_NAMES), limit=st.integers(20, 1500))
+@given(conversation=conversations(), policy=st.sampled_from(LENGTH_POLICIES.names), limit=st.integers(20, 1500))
 def test_everything_is_kept_or_counted(conversation: Conversation, policy: str, limit: int) -> None:
     counts, rows = LengthPolicyCounts(), [FoldedRow(None, (conversation,))]
     policy_fitter, texts = make_length_limiter(tokenizer(), policy, limit, "toolbench")
@@ -173,22 +175,22 @@ def test_at_evaluation_no_api_is_removed() -> None:
     conversation = long_one()
     functions = conversation.apis.functions or ()
     policy = fit("compact-apis", 10**6)
-    asked = ("s", "find me a city", conversation.apis, [])
-    whole = len(policy.make_prompt(*asked, 10**6))
+    prompt = Prompt("s", "find me a city", conversation.apis, [])
+    whole = len(policy.make_prompt(prompt, 10**6))
     bare = list(compact_api_lists(functions, None))[-1]
-    shortest = len(policy.make_prompt("s", "find me a city", ApiList(bare), [], 10**6))
+    shortest = len(policy.make_prompt(replace(prompt, apis=ApiList(bare)), 10**6))
     assert len(bare) == len(functions)
-    assert len(policy.make_prompt(*asked, whole - 1)) < whole
-    assert len(policy.make_prompt(*asked, shortest)) == shortest
-    assert policy.make_prompt(*asked, shortest - 1) is None
+    assert len(policy.make_prompt(prompt, whole - 1)) < whole
+    assert len(policy.make_prompt(prompt, shortest)) == shortest
+    assert policy.make_prompt(prompt, shortest - 1) is None
 
 
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
-@given(conversation=conversations(), policy=st.sampled_from(POLICY_NAMES), room=st.integers(1, 1500))
+@given(conversation=conversations(), policy=st.sampled_from(LENGTH_POLICIES.names), room=st.integers(1, 1500))
 def test_an_evaluation_prompt_fits_and_asks_for_an_answer(conversation: Conversation, policy: str, room: int) -> None:
     turns = [(t.role, t.content) for t in conversation.turns[2:-1]]
-    found = fit(policy, 10).make_prompt(conversation.turns[0].content, "q", conversation.apis, turns, room)
+    found = fit(policy, 10).make_prompt(Prompt(conversation.turns[0].content, "q", conversation.apis, turns), room)
     assume(found is not None)
     assert len(found) <= room
     assert tokenizer().decode(found).endswith("Assistant:")
@@ -198,7 +200,7 @@ def test_an_evaluation_prompt_fits_and_asks_for_an_answer(conversation: Conversa
 def test_strict_and_truncate_do_not_shorten_prompts_at_evaluation() -> None:
     conversation = long_one()
     for policy in ("strict", "truncate"):
-        assert fit(policy, 10).make_prompt("s", "q", conversation.apis, [], 50) is None
+        assert fit(policy, 10).make_prompt(Prompt("s", "q", conversation.apis, []), 50) is None
 
 
 def test_a_folded_row_that_is_too_long_is_taken_apart() -> None:
@@ -253,7 +255,7 @@ def test_truncate_is_what_trl_does(tmp_path: Path) -> None:
     assert [(row.input_ids.tolist(), row.labels.tolist()) for row in mine[:2]] == theirs
 
 
-@pytest.mark.parametrize("policy", POLICY_NAMES)
+@pytest.mark.parametrize("policy", LENGTH_POLICIES.names)
 def test_an_api_list_that_is_no_list_of_literals(policy: str) -> None:
     conversation = replace(long_one(), apis=ApiList(text="[{'name': " * 400))
     row = fit(policy, 300).make_row(conversation, last(conversation))

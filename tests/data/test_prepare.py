@@ -16,6 +16,7 @@ from sweeper.config import DataSpec, ModelSpec
 from sweeper.data import (
     ApiList,
     Conversation,
+    Prompt,
     ReaderCounts,
     fingerprint_data,
     make_length_limiter,
@@ -24,7 +25,8 @@ from sweeper.data import (
     train_tokenizer,
 )
 from sweeper.data import prepare_data as preparing_function
-from sweeper.data.length_policy import IGNORE_INDEX, POLICY_NAMES, LengthPolicyCounts
+from sweeper.data.length_policies.base import LENGTH_POLICIES
+from sweeper.data.length_policy import IGNORE_INDEX, LengthPolicyCounts
 from sweeper.data.sources import open_source
 from sweeper.data.tokenize import fold_examples, tokenize_rows
 from sweeper.errors import DataError, UsageError
@@ -89,7 +91,7 @@ def test_an_evaluation_prompt_is_the_training_rows_beginning() -> None:
     first = [turn.content for turn in conversations[0].turns if turn.role == "assistant"][:1]
     policy, _ = make_length_limiter(train_tokenizer(["a"], 300), "strict", 10_000, "signature")
     for turns in ([], [("assistant", first[0]), ("function", query.gold_calls[0][2])]):
-        prompt = policy.make_prompt(query.system, query.query, ApiList(query.functions), turns, 10_000)
+        prompt = policy.make_prompt(Prompt(query.system, query.query, ApiList(query.functions), turns), 10_000)
         assert prompt is not None
         assert row[: len(prompt)] == prompt.tolist()
 
@@ -101,8 +103,8 @@ def test_prepared_once_and_found_again(tmp_path: Path) -> None:
     assert again.fingerprint == first.fingerprint == fingerprint_data(WORLD, MODEL)
     assert (again.directory / "manifest.json").stat().st_mtime_ns == stamp
     rows = again.load_split("train")
-    assert len(rows) == first.manifest["rows"]["train"] == 20
-    assert sum(rows["length"]) == first.manifest["tokens"]["train"]
+    assert len(rows) == first.manifest.rows.train == 20
+    assert sum(rows["length"]) == first.manifest.tokens.train
     assert max(max(ids) for ids in rows["input_ids"]) < len(again.load_tokenizer())
 
 
@@ -145,7 +147,7 @@ def test_a_build_killed_at_any_moment_is_never_used(tmp_path: Path) -> None:
         process.join()
         again = prepare_data(larger, MODEL, store)
         assert again.manifest == expected
-        assert len(again.load_split("train")) == expected["rows"]["train"]
+        assert len(again.load_split("train")) == expected.rows.train
 
 
 def _announce_and_prepare(spec: DataSpec, store: Path) -> None:
@@ -179,7 +181,7 @@ except Exception as error:
         for p in (tmp_path / "data").iterdir()
         if not (p.name.startswith(".") and [f.name for f in p.iterdir()] == [".lock"])
     ] == []
-    assert prepare_data(real(exported), MODEL, tmp_path).manifest["rows"]["train"] > 0
+    assert prepare_data(real(exported), MODEL, tmp_path).manifest.rows.train > 0
 
 
 def test_tokenised_once_for_all_sizes_and_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,28 +219,28 @@ def test_validation_queries_are_never_trained_on(tmp_path: Path, exported: Path)
 
 
 def test_too_long_is_counted_and_never_cut(tmp_path: Path, exported: Path) -> None:
-    found = report_lengths(real(exported), MODEL)
+    found = report_lengths(real(exported), MODEL).to_document()
     assert found["dropped"] == {}
     shorter = real(exported, max_length=int(found["prompt_tokens"]["p50"]))
-    lengths = report_lengths(shorter, MODEL)
+    lengths = report_lengths(shorter, MODEL).to_document()
     assert lengths["examples"] + lengths["dropped"]["too-long"] == found["examples"]
     assert 0 < lengths["examples"] < found["examples"]
     assert lengths["truncated"] == 0
     manifest = prepare_data(shorter, MODEL, tmp_path).manifest
-    assert (manifest["examples"], manifest["dropped"]) == (lengths["examples"], lengths["dropped"])
+    assert (manifest.examples, manifest.dropped) == (lengths["examples"], lengths["dropped"])
     with pytest.raises(DataError, match="too-long"):
         prepare_data(real(exported, max_length=5), MODEL, tmp_path)
     assert len(list((tmp_path / "data").glob("*/manifest.json"))) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", POLICY_NAMES)
+@pytest.mark.parametrize("policy", LENGTH_POLICIES.names)
 def test_the_manifest_and_inspect_agree_on_every_policy(tmp_path: Path, exported: Path, policy: str) -> None:
-    limit = int(report_lengths(real(exported), MODEL)["prompt_tokens"]["p50"])
+    limit = int(report_lengths(real(exported), MODEL).to_document()["prompt_tokens"]["p50"])
     spec = real(exported, fit=policy, max_length=limit)
-    manifest, found = prepare_data(spec, MODEL, tmp_path).manifest, report_lengths(spec, MODEL)
-    assert manifest["fit"] == json.loads(json.dumps(to_strict_json(found["fit"][policy])))
-    assert manifest["source"] == found["source"]
+    manifest, found = prepare_data(spec, MODEL, tmp_path).manifest, report_lengths(spec, MODEL).to_document()
+    assert manifest.fit.model_dump() == json.loads(json.dumps(to_strict_json(found["fit"][policy])))
+    assert manifest.source.model_dump() == found["source"]
     assert max(prepare_data(spec, MODEL, tmp_path).load_split("train")["length"]) <= limit
     kept = found["fit"][policy]
     assert kept["examples"] + sum(kept["dropped"].values()) == found["fit"]["keep-target"]["examples"]
@@ -246,14 +248,14 @@ def test_the_manifest_and_inspect_agree_on_every_policy(tmp_path: Path, exported
 
 def test_more_tokens_than_positions_is_an_error_unless_they_are_stretched(tmp_path: Path, exported: Path) -> None:
     short = ModelSpec(name="short", config={"hidden_size": 8, "max_position_embeddings": 256})
-    for act in (lambda d: prepare_data(d, short, tmp_path), lambda d: report_lengths(d, short)):
+    for act in (lambda d: prepare_data(d, short, tmp_path), lambda d: report_lengths(d, short).to_document()):
         with pytest.raises(UsageError, match=r"300(.|\n)*256"):
             act(real(exported, max_length=300))
         act(real(exported, max_length=300, extend_positions="interpolate", fit="keep-target"))
 
 
 def test_inspect_counts_the_real_sample(real_toolbench: Path) -> None:
-    found = report_lengths(real(real_toolbench / "answer", max_length=4096), LONG)
+    found = report_lengths(real(real_toolbench / "answer", max_length=4096), LONG).to_document()
     assert (found["fit"]["keep-target"]["examples"], found["valid_queries"], found["invalid_queries"]) == (24, 6, 1)
     assert found["dropped"]["no-target"] == 1
     assert found["prompt_tokens"]["max"] > found["target_tokens"]["max"] > 0

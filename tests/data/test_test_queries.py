@@ -35,14 +35,14 @@ def write(folder: Path, sizes: dict[str, int]) -> Path:
 def test_the_published_sets_are_named(tmp_path: Path, name: str) -> None:
     suite = read_suite(write(tmp_path, PUBLISHED_SUITES[name]))
     assert (suite.name, list(suite.subsets)) == (name, list(SUBSETS))
-    assert suite.to_dict()["complete"]
+    assert suite.to_document()["complete"]
     assert sum(suite.query_counts.values()) == int(name.rpartition("-")[2])
 
 
 def test_a_part_says_which_part_it_is(tmp_path: Path) -> None:
     part = read_suite(write(tmp_path / "a", {"G1_tool": 158, "G3_instruction": 61}))
-    assert part.name == "part of solvable-765: G1_tool, G3_instruction of its six subsets"
-    assert not part.to_dict()["complete"]
+    assert part.name == "part of solvable-765 (2 of its six subsets): G1_tool, G3_instruction"
+    assert not part.to_document()["complete"]
     assert read_suite(write(tmp_path / "b", {"G1_tool": 157})).name == "unpublished set"
 
 

@@ -13,29 +13,34 @@ import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sweeper.config import TrialSpec
 from sweeper.storage import Store, write_json
-from sweeper.training.trial import WorkerLauncher
+from sweeper.training import TrialJob, WorkerLauncher
+from sweeper.training.torchrun import WorkerJob
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["sweeper.training.sft_trainer", "sweeper.training.torchrun_worker", "deepspeed"])
+_CONTEXT.set_forkserver_preload(["sweeper.training.sft_trainer", "sweeper.training.torchrun", "deepspeed"])
 
 
-def launch_forked(spec: TrialSpec, fingerprint: str, data_fingerprint: str, store: Store) -> WorkerLauncher:
-    """Start the trial's workers as `launch_torchrun` does, with a job of the same kind, and wait for them."""
+def make_forked_launcher(job: TrialJob, store: Store) -> WorkerLauncher:
+    """A launcher like `make_torchrun_launcher`, with a job file of the same kind."""
 
     def launch(at_most: int | None, generation: int | None) -> None:
-        job = {"spec": spec.model_dump(mode="json"), "fingerprint": fingerprint, "data": data_fingerprint}
-        job |= {"at_most": at_most, "generation": generation, "storage": store.location, "marked": store.is_marked}
+        worker_job = WorkerJob(
+            spec=job.spec,
+            fingerprint=job.fingerprint,
+            data=job.data_fingerprint,
+            at_most=at_most,
+            generation=generation,
+            storage=store.location,
+            marked=store.is_marked,
+        )
+        count = job.spec.runtime.workers
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         with TemporaryDirectory() as folder:
-            write_json(Path(folder) / "job.json", job)
-            workers = [
-                _CONTEXT.Process(target=_work, args=(folder, rank, spec.runtime.workers, port))
-                for rank in range(spec.runtime.workers)
-            ]
+            write_json(Path(folder) / "job.json", worker_job.model_dump(mode="json"))
+            workers = [_CONTEXT.Process(target=_work, args=(folder, rank, count, port)) for rank in range(count)]
             for worker in workers:
                 worker.start()
             for worker in workers:
@@ -49,6 +54,6 @@ def launch_forked(spec: TrialSpec, fingerprint: str, data_fingerprint: str, stor
 def _work(folder: str, rank: int, workers: int, port: int) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    from sweeper.training.torchrun_worker import run_worker
+    from sweeper.training.torchrun import run_worker
 
     raise SystemExit(run_worker(Path(folder) / "job.json"))

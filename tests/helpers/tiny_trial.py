@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sweeper.config import DataSpec, ModelSpec, find_sweep, load_sweep
+from sweeper.config import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, find_sweep, load_sweep
+from sweeper.data import DataSize
+from sweeper.training.schedule import TrainingSchedule, make_schedule
 
 CONFIG = {
     "hidden_size": 16,
@@ -24,3 +26,15 @@ DATA = DataSpec(
     vocab_size=320,
 )
 RECIPE = load_sweep(find_sweep("quickstart")).recipe.model_copy(update={"warmup_steps": 3, "num_train_epochs": 2.0})
+
+
+def make_test_schedule(recipe: Recipe, steps: int = 10) -> TrainingSchedule:
+    """A schedule of so many steps, for a trainer that is built by hand."""
+    spec = TrialSpec(
+        model=MODEL,
+        data=DATA,
+        recipe=recipe.model_copy(update={"max_steps": steps, "train_flops_budget": None}),
+        seed=0,
+        runtime=Runtime(),
+    )
+    return make_schedule(spec, DataSize(rows=60, tokens=6000, vocab_size=320))

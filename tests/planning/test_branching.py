@@ -20,7 +20,7 @@ from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study, load_study_plan
 from sweeper.storage import Store, read_json
-from sweeper.training import read_record, train_trial
+from sweeper.training import TrialJob, read_record, train_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "sweeps/epochs-branched.yaml"
@@ -177,7 +177,12 @@ def test_points_stay_while_someone_waits_for_them(tmp_path: Path) -> None:
     arm, trunk, _ = plan.trials
     prepared = data.prepare_data(trunk.spec.data, trunk.spec.model, store)
     for trial in (trunk, arm):
-        train_trial(trial.spec, trial.fingerprint, lambda: prepared, store, lambda progress: None)
+        train_trial(
+            TrialJob(trial.spec, trial.fingerprint, prepared.fingerprint),
+            lambda: prepared,
+            store,
+            lambda progress: None,
+        )
     assert sorted(store.list_subfolders(store.branch_points_folder(trunk.fingerprint))) == [
         "checkpoint-4",
         "checkpoint-8",

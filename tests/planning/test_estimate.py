@@ -13,12 +13,13 @@ import pytest
 
 from sweeper import data
 from sweeper.config import DataSpec, Sweep, load_data_spec, load_hardware_specs, load_model_spec, load_sweep
+from sweeper.data import DataSize
 from sweeper.errors import UsageError
 from sweeper.evaluation import compute_suite_fingerprint
 from sweeper.planning.estimate import estimate_plan, restore_first_estimates, retarget_hardware
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
-from sweeper.planning.workload import assume_manifest
+from sweeper.planning.workload import assume_size
 from sweeper.storage import Store
 
 
@@ -179,7 +180,7 @@ def test_prepared_data_are_counted_and_not_assumed(root: Path, tmp_path: Path) -
 
 def test_toolbench_is_taken_to_be_the_papers_and_no_longer_than_a_row_can_be() -> None:
     spec = load_data_spec("toolbench")
-    assert assume_manifest(spec) == {"rows": {"train": 187542}, "tokens": {"train": 187542 * 2048}, "vocab_size": 512}
-    assert assume_manifest(DataSpec.model_validate(spec.model_dump() | {"assumed": None})) is None
+    assert assume_size(spec) == DataSize(187542, 187542 * 2048, 512)
+    assert assume_size(DataSpec.model_validate(spec.model_dump() | {"assumed": None})) is None
     long = spec.model_copy(update={"assumed": spec.assumed.model_copy(update={"mean_tokens": 9e9})})  # type: ignore[union-attr]
-    assert assume_manifest(long) == assume_manifest(spec)
+    assert assume_size(long) == assume_size(spec)

@@ -18,11 +18,11 @@ from sweeper import data
 from sweeper.config import Branch, Recipe, Runtime, TrialSpec, compute_trial_fingerprint
 from sweeper.errors import UsageError
 from sweeper.storage import Store, read_json
-from sweeper.training import TrainingProgress, TrialRecord, train_trial
-from sweeper.training.arguments import choose_logging_steps, compute_decay_start, count_decay_steps
+from sweeper.training import TrainingProgress, TrialJob, TrialRecord, train_trial
+from sweeper.training.schedule import choose_logging_steps, compute_decay_start, count_decay_steps
 
 EIGHT_STEPS = {"decay_fraction": 0.25}
-"""An epoch is 8 optimiser steps, each logged: a run of one decays from step 6 on."""
+"""An epoch is 8 optimizer steps, each logged: a run of one decays from step 6 on."""
 SIXTY_STEPS = {"decay_fraction": 0.23, "per_device_train_batch_size": 1}
 """An epoch is 60 steps, every third logged: it decays from step 46 on, which is not."""
 
@@ -52,7 +52,7 @@ def spec(epochs: float, trunk: str = "", points: tuple[float, ...] = (), **field
 def train(
     prepared: data.PreparedData, store: Store, name: str, asked: TrialSpec, tell: Any = lambda progress: None
 ) -> TrialRecord:
-    return train_trial(asked, name, lambda: prepared, store, tell)
+    return train_trial(TrialJob(asked, name, prepared.fingerprint), lambda: prepared, store, tell)
 
 
 def history(store: Store, name: str) -> pd.DataFrame:

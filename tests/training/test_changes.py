@@ -14,7 +14,7 @@ from tiny_trial import DATA, MODEL, RECIPE
 from sweeper import data
 from sweeper.config import Branch, EngineSpec, Recipe, Rungs, Runtime, TrialSpec, compute_trial_fingerprint
 from sweeper.storage import Store
-from sweeper.training import Pruner, TrainingProgress, TrialRecord, train_trial
+from sweeper.training import Pruner, TrainingProgress, TrialJob, TrialRecord, train_trial
 
 CHANGED = [{"step": 4, "learning_rate": 0.02, "max_grad_norm": 0.05}, {"step": 10, "weight_decay": 0.1}]
 """A run has 16 steps, 8 an epoch."""
@@ -42,7 +42,7 @@ def train(
 ) -> TrialRecord:
     """`first`: a search looks at multiples of it, and stops nobody."""
     pruner = Pruner(Rungs(first=first), "pbt", lambda resource, loss: False) if first else None
-    return train_trial(asked, name, lambda: prepared, store, tell, pruner=pruner)
+    return train_trial(TrialJob(asked, name, prepared.fingerprint), lambda: prepared, store, tell, pruner=pruner)
 
 
 def history(store: Store, name: str) -> pd.DataFrame:
@@ -92,14 +92,14 @@ def test_what_changes_is_set_and_read_back_and_the_schedule_goes_on(
 def test_what_was_not_set_is_noticed(
     prepared: data.PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeper.training.changes import HyperparameterChangeCallback
+    from sweeper.training.callbacks import HyperparameterChangeCallback
 
     monkeypatch.setattr(HyperparameterChangeCallback, "on_step_begin", lambda *_, **__: None)
     record = train(prepared, Store(tmp_path), "f", spec(CHANGED))
     assert record.failure is not None
-    assert "learning_rate from step 4: asked 0.02, applied 0.01" in record.failure.message
-    assert "max_grad_norm from step 4: asked 0.05" in record.failure.message
-    assert "weight_decay from step 10: asked 0.1, applied 0.01" in record.failure.message
+    assert "learning_rate from step 4: requested 0.02, applied 0.01" in record.failure.message
+    assert "max_grad_norm from step 4: requested 0.05" in record.failure.message
+    assert "weight_decay from step 10: requested 0.1, applied 0.01" in record.failure.message
 
 
 @pytest.mark.slow
@@ -185,11 +185,11 @@ def test_where_the_checkpoint_is_gone_it_is_trained_from_the_start_and_says_so(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ([{"step": 5}], "a change of nothing"),
+        ([{"step": 5}], "has no values"),
         ([{"step": 5, "warmup_steps": 3}], "Extra inputs"),
         ([{"step": 0, "learning_rate": 1}], "greater than 0"),
         ([{"step": 5, "learning_rate": 0}], "greater than 0"),
-        ([{"step": 5, "learning_rate": 1}, {"step": 5, "weight_decay": 1}], "after the one before"),
+        ([{"step": 5, "learning_rate": 1}, {"step": 5, "weight_decay": 1}], "above the one before"),
     ],
 )
 def test_changes_that_make_no_sense_are_refused(wrong: list[dict[str, Any]], says: str) -> None:
@@ -199,9 +199,9 @@ def test_changes_that_make_no_sense_are_refused(wrong: list[dict[str, Any]], say
 
 def test_a_change_after_the_end_and_several_workers_are_refused(prepared: data.PreparedData, tmp_path: Path) -> None:
     from sweeper.errors import UsageError
-    from sweeper.training.arguments import check_hyperparameter_changes
+    from sweeper.training.schedule import check_hyperparameter_changes
 
-    with pytest.raises(UsageError, match="a run of 10 optimiser steps"):
+    with pytest.raises(UsageError, match="a run of 10 optimizer steps"):
         check_hyperparameter_changes(spec(CHANGED), 10)
     shared = spec(CHANGED).model_copy(update={"engine": EngineSpec(name="ddp", distributed=True)})
     with pytest.raises(UsageError, match="several workers"):

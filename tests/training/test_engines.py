@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from forked_workers import launch_forked
+from forked_workers import make_forked_launcher
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_trial import CONFIG, DATA, RECIPE
@@ -26,12 +26,12 @@ from sweeper.config import EngineSpec, ModelSpec, Recipe, Runtime, TrialSpec, re
 from sweeper.errors import LostWorkerError, UsageError
 from sweeper.execution.ray_backend import train as on_ray
 from sweeper.storage import Store, lease, read_json, write_json
-from sweeper.training import TrainingProgress, TrialRecord, WorkerFailedError, train_trial
-from sweeper.training import torchrun_worker as worker
-from sweeper.training.applied_settings import list_mismatches
-from sweeper.training.checkpoints import checkpoint_problem
-from sweeper.training.engine import applied_deepspeed_settings, make_deepspeed_config, split_batch
-from sweeper.training.torchrun import launch_torchrun
+from sweeper.training import TrainingProgress, TrialJob, TrialRecord, WorkerFailedError, torchrun, train_trial
+from sweeper.training.applied_settings import list_mismatches, read_deepspeed_settings
+from sweeper.training.batching import split_batch
+from sweeper.training.checkpoint_manifest import CheckpointIdentity, find_checkpoint_problem
+from sweeper.training.sft_config import make_deepspeed_config
+from sweeper.training.torchrun import make_torchrun_launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_DROPOUT = ModelSpec(name="tiny", config=CONFIG | {"dropout": 0.0, "num_hidden_layers": 2})
@@ -58,12 +58,12 @@ def spec_of(engine: str, workers: int, **recipe: Any) -> TrialSpec:
 def train(root: Path, prepared: data.PreparedData, spec: TrialSpec) -> tuple[TrialRecord, pd.DataFrame]:
     store = Store(root)
     several = spec.engine is not None and spec.engine.distributed
-    launch = None
+    job, launch = TrialJob(spec, "f", prepared.fingerprint), None
     if spec.engine is not None and spec.engine.zero_stage:
-        launch = launch_forked(spec, "f", prepared.fingerprint, store)
+        launch = make_forked_launcher(job, store)
     elif several:
-        launch = launch_torchrun(spec, "f", prepared.fingerprint, store, lambda progress: None)
-    record = train_trial(spec, "f", lambda: prepared, store, lambda progress: None, launch)
+        launch = make_torchrun_launcher(job, store, lambda progress: None)
+    record = train_trial(job, lambda: prepared, store, lambda progress: None, launch)
     assert record.status == "COMPLETE", record.failure
     return record, pd.read_parquet(store.trial_folder("f") / "history.parquet")
 
@@ -79,7 +79,7 @@ def alone(store_with_data: tuple[Path, data.PreparedData], tmp_path_factory: pyt
     _, prepared = store_with_data
     store = Store(tmp_path_factory.mktemp("alone"))
     spec = spec_of("single", 1)
-    record = train_trial(spec, "f", lambda: prepared, store, lambda progress: None)
+    record = train_trial(TrialJob(spec, "f", prepared.fingerprint), lambda: prepared, store, lambda progress: None)
     weights = load_file(store.trial_folder("f") / "model" / "model.safetensors")
     return record, pd.read_parquet(store.trial_folder("f") / "history.parquet"), weights
 
@@ -122,7 +122,12 @@ def test_clipping_off_and_groups_of_length_are_applied_by_an_engine_too(
     record, history = train(root, prepared, spec_of("zero2", 2, **other))
     assert record.applied["max_grad_norm"] is None
     store = Store(root / "alone")
-    whole = train_trial(spec_of("single", 1, **other), "f", lambda: prepared, store, lambda progress: None)
+    whole = train_trial(
+        TrialJob(spec_of("single", 1, **other), "f", prepared.fingerprint),
+        lambda: prepared,
+        store,
+        lambda progress: None,
+    )
     assert whole.metrics["val_loss"] == pytest.approx(record.metrics["val_loss"], rel=1e-4)
     expected = pd.read_parquet(store.trial_folder("f") / "history.parquet")
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=2e-4)
@@ -139,13 +144,13 @@ def test_a_killed_worker_is_a_lost_worker_and_the_trial_goes_on_from_its_checkpo
     def kill(progress: TrainingProgress) -> None:
         if progress.step == 6:
             mine = psutil.Process().children(recursive=True)
-            launched = [process for process in mine if "sweeper.training.torchrun_worker" in process.cmdline()]
+            launched = [process for process in mine if "sweeper.training.torchrun" in process.cmdline()]
             workers = [process for process in launched if "torch.distributed.run" not in process.cmdline()]
             workers[-1].kill()
 
-    launch = launch_torchrun(spec, "f", prepared.fingerprint, store, kill)
+    launch = make_torchrun_launcher(TrialJob(spec, "f", prepared.fingerprint), store, kill)
     with pytest.raises(LostWorkerError, match="died"):
-        train_trial(spec, "f", lambda: prepared, store, lambda progress: None, launch)
+        train_trial(TrialJob(spec, "f", prepared.fingerprint), lambda: prepared, store, lambda progress: None, launch)
     assert not store.record_path("f").exists()
     record, history = train(root, prepared, spec)
     assert record.resumed_from_step is not None
@@ -160,7 +165,7 @@ from sweeper import data
 from sweeper.config import TrialSpec
 from sweeper.storage import Store, lease, read_json, write_json
 from sweeper.execution.ray_backend import train as on_ray
-from sweeper.training.worker import train_worker
+from sweeper.training import TrialJob, train_worker
 
 spec, tokens, folder, dies_at = sys.argv[1:]
 prepared = data.open_prepared_data(Path(tokens).parents[1], Path(tokens).name)
@@ -177,7 +182,8 @@ def tell(progress):
 
 # Two machines that share nothing but the URL.
 store = Store(Path(folder) / f"machine {os.environ['GROUP_RANK']} {dies_at}", f"file://{folder}/far")
-train_worker(TrialSpec.model_validate_json(Path(spec).read_text()), "f", prepared, store, tell)
+job = TrialJob(TrialSpec.model_validate_json(Path(spec).read_text()), "f", prepared.fingerprint)
+train_worker(job, prepared, store, tell)
 """
 
 
@@ -206,16 +212,18 @@ def test_two_machines_behind_a_url_go_on_within_an_epoch_from_what_both_have_sen
     alone: Any, store_with_data: tuple[Path, data.PreparedData], tmp_path: Path
 ) -> None:
     prepared, spec = store_with_data[1], spec_of("zero2", 2)
-    identity = {"fingerprint": "f", "engine": "zero2", "workers": 2}
+    identity = CheckpointIdentity("f", "zero2", 2)
     assert any(two_machines(tmp_path, prepared, spec, dies_at=7))
     third = Store(tmp_path / "third machine", f"file://{tmp_path}/far")
     checkpoints = third.trial_folder("f") / "checkpoints"
     third.pull(checkpoints)
-    whole = {checkpoint.name for checkpoint in checkpoints.iterdir() if not checkpoint_problem(checkpoint, identity)}
+    whole = {
+        checkpoint.name for checkpoint in checkpoints.iterdir() if not find_checkpoint_problem(checkpoint, identity)
+    }
     assert whole == {"checkpoint-4", "checkpoint-6"}
     [share] = (checkpoints / "checkpoint-6").rglob("*zero_pp_rank_1*optim_states.pt")  # not of the machine that marks
     share.write_bytes(share.read_bytes()[:-1] + b"!")
-    assert share.name in checkpoint_problem(checkpoints / "checkpoint-6", identity)
+    assert share.name in find_checkpoint_problem(checkpoints / "checkpoint-6", identity)
     two_machines(tmp_path, prepared, spec, dies_at=0)
     record = json.loads((tmp_path / "far" / "trials" / "f" / "record.json").read_text())
     assert record["resumed_from_step"] == 6, "within the second epoch"
@@ -234,12 +242,10 @@ def test_workers_publish_nothing_once_their_launcher_was_taken_for_dead(
     monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.1)
     monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
 
-    def train(
-        spec: Any, fingerprint: str, prepared: Any, store: Any, tell: Any, at_most: Any, may: Any, _: Any
-    ) -> None:
-        may()
+    def train(*_: Any, check_lease: Any, **rest: Any) -> None:
+        check_lease()
 
-    for module in (worker, on_ray):
+    for module in (torchrun, on_ray):
         monkeypatch.setattr(module, "train_worker", train)
         monkeypatch.setattr(module.data, "open_prepared_data", lambda store, identity: None)
     store, spec = Store.from_location("memory://launchers/store"), spec_of("ddp", 2)
@@ -256,7 +262,7 @@ def test_workers_publish_nothing_once_their_launcher_was_taken_for_dead(
         job = tmp_path / "job.json"
         asked = {"spec": spec.model_dump(mode="json"), "fingerprint": launcher, "data": "d", "at_most": None}
         write_json(job, asked | {"storage": store.location, "marked": store.is_marked, "generation": generation})
-        if worker.run_worker(job) == 0:
+        if torchrun.run_worker(job) == 0:
             return ""
         failure = read_json(tmp_path / "failure-0.json")
         return f"{failure['kind']}: {failure['message']}"
@@ -310,12 +316,12 @@ def test_an_engine_that_clips_elsewhere_is_found_out() -> None:
         gradient_clipping=lambda: 1.0,  # DeepSpeed's default, where its JSON does not say
         train_batch_size=lambda: 16,
     )
-    applied = applied_deepspeed_settings(SimpleNamespace(deepspeed=engine))
+    applied = read_deepspeed_settings(SimpleNamespace(deepspeed=engine))
     assert list_mismatches({"max_grad_norm": 0.3, "effective_batch_size": 16}, applied) == [
-        "max_grad_norm: asked 0.3, applied 1.0"
+        "max_grad_norm: requested 0.3, applied 1.0"
     ]
     engine.gradient_clipping = lambda: 0.0
-    assert applied_deepspeed_settings(SimpleNamespace(deepspeed=engine))["max_grad_norm"] is None
+    assert read_deepspeed_settings(SimpleNamespace(deepspeed=engine))["max_grad_norm"] is None
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs/engines").glob("*.yaml")), ids=lambda path: path.stem)

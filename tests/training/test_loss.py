@@ -15,7 +15,7 @@ from sweeper import data
 from sweeper.config import ModelSpec, Recipe, Runtime, TrialSpec
 from sweeper.models import build_model
 from sweeper.storage import Store
-from sweeper.training import TrialRecord, train_trial
+from sweeper.training import TrialJob, TrialRecord, train_trial
 from sweeper.training import loss as target_loss
 from sweeper.training.loss import patch_target_only_loss
 from sweeper.training.validation import compute_validation_loss
@@ -173,7 +173,7 @@ def test_a_whole_training_has_the_same_curve(
 
     def train(name: str) -> tuple[TrialRecord, pd.DataFrame]:
         store = Store(tmp_path / name)
-        record = train_trial(spec, "f", lambda: prepared, store, lambda progress: None)
+        record = train_trial(TrialJob(spec, "f", prepared.fingerprint), lambda: prepared, store, lambda progress: None)
         assert record.status == "COMPLETE", record.failure
         return record, pd.read_parquet(store.trial_folder("f") / "history.parquet")
 

@@ -20,7 +20,7 @@ from sweeper import data
 from sweeper.config import Recipe, Runtime, TrialSpec
 from sweeper.errors import LostWorkerError, PreemptedError
 from sweeper.storage import Store
-from sweeper.training import TrainingProgress, TrialRecord, preemption, train_trial
+from sweeper.training import TrainingProgress, TrialJob, TrialRecord, preemption, train_trial
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def train(prepared: data.PreparedData, root: Path, tell: Any = lambda progress: 
         seed=3,
         runtime=Runtime(),
     )
-    return train_trial(spec, "f", lambda: prepared, Store(root), tell)
+    return train_trial(TrialJob(spec, "f", prepared.fingerprint), lambda: prepared, Store(root), tell)
 
 
 def history(root: Path) -> pd.DataFrame:
@@ -159,7 +159,7 @@ def test_what_another_engine_saved_is_refused_and_kept(prepared: data.PreparedDa
     assert refused.status == "FAILED"
     assert refused.failure is not None
     assert refused.failure.kind == "bad-input"
-    assert "is of engine zero2, 4 workers" in refused.failure.message
+    assert "was written by engine zero2, 4 workers" in refused.failure.message
     assert "engine single, 1 workers" in refused.failure.message
     for mark, text in whole.items():
         mark.write_text(text)

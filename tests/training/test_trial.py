@@ -12,16 +12,16 @@ from typing import Any
 import pandas as pd
 import pytest
 from pydantic import ValidationError
-from tiny_trial import CONFIG, DATA, MODEL, RECIPE
+from tiny_trial import CONFIG, DATA, MODEL, RECIPE, make_test_schedule
 
 from sweeper import data
 from sweeper.config import DataSpec, ModelSpec, Recipe, Runtime, TrialSpec, compute_trial_fingerprint
 from sweeper.errors import UsageError
 from sweeper.models import compute_train_flops, load_config
 from sweeper.storage import Store
-from sweeper.training import ProgressListener, TrainingProgress, TrialRecord, train_trial
+from sweeper.training import ProgressListener, TrainingProgress, TrialJob, TrialRecord, train_trial
 from sweeper.training.applied_settings import list_mismatches
-from sweeper.training.arguments import compute_row_flops, count_examples_seen, count_optimizer_steps
+from sweeper.training.schedule import compute_row_flops, count_examples_seen, count_optimizer_steps
 
 NEOX = ModelSpec(
     name="tiny-neox",
@@ -56,7 +56,7 @@ def train(
         seed=3,
         runtime=Runtime(),
     )
-    return train_trial(spec, "f", lambda: prepared, Store(root), tell)
+    return train_trial(TrialJob(spec, "f", prepared.fingerprint), lambda: prepared, Store(root), tell)
 
 
 def history(root: Path) -> pd.DataFrame:
@@ -74,9 +74,9 @@ def test_asked_is_applied_and_recorded(prepared: data.PreparedData, tmp_path: Pa
     assert record.applied["max_grad_norm"] == 0.3
     manifest = prepared.manifest
     tokens = record.metrics["tokens"]
-    assert tokens == 2 * manifest["tokens"]["train"]
-    mean_length = manifest["tokens"]["train"] / manifest["rows"]["train"]
-    config = load_config(MODEL, manifest["vocab_size"])
+    assert tokens == 2 * manifest.tokens.train
+    mean_length = manifest.tokens.train / manifest.rows.train
+    config = load_config(MODEL, manifest.vocab_size)
     assert record.metrics["train_flops"] == pytest.approx(compute_train_flops(config, tokens, mean_length))
     directory = Store(tmp_path).trial_folder("f")
     assert (directory / "model" / "model.safetensors").exists()
@@ -185,7 +185,7 @@ def test_steps_end_a_run_as_epochs_do_and_within_one(prepared: data.PreparedData
     record = train(prepared, tmp_path / "within", max_steps=6, gradient_accumulation_steps=2)
     assert record.status == "COMPLETE", record.failure
     assert record.asked["examples_seen"] == record.applied["examples_seen"] == 60 + 2 * 16
-    tokens, whole = record.metrics["tokens"], prepared.manifest["tokens"]["train"]
+    tokens, whole = record.metrics["tokens"], prepared.manifest.tokens.train
     assert tokens is not None
     assert whole < tokens < 2 * whole
     assert record.metrics["val_loss"] == history(tmp_path / "within")["val_loss"].dropna().iloc[-1]
@@ -213,7 +213,7 @@ def test_a_budget_that_cannot_be_met_fails(prepared: data.PreparedData, tmp_path
     assert record.failure.kind == "bad-input"
     assert "train_flops_budget" in record.failure.message
     recipe = RECIPE.model_copy(update={"train_flops_budget": 1e9})
-    with pytest.raises(UsageError, match="FLOPs are not known"):
+    with pytest.raises(UsageError, match="unknown FLOPs"):
         count_optimizer_steps(recipe, 60)
 
 
@@ -240,8 +240,8 @@ def test_a_run_has_one_end() -> None:
 
 
 def test_compute_of_an_unknown_architecture_is_undefined() -> None:
-    manifest = {"tokens": {"train": 100}, "rows": {"train": 10}, "vocab_size": 5}
-    unknown = compute_row_flops(ModelSpec(name="x", config={"model_type": "gpt2"}), manifest)
+    size = data.DataSize(rows=10, tokens=100, vocab_size=5)
+    unknown = compute_row_flops(ModelSpec(name="x", config={"model_type": "gpt2"}), size)
     assert math.isnan(unknown.per_row)
     assert unknown.mean_length == 10
 
@@ -288,7 +288,7 @@ def test_a_warm_up_longer_than_the_run_fails(prepared: data.PreparedData, tmp_pa
     record = train(prepared, tmp_path, warmup_steps=1000)
     assert record.status == "FAILED"
     assert record.failure is not None
-    assert "16 optimiser steps" in record.failure.message
+    assert "16 optimizer steps" in record.failure.message
 
 
 @pytest.mark.slow
@@ -322,7 +322,8 @@ def padded_share(trainer: Any) -> float:
 @pytest.mark.slow
 def test_grouping_by_length_leaves_less_padding_and_another_order_each_epoch(tmp_path: Path) -> None:
     from sweeper.models import build_model
-    from sweeper.training.arguments import make_sft_config
+    from sweeper.training.batching import split_batch
+    from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer
 
     larger = DATA.model_copy(update={"toolworld": DATA.toolworld | {"train_queries": 600}})
@@ -333,7 +334,7 @@ def test_grouping_by_length_leaves_less_padding_and_another_order_each_epoch(tmp
         recipe = RECIPE.model_copy(update={"train_sampling_strategy": order})
         trainer = LeanSFTTrainer(
             model=build_model(MODEL, tokenizer, 0),
-            args=make_sft_config(recipe, 0, 10, tmp_path, cuda=False),
+            args=make_sft_config(recipe, 0, make_test_schedule(recipe), split_batch(recipe, 1), tmp_path, cuda=False),
             train_dataset=rows,
             processing_class=tokenizer,
         )
@@ -364,7 +365,8 @@ def test_the_lean_trainer_has_trls_loss_and_gradients(prepared: data.PreparedDat
     from trl import SFTTrainer
 
     from sweeper.models import build_model
-    from sweeper.training.arguments import make_sft_config
+    from sweeper.training.batching import split_batch
+    from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer
 
     rows = prepared.load_split("train").select_columns(["input_ids", "labels"])
@@ -373,7 +375,9 @@ def test_the_lean_trainer_has_trls_loss_and_gradients(prepared: data.PreparedDat
     results = []
     for kind in (SFTTrainer, LeanSFTTrainer):
         model = build_model(no_dropout, tokenizer, 0)
-        config = make_sft_config(RECIPE, 0, 10, tmp_path / kind.__name__, cuda=False)
+        config = make_sft_config(
+            RECIPE, 0, make_test_schedule(RECIPE), split_batch(RECIPE, 1), tmp_path / kind.__name__, cuda=False
+        )
         trainer = kind(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
         batch = trainer.data_collator([rows[i] for i in range(8)])
         loss = trainer.compute_loss(model, batch, num_items_in_batch=(batch["labels"] != -100).sum())

@@ -41,9 +41,9 @@ def inspect_data_command(
     with show_progress("reading") as on_progress:
         report = data.report_lengths(data_spec, model_spec, on_progress)
     if json_:
-        print_json(report)
+        print_json(report.to_document())
     else:
-        print_table(render_length_table(report))
+        print_table(render_length_table(report.to_document()))
 
 
 @commands.command("prepare")
@@ -65,9 +65,9 @@ def prepare_data_command(
     with show_progress("preparing") as on_progress:
         prepared = data.prepare_data(data_spec, model_spec, Store.from_location(storage), on_progress)
     if json_:
-        print_json(prepared.manifest | {"directory": str(prepared.directory)})
+        print_json(prepared.manifest.to_document() | {"directory": str(prepared.directory)})
     else:
-        print_table(render_manifest_table(prepared.manifest, str(prepared.directory)))
+        print_table(render_manifest_table(prepared.manifest.to_document(), str(prepared.directory)))
 
 
 @commands.command("export")
@@ -86,9 +86,11 @@ def export_data_command(
     with show_progress("writing") as on_progress:
         summary = data.export_toolllama(load_data_spec(source), out, on_progress)
     if json_:
-        print_json(summary)
+        print_json(summary.to_document())
     else:
-        typer.echo(f"{out}: {summary['conversations']:,} conversations; left out: {format_counts(summary['dropped'])}")
+        typer.echo(
+            f"{out}: {summary.conversations:,} conversations; left out: {format_counts(summary.counts.drop_counts)}"
+        )
 
 
 @commands.command("leakage")
@@ -119,12 +121,12 @@ def check_contamination_command(
         suite = data.open_suite(load_data_spec(test))
         audit = data.audit_contamination(load_data_spec(train), suite, threshold, on_progress)
     if out is not None:
-        lines = [f"{entry['subset']}\t{entry['query_id']}\n" for entry in audit["exclude"]]
+        lines = [f"{query.subset}\t{query.query_id}\n" for query in audit.exclude]
         write_bytes(out, "".join(lines).encode())
     if json_:
-        print_json(audit)
+        print_json(audit.to_document())
     else:
-        print_table(render_contamination_table(audit))
+        print_table(render_contamination_table(audit.to_document()))
 
 
 def _load_specs(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import Choice, FrozenConfig
+from sweeper.registry import Registry
 
-LengthPolicy = Literal["strict", "keep-target", "compact-apis", "truncate"]
-LENGTH_POLICIES: tuple[LengthPolicy, ...] = get_args(LengthPolicy)
+_LENGTH_POLICIES: Registry[object] = Registry("length policy", "data/length_policies", "POLICY")
+LENGTH_POLICIES = _LENGTH_POLICIES.names
+LengthPolicyName = Annotated[str, Choice(_LENGTH_POLICIES)]
+ApiFormatName = Annotated[str, Choice(Registry("API format", "data/api_formats", "API_FORMAT"))]
 
 DATA_AXES = ("fit", "max_length")
 """Fields of the data that a sweep can vary, besides those of the recipe."""
@@ -37,13 +40,13 @@ class DataSpec(FrozenConfig):
     files), or a Hugging Face dataset by folder or hub id."""
     toolworld: dict[str, Any] = Field(default_factory=dict)
     """Settings of the synthetic tool environment: seed, numbers of queries."""
-    api_format: Literal["toolbench", "signature"]
+    api_format: ApiFormatName
     """How APIs are listed in the system message: ToolBench's Python text, or one `name(arg: type)` line each."""
     fold_steps: bool
     """Where the steps of an answer are prefixes of one another, train them as one row with the loss on each step."""
     max_length: int = Field(gt=0)
     """Longest row, tokens; at most the model's positions."""
-    fit: LengthPolicy = "strict"
+    fit: LengthPolicyName = "strict"
     """Length policy, for examples longer than `max_length`. `strict` drops them. `keep-target` cuts the middle of the
     prompt. `compact-apis` shortens the API list: example values, then descriptions, then unused APIs. `truncate` cuts
     the end off, target included, as TRL does. All are counted."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import Choice, FrozenConfig
+from sweeper.registry import Registry
 
+OptimizerName = Annotated[str, Choice(Registry("optimizer", "training/optimizers", "OPTIMIZER", separator="_"))]
 RuntimeTunable = Literal["learning_rate", "max_grad_norm", "weight_decay"]
 RUNTIME_TUNABLES: tuple[RuntimeTunable, ...] = get_args(RuntimeTunable)
 """Fields of a recipe that can change while a model trains."""
@@ -71,7 +73,7 @@ class Recipe(FrozenConfig):
     """Micro-batches per optimizer step on one worker; effective batch = this x per_device_train_batch_size."""
     max_grad_norm: FiniteFloat | None = Field(gt=0)
     """Gradients are clipped to this global L2 norm; `null` disables clipping."""
-    optim: Literal["adamw_torch", "adamw_torch_fused"]
+    optim: OptimizerName
     """Optimizer."""
     weight_decay: FiniteFloat = Field(ge=0)
     """AdamW's decoupled weight decay."""

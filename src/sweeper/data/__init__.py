@@ -1,9 +1,11 @@
-"""Raw answers -> conversations -> tokens, once per (data, tokeniser, policy), shared by every trial."""
+"""Raw answers -> conversations -> tokens, once per (data, tokenizer, length policy), shared by every trial."""
 
 from sweeper.data.contamination import audit_contamination
 from sweeper.data.conversations import ApiList, Conversation, ReaderCounts, Turn
 from sweeper.data.export import export_toolllama
+from sweeper.data.length_policies.base import Prompt
 from sweeper.data.length_report import report_lengths
+from sweeper.data.manifest import DataManifest, DataSize
 from sweeper.data.prepare import (
     PreparedData,
     describe_prepared_data,
@@ -12,8 +14,8 @@ from sweeper.data.prepare import (
     prepare_data,
     read_data_manifest,
 )
+from sweeper.data.readers.base import FractionReporter
 from sweeper.data.readers.toolbench import add_format_instruction
-from sweeper.data.sources import FractionReporter
 from sweeper.data.test_queries import Suite, open_suite, read_suite
 from sweeper.data.tokenize import make_length_limiter
 from sweeper.data.tokenizer import load_tokenizer, train_tokenizer
@@ -21,8 +23,11 @@ from sweeper.data.tokenizer import load_tokenizer, train_tokenizer
 __all__ = [
     "ApiList",
     "Conversation",
+    "DataManifest",
+    "DataSize",
     "FractionReporter",
     "PreparedData",
+    "Prompt",
     "ReaderCounts",
     "Suite",
     "Turn",

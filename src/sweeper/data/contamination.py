@@ -1,65 +1,179 @@
-"""Which test queries the training data give away, and whether each subset keeps its "unseen" promise."""
+"""Train/test contamination: leaked test queries, and whether each subset keeps its "unseen" promise."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from sweeper.config import DataSpec
 from sweeper.data.api_names import find_candidate_tools
 from sweeper.data.conversations import ReaderCounts
-from sweeper.data.sources import FractionReporter, Source, open_source
+from sweeper.data.readers.base import FractionReporter, Source
+from sweeper.data.sources import open_source
 from sweeper.data.test_queries import Suite, SuiteQuery
 from sweeper.errors import DataError
+from sweeper.storage import JsonObject
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 SHINGLE_WORDS = 3
-"""Queries are compared by their runs of so many words."""
+"""Words of a shingle; queries are compared by their shingles."""
 MINHASH_PERMUTATIONS = 128
 SIMILARITY_THRESHOLD = 0.7
-"""Jaccard similarity from which two queries count as near duplicates; usual for deduplication of text (0.7 to 0.8)."""
+"""Jaccard similarity from which two queries are near duplicates; usual for deduplication of text (0.7 to 0.8)."""
 CANDIDATE_SLACK = 0.3
-"""The hash tables look for pairs this far below the threshold, so that hardly a pair above it is missed; whether a
-candidate counts is decided by its exact similarity."""
+"""How far below the threshold the hash tables collect candidates, so that they miss hardly a pair above it. The exact
+similarity decides whether a candidate counts."""
 
 _MAX_SHOWN_CHARACTERS = 80
-"""Characters of a training query that a reason shows; `duplicates` has both texts whole."""
+"""Characters of a training query in a reason; `duplicates` has both texts in full."""
 
 PROMISES = {"instruction": "unseen instructions", "tool": "unseen tools", "category": "unseen categories"}
-"""What the name of a subset says of its queries, by ToolBench (arXiv 2307.16789, section 3.2)."""
+"""Last word of a subset's name -> its promise about the queries, by ToolBench (arXiv 2307.16789, section 3.2)."""
 
 PromiseStatus = Literal["holds", "broken", "unknown"]
+Duplicate = Literal["exact", "near"]
 
 
-def split_words(text: str) -> tuple[str, ...]:
-    """The words of a query, without case and punctuation."""
-    return tuple(re.findall(r"\w+", text.casefold()))
+@dataclass(frozen=True)
+class SubsetContamination:
+    """Contamination of one subset of the test queries."""
+
+    subset: str
+    queries: int
+    exact_duplicates: int
+    near_duplicates: int
+    tools: int
+    """Tools that its queries need."""
+    tools_in_training: int
+    apis: int
+    """APIs that its queries offer."""
+    apis_in_training: int
+    categories: int
+    categories_in_training: int | None
+    """None where no category of a training tool is known."""
+    promise: str
+    """What its name promises."""
+    verdict: PromiseStatus
+    """Whether the promise holds; unknown where training data were unreadable, or tools have no known category."""
+    excluded: int
+    """Queries with a reason to exclude them."""
 
 
-def make_shingles(text: str) -> frozenset[str]:
-    """Runs of `SHINGLE_WORDS` words; of a shorter text, all its words as one run."""
-    found = split_words(text)
-    return frozenset(
-        " ".join(found[k : k + SHINGLE_WORDS]) for k in range(max(1, len(found) - SHINGLE_WORDS + 1)) if found
-    )
+@dataclass(frozen=True)
+class Exclusion:
+    """A test query that should be left out."""
+
+    subset: str
+    query_id: str
+    reasons: list[str]
 
 
-def jaccard_similarity(a: frozenset[str], b: frozenset[str]) -> float:
-    """Size of the intersection over that of the union; 1 for two empty sets."""
-    return len(a & b) / len(a | b) if a or b else 1.0
+@dataclass(frozen=True)
+class DuplicatePair:
+    """A test query and the most similar training query."""
+
+    subset: str
+    query_id: str
+    similarity: float
+    """Jaccard similarity of their shingles."""
+    test: str
+    """Text of the test query."""
+    training: str
+    """Text of the training query."""
+
+
+@dataclass(frozen=True)
+class ContaminationReport:
+    """Leaked test queries of a suite, and the promises of its subsets."""
+
+    source: Source
+    """The training data."""
+    counts: ReaderCounts
+    """What was read of them."""
+    training: TrainingDataSummary
+    """What they hold."""
+    tools_with_known_category: int
+    suite: Suite
+    """The test queries."""
+    threshold: float
+    """Jaccard similarity from which two queries are near duplicates."""
+    subsets: tuple[SubsetContamination, ...]
+    duplicates: tuple[DuplicatePair, ...]
+    exclude: tuple[Exclusion, ...]
+
+    def to_document(self) -> JsonObject:
+        """Return the report as `data leakage --json` prints it."""
+        return {
+            "train": {
+                "kind": self.source.kind,
+                "location": self.source.location,
+                "conversations": self.counts.conversations,
+                "queries": self.training.query_count,
+                "functions": len(self.training.function_names),
+                "tools_with_known_category": self.tools_with_known_category,
+                "unreadable_api_lists": self.training.unreadable_api_lists,
+                "dropped": dict(self.counts.drop_counts),
+                "problems": self.counts.problems,
+            },
+            "test": self.suite.to_document(),
+            "method": {
+                "threshold": self.threshold,
+                "shingle_words": SHINGLE_WORDS,
+                "permutations": MINHASH_PERMUTATIONS,
+            },
+            "subsets": [asdict(row) for row in self.subsets],
+            "duplicates": [asdict(pair) for pair in self.duplicates],
+            "exclude": [asdict(query) for query in self.exclude],
+        }
 
 
 @dataclass
 class TrainingDataSummary:
-    """What is known of the training data: names of functions and tools, and the closest query to each test query."""
+    """Names in the training data, and the most similar training query of each test query."""
 
     query_count: int = 0
+    """Distinct queries."""
     function_names: set[str] = field(default_factory=set)
     tool_names: set[str] = field(default_factory=set)
+    """Standard names of all tools that a function can belong to."""
     closest_queries: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
     """(subset, test id) -> (similarity, training query)."""
     unreadable_api_lists: int = 0
+
+    def find_closest(self, subset: str, query: SuiteQuery) -> tuple[float, str]:
+        """Return (similarity, text) of the most similar training query; (0, "") without a candidate."""
+        return self.closest_queries.get((subset, query.id), (0.0, ""))
+
+    def count_tools_at_least(self) -> int:
+        """Return a lower bound of the number of tools: each name has one right reading among its candidates."""
+        return len({min(find_candidate_tools(name), key=len) for name in self.function_names})
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the words of a query, without case and punctuation."""
+    return tuple(re.findall(r"\w+", text.casefold()))
+
+
+def make_shingles(text: str) -> frozenset[str]:
+    """Return all runs of `SHINGLE_WORDS` words; of a shorter text, all its words as one run.
+
+    Example:
+        >>> sorted(make_shingles("Book me a flight"))
+        ['book me a', 'me a flight']
+    """
+    words = split_words(text)
+    return frozenset(
+        " ".join(words[k : k + SHINGLE_WORDS]) for k in range(max(1, len(words) - SHINGLE_WORDS + 1)) if words
+    )
+
+
+def jaccard_similarity(a: frozenset[str], b: frozenset[str]) -> float:
+    """Return the size of the intersection over that of the union; 1 for two empty sets."""
+    return len(a & b) / len(a | b) if a or b else 1.0
 
 
 def audit_contamination(
@@ -67,11 +181,19 @@ def audit_contamination(
     suite: Suite,
     threshold: float = SIMILARITY_THRESHOLD,
     on_progress: FractionReporter = lambda share: None,
-) -> dict[str, Any]:
-    """The document of `data leakage --json`: duplicates, shared tools and APIs, promises kept, ids to exclude.
+) -> ContaminationReport:
+    """Compare training data with test queries: duplicates, shared tools and APIs, promises kept, queries to exclude.
 
-    Streams the training data once; memory grows with the test set and the number of distinct training queries alone.
-    Raises DataError.
+    Streams the training data once; memory grows only with the test set and the number of distinct training queries.
+
+    Args:
+        data: the training data.
+        suite: the test queries.
+        threshold: Jaccard similarity from which two queries are near duplicates.
+        on_progress: receives the share of the training data read.
+
+    Raises:
+        DataError: the training data cannot be read, or hold no query.
     """
     source, counts = open_source(data), ReaderCounts()
     training = _compare_queries(source, suite, threshold, counts, on_progress)
@@ -79,72 +201,61 @@ def audit_contamination(
         why = "; ".join(counts.problems[:5]) or "no usable answer"
         raise DataError(f"data {source.location}", requested="training queries to compare with", found=f"none: {why}")
     categories = source.load_categories() | _collect_test_categories(suite)
-    known = {tool: categories[tool] for tool in training.tool_names if tool in categories}
-    seen_categories = set(known.values())
-    rows, exclude, pairs = [], [], []
+    auditor = _SubsetAuditor(
+        training,
+        {tool: categories[tool] for tool in training.tool_names if tool in categories},
+        threshold,
+        is_complete=not counts.problems,
+    )
+    rows: list[SubsetContamination] = []
+    exclude: list[Exclusion] = []
+    duplicates: list[DuplicatePair] = []
     for subset, queries in suite.subsets.items():
-        reasons = {
-            query.id: _list_exclusion_reasons(subset, query, training, seen_categories, threshold) for query in queries
-        }
-        rows.append(
-            _make_subset_row(
-                subset, queries, reasons, training, known, seen_categories, is_complete=not counts.problems
-            )
-        )
-        exclude += [{"subset": subset, "query_id": i, "reasons": why} for i, why in reasons.items() if why]
-        pairs += [
-            {"subset": subset, "query_id": query.id, "similarity": similarity, "test": query.text, "training": near}
+        exclusions = [
+            Exclusion(subset, query.id, reasons)
             for query in queries
-            for similarity, near in [training.closest_queries.get((subset, query.id), (0.0, ""))]
-            if similarity >= threshold
+            if (reasons := auditor.list_exclusion_reasons(subset, query))
         ]
-    return {
-        "train": {
-            "kind": source.kind,
-            "location": source.location,
-            "conversations": counts.conversations,
-            "queries": training.query_count,
-            "functions": len(training.function_names),
-            "tools_with_known_category": len(known),
-            "unreadable_api_lists": training.unreadable_api_lists,
-            "dropped": dict(counts.drop_counts),
-            "problems": counts.problems,
-        },
-        "test": suite.to_dict(),
-        "method": {"threshold": threshold, "shingle_words": SHINGLE_WORDS, "permutations": MINHASH_PERMUTATIONS},
-        "subsets": rows,
-        "duplicates": pairs,
-        "exclude": exclude,
-    }
+        rows.append(auditor.audit_subset(subset, queries, excluded=len(exclusions)))
+        exclude += exclusions
+        for query in queries:
+            similarity, text = training.find_closest(subset, query)
+            if similarity >= threshold:
+                duplicates.append(DuplicatePair(subset, query.id, similarity, query.text, text))
+    known = len(auditor.tool_categories)
+    return ContaminationReport(
+        source, counts, training, known, suite, threshold, tuple(rows), tuple(duplicates), tuple(exclude)
+    )
 
 
 def _compare_queries(
     source: Source, suite: Suite, threshold: float, counts: ReaderCounts, on_progress: FractionReporter
 ) -> TrainingDataSummary:
+    """Find the most similar training query of every test query, with MinHash tables for the candidates."""
     from datasketch import MinHash, MinHashLSH
 
-    empty = MinHash(num_perm=MINHASH_PERMUTATIONS)  # its permutations take longer to draw than to use
-
-    def minhash(grams: Iterable[str]) -> Any:
-        found = empty.copy()
-        found.update_batch([gram.encode("utf-8", "surrogatepass") for gram in grams])
-        return found
-
+    empty = MinHash(num_perm=MINHASH_PERMUTATIONS)  # drawing its permutations takes longer than using them
     test = {(subset, q.id): make_shingles(q.text) for subset, queries in suite.subsets.items() for q in queries}
     tables = MinHashLSH(threshold=max(0.1, threshold - CANDIDATE_SLACK), num_perm=MINHASH_PERMUTATIONS)
-    for key, grams in test.items():
-        tables.insert(key, minhash(grams))
+    for key, shingles in test.items():
+        tables.insert(key, _hash_shingles(empty, shingles))
     training, seen = TrainingDataSummary(), set[int]()
     for query, functions in _iterate_distinct_queries(source, counts, seen, training, on_progress):
         training.function_names |= functions
         training.tool_names |= {tool for name in functions for tool in find_candidate_tools(name)}
-        grams = make_shingles(query)
-        for key in tables.query(minhash(grams)):
-            similarity = jaccard_similarity(test[key], grams)
+        shingles = make_shingles(query)
+        for key in tables.query(_hash_shingles(empty, shingles)):
+            similarity = jaccard_similarity(test[key], shingles)
             if similarity > training.closest_queries.get(key, (0.0, ""))[0]:
                 training.closest_queries[key] = (similarity, query)
     training.query_count = len(seen)
     return training
+
+
+def _hash_shingles(empty: MinHash, shingles: Iterable[str]) -> MinHash:
+    hashes = empty.copy()
+    hashes.update_batch([shingle.encode("utf-8", "surrogatepass") for shingle in shingles])
+    return hashes
 
 
 def _iterate_distinct_queries(
@@ -154,7 +265,7 @@ def _iterate_distinct_queries(
     training: TrainingDataSummary,
     on_progress: FractionReporter,
 ) -> Iterator[tuple[str, set[str]]]:
-    """Each distinct training query with the APIs offered with it; validation queries are not trained on."""
+    """Yield each distinct training query with the names of its APIs; validation queries are not trained on."""
     for split, conversation in source.read_conversations(counts, on_progress):
         key = hash((conversation.query, conversation.apis.text))
         if split == "validation" or key in seen_hashes:
@@ -165,7 +276,7 @@ def _iterate_distinct_queries(
 
 
 def _collect_test_categories(suite: Suite) -> dict[str, str]:
-    """Tool -> category as the test queries have it."""
+    """Return tool -> category as the test queries have it."""
     return {api.tool: api.category for queries in suite.subsets.values() for query in queries for api in query.apis}
 
 
@@ -173,71 +284,87 @@ def _get_promise(subset: str) -> str:
     return PROMISES.get(subset.rpartition("_")[2], PROMISES["instruction"])
 
 
-def _list_exclusion_reasons(
-    subset: str, query: SuiteQuery, training: TrainingDataSummary, seen_categories: set[str], threshold: float
-) -> list[str]:
-    """Why a test query should be left out: it was trained on, or it is not as unseen as its subset says."""
-    similarity, near = training.closest_queries.get((subset, query.id), (0.0, ""))
-    reasons = []
-    if similarity >= threshold:
-        exact = split_words(query.text) == split_words(near)
-        kind = "exact duplicate" if exact else f"near duplicate ({similarity:.2f})"
-        reasons.append(
-            f"{kind} of the training query: {near[:_MAX_SHOWN_CHARACTERS]}{'…' if len(near) > _MAX_SHOWN_CHARACTERS else ''}"
-        )
-    promise = _get_promise(subset)
-    if promise != PROMISES["instruction"] and (tools := sorted(query.needed_tools & training.tool_names)):
-        reasons.append(f"tool seen in training: {', '.join(tools)}")
-    if promise == PROMISES["category"]:
-        seen = sorted({api.category for api in query.apis if api.tool in query.needed_tools} & seen_categories)
-        if seen:
+class _SubsetAuditor:
+    """Compares the queries of one subset after another with a summary of the training data."""
+
+    def __init__(
+        self,
+        training: TrainingDataSummary,
+        tool_categories: Mapping[str, str],
+        threshold: float,
+        *,
+        is_complete: bool,
+    ) -> None:
+        self.training, self.tool_categories, self.threshold = training, tool_categories, threshold
+        self.is_complete = is_complete
+        """Whether all training data were readable."""
+        self._seen_categories = set(tool_categories.values())
+
+    def list_exclusion_reasons(self, subset: str, query: SuiteQuery) -> list[str]:
+        """Return why a test query should be left out: it is in the training data, or breaks its subset's promise."""
+        reasons = []
+        if kind := self._find_duplicate(subset, query):
+            similarity, text = self.training.find_closest(subset, query)
+            label = "exact duplicate" if kind == "exact" else f"near duplicate ({similarity:.2f})"
+            shown = text[:_MAX_SHOWN_CHARACTERS] + ("…" if len(text) > _MAX_SHOWN_CHARACTERS else "")
+            reasons.append(f"{label} of the training query: {shown}")
+        promise = _get_promise(subset)
+        if promise != PROMISES["instruction"] and (tools := sorted(query.needed_tools & self.training.tool_names)):
+            reasons.append(f"tool seen in training: {', '.join(tools)}")
+        if promise == PROMISES["category"] and (seen := sorted(_list_categories([query]) & self._seen_categories)):
             reasons.append(f"category seen in training: {', '.join(seen)}")
-    return reasons
+        return reasons
+
+    def audit_subset(self, subset: str, queries: tuple[SuiteQuery, ...], *, excluded: int) -> SubsetContamination:
+        """Return the counts of a subset, and whether its promise holds."""
+        duplicates = [self._find_duplicate(subset, query) for query in queries]
+        tools = frozenset[str]().union(*(query.needed_tools for query in queries))
+        functions = {api.function for query in queries for api in query.apis}
+        categories = _list_categories(queries)
+        seen_categories = len(categories & self._seen_categories)
+        return SubsetContamination(
+            subset=subset,
+            queries=len(queries),
+            exact_duplicates=duplicates.count("exact"),
+            near_duplicates=duplicates.count("near"),
+            tools=len(tools),
+            tools_in_training=len(tools & self.training.tool_names),
+            apis=len(functions),
+            apis_in_training=len(functions & self.training.function_names),
+            categories=len(categories),
+            categories_in_training=seen_categories if self.tool_categories else None,
+            promise=_get_promise(subset),
+            verdict=self._judge_promise(
+                _get_promise(subset),
+                has_duplicates=any(duplicates),
+                has_seen_tools=bool(tools & self.training.tool_names),
+                has_seen_categories=seen_categories > 0,
+            ),
+            excluded=excluded,
+        )
+
+    def _judge_promise(
+        self, promise: str, *, has_duplicates: bool, has_seen_tools: bool, has_seen_categories: bool
+    ) -> PromiseStatus:
+        is_broken = {
+            PROMISES["instruction"]: has_duplicates,
+            PROMISES["tool"]: has_seen_tools,
+            PROMISES["category"]: has_seen_tools or has_seen_categories,
+        }[promise]
+        if is_broken:
+            return "broken"
+        needs_categories = promise == PROMISES["category"]
+        if needs_categories and len(self.tool_categories) < self.training.count_tools_at_least():
+            return "unknown"  # a tool of unknown category may break it
+        return "holds" if self.is_complete else "unknown"  # what was unreadable may break it
+
+    def _find_duplicate(self, subset: str, query: SuiteQuery) -> Duplicate | None:
+        similarity, text = self.training.find_closest(subset, query)
+        if similarity < self.threshold:
+            return None
+        return "exact" if split_words(query.text) == split_words(text) else "near"
 
 
-def _make_subset_row(
-    subset: str,
-    queries: tuple[SuiteQuery, ...],
-    reasons: dict[str, list[str]],
-    training: TrainingDataSummary,
-    tool_categories: dict[str, str],
-    seen_categories: set[str],
-    *,
-    is_complete: bool,
-) -> dict[str, Any]:
-    tools = set().union(*(query.needed_tools for query in queries))
-    functions = {api.function for query in queries for api in query.apis}
-    categories = {api.category for query in queries for api in query.apis if api.tool in query.needed_tools}
-    flagged = [why for why in reasons.values() if why]
-    promise = _get_promise(subset)
-    duplicates = sum("duplicate" in why[0] for why in flagged)
-    kept = {
-        PROMISES["instruction"]: not duplicates,
-        PROMISES["tool"]: not tools & training.tool_names,
-        PROMISES["category"]: not tools & training.tool_names and not categories & seen_categories,
-    }[promise]
-    verdict: PromiseStatus = "holds" if kept else "broken"
-    if kept and (
-        not is_complete or (promise == PROMISES["category"] and len(tool_categories) < _count_tools_at_least(training))
-    ):
-        verdict = "unknown"  # what was not read, or is of no known category, may break it
-    return {
-        "subset": subset,
-        "queries": len(queries),
-        "exact_duplicates": sum(any(r.startswith("exact") for r in why) for why in flagged),
-        "near_duplicates": sum(any(r.startswith("near") for r in why) for why in flagged),
-        "tools": len(tools),
-        "tools_in_training": len(tools & training.tool_names),
-        "apis": len(functions),
-        "apis_in_training": len(functions & training.function_names),
-        "categories": len(categories),
-        "categories_in_training": len(categories & seen_categories) if tool_categories else None,
-        "promise": promise,
-        "verdict": verdict,
-        "excluded": len(flagged),
-    }
-
-
-def _count_tools_at_least(training: TrainingDataSummary) -> int:
-    """Tools the training data have at least: of the possible readings of each name, one is right."""
-    return len({min(find_candidate_tools(name), key=len) for name in training.function_names})
+def _list_categories(queries: Iterable[SuiteQuery]) -> set[str]:
+    """Return the categories of the tools that queries need."""
+    return {api.category for query in queries for api in query.apis if api.tool in query.needed_tools}

@@ -1,4 +1,4 @@
-"""The one conversation type that every reader ends in, and the counts of what did not become one."""
+"""The conversation type that every reader produces, and the counts of what was left out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+ReaderDropReason = Literal["not-json", "unreadable-file", "wrong-shape", "no-target", "damaged-file"]
+"""Why a reader leaves something out."""
 Role = Literal["system", "user", "assistant", "function"]
+ApiSchema = dict[str, Any]
+"""One API as a JSON schema of a function."""
 
 
 class ApiList:
     """The APIs offered in one conversation: schemas, and the Python text in which ToolBench shows them.
 
-    Either is made from the other when first asked for: most readers know one, most users need one.
+    Each is derived from the other on first use: most readers have one of them, most callers need one.
     """
 
-    def __init__(self, functions: Iterable[dict[str, Any]] | None = None, *, text: str | None = None) -> None:
+    def __init__(self, functions: Iterable[ApiSchema] | None = None, *, text: str | None = None) -> None:
         self._functions = None if functions is None else tuple(functions)
         self._text = text
 
@@ -28,7 +32,7 @@ class ApiList:
         return self._text if self._text is not None else str(list(self._functions or ()))
 
     @cached_property
-    def functions(self) -> tuple[dict[str, Any], ...] | None:
+    def functions(self) -> tuple[ApiSchema, ...] | None:
         """The schemas; None where the text is not a list of them. The text is parsed as literals, never run."""
         if self._functions is not None:
             return self._functions
@@ -42,7 +46,7 @@ class ApiList:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The APIs' names in order, `Finish` among them; empty where the list is not readable."""
+        """Names of the APIs in order, `Finish` included; empty where the list is unreadable."""
         return tuple(str(function.get("name")) for function in self.functions or ())
 
     def __eq__(self, other: object) -> bool:
@@ -65,34 +69,39 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """One training example: the last turn is the assistant's, and is to be learned.
-
-    The system turn is without the API list, which `render` appends from `apis` in the format asked for.
-    """
+    """One training example. Its last turn is the assistant's, and is the target."""
 
     id: str
+    """Name of the example."""
     query: str
+    """The user's query."""
     turns: tuple[Turn, ...]
+    """All turns. The system turn has no API list: `prompt_format` appends it in the configured format."""
     apis: ApiList
+    """The APIs on offer."""
 
 
 @dataclass
 class ReaderCounts:
-    """What was read, and what was left out and why. `problems` name file, position and reason (the first hundred)."""
+    """What was read, and what was left out and why."""
 
     files: int = 0
     conversations: int = 0
     valid_queries: int = 0
     invalid_queries: int = 0
+    """Queries whose answers are all marked invalid."""
     arguments_not_json: int = 0
+    """Targets whose arguments are not JSON; they are kept."""
     duplicate_ids: int = 0
     drop_counts: Counter[str] = field(default_factory=Counter)
+    """Reason -> what was left out for it."""
     problems: list[str] = field(default_factory=list)
+    """File, position and reason of what was left out (the first hundred)."""
 
     MAX_PROBLEMS = 100
 
-    def record_drop(self, reason: str, location: str, detail: str) -> None:
-        """Count something left out, and say where and why."""
+    def record_drop(self, reason: ReaderDropReason, location: str, detail: str) -> None:
+        """Count something left out, with its location and the reason."""
         self.drop_counts[reason] += 1
         if len(self.problems) < self.MAX_PROBLEMS:
             self.problems.append(f"{location}: {detail}")

@@ -1,23 +1,51 @@
-"""Conversations -> a file in ToolLLaMA's released shape, for other tools and for comparison with theirs."""
+"""Conversations -> a file in ToolLLaMA's released form, for other tools and for comparison with the release."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweeper.config import DataSpec
 from sweeper.data.conversations import Conversation, ReaderCounts
 from sweeper.data.prompt_format import format_system_message
-from sweeper.data.sources import FractionReporter, open_source
+from sweeper.data.readers.base import FractionReporter
+from sweeper.data.sources import open_source
 from sweeper.errors import DataError
+from sweeper.storage import JsonObject
 
 
-def export_toolllama(data: DataSpec, out: Path, on_progress: FractionReporter = lambda share: None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ExportSummary:
+    """What was written to a file."""
+
+    file: Path
+    """The file."""
+    conversations: int
+    """Conversations written."""
+    counts: ReaderCounts
+    """What was left out."""
+
+    def to_document(self) -> JsonObject:
+        """Return the summary as `data export --json` prints it."""
+        return {
+            "format": "toolllama",
+            "file": str(self.file),
+            "conversations": self.conversations,
+            "dropped": dict(self.counts.drop_counts),
+            "invalid_queries": self.counts.invalid_queries,
+            "problems": self.counts.problems,
+        }
+
+
+def export_toolllama(data: DataSpec, out: Path, on_progress: FractionReporter = lambda share: None) -> ExportSummary:
     """Stream the training conversations of a source to `out`: a list of `{"id", "conversations"}`.
 
-    The file appears whole or not at all. Returns counts. Raises DataError where nothing can be read or written.
+    The file appears complete or not at all.
+
+    Raises:
+        DataError: nothing can be read or written.
     """
     counts, written = ReaderCounts(), 0
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
@@ -34,21 +62,14 @@ def export_toolllama(data: DataSpec, out: Path, on_progress: FractionReporter = 
             raise DataError(f"data {data.path or data.name}", requested="conversations", found=why)
         temporary.replace(out)
     except OSError as error:
-        raise DataError(str(out), requested="an export", found=f"cannot be written: {error}") from error
+        raise DataError(str(out), requested="a file to write", found=f"cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return {
-        "format": "toolllama",
-        "file": str(out),
-        "conversations": written,
-        "dropped": dict(counts.drop_counts),
-        "invalid_queries": counts.invalid_queries,
-        "problems": counts.problems,
-    }
+    return ExportSummary(out, written, counts)
 
 
-def format_toolllama_example(conversation: Conversation) -> dict[str, Any]:
-    """One example as ToolLLaMA's release has it."""
+def format_toolllama_example(conversation: Conversation) -> JsonObject:
+    """Return one example in the form of ToolLLaMA's release."""
     first, *rest = conversation.turns
     system = {"from": first.role, "value": format_system_message(first.content, conversation.apis, "toolbench")}
     return {

@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered: a gigabyte takes seconds to hash, and a sweep asks again at every command."""
+"""SHA-256 of files, cached: hashing a gigabyte takes seconds, and every command needs the hash."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from sweeper.errors import DataError
 from sweeper.storage import write_bytes
 
 _MIN_FILE_AGE_NS = 2_000_000_000
-"""A file changed less than this before it was hashed may change again within one tick of the clock: not remembered."""
+"""Files changed more recently than this are not cached: they may change again within one tick of the clock."""
 
 
 def hash_files(files: Sequence[Path], hash_cache: Path | None = None) -> list[bytes]:
-    """SHA-256 of each file's bytes, in their order. Raises DataError for a file that cannot be read.
+    """Return the SHA-256 of each file's bytes, in order.
 
-    `memory` is a JSON file that holds digests by path, with size, inode and times of modification and change: as
-    long as all of these are the same, the bytes are taken to be the same. The time of change cannot be set by hand.
+    Args:
+        files: the files.
+        hash_cache: a JSON file of hashes by path, with size, inode and times of modification and change. While all of
+            these are unchanged, so are the bytes: the time of change cannot be set by hand.
+
+    Raises:
+        DataError: a file cannot be read.
     """
     known = _read_hash_cache(hash_cache) if hash_cache else {}
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
-        found = list(pool.map(lambda file: _hash_unless_cached(file, known), files))
+        hashed = list(pool.map(lambda file: _hash_unless_cached(file, known), files))
     horizon = time.time_ns() - _MIN_FILE_AGE_NS
     fresh: dict[str, list[int | str]] = {
         str(file.resolve()): [*key, digest.hex()]
-        for file, (key, digest) in zip(files, found, strict=True)
+        for file, (key, digest) in zip(files, hashed, strict=True)
         if max(key[2:]) < horizon
     }
     if hash_cache and any(known.get(path) != entry for path, entry in fresh.items()):
         write_bytes(hash_cache, json.dumps(known | fresh).encode())
-    return [digest for _, digest in found]
+    return [digest for _, digest in hashed]
 
 
 def _hash_unless_cached(
@@ -51,17 +56,17 @@ def _hash_unless_cached(
         raise DataError(f"data {file}", found=f"cannot be read: {error}") from error
 
 
-@cache  # within one process, one model after another asks for the same files
+@cache  # within one process, several models need the same files
 def _hash_file(file: Path, key: tuple[int, int, int, int]) -> bytes:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _read_hash_cache(hash_cache: Path) -> dict[str, list[int | str]]:
-    """What is remembered; nothing where the file is missing or damaged: it only saves time."""
+    """Read the cache; empty where the file is missing or damaged, since it only saves time."""
     try:
-        found = json.loads(hash_cache.read_bytes())
+        cache = json.loads(hash_cache.read_bytes())
     except (OSError, ValueError):
         return {}
-    whole = isinstance(found, dict) and all(isinstance(entry, list) and len(entry) == 5 for entry in found.values())
-    return found if whole else {}
+    is_valid = isinstance(cache, dict) and all(isinstance(entry, list) and len(entry) == 5 for entry in cache.values())
+    return cache if is_valid else {}

@@ -1,4 +1,4 @@
-"""Tokenise once, store as Arrow, memory-map everywhere."""
+"""Tokenize once, store as Arrow, memory-map everywhere."""
 
 from __future__ import annotations
 
@@ -7,31 +7,39 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from sweeper.config import DataSpec, ModelSpec
 from sweeper.data.conversations import Conversation, ReaderCounts
-from sweeper.data.length_policy import IGNORE_INDEX, LengthPolicyCounts, TokenizedRow
+from sweeper.data.length_policies.base import TokenizedRow
+from sweeper.data.length_policy import IGNORE_INDEX, LengthPolicyCounts
+from sweeper.data.manifest import DataManifest, SplitCounts
 from sweeper.data.prompt_format import make_conversation_segments
-from sweeper.data.sources import FractionReporter, Source, hash_query, open_source, select_held_out
+from sweeper.data.readers.base import FractionReporter, Source, Split
+from sweeper.data.sources import open_source
+from sweeper.data.splits import hash_query, select_held_out
 from sweeper.data.tokenize import ROWS_PER_BATCH, FoldedRow, fold_examples, make_length_limiter, tokenize_rows
 from sweeper.data.tokenizer import TOKENIZER_VERSION, load_tokenizer, train_tokenizer
-from sweeper.errors import DataError
+from sweeper.errors import DataError, StoreError
 from sweeper.models import resolve_extended_positions
 from sweeper.models.quiet_libraries import quiet_libraries
 from sweeper.storage import Store, read_json, write_json
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
 ENCODING_VERSION = 2
-"""Raised whenever the same conversations and tokeniser give other rows."""
-SPLITS = ("train", "validation")
+"""Raised whenever the same conversations and tokenizer give other rows."""
 MAX_TOKENIZER_CONVERSATIONS = 20_000
-"""A tokeniser is trained on at most so many conversations: more of the same text hardly changes it."""
+"""Conversations that a tokenizer is trained on at most: more of the same text hardly changes it."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +49,37 @@ class PreparedData:
 
     fingerprint: str
     directory: Path
-    manifest: dict[str, Any]
+    manifest: DataManifest
 
-    def load_split(self, split: str) -> Any:
-        """The rows of `train` or `validation`, memory-mapped: columns input_ids, labels, length, target_tokens."""
+    def load_split(self, split: Split) -> Dataset:
+        """Return the rows of a split, memory-mapped: columns input_ids, labels, length, target_tokens."""
         from datasets import Dataset
 
         rows = np.load(self.directory / f"{split}.npy", allow_pickle=False)
         return Dataset.from_file(str(self.directory / "rows.arrow")).select(rows)
 
-    def load_tokenizer(self) -> Any:
-        """The tokeniser that made them."""
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer that made them."""
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.directory / "tokenizer")
 
 
 def fingerprint_data(data: DataSpec, model: ModelSpec, storage: Path | None = None) -> str:
-    """SHA-256 (first 16 hex digits) of source content, encoding policy and tokeniser. Tokenises nothing.
+    """Compute the identity of a data set: source content, encoding policy and tokenizer. Tokenizes nothing.
 
-    Models built from a config share a tokeniser, and so a data set. Raises DataError where the source is missing.
-    With `storage`, files hashed before are not hashed again.
+    Models built from a config share a tokenizer, and so a data set.
+
+    Args:
+        data: the data.
+        model: the model, for its tokenizer.
+        storage: folder of a store, whose cache spares hashing unchanged files again.
+
+    Returns:
+        The first 16 hex digits of a SHA-256.
+
+    Raises:
+        DataError: the source is missing.
     """
     return _compute_fingerprint(open_source(data, storage), data, model)
 
@@ -83,10 +101,14 @@ def _compute_fingerprint(source: Source, data: DataSpec, model: ModelSpec) -> st
 def prepare_data(
     data: DataSpec, model: ModelSpec, storage: Store | Path, on_progress: FractionReporter = lambda share: None
 ) -> PreparedData:
-    """The data set under `<storage>/data/<fingerprint>/`, tokenised now unless it is there.
+    """Return the data set under `<storage>/data/<fingerprint>/`; tokenize it first if it is not there.
 
-    It appears whole or not at all; two processes at once build it once, on one machine or on two with a store behind
-    a URL. Raises DataError, and UsageError where the model has too few positions.
+    It appears complete or not at all. Two processes at once build it once, also on two machines that share a remote
+    store.
+
+    Raises:
+        DataError: it cannot be read or written, or nothing is left of it.
+        UsageError: the model has too few positions.
     """
     resolve_extended_positions(model, data)
     store = _ensure_store(storage)
@@ -102,28 +124,33 @@ def prepare_data(
         raise DataError(
             f"data {data.path or data.name}",
             requested=f"tokens under {directory}",
-            found=f"cannot be written: {error}; nothing half-written was kept",
+            found=f"cannot be written: {error}; the partial data set was deleted",
             hint="free some space, or another --storage",
         ) from error
     return _load_prepared_data(store, identity)
 
 
 def open_prepared_data(storage: Store | Path, fingerprint: str) -> PreparedData:
-    """A data set that was prepared before. Raises StoreError where it was not."""
+    """Open a data set that was prepared before. Raises StoreError where it was not."""
     store = _ensure_store(storage)
     store.pull(store.data_folder(fingerprint))
     return _load_prepared_data(store, fingerprint)
 
 
-def read_data_manifest(store: Store, fingerprint: str) -> dict[str, Any]:
-    """The manifest alone of a data set that was prepared before. Raises StoreError where it was not."""
+def read_data_manifest(store: Store, fingerprint: str) -> DataManifest:
+    """Read the manifest of a data set that was prepared before. Raises StoreError where it was not."""
     store.pull(store.data_folder(fingerprint), patterns=["manifest.json"])
     return _load_prepared_data(store, fingerprint).manifest
 
 
 def _load_prepared_data(store: Store, fingerprint: str) -> PreparedData:
     directory = store.data_folder(fingerprint)
-    return PreparedData(fingerprint, directory, read_json(directory / "manifest.json"))
+    path = directory / "manifest.json"
+    try:
+        manifest = DataManifest.model_validate(read_json(path))
+    except ValidationError as error:
+        raise StoreError(str(path), found=f"not a data manifest: {error}", hint="delete it and run again") from error
+    return PreparedData(fingerprint, directory, manifest)
 
 
 def _ensure_store(storage: Store | Path) -> Store:
@@ -131,16 +158,16 @@ def _ensure_store(storage: Store | Path) -> Store:
 
 
 def describe_prepared_data(prepared: PreparedData) -> str:
-    """What was kept, cut and dropped and why, in a line or two."""
+    """Describe in a line or two what was kept, cut and dropped, and why."""
     m = prepared.manifest
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in m["dropped"].items()) or "none"
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in m.dropped.items()) or "none"
     text = (
-        f"data {prepared.fingerprint}: {m['rows']['train']:,} training rows ({m['tokens']['train']:,} tokens), "
-        f"{m['rows']['validation']:,} for validation; fit {m['fit_policy']}: {m['truncated']:,} truncated, "
+        f"data {prepared.fingerprint}: {m.rows.train:,} training rows ({m.tokens.train:,} tokens), "
+        f"{m.rows.validation:,} for validation; length policy {m.fit_policy}: {m.truncated:,} truncated, "
         f"dropped: {dropped}"
     )
-    if m["problems"]:
-        text += f"\n  {m['problems'][0]}" + (f" (and {len(m['problems']) - 1} more)" if len(m["problems"]) > 1 else "")
+    if m.problems:
+        text += f"\n  {m.problems[0]}" + (f" (and {len(m.problems) - 1} more)" if len(m.problems) > 1 else "")
     return text
 
 
@@ -149,17 +176,19 @@ def _build_dataset(
 ) -> None:
     quiet_libraries()
     directory = store.data_folder(fingerprint)
-    for stale in directory.parent.glob(f".{fingerprint}-*"):  # of a build that was killed; the lock is ours
+    for stale in directory.parent.glob(f".{fingerprint}-*"):  # left by a killed build; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     tokenizer = load_tokenizer(model) if model.source else train_source_tokenizer(source, data)
     counts, fits, queries = ReaderCounts(), LengthPolicyCounts(), set[int]()
 
-    def noted(examples: Iterable[tuple[str | None, Conversation]]) -> Iterator[tuple[str | None, Conversation]]:
+    def collect_queries(
+        examples: Iterable[tuple[Split | None, Conversation]],
+    ) -> Iterator[tuple[Split | None, Conversation]]:
         for split, example in examples:
             queries.add(hash_query(example.query))
             yield split, example
 
-    folded = fold_examples(noted(source.read_conversations(counts, on_progress)), fold_steps=data.fold_steps)
+    folded = fold_examples(collect_queries(source.read_conversations(counts, on_progress)), fold_steps=data.fold_steps)
     fit, texts = make_length_limiter(tokenizer, data.fit, data.max_length, data.api_format)
     temporary = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=directory.parent))
     try:
@@ -167,37 +196,37 @@ def _build_dataset(
         if source.has_own_splits():
             validation = np.array([split == "validation" for split in table.splits], dtype=bool)
         else:
-            apart = select_held_out(queries, data.validation_fraction)
-            validation = np.array([query in apart for query in table.queries], dtype=bool)
+            held_out = select_held_out(queries, data.validation_fraction)
+            validation = np.array([query in held_out for query in table.queries], dtype=bool)
         chosen = {"train": ~validation, "validation": validation}
         _check_splits_not_empty(chosen, data, counts, fits)
         for name, mask in chosen.items():
             np.save(temporary / f"{name}.npy", np.flatnonzero(mask))
         tokenizer.save_pretrained(str(temporary / "tokenizer"))
         lengths, targets = np.array(table.lengths), np.array(table.targets)
-        manifest = {
-            "fingerprint": fingerprint,
-            "source": describe_source(source),
-            "licence": source.describe_license(),
-            "api_format": data.api_format,
-            "max_length": data.max_length,
-            "fit_policy": data.fit,
-            "read": counts.conversations,
-            "examples": fits.examples,
-            "rows": {name: int(mask.sum()) for name, mask in chosen.items()},
-            "tokens": {name: int(lengths[mask].sum()) for name, mask in chosen.items()},
-            "target_tokens": {name: int(targets[mask].sum()) for name, mask in chosen.items()},
-            "truncated": fits.truncated_rows,
-            "fit": fits.to_dict(),
-            "dropped": dict(counts.drop_counts + fits.drop_counts),
-            "valid_queries": counts.valid_queries,
-            "invalid_queries": counts.invalid_queries,
-            "arguments_not_json": counts.arguments_not_json,
-            "duplicate_ids": counts.duplicate_ids,
-            "problems": counts.problems,
-            "vocab_size": len(tokenizer),
-        }
-        write_json(temporary / "manifest.json", manifest)
+        manifest = DataManifest(
+            fingerprint=fingerprint,
+            source=source.describe(),
+            licence=source.describe_license(),
+            api_format=data.api_format,
+            max_length=data.max_length,
+            fit_policy=data.fit,
+            read=counts.conversations,
+            examples=fits.examples,
+            rows=SplitCounts(**{name: int(mask.sum()) for name, mask in chosen.items()}),
+            tokens=SplitCounts(**{name: int(lengths[mask].sum()) for name, mask in chosen.items()}),
+            target_tokens=SplitCounts(**{name: int(targets[mask].sum()) for name, mask in chosen.items()}),
+            truncated=fits.truncated_rows,
+            fit=fits.summarize(),
+            dropped=dict(counts.drop_counts + fits.drop_counts),
+            valid_queries=counts.valid_queries,
+            invalid_queries=counts.invalid_queries,
+            arguments_not_json=counts.arguments_not_json,
+            duplicate_ids=counts.duplicate_ids,
+            problems=counts.problems,
+            vocab_size=len(tokenizer),
+        )
+        write_json(temporary / "manifest.json", manifest.to_document())
         store.push(temporary, destination=directory)
         shutil.rmtree(directory, ignore_errors=True)
         temporary.replace(directory)
@@ -205,28 +234,18 @@ def _build_dataset(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def describe_source(source: Source) -> dict[str, Any]:
-    """What was read, as manifests and `inspect --json` have it."""
-    return {
-        "kind": source.kind,
-        "location": source.location,
-        "files": len(source.files),
-        "sha256": source.compute_sha256(),
-    }
-
-
 @dataclass
 class _RowTable:
-    """Of every row written: its split where it came with one, its query, its sizes in tokens."""
+    """Of every row written: its split where the data have one, the hash of its query, its sizes in tokens."""
 
-    splits: list[str | None]
+    splits: list[Split | None]
     queries: list[int]
     lengths: list[int]
     targets: list[int]
 
 
 def _write_rows(path: Path, rows: Iterator[tuple[FoldedRow, TokenizedRow]]) -> _RowTable:
-    """Stream rows to an Arrow file. Memory holds one batch of them."""
+    """Stream rows to an Arrow file; memory holds one batch of them."""
     import pyarrow as pa
 
     ids = pa.list_(pa.int32())
@@ -250,34 +269,37 @@ def _write_rows(path: Path, rows: Iterator[tuple[FoldedRow, TokenizedRow]]) -> _
 
 
 def _check_splits_not_empty(
-    chosen: dict[str, Any], data: DataSpec, counts: ReaderCounts, fits: LengthPolicyCounts
+    chosen: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]],
+    data: DataSpec,
+    counts: ReaderCounts,
+    fits: LengthPolicyCounts,
 ) -> None:
     for name, mask in chosen.items():
         if mask.any():
             continue
         dropped = ", ".join(f"{n} {reason}" for reason, n in Counter(counts.drop_counts + fits.drop_counts).items())
         why = "; ".join(counts.problems[:5]) or dropped or f"{counts.invalid_queries} queries marked invalid"
-        left = f"{fits.examples} of {counts.conversations} examples are left, none of them for {name}"
+        left = f"{fits.examples} of {counts.conversations} examples are kept, none of them in {name}"
         raise DataError(
             f"data {data.path or data.name}",
-            requested=f"{name} rows of at most {data.max_length} tokens, fit: {data.fit}",
+            requested=f"{name} rows of at most {data.max_length} tokens, length policy {data.fit}",
             found=f"{left if fits.examples else f'no usable example in {counts.files} files'}: {why}",
             hint=("a larger data.max_length, another data.fit" if fits.drop_counts else "more data")
             + (", or another data.validation_fraction" if fits.examples else ""),
         )
 
 
-def train_source_tokenizer(source: Source, data: DataSpec) -> Any:
-    """Trained on the training split alone: validation and test text must not shape it."""
-    apart: set[int] = set()
+def train_source_tokenizer(source: Source, data: DataSpec) -> PreTrainedTokenizerBase:
+    """Train a tokenizer on the training split alone: validation and test text must not shape it."""
+    held_out: set[int] = set()
     if not source.has_own_splits():
-        apart = select_held_out(
+        held_out = select_held_out(
             {hash_query(c.query) for _, c in source.read_conversations(ReaderCounts())}, data.validation_fraction
         )
     training = (
         c
         for split, c in source.read_conversations(ReaderCounts())
-        if split in (None, "train") and hash_query(c.query) not in apart
+        if split in (None, "train") and hash_query(c.query) not in held_out
     )
     texts = (
         segment.text

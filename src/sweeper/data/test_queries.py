@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sweeper.config import DataSpec
 from sweeper.data.api_names import make_function_name, standardize_api_name, standardize_name
 from sweeper.data.schema_checks import SchemaMismatchError, require_field, require_items
 from sweeper.errors import DataError, MissingPathError
+from sweeper.storage import Json, JsonObject
 
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
 PUBLISHED_SUITES = {
@@ -25,34 +26,42 @@ PUBLISHED_SUITES = {
 
 @dataclass(frozen=True)
 class OfferedApi:
-    """An API of a query's `api_list`, with ToolBench's names of it and of its tool in their standard form.
-
-    `document` is the item as it stands in the list.
-    """
+    """An API of a query's `api_list`."""
 
     function: str
+    """Name of its function, as the model sees it."""
     api: str
+    """Standard name of the API."""
     tool: str
+    """Standard name of its tool."""
     category: str
-    document: dict[str, Any] = dataclass_field(repr=False, compare=False)
+    """Category of the tool."""
+    document: JsonObject = dataclass_field(repr=False, compare=False)
+    """The unchanged item of the list."""
 
 
 @dataclass(frozen=True)
 class SuiteQuery:
-    """One test query. `needed`: the tools of its "relevant APIs", or of all offered ones where none are named."""
+    """One test query."""
 
     id: str
+    """Its id in the suite."""
     text: str
+    """The user's query."""
     apis: tuple[OfferedApi, ...]
+    """The APIs on offer."""
     needed_tools: frozenset[str]
+    """Tools of its "relevant APIs", or of all offered ones where none is named."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Queries by subset. `missing_ids`: asked for by `test_query_ids`, and not found."""
+    """A set of test queries."""
 
     subsets: dict[str, tuple[SuiteQuery, ...]]
+    """Subset -> its queries, in order."""
     missing_ids: dict[str, tuple[str, ...]]
+    """Subset -> ids listed in `test_query_ids` that no query has."""
 
     @property
     def query_counts(self) -> dict[str, int]:
@@ -61,17 +70,17 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """The published set it is, or which part of which one."""
+        """Name of the published suite with these counts, or the part of one that this is."""
         for name, expected in PUBLISHED_SUITES.items():
             if self.query_counts == expected:
                 return name
         for name, expected in PUBLISHED_SUITES.items():
             if self.query_counts and all(expected.get(subset) == count for subset, count in self.query_counts.items()):
-                return f"part of {name}: {', '.join(self.subsets)} of its six subsets"
+                return f"part of {name} ({len(self.subsets)} of its six subsets): {', '.join(self.subsets)}"
         return "unpublished set"
 
-    def to_dict(self) -> dict[str, Any]:
-        """As commands print it."""
+    def to_document(self) -> JsonObject:
+        """Return the suite as commands print it."""
         return {
             "name": self.name,
             "complete": self.name in PUBLISHED_SUITES,
@@ -83,58 +92,69 @@ class Suite:
 
 
 def read_suite(location: Path) -> Suite:
-    """The suite of a folder that holds `test_instruction/` or `instruction/`, of such a folder itself, or of one file.
+    """Read a suite.
 
-    Where `test_query_ids/` lies beside, a subset is its ids, in their order. Raises DataError.
+    Args:
+        location: a folder with `test_instruction/` or `instruction/`, such a folder itself, or one file. With
+            `test_query_ids/` beside it, a subset consists of its ids, in their order.
+
+    Raises:
+        DataError: the queries cannot be read, or there are none.
     """
     files = _find_query_files(location)
     ids = {subset: _read_ids(file) for subset, file in _find_id_files(location).items()}
     subsets: dict[str, tuple[SuiteQuery, ...]] = {}
     for file in files:
         queries = parse_queries(str(file), _read_json_file(file))
-        wanted = [subset for subset in ids if subset == file.stem or f"{subset[:2]}_query" == file.stem]
-        for subset in wanted or [file.stem]:
+        listed = [subset for subset in ids if subset == file.stem or f"{subset[:2]}_query" == file.stem]
+        for subset in listed or [file.stem]:
             chosen = {query.id: query for query in queries if subset not in ids or query.id in ids[subset]}
             if chosen:
                 subsets[subset] = tuple(chosen[i] for i in ids.get(subset, chosen) if i in chosen)
     if not subsets:
         raise DataError(f"test queries {location}", requested="queries of the six subsets", found="none")
-    found = {subset: {query.id for query in queries} for subset, queries in subsets.items()}
-    asked = ids if location.is_dir() else {subset: wanted for subset, wanted in ids.items() if subset in found}
-    missing = {subset: tuple(i for i in wanted if i not in found.get(subset, ())) for subset, wanted in asked.items()}
+    known = {subset: {query.id for query in queries} for subset, queries in subsets.items()}
+    expected = ids if location.is_dir() else {subset: listed for subset, listed in ids.items() if subset in known}
+    missing = {
+        subset: tuple(i for i in listed if i not in known.get(subset, ())) for subset, listed in expected.items()
+    }
     order = [*(s for s in SUBSETS if s in subsets), *(s for s in subsets if s not in SUBSETS)]
     return Suite({s: subsets[s] for s in order}, {s: m for s, m in missing.items() if m})
 
 
 def open_suite(data: DataSpec, split: Literal["test", "validation"] = "test") -> Suite:
-    """The generated world's queries of a split, or the test queries at the data's path. Raises DataError, or
-    UsageError."""
+    """Open the generated world's queries of a split, or the test queries at the data's path.
+
+    Raises:
+        DataError: they cannot be read, or there are none.
+        UsageError: wrong settings of the generated world.
+    """
     if data.source == "toolworld":
         from sweeper import toolworld
 
         world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
-        asked = toolworld.make_test_query_documents(world, split)
-        return Suite({subset: parse_queries(subset, rows) for subset, rows in asked.items()}, {})
+        documents = toolworld.make_test_query_documents(world, split)
+        return Suite({subset: parse_queries(subset, rows) for subset, rows in documents.items()}, {})
     return read_suite(Path(str(data.path)).expanduser())
 
 
-def parse_queries(location: str, rows: Any) -> tuple[SuiteQuery, ...]:
-    """Queries of a list `[{"query", "query_id", "api_list", "relevant APIs"}]`. Raises DataError naming the item."""
+def parse_queries(location: str, rows: object) -> tuple[SuiteQuery, ...]:
+    """Parse a list `[{"query", "query_id", "api_list", "relevant APIs"}]`. Raises DataError naming a wrong item."""
     if not isinstance(rows, list):
         raise DataError(f"test queries {location}", found=f"{type(rows).__name__}, not a list of queries")
-    found = []
+    queries = []
     for k, row in enumerate(rows):
         try:
-            found.append(_parse_query(row))
+            queries.append(_parse_query(row))
         except SchemaMismatchError as error:
             raise DataError(f"test queries {location}[{k}]", found=str(error)) from error
-    twice = [i for i, count in Counter(query.id for query in found).items() if count > 1]
+    twice = [i for i, count in Counter(query.id for query in queries).items() if count > 1]
     if twice:
         raise DataError(f"test queries {location}", found=f"the same query_id more than once: {', '.join(twice[:5])}")
-    return tuple(found)
+    return tuple(queries)
 
 
-def _parse_query(row: Any) -> SuiteQuery:
+def _parse_query(row: JsonObject) -> SuiteQuery:
     apis = []
     for k, api in enumerate(require_items(row, "api_list", dict, "")):
         tool, name, category = (
@@ -157,20 +177,20 @@ def _parse_query(row: Any) -> SuiteQuery:
 
 
 def _find_query_files(location: Path) -> list[Path]:
-    """One file a subset; ToolBench's `instruction` files only where there are no test files."""
+    """Return one file per subset; ToolBench's `instruction` files only where there are no test files."""
     if location.is_file():
         return [location]
     for folder in (location / "test_instruction", location / "instruction", location):
         if files := sorted(folder.glob("*.json")):
             return files
-    who, do = f"test queries {location}", "ToolBench's folder with test_instruction/, or one file"
+    where, hint = f"test queries {location}", "ToolBench's folder with test_instruction/, or one file"
     if not location.is_dir():
-        raise MissingPathError(who, found="no such file or folder", hint=do)
-    raise DataError(who, found="no *.json of test queries in it", hint=do)
+        raise MissingPathError(where, found="no such file or folder", hint=hint)
+    raise DataError(where, found="no *.json of test queries in it", hint=hint)
 
 
 def _find_id_files(location: Path) -> dict[str, Path]:
-    """Subset -> its file of ids; StableToolBench's names, or ToolBench's longer ones."""
+    """Return subset -> its file of ids, by StableToolBench's names or ToolBench's longer ones."""
     for near in (location, *location.resolve().parents[:2]):
         if files := sorted((near / "test_query_ids").glob("*.json")):
             return {file.stem.removesuffix("_test_query_ids"): file for file in files}
@@ -178,15 +198,16 @@ def _find_id_files(location: Path) -> dict[str, Path]:
 
 
 def _read_ids(file: Path) -> list[str]:
-    found = _read_json_file(file)
-    if not isinstance(found, dict | list):
-        raise DataError(f"query ids {file}", found=f"{type(found).__name__}, not ids")
-    return [str(i) for i in found]
+    ids = _read_json_file(file)
+    if not isinstance(ids, dict | list):
+        raise DataError(f"query ids {file}", found=f"{type(ids).__name__}, not ids")
+    return [str(i) for i in ids]
 
 
-def _read_json_file(file: Path) -> Any:
+def _read_json_file(file: Path) -> Json:
     try:
-        return json.loads(file.read_bytes())
+        document: Json = json.loads(file.read_bytes())
+        return document
     except json.JSONDecodeError as error:
         raise DataError(f"{file}:{error.lineno}:{error.colno}", found=f"not JSON: {error.msg}") from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
@@ -194,8 +215,10 @@ def _read_json_file(file: Path) -> Any:
 
 
 def find_tool_categories(location: Path) -> dict[str, str]:
-    """Standard tool name -> category, from ToolBench's `instruction/*.json` in or beside a folder or file of training
-    data. Empty where there is none. Raises DataError for a damaged one."""
+    """Return standard tool name -> category, from ToolBench's `instruction/*.json` in or beside the training data.
+
+    Empty where there is none. Raises DataError for a damaged file.
+    """
     for folder in (location, *location.resolve().parents[:2]):
         if files := sorted((folder / "instruction").glob("*.json")):
             return map_tools_to_categories(
@@ -205,5 +228,5 @@ def find_tool_categories(location: Path) -> dict[str, str]:
 
 
 def map_tools_to_categories(queries: Iterable[SuiteQuery]) -> dict[str, str]:
-    """Standard tool name -> category."""
+    """Return standard tool name -> category."""
     return {api.tool: api.category for query in queries for api in query.apis}

@@ -1,28 +1,35 @@
-"""Conversations -> rows of token ids and labels, in batches that the tokeniser works on in parallel."""
+"""Conversations -> rows of token ids and labels, tokenized in parallel batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeper.data.conversations import Conversation
-from sweeper.data.length_policy import LengthLimiter, LengthPolicyCounts, TokenIds, TokenizedRow
+from sweeper.data.length_policies.base import DropReason, TokenIds, TokenizedRow
+from sweeper.data.length_policy import LengthLimiter, LengthPolicyCounts
 from sweeper.data.prompt_format import Segment, make_conversation_segments
+from sweeper.data.readers.base import Split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ROWS_PER_BATCH = 512
-"""Rows whose texts go to the tokeniser together."""
+"""Rows whose texts are tokenized together."""
 
 
 @dataclass(frozen=True)
 class FoldedRow:
-    """One row: examples of one answer, each the beginning of the next; all their targets are learned."""
+    """One row: examples of one answer, each a prefix of the next. All their targets are learned."""
 
-    split: str | None
+    split: Split | None
+    """The split that the data come with; None where queries are held out."""
     examples: tuple[Conversation, ...]
+    """From the shortest to the longest."""
 
     @property
     def full_conversation(self) -> Conversation:
@@ -35,11 +42,11 @@ class FoldedRow:
         return frozenset(sum(turn.role == "assistant" for turn in e.turns) - 1 for e in self.examples)
 
 
-def fold_examples(examples: Iterable[tuple[str | None, Conversation]], *, fold_steps: bool) -> Iterator[FoldedRow]:
-    """Rows of neighbouring examples of one answer. Without folding, one row each.
+def fold_examples(examples: Iterable[tuple[Split | None, Conversation]], *, fold_steps: bool) -> Iterator[FoldedRow]:
+    """Fold neighboring examples of one answer into rows. Without `fold_steps`, every example is a row.
 
-    With it, an example whose turns begin the next one, of the same query and APIs, joins its row. Under causal
-    attention a target's prediction sees only what stands before it, so each target's loss is the same either way.
+    An example that is a prefix of the next one, of the same query and APIs, joins its row. Under causal attention a
+    prediction depends only on earlier tokens, so every target's loss is the same either way.
     """
     row: FoldedRow | None = None
     for split, example in examples:
@@ -58,37 +65,37 @@ def _is_prefix(first: Conversation, second: Conversation) -> bool:
 
 
 class SegmentTokenizer:
-    """Token ids of segments. Neighbouring examples share most of theirs, which are tokenised once."""
+    """Token ids of segments. Neighboring examples share most segments, which are tokenized once."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._current_ids: dict[Segment, TokenIds] = {}
         self._previous_ids: dict[Segment, TokenIds] = {}
 
     def __call__(self, segment: Segment) -> TokenIds:
-        """The ids of one segment, int32; an assistant's end with the end token."""
-        found = self._current_ids.get(segment)
-        if found is None:
-            found = self._previous_ids.get(segment)
-            if found is None:
-                found = self._tokenize([segment])[0]
-            self._current_ids[segment] = found
-        return found
+        """Return the ids of one segment, int32; an assistant's end with the end token."""
+        ids = self._current_ids.get(segment)
+        if ids is None:
+            ids = self._previous_ids.get(segment)
+            if ids is None:
+                ids = self._tokenize([segment])[0]
+            self._current_ids[segment] = ids
+        return ids
 
     def tokenize_ahead(self, segments: Iterable[Segment]) -> None:
-        """Tokenise a batch in parallel. What neither this batch nor the one before it asked for is forgotten."""
+        """Tokenize a batch in parallel. Segments of neither this batch nor the previous one are evicted."""
         self._previous_ids, self._current_ids = self._current_ids, {}
         new = [segment for segment in dict.fromkeys(segments) if segment not in self._previous_ids]
         self._current_ids.update(zip(new, self._tokenize(new), strict=True))
 
     def decode(self, ids: TokenIds) -> str:
-        """The text of ids."""
+        """Return the text of token ids."""
         return str(self.tokenizer.decode(ids.tolist()))
 
     def _tokenize(self, segments: Sequence[Segment]) -> list[TokenIds]:
         if not segments:
             return []
-        # OPT's tokeniser would put its `</s>` before every text: not here.
+        # Without special tokens: OPT's tokenizer would put its `</s>` before every segment.
         texts = [segment.text for segment in segments]
         encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         end = self.tokenizer.eos_token_id
@@ -99,9 +106,13 @@ class SegmentTokenizer:
 
 
 def make_length_limiter(
-    tokenizer: Any, policy: str, max_length: int, api_format: str, segment_tokenizer: SegmentTokenizer | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    policy: str,
+    max_length: int,
+    api_format: str,
+    segment_tokenizer: SegmentTokenizer | None = None,
 ) -> tuple[LengthLimiter, SegmentTokenizer]:
-    """A policy for a tokeniser, and the memory of its texts (a new one, or `texts`)."""
+    """Make a length limiter for a tokenizer, and its cache of segments (a new one, or the given one)."""
     segment_tokenizer = segment_tokenizer or SegmentTokenizer(tokenizer)
     return LengthLimiter(
         policy, max_length, api_format, tokenizer.bos_token_id, segment_tokenizer, segment_tokenizer.decode
@@ -111,9 +122,9 @@ def make_length_limiter(
 def tokenize_rows(
     rows: Iterable[FoldedRow], limiter: LengthLimiter, segment_tokenizer: SegmentTokenizer, counts: LengthPolicyCounts
 ) -> Iterator[tuple[FoldedRow, TokenizedRow]]:
-    """Fitted rows in the order of `rows`. A row of several targets that does not fit is taken apart first.
+    """Yield the rows that fit, in order, with their tokens. A row of several targets that is too long is unfolded.
 
-    What the policy drops is counted in `counts`, one count for each target.
+    What the policy drops is counted in `counts`, once for each target.
     """
     rows = iter(rows)
     while batch := list(islice(rows, ROWS_PER_BATCH)):
@@ -132,8 +143,8 @@ def tokenize_rows(
 
 
 def _count_and_yield(
-    row: FoldedRow, fitted: TokenizedRow | str, counts: LengthPolicyCounts
+    row: FoldedRow, fitted: TokenizedRow | DropReason, counts: LengthPolicyCounts
 ) -> Iterator[tuple[FoldedRow, TokenizedRow]]:
     counts.count_row(fitted, len(row.examples), row.full_conversation.apis)
-    if not isinstance(fitted, str):
+    if isinstance(fitted, TokenizedRow):
         yield row, fitted

@@ -1,15 +1,18 @@
-"""The tokeniser of a model: its own where it is pretrained, a BPE trained on the corpus for the tiny ladder."""
+"""The tokenizer of a model: its own where it is pretrained, else a BPE trained on the corpus."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sweeper.config import ModelSpec
 from sweeper.errors import ModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 TOKENIZER_VERSION = 1
-"""Raised whenever the same corpus gives another trained tokeniser."""
+"""Raised whenever the same corpus gives another trained tokenizer."""
 
 FORMAT_PHRASES = (
     "System: ",
@@ -29,18 +32,18 @@ FORMAT_PHRASES = (
     '{"error": "", "response": "',
     '{"return_type": "give_answer", "final_answer": "',
 )
-"""Fixed phrases of the Thought / Action format, one token each: what a tiny model need not spell."""
+"""Fixed phrases of the Thought / Action format, one token each, so that a tiny model need not spell them."""
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """A byte-level BPE of at most `vocab_size` tokens, digits one by one. Deterministic."""
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """Train a byte-level BPE of at most `vocab_size` tokens, one for each digit. Deterministic."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # A word is the same token after a space, a quote or an underscore: copying it is then one step.
+            # A word is the same token after a space, a quote or an underscore, so that copying it is one step.
             pre_tokenizers.Split(Regex(r"\d|[^\W\d_]+|[\W_]+"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
@@ -64,21 +67,21 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
 
 
 def _remove_phrases(text: str) -> str:
-    """Phrases have their own tokens, and should not spend merges."""
+    """Remove the phrases: they have tokens of their own, and should not use up merges."""
     for phrase in FORMAT_PHRASES:
         text = text.replace(phrase, " \n")
     return text
 
 
-def load_tokenizer(model: ModelSpec) -> Any:
-    """A pretrained model's own tokeniser, with a padding token. Raises ModelError."""
+def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
+    """Load a pretrained model's own tokenizer, with padding and begin tokens. Raises ModelError."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.source)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.source)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"tokeniser of {model.name}",
+            f"tokenizer of {model.name}",
             requested=str(model.source),
             found=str(error).strip().splitlines()[0],
             hint="a local directory saved by save_pretrained, or a hub id that this machine can reach",

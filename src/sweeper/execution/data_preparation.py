@@ -103,8 +103,9 @@ def audit_contamination(run: RunContext, trials: Sequence[PlannedTrial], on_prog
     if path.exists() and read_json(path).get("of") == inputs:
         return
     audit = data.audit_contamination(sweep.data, load_evaluation_suite(evaluation, sweep.data), on_progress=on_progress)
-    run.store.publish(path, audit | {"of": inputs})
+    run.store.publish(path, audit.to_document() | {"of": inputs})
+    total = sum(audit.suite.query_counts.values())
     run.display.print_line(
-        f"train/test contamination: {len(audit['exclude'])} of {audit['test']['queries']} test queries leak into the "
+        f"train/test contamination: {len(audit.exclude)} of {total} test queries leak into the "
         "training data, or are less unseen than their subset promises; the report shows rates with and without them"
     )

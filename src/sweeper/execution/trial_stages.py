@@ -20,6 +20,7 @@ from sweeper.training import (
     ProgressListener,
     Pruner,
     TrainingProgress,
+    TrialJob,
     TrialProgress,
     TrialProgressListener,
     TrialRecord,
@@ -29,7 +30,7 @@ from sweeper.training import (
     train_trial,
 )
 from sweeper.training.retention import may_delete_model
-from sweeper.training.torchrun import launch_torchrun
+from sweeper.training.torchrun import make_torchrun_launcher
 
 STORAGE_RETRIES = 5
 """Number of times that a trial is resumed after its storage was away."""
@@ -115,22 +116,14 @@ def _train(
     make_launcher: MakeLauncher | None,
     pruner: Pruner | None,
 ) -> TrialRecord:
-    spec, fingerprint, data_fingerprint = trial.spec, trial.fingerprint, trial.data_fingerprint
+    job = TrialJob(trial.spec, trial.fingerprint, trial.data_fingerprint)
     launcher = None
     if trial.is_multi_worker:
         launcher = (
-            make_launcher(on_progress)
-            if make_launcher
-            else launch_torchrun(spec, fingerprint, data_fingerprint, store, on_progress, pruner)
+            make_launcher(on_progress) if make_launcher else make_torchrun_launcher(job, store, on_progress, pruner)
         )
     return train_trial(
-        spec,
-        fingerprint,
-        lambda: data.open_prepared_data(store, data_fingerprint),
-        store,
-        on_progress,
-        launcher,
-        pruner,
+        job, lambda: data.open_prepared_data(store, job.data_fingerprint), store, on_progress, launcher, pruner
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal, assert_never
+from typing import Literal
 
 from sweeper.config import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, sum_estimates
 from sweeper.planning.calibration import CalibrationFactor, HardwareRates
 from sweeper.storage import JsonObject
-from sweeper.training.retention import CHECKPOINTS_WHILE_TRAINING, CheckpointPolicy
+from sweeper.training.retention import CHECKPOINTS_WHILE_TRAINING, CheckpointPolicy, get_retention_policy
 
 Precision = Literal["fp32", "fp16", "bf16"]
 """Precisions of a recipe."""
@@ -316,17 +316,9 @@ def compute_disk_usage(parameters: float, policy: CheckpointPolicy, *, evaluated
     """By the retention policy (`sweeper.training.retention`); rows, histories and answers are small beside it."""
     weights = FLOAT32_BYTES * parameters
     checkpoint = 3 * weights
-    best = 0.0
-    match policy:
-        case "last":
-            kept = weights
-        case "best":
-            best = checkpoint
-            kept = weights + best
-        case "none-after-evaluation":
-            kept = 0.0 if evaluated else weights
-        case _:
-            assert_never(policy)
+    retention = get_retention_policy(policy)
+    best = checkpoint if retention.keeps_best_checkpoint else 0.0
+    kept = best + (weights if retention.keeps_model or not evaluated else 0.0)
     return DiskUsage(checkpoint, (CHECKPOINTS_WHILE_TRAINING + 1) * checkpoint + best, kept)
 
 

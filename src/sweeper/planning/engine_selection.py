@@ -8,7 +8,7 @@ from sweeper import models
 from sweeper.config import HardwareSpec, Sweep, TrialSpec
 from sweeper.errors import ModelError, UsageError
 from sweeper.storage import JsonObject
-from sweeper.training.engine import split_batch, split_for_trial
+from sweeper.training.batching import split_batch, split_for_trial
 
 
 @dataclass(frozen=True)

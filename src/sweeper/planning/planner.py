@@ -19,14 +19,15 @@ from sweeper.config import (
     expand_sweep,
     make_trial,
 )
+from sweeper.data import DataSize
 from sweeper.errors import StoreError, SweeperError
 from sweeper.evaluation import load_evaluation_suite
 from sweeper.planning.branching import branch_specs
 from sweeper.planning.engine_selection import MemoryFit, select_engine
 from sweeper.planning.plan import Plan, PlannedTrial, Role
 from sweeper.search import Proposal, ProposalRecord
-from sweeper.storage import JsonObject, Store
-from sweeper.training import arguments
+from sweeper.storage import Store
+from sweeper.training.schedule import TrainingSchedule, check_decay, check_hyperparameter_changes, make_schedule
 
 T = TypeVar("T")
 
@@ -101,14 +102,15 @@ class Planner:
     def plan_trial(self, spec: TrialSpec) -> PlannedTrial:
         """Plan one trial. Its fingerprint is empty while its data or weights are missing."""
         found = self._get_inputs(spec)
-        steps, flops = _count_steps_and_flops(spec, found.manifest, self.problems)
-        shared, shared_flops = _count_shared_steps_and_flops(spec, found.manifest, steps, self.problems)
+        schedule = _schedule(spec, found.size, self.problems)
+        steps, flops = _count_steps_and_flops(spec, found.size, schedule)
+        shared, shared_flops = _count_shared_steps_and_flops(spec, schedule, self.problems)
         if spec.branch is not None:
             steps = None if steps is None or shared is None else steps - shared
             flops = None if flops is None or shared_flops is None else flops - shared_flops
-        chosen, fit = _select_engine(spec, self.sweep, found.manifest, self.hardware, self.problems)
+        chosen, fit = _select_engine(spec, self.sweep, found.size, self.hardware, self.problems)
         whole = math.inf if steps is None else steps + (shared or 0)
-        _record_problem(self.problems, lambda: arguments.check_hyperparameter_changes(chosen, whole))
+        _record_problem(self.problems, lambda: check_hyperparameter_changes(chosen, whole))
         return PlannedTrial(
             self.compute_fingerprint(spec),
             chosen,
@@ -238,7 +240,7 @@ class _ResolvedInputs:
     data_fingerprint: str | None
     weights_fingerprint: str | None
     parameters: int | None
-    manifest: JsonObject | None
+    size: DataSize | None
 
 
 def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -> _ResolvedInputs:
@@ -250,15 +252,15 @@ def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -
     if stretched and weights:
         weights = f"{weights}+interpolated:{stretched}"
     size = _record_problem(problems, lambda: models.count_model_parameters(spec.model, spec.data.vocab_size, stretched))
-    return _ResolvedInputs(content, weights, size, _load_manifest(content, store))
+    return _ResolvedInputs(content, weights, size, _load_size(content, store))
 
 
-def _load_manifest(data_fingerprint: str | None, store: Store | None) -> JsonObject | None:
-    """Read the manifest of prepared data; None if they are missing or incomplete: a run prepares them first."""
+def _load_size(data_fingerprint: str | None, store: Store | None) -> DataSize | None:
+    """Return the size of the prepared data; None where they are not in the store: a run prepares them first."""
     if data_fingerprint is None or store is None:
         return None
     try:
-        return data.read_data_manifest(store, data_fingerprint)
+        return data.read_data_manifest(store, data_fingerprint).size
     except StoreError:
         return None
 
@@ -266,12 +268,12 @@ def _load_manifest(data_fingerprint: str | None, store: Store | None) -> JsonObj
 def _select_engine(
     spec: TrialSpec,
     sweep: Sweep,
-    manifest: JsonObject | None,
+    size: DataSize | None,
     hardware: HardwareSpec | None,
     problems: list[str],
 ) -> tuple[TrialSpec, MemoryFit | None]:
     """Select the engine of a trial. A trial that is predicted not to fit its GPU is a problem."""
-    vocab_size = manifest["vocab_size"] if manifest else spec.data.vocab_size
+    vocab_size = size.vocab_size if size else spec.data.vocab_size
     selection = _record_problem(problems, lambda: select_engine(spec, sweep, vocab_size, hardware))
     if selection is None:
         return spec, None
@@ -285,37 +287,36 @@ def _select_engine(
     return chosen, fit
 
 
+def _schedule(spec: TrialSpec, size: DataSize | None, problems: list[str]) -> TrainingSchedule | None:
+    """Compute the schedule of a trial whose data are prepared. A budget that cannot be met is a problem."""
+    return None if size is None else _record_problem(problems, lambda: make_schedule(spec, size))
+
+
 def _count_steps_and_flops(
-    spec: TrialSpec, manifest: JsonObject | None, problems: list[str]
+    spec: TrialSpec, size: DataSize | None, schedule: TrainingSchedule | None
 ) -> tuple[int | None, float | None]:
-    """Count planned optimizer steps and training FLOPs. A FLOP budget that cannot be met is a problem."""
-    if manifest is None:
+    """Return planned optimizer steps and training FLOPs of the whole run; None where unknown."""
+    if size is None:
         return spec.recipe.max_steps, None
-    flops, examples = arguments.compute_row_flops(spec.model, manifest), manifest["rows"]["train"]
-    steps = _record_problem(problems, lambda: arguments.count_optimizer_steps(spec.recipe, examples, flops.per_row))
-    if steps is None or math.isnan(flops.per_row):
-        return steps, None
-    return steps, flops.per_row * arguments.count_examples_seen(spec.recipe, examples, steps)
+    if schedule is None:
+        return None, None
+    return schedule.total_steps, None if math.isnan(schedule.train_flops) else schedule.train_flops
 
 
 def _count_shared_steps_and_flops(
-    spec: TrialSpec, manifest: JsonObject | None, steps: int | None, problems: list[str]
+    spec: TrialSpec, schedule: TrainingSchedule | None, problems: list[str]
 ) -> tuple[int | None, float | None]:
-    """Count the optimizer steps and training FLOPs that a branch takes over from its trunk.
+    """Return the optimizer steps and training FLOPs that a branch leaves to its trunk; None for a trial without one.
 
-    A warm-up that overlaps the decay is a problem of every trial with such a schedule.
+    A warm-up that overlaps the decay is a problem.
     """
-    if manifest is None or steps is None:
+    if schedule is None:
         return None, None
-    decays = spec.recipe.decay_fraction is not None
-    if decays and _record_problem(problems, lambda: arguments.compute_decay_start(spec.recipe, steps)) is None:
+    steps, before = schedule.total_steps, len(problems)
+    _record_problem(problems, lambda: check_decay(spec.recipe, steps))
+    if spec.branch is None or len(problems) > before:
         return None, None
-    if spec.branch is None:
-        return None, None
-    start = arguments.compute_branch_start(spec, steps)
-    flops, examples = arguments.compute_row_flops(spec.model, manifest), manifest["rows"]["train"]
-    done = flops.per_row * arguments.count_examples_seen(spec.recipe, examples, start)
-    return start, None if math.isnan(done) else done
+    return schedule.start_step, None if math.isnan(schedule.shared_train_flops) else schedule.shared_train_flops
 
 
 def _record_problem(problems: list[str], resolve: Callable[[], T]) -> T | None:

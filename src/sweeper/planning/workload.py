@@ -7,52 +7,52 @@ from collections.abc import Sequence
 
 from sweeper import data, models, toolworld
 from sweeper.config import DataSpec, EvaluationSpec, TrialSpec
+from sweeper.data import DataSize
 from sweeper.data.test_queries import PUBLISHED_SUITES
 from sweeper.errors import ModelError, StoreError, SweeperError
 from sweeper.evaluation import compute_suite_fingerprint, load_evaluation_suite
 from sweeper.planning.cost_model import FLOAT32_BYTES, EvaluationLoad, Workload
 from sweeper.planning.plan import PlannedTrial
-from sweeper.storage import JsonObject, Store
-from sweeper.training import arguments
+from sweeper.storage import Store
+from sweeper.training.schedule import check_decay, compute_row_flops, make_schedule
 
 ASSUMED_QUERIES = sum(PUBLISHED_SUITES["solvable-765"].values())
 """Assumed number of queries of a suite that cannot be read: that of StableToolBench."""
-Manifest = JsonObject
 
 
 def build_workloads(trials: Sequence[PlannedTrial], store: Store | None) -> list[Workload]:
     """Build the workload of each trial. Trials that differ in their seed alone share one."""
-    manifests: dict[tuple[str, int], tuple[Manifest | None, bool]] = {}
+    sizes: dict[tuple[str, int], tuple[DataSize | None, bool]] = {}
     known: dict[tuple[object, ...], Workload] = {}
     found = []
     for trial in trials:
         spec = trial.spec
         place = (trial.data_fingerprint, id(spec.data))
-        if place not in manifests:
-            manifests[place] = _load_manifest(trial, store)
+        if place not in sizes:
+            sizes[place] = _load_size(trial, store)
         key = (place, id(spec.model), spec.recipe, spec.branch is None, trial.planned_steps, trial.planned_train_flops)
         if key not in known:
-            known[key] = build_workload(trial, *manifests[place])
+            known[key] = build_workload(trial, *sizes[place])
         found.append(known[key])
     return found
 
 
-def build_workload(trial: PlannedTrial, manifest: Manifest | None, is_assumed: bool) -> Workload:
+def build_workload(trial: PlannedTrial, size: DataSize | None, is_assumed: bool) -> Workload:
     """Build the workload of one trial.
 
     Args:
         trial: the trial.
-        manifest: manifest of its data, prepared or assumed; None: the workload is unknown (NaN).
-        is_assumed: whether the manifest is assumed.
+        size: size of its data, prepared or assumed; None: the workload is unknown (NaN).
+        is_assumed: whether the size is assumed.
     """
     parameters, nan = float(trial.parameters or math.nan), math.nan
     steps = nan if trial.planned_steps is None else float(trial.planned_steps)
-    if manifest is None:
+    if size is None:
         return Workload(steps, nan, nan, parameters, nan, nan, nan, is_assumed=False)
-    spec, flops = trial.spec, arguments.compute_row_flops(trial.spec.model, manifest)
+    spec, flops = trial.spec, compute_row_flops(trial.spec.model, size)
     train = nan if trial.planned_train_flops is None else trial.planned_train_flops
     if math.isnan(steps) or math.isnan(train):
-        steps, train = _estimate_steps_and_flops(spec, manifest["rows"]["train"], flops.per_row)
+        steps, train = _estimate_steps_and_flops(spec, size)
     return Workload(
         steps=steps,
         tokens=train / flops.per_token,
@@ -60,13 +60,13 @@ def build_workload(trial: PlannedTrial, manifest: Manifest | None, is_assumed: b
         parameters=parameters,
         mean_length=flops.mean_length,
         forward_flops_per_token=flops.per_token / 3,
-        kv_cache_bytes_per_token=_compute_kv_cache_bytes(spec, manifest["vocab_size"]),
+        kv_cache_bytes_per_token=_compute_kv_cache_bytes(spec, size.vocab_size),
         is_assumed=is_assumed,
     )
 
 
-def assume_manifest(spec: DataSpec) -> Manifest | None:
-    """Return the size of data that are not prepared, as far as `DataSpec.assumed` gives it; else None."""
+def assume_size(spec: DataSpec) -> DataSize | None:
+    """Return the assumed size of data that are not prepared (`DataSpec.assumed`); None without an assumption."""
     if spec.assumed is None:
         return None
     examples = spec.assumed.examples
@@ -75,7 +75,7 @@ def assume_manifest(spec: DataSpec) -> Manifest | None:
             return None
         examples = toolworld.WorldConfig.from_mapping(spec.toolworld).train_queries
     length = min(spec.assumed.mean_tokens or math.inf, spec.max_length)
-    return {"rows": {"train": examples}, "tokens": {"train": examples * length}, "vocab_size": spec.vocab_size}
+    return DataSize(examples, examples * length, spec.vocab_size)
 
 
 def build_evaluation_load(evaluation: EvaluationSpec, spec: DataSpec) -> tuple[EvaluationLoad, bool]:
@@ -112,27 +112,26 @@ def compute_suite_fingerprints(trials: Sequence[PlannedTrial]) -> list[str | Non
     return suites
 
 
-def _load_manifest(trial: PlannedTrial, store: Store | None) -> tuple[Manifest | None, bool]:
-    """Return (manifest of the prepared data, False), or (assumed manifest, True)."""
+def _load_size(trial: PlannedTrial, store: Store | None) -> tuple[DataSize | None, bool]:
+    """Return (size of its prepared data, False), or (assumed size, True)."""
     if trial.data_fingerprint and store is not None:
         try:
-            return data.read_data_manifest(store, trial.data_fingerprint), False
+            return data.read_data_manifest(store, trial.data_fingerprint).size, False
         except StoreError:
             pass
-    return assume_manifest(trial.spec.data), True
+    return assume_size(trial.spec.data), True
 
 
-def _estimate_steps_and_flops(spec: TrialSpec, examples: int, flops_per_row: float) -> tuple[float, float]:
-    """Return the (optimizer steps, training FLOPs) of the trial itself; NaN for an impossible recipe."""
+def _estimate_steps_and_flops(spec: TrialSpec, size: DataSize) -> tuple[float, float]:
+    """Return the optimizer steps and training FLOPs of the trial itself; NaN for a recipe that cannot be met."""
     try:
-        steps = arguments.count_optimizer_steps(spec.recipe, examples, flops_per_row)
-        begin = arguments.compute_branch_start(spec, steps)
+        schedule = make_schedule(spec, size)
+        if spec.branch is not None and spec.branch.step is None:
+            check_decay(spec.recipe, schedule.total_steps)
     except SweeperError:
         return math.nan, math.nan
-    rows = arguments.count_examples_seen(spec.recipe, examples, steps) - arguments.count_examples_seen(
-        spec.recipe, examples, begin
-    )
-    return float(steps - begin), flops_per_row * rows
+    own_flops = schedule.train_flops - schedule.shared_train_flops
+    return float(schedule.total_steps - schedule.start_step), own_flops
 
 
 def _compute_kv_cache_bytes(spec: TrialSpec, vocab_size: int) -> float:

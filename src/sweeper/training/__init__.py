@@ -1,5 +1,11 @@
-"""Train one model from one TrialSpec, and leave its record. Knows no Ray."""
+"""Train one model from one TrialSpec, and leave its record. Imports no Ray.
 
+job = TrialJob(spec, fingerprint, data_fingerprint)
+record = train_trial(job, lambda: open_prepared_data(store, data_fingerprint), store, print)
+"""
+
+from sweeper.training.failures import Failure, WorkerFailedError, classify_failure, make_error
+from sweeper.training.job import TrialJob
 from sweeper.training.preemption import drain
 from sweeper.training.progress import ProgressListener, TrainingProgress, TrialProgress, TrialProgressListener
 from sweeper.training.pruning import Pruner
@@ -8,11 +14,8 @@ from sweeper.training.record import (
     DIVERGED,
     FAILED,
     PRUNED,
-    Failure,
     TrialRecord,
-    WorkerFailedError,
-    classify_failure,
-    error_from_failures,
+    TrialStatus,
     publish_failure,
     read_record,
     read_status,
@@ -31,15 +34,17 @@ __all__ = [
     "Pruner",
     "RowStatus",
     "TrainingProgress",
+    "TrialJob",
     "TrialProgress",
     "TrialProgressListener",
     "TrialRecord",
     "TrialRow",
+    "TrialStatus",
     "WorkerFailedError",
     "WorkerLauncher",
     "classify_failure",
     "drain",
-    "error_from_failures",
+    "make_error",
     "publish_failure",
     "read_record",
     "read_status",

@@ -1,39 +1,51 @@
-"""Asked against applied. A sweep over clipping that never clipped is worse than none."""
+"""Requested and applied settings of a run. A sweep over clipping that never clipped is worse than none."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sweeper.config import RUNTIME_TUNABLES, RuntimeTunable, TrialSpec
 from sweeper.errors import AppliedMismatchError
-from sweeper.training.arguments import count_decay_steps, count_examples_seen
 from sweeper.training.callbacks import AppliedSettings, AppliedSettingsCallback
-from sweeper.training.engine import applied_deepspeed_settings
+from sweeper.training.optimizers.base import OPTIMIZERS, Setting
+from sweeper.training.schedule import TrainingSchedule
 
 if TYPE_CHECKING:
-    from trl import SFTTrainer
+    import torch
+
+    from sweeper.training.sft_trainer import LeanSFTTrainer
+
+Settings = dict[str, Setting]
+"""Name of a setting -> its value, as records store them under `asked` and `applied`."""
 
 
-def requested_settings(spec: TrialSpec, *, steps: int, examples: int, positions: int | None) -> dict[str, Any]:
-    """What the specification asks for, in the words of `applied_by`."""
+def list_requested_settings(spec: TrialSpec, schedule: TrainingSchedule, *, positions: int | None) -> Settings:
+    """Return what the specification requests, under the names of `read_applied_settings`.
+
+    Args:
+        spec: the trial.
+        schedule: its step counts.
+        positions: the model's learned positions; None for a model without.
+    """
     recipe = spec.recipe
     changed = {
         _name_setting(field, step): values[field] for step, values in recipe.segments[1:] for field in RUNTIME_TUNABLES
     }
-    stage = {"zero_stage": spec.engine.zero_stage} if spec.engine and spec.engine.zero_stage else {}
-    count = count_decay_steps(recipe, steps)
+    stage: Settings = {"zero_stage": spec.engine.zero_stage} if spec.engine and spec.engine.zero_stage else {}
+    decay: Settings = {}
+    if schedule.decay_steps is not None:
+        decay = {"decay": f"linear over {schedule.decay_steps} of {schedule.total_steps} steps"}
     return stage | {
-        **({} if count is None else {"decay": f"linear over {count} of {steps} steps"}),
+        **decay,
         "learning_rate": recipe.learning_rate,
         "max_grad_norm": recipe.max_grad_norm,
         "effective_batch_size": recipe.effective_batch_size,
-        "optimizer_steps": steps,
-        "examples_seen": count_examples_seen(recipe, examples, steps),
+        "optimizer_steps": schedule.total_steps,
+        "examples_seen": schedule.examples_seen,
         "weight_decay": recipe.weight_decay,
-        "adam_beta1": recipe.adam_beta1,
-        "adam_beta2": recipe.adam_beta2,
-        "adam_epsilon": recipe.adam_epsilon,
+        **OPTIMIZERS.load(recipe.optim).request(recipe),
         "lr_scheduler_type": recipe.lr_scheduler_type,
         "warmup_steps": recipe.warmup_steps,
         "master_dtype": "float32",
@@ -48,35 +60,33 @@ def _name_setting(field: RuntimeTunable, step: int) -> str:
     return f"{field} from step {step}" if step else field
 
 
-def applied_settings(
-    trainer: SFTTrainer, settings_callback: AppliedSettingsCallback, *, examples: int
-) -> dict[str, Any]:
-    """The same, read from the optimiser's groups, the scheduler, the model, the trainer's counters and the engine."""
+def read_applied_settings(
+    trainer: LeanSFTTrainer, settings_callback: AppliedSettingsCallback, *, optim: str, examples: int
+) -> Settings:
+    """Read the settings back from optimizer groups, scheduler, model, trainer counters and engine.
+
+    Args:
+        trainer: the trainer, after training.
+        settings_callback: what was read during training.
+        optim: the recipe's optimizer.
+        examples: training rows.
+    """
     optimizer = trainer.optimizer
-    # ZeRO 3 empties its groups between steps; the engine is asked for their dtype below.
+    # ZeRO 3 empties its groups between steps; their dtype is read from the engine below.
     groups = [group for group in optimizer.param_groups if group["params"]] or optimizer.param_groups
     state, args = trainer.state, trainer.args
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for group in groups for p in group["params"]})
-    live: dict[str, float | None] = {}
-    for (step, values), reading in zip(settings_callback.segments, settings_callback.segment_settings, strict=True):
-        changes = len(settings_callback.segments) > 1
-        live[_name_setting("learning_rate", step)] = (
-            reading.scheduled_learning_rate if changes else reading.peak_learning_rate
-        )
-        live[_name_setting("max_grad_norm", step)] = _infer_max_grad_norm(values["max_grad_norm"], reading)
-        live[_name_setting("weight_decay", step)] = reading.weight_decay
     mixed = trainer.accelerator.mixed_precision
+    skipped = sum(settings.updates_skipped for settings in settings_callback.segment_settings)
     return (
-        live
+        _read_tunable_settings(settings_callback)
         | {
             "effective_batch_size": args.train_batch_size
             * args.gradient_accumulation_steps
             * trainer.accelerator.num_processes,
             "optimizer_steps": state.global_step,
             "examples_seen": _count_trainer_examples(trainer, examples),
-            "adam_beta1": groups[0]["betas"][0],
-            "adam_beta2": groups[0]["betas"][1],
-            "adam_epsilon": groups[0]["eps"],
+            **OPTIMIZERS.load(optim).read(groups[0]),
             "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
             "warmup_steps": args.get_warmup_steps(state.max_steps),
             "master_dtype": "+".join(dtypes),
@@ -84,28 +94,37 @@ def applied_settings(
             "train_sampling_strategy": trainer.sampling_strategy,
             "positions": getattr(trainer.model.config, "max_position_embeddings", None),
             **_describe_decay(trainer),
-            **(
-                {"updates_skipped": skipped}
-                if (skipped := sum(r.updates_skipped for r in settings_callback.segment_settings))
-                else {}
-            ),
+            **({"updates_skipped": skipped} if skipped else {}),
         }
-        | applied_deepspeed_settings(trainer)
+        | read_deepspeed_settings(trainer)
     )
 
 
-def _infer_max_grad_norm(requested: float | None, reading: AppliedSettings) -> float | None:
-    """Where gradients were clipped. Nothing read, nothing known: then asked and applied differ."""
-    if reading.clipping_off:
+def _read_tunable_settings(settings_callback: AppliedSettingsCallback) -> Settings:
+    """Return learning rate, clipping and weight decay of every segment."""
+    tunable: Settings = {}
+    has_changes = len(settings_callback.segments) > 1
+    for (step, values), settings in zip(settings_callback.segments, settings_callback.segment_settings, strict=True):
+        tunable[_name_setting("learning_rate", step)] = (
+            settings.scheduled_learning_rate if has_changes else settings.peak_learning_rate
+        )
+        tunable[_name_setting("max_grad_norm", step)] = _infer_max_grad_norm(values["max_grad_norm"], settings)
+        tunable[_name_setting("weight_decay", step)] = settings.weight_decay
+    return tunable
+
+
+def _infer_max_grad_norm(requested: float | None, settings: AppliedSettings) -> float | None:
+    """Return the norm to which gradients were clipped. Without a sample it is unknown, and differs from a request."""
+    if settings.clipping_off:
         return None
     clipped = (
-        reading.norms_read > 0 and requested is not None and reading.largest_norm_after_clipping <= requested * 1.001
+        settings.norms_read > 0 and requested is not None and settings.largest_norm_after_clipping <= requested * 1.001
     )
-    return requested if clipped else reading.largest_norm_after_clipping or None
+    return requested if clipped else settings.largest_norm_after_clipping or None
 
 
-def _describe_decay(trainer: SFTTrainer) -> dict[str, Any]:
-    """From the function that gives the optimiser its learning rate; empty for a schedule without a decay of its own."""
+def _describe_decay(trainer: LeanSFTTrainer) -> Settings:
+    """Describe the decay from the function that sets the learning rate; empty for a schedule without one."""
     scheduler = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)  # Accelerate wraps it with DeepSpeed
     keywords = getattr(next(iter(getattr(scheduler, "lr_lambdas", ())), None), "keywords", {})
     if "num_decay_steps" not in keywords:
@@ -115,33 +134,67 @@ def _describe_decay(trainer: SFTTrainer) -> dict[str, Any]:
     return {"decay": f"{keywords['decay_type']} over {count} of {whole} steps"}
 
 
-def _count_trainer_examples(trainer: SFTTrainer, examples: int) -> int:
-    """From the trainer's epoch counter, which counts micro-batches: the last one of an epoch may be smaller."""
+def _count_trainer_examples(trainer: LeanSFTTrainer, examples: int) -> int:
+    """Count from the trainer's epoch, which counts micro-batches: the last one of an epoch may be smaller."""
     batch: int = trainer.args.train_batch_size * trainer.accelerator.num_processes
     epochs, rest = divmod(float(trainer.state.epoch or 0.0), 1.0)
     return int(epochs) * examples + min(round(rest * math.ceil(examples / batch)) * batch, examples)
 
 
-def list_mismatches(requested: dict[str, Any], applied: dict[str, Any]) -> list[str]:
-    """One line for every asked value that was not applied (relative tolerance 1e-6)."""
+def read_deepspeed_settings(trainer: LeanSFTTrainer) -> Settings:
+    """Read back what DeepSpeed's engine applies; empty without DeepSpeed."""
+    engine = getattr(trainer, "deepspeed", None)
+    if engine is None:
+        return {}
+    optimizer = engine.optimizer
+    stage = engine.zero_optimization_stage()
+    masters = optimizer.fp32_partitioned_groups_flat if stage == 3 else optimizer.single_partition_of_fp32_groups
+    precision = "fp16" if engine.fp16_enabled() else "bf16" if engine.bfloat16_enabled() else "fp32"
+    return {
+        "max_grad_norm": engine.gradient_clipping() or None,
+        "effective_batch_size": engine.train_batch_size(),
+        "precision": precision,
+        "master_dtype": "+".join(sorted({str(part.dtype).removeprefix("torch.") for part in masters})),
+        "zero_stage": stage,
+    }
+
+
+def count_sharded_parameters(model: torch.nn.Module) -> int:
+    """Count the parameters of a model, also of one whose weights are sharded over several workers."""
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
+
+
+def list_mismatches(requested: Mapping[str, Setting], applied: Mapping[str, Setting]) -> list[str]:
+    """Return one line for every requested value that was not applied (relative tolerance 1e-6).
+
+    Example:
+        >>> list_mismatches({"max_grad_norm": 0.3}, {"max_grad_norm": 1.0})
+        ['max_grad_norm: requested 0.3, applied 1.0']
+    """
     lines = []
     for key, want in requested.items():
         got = applied.get(key)
-        numbers = isinstance(want, int | float) and isinstance(got, int | float)
-        same = math.isclose(want, got, rel_tol=1e-6) if numbers else want == got  # type: ignore[arg-type]
+        if isinstance(want, int | float) and isinstance(got, int | float):
+            same = math.isclose(want, got, rel_tol=1e-6)
+        else:
+            same = want == got
         if not same:
-            lines.append(f"{key}: asked {want!r}, applied {got!r}")
+            lines.append(f"{key}: requested {want!r}, applied {got!r}")
     return lines
 
 
-def check_applied_settings(requested: dict[str, Any], applied: dict[str, Any]) -> None:
-    """Raises AppliedMismatchError where they differ."""
+def check_applied_settings(requested: Mapping[str, Setting], applied: Mapping[str, Setting]) -> None:
+    """Refuse a run whose settings were not applied as requested.
+
+    Raises:
+        AppliedMismatchError: they differ.
+    """
     lines = list_mismatches(requested, applied)
     if lines:
         skipped = applied.get("updates_skipped")
         raise AppliedMismatchError(
             "trial",
-            requested="the recipe to be applied as written",
+            requested="every setting of the recipe",
             found="; ".join([*lines, *([f"{skipped} updates skipped by fp16's loss scaling"] if skipped else [])]),
             hint="a longer run or bf16" if skipped else "report this: the trainer ignored a setting",
         )

@@ -1,61 +1,76 @@
-"""A trial that goes on from another one, its trunk: their steps are the same until its own decay or change begins."""
+"""A branch: a trial that continues another one, its trunk, whose steps it shares until its own decay or change."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from sweeper.config import TrialSpec
 from sweeper.errors import BranchError
-from sweeper.storage import link_or_copy, read_json, write_bytes, write_json
-from sweeper.training.arguments import compute_decay_start, count_optimizer_steps
-from sweeper.training.checkpoints import CHECKPOINT_MANIFEST, Checkpoints, checkpoint_problem, file_checksums
+from sweeper.storage import link_or_copy, read_json, write_bytes
+from sweeper.training.checkpoint_manifest import (
+    compute_file_checksums,
+    find_checkpoint_problem,
+    read_manifest,
+    write_manifest,
+)
+from sweeper.training.checkpoints import Checkpoints
 from sweeper.training.record import DIVERGED, TrialRecord, read_record
+from sweeper.training.schedule import TrainingSchedule
 
 
-def compute_branch_steps(spec: TrialSpec, examples: int) -> frozenset[int]:
-    """Optimiser steps at which a trunk on `examples` rows keeps a checkpoint: where the decay of each arm begins."""
-    recipes = [spec.make_recipe_for_epochs(epochs) for epochs in spec.branch_points]
-    return frozenset(compute_decay_start(recipe, count_optimizer_steps(recipe, examples)) for recipe in recipes)
+def copy_trunk_checkpoint(spec: TrialSpec, schedule: TrainingSchedule, checkpoints: Checkpoints) -> Path | None:
+    """Copy the trunk's checkpoint of the branch point, checked, as the first checkpoint of this trial.
 
+    Args:
+        spec: the trial.
+        schedule: its step counts.
+        checkpoints: its own checkpoints.
 
-def copy_trunk_checkpoint(spec: TrialSpec, step: int, save_steps: int, checkpoints: Checkpoints) -> Path | None:
-    """The trunk's checkpoint of `step`, checked, copied and marked as the first of this trial's own.
+    Returns:
+        The copy; None for a trial that is to be trained from scratch instead. That is one that is no branch; one whose
+        trunk diverged by then (the same steps lead to the same divergence); and one whose branch names its step, where
+        no complete checkpoint exists: its record then says that it branched from step 0.
 
-    `save_steps`: optimiser steps from one of its further checkpoints to the next. None where the trunk diverged by
-    then: trained from the start, this trial takes the same steps to the same divergence. None also where there is no
-    whole checkpoint and the branch names its step: trained from the start it is the same trial, and its record says
-    that it went on from step 0. Raises BranchError for other branches.
+    Raises:
+        BranchError: no complete checkpoint exists for any other branch.
     """
     if spec.branch is None:
         return None
-    trunk, store = spec.branch.trunk, checkpoints.store
+    trunk, store, step = spec.branch.trunk, checkpoints.store, schedule.start_step
     source = store.branch_point_folder(trunk, step)
     store.pull(source)
     store.pull(store.trial_folder(trunk), patterns=["record.json"])
     record = read_record(store.record_path(trunk))
     if record is not None and record.status == DIVERGED and (record.metrics.get("steps") or 0) <= step:
         return None
-    if damage := checkpoint_problem(source, checkpoints.get_identity() | {"fingerprint": trunk}):
+    if problem := find_checkpoint_problem(source, replace(checkpoints.identity, fingerprint=trunk)):
         if spec.branch.step is not None:
             return None
         raise BranchError(
             f"trial {checkpoints.fingerprint}",
-            requested=f"to go on from step {step} of trial {trunk}, its trunk",
-            found=f"{source}: {damage}; the trunk: {_describe_trunk(record)}",
+            requested=f"the checkpoint of step {step} of trial {trunk}, its trunk",
+            found=f"{source}: {problem}; the trunk: {_describe_trunk(record)}",
             hint=_suggest_fix(trunk, record),
         )
     target = checkpoints.directory / source.name
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, copy_function=link_or_copy)  # the trunk's mark makes no checkpoint of ours of it
+    shutil.copytree(source, target, copy_function=link_or_copy)  # not yet ours: its manifest names the trunk
     state = target / "trainer_state.json"
-    text = json.dumps(read_json(state) | {"save_steps": save_steps}, indent=2, sort_keys=True)
+    text = json.dumps(read_json(state) | {"save_steps": schedule.save_steps}, indent=2, sort_keys=True)
     write_bytes(state, f"{text}\n".encode())
-    mark = read_json(target / CHECKPOINT_MANIFEST)
-    shared = {"shared_steps": step, "shared_train_seconds": mark["train_seconds"]}
-    write_json(
-        target / CHECKPOINT_MANIFEST, mark | checkpoints.get_identity() | shared | {"files": file_checksums(target)}
+    manifest = read_manifest(target)
+    write_manifest(
+        target,
+        replace(
+            manifest,
+            identity=checkpoints.identity,
+            shared_steps=step,
+            shared_train_seconds=manifest.train_seconds,
+            files=compute_file_checksums(target),
+        ),
     )
     return target
 
@@ -69,4 +84,4 @@ def _describe_trunk(record: TrialRecord | None) -> str:
 def _suggest_fix(trunk: str, record: TrialRecord | None) -> str:
     if record is None or record.failure:
         return "run again: the trunk is trained before its branches"
-    return f"delete trials/{trunk} and run again, or `branch_epochs: false` for a run of its own"
+    return f"delete trials/{trunk} and run again, or set `branch_epochs: false` to train it from scratch"

@@ -1,42 +1,73 @@
-"""Which checkpoints have served: a pure rule, so that it can be read and tested without any training."""
+"""Which checkpoints a trial keeps: pure rules, which planning reads without importing torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 CheckpointPolicy = Literal["last", "best", "none-after-evaluation"]
-"""What stays of a trial besides its record, history and answers.
 
-`last`: the final model. `best`: the final model, and the checkpoint of the lowest validation loss.
-`none-after-evaluation`: the final model until its evaluation is finished, then nothing.
-"""
+
+@dataclass(frozen=True)
+class RetentionPolicy:
+    """What stays of a finished trial besides its record, history and answers."""
+
+    keeps_best_checkpoint: bool
+    """Keep the checkpoint of the lowest validation loss."""
+    keeps_model: bool
+    """Keep the final model after its evaluation; until then it always stays."""
+
+
+RETENTION_POLICIES: Mapping[CheckpointPolicy, RetentionPolicy] = MappingProxyType(
+    {
+        "last": RetentionPolicy(keeps_best_checkpoint=False, keeps_model=True),
+        "best": RetentionPolicy(keeps_best_checkpoint=True, keeps_model=True),
+        "none-after-evaluation": RetentionPolicy(keeps_best_checkpoint=False, keeps_model=False),
+    }
+)
+"""Value of `runtime.checkpoints` -> policy. A new policy is one entry here and one name in `config/runtime.py`."""
 CHECKPOINTS_WHILE_TRAINING = 2
-"""Whole checkpoints that stay while a trial trains, under every policy: the newest, and one to fall back to."""
+"""Complete checkpoints that stay while a trial trains, under every policy: the newest, and one to fall back to."""
+
+
+def get_retention_policy(name: CheckpointPolicy) -> RetentionPolicy:
+    """Return the policy of that name. KeyError for an unknown one, which configuration does not let through."""
+    return RETENTION_POLICIES[name]
 
 
 def checkpoints_to_delete(
     checkpoints: Iterable[tuple[int, float]], policy: CheckpointPolicy, *, is_finished: bool
 ) -> list[int]:
-    """Steps whose checkpoints can go, in ascending order.
+    """Return the steps whose checkpoints can go, in ascending order.
 
-    `checkpoints`: (step, validation loss at or before it; NaN where none was measured), whole ones only. `finished`:
-    the final model is saved and the record can be written; before that the last two always stay.
+    Args:
+        checkpoints: (step, validation loss at or before it; NaN where none was measured), complete ones only.
+        policy: the retention policy.
+        is_finished: whether the final model is saved and the record can be written; until then the last two stay.
+
+    Example:
+        >>> checkpoints_to_delete([(10, 0.9), (20, 0.5), (30, 0.7)], "best", is_finished=True)
+        [10, 30]
     """
-    known = dict(checkpoints)
-    keep = set() if is_finished else set(sorted(known)[-CHECKPOINTS_WHILE_TRAINING:])
-    if policy == "best" and (best := find_lowest_loss_step(known.items())) is not None:
+    losses = dict(checkpoints)
+    keep = set() if is_finished else set(sorted(losses)[-CHECKPOINTS_WHILE_TRAINING:])
+    if (
+        get_retention_policy(policy).keeps_best_checkpoint
+        and (best := find_lowest_loss_step(losses.items())) is not None
+    ):
         keep.add(best)
-    return sorted(known.keys() - keep)
+    return sorted(losses.keys() - keep)
 
 
 def find_lowest_loss_step(checkpoints: Iterable[tuple[int, float]]) -> int | None:
-    """Step of the lowest validation loss, of equal ones the first; None where none was measured."""
+    """Return the step of the lowest validation loss, of equal ones the first; None where none was measured."""
     measured = [(loss, step) for step, loss in checkpoints if not math.isnan(loss)]
     return min(measured)[1] if measured else None
 
 
 def may_delete_model(policy: CheckpointPolicy, *, is_finished: bool, is_evaluated: bool) -> bool:
-    """Whether the final model has served: its evaluation is finished (not failed), and nobody asked to keep it."""
-    return policy == "none-after-evaluation" and is_finished and is_evaluated
+    """Return whether the final model has served: its evaluation finished (not failed), and the policy drops it."""
+    return not get_retention_policy(policy).keeps_model and is_finished and is_evaluated

@@ -1,4 +1,4 @@
-"""TrialSpec + prepared data -> trained model and record, under a lock, going on from a checkpoint if there is one."""
+"""Train one trial under a lock, resuming from a checkpoint if there is one, and leave its record."""
 
 from __future__ import annotations
 
@@ -7,115 +7,150 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from sweeper.config import TrialSpec
+from sweeper.data import PreparedData
 from sweeper.errors import LostWorkerError, PreemptedError, StorageUnavailableError
 from sweeper.storage import Store, write_json
 from sweeper.storage.availability import find_storage_fault
-from sweeper.training.engine import split_for_trial
+from sweeper.training.batching import split_for_trial
+from sweeper.training.failures import classify_failure
+from sweeper.training.job import TrialJob
 from sweeper.training.progress import ProgressListener
-from sweeper.training.record import FAILED, PRUNED, TrialRecord, classify_failure, publish_failure, read_record
+from sweeper.training.pruning import Pruner
+from sweeper.training.record import FAILED, PRUNED, TrialRecord, publish_failure, read_record
 from sweeper.training.worker import train_worker
 
-if TYPE_CHECKING:
-    from sweeper.data import PreparedData
-    from sweeper.training.pruning import Pruner
-
 WorkerLauncher = Callable[[int | None, int | None], None]
-"""Runs `train_worker` on all workers of a trial, with this bound on the micro-batch and under the lock of this
-generation (`Hold.generation`); raises what one of them raised."""
+"""(bound on the micro-batch, generation of the trial's lock) -> None: runs `train_worker` on all workers of a trial,
+and raises what one of them raised."""
 
 
 def train_trial(
-    spec: TrialSpec,
-    fingerprint: str,
-    prepare: Callable[[], PreparedData],
+    job: TrialJob,
+    open_data: Callable[[], PreparedData],
     store: Store,
     on_progress: ProgressListener,
     launch: WorkerLauncher | None = None,
     pruner: Pruner | None = None,
 ) -> TrialRecord:
-    """Train one model, unless a finished record exists. Never raises for a failed trial: the record says so.
+    """Train one model, unless a finished record exists. A failed trial is a record, not an exception.
 
-    It trains in this process, or, with `launch`, in processes of its own. Two processes asked for the same trial take
-    turns on a lock; the second finds the first's record. A FAILED record is tried again. Out of memory: again with half
-    the micro-batch. `pruner` may stop it early; a PRUNED record is no result for who asks without one: it is trained to
-    the end. KeyboardInterrupt, PreemptedError and LostWorkerError pass through, and leave the checkpoints.
+    Two processes with the same trial take turns on a lock; the second one returns the first's record. A FAILED record
+    is retried. Out of memory is retried with half the micro-batch. Without `pruner`, a PRUNED record is trained to the
+    end.
+
+    Args:
+        job: the trial.
+        open_data: opens its prepared data; called only where this process trains.
+        store: where it is written.
+        on_progress: receives the run's numbers.
+        launch: runs the workers in processes of their own; None trains in this one.
+        pruner: the search that may stop the trial early.
+
+    Returns:
+        The record.
+
+    Raises:
+        PreemptedError: the machine is about to go; the checkpoints stay.
+        LostWorkerError: a worker or the storage is gone; the checkpoints stay.
+        KeyboardInterrupt: a person stopped it; the checkpoints stay.
     """
-
-    path = store.record_path(fingerprint)
-    with store.lock_folder(path.parent) as hold:
+    path = store.record_path(job.fingerprint)
+    with store.lock_folder(path.parent) as lock:
         store.pull(path.parent, patterns=["record.json"])
         record = read_record(path)
-        if (
-            record is not None
-            and record.status != FAILED
-            and (record.status != PRUNED or (pruner and pruner.is_stopped))
-        ):
+        if record is not None and _is_final(record, is_stopped=pruner is not None and pruner.is_stopped):
             return record
 
-        def here(at_most: int | None, generation: int | None) -> None:
-            train_worker(spec, fingerprint, prepare(), store, on_progress, at_most, hold.check_lease, pruner)
+        def train_here(max_micro_batch: int | None, generation: int | None) -> None:
+            train_worker(
+                job,
+                open_data(),
+                store,
+                on_progress,
+                max_micro_batch=max_micro_batch,
+                check_lease=lock.check_lease,
+                pruner=pruner,
+            )
 
-        write_json(path.parent / "spec.json", spec.model_dump(mode="json"))
+        write_json(path.parent / "spec.json", job.spec.model_dump(mode="json"))
         store.push(path.parent / "spec.json")
         try:
-            smaller = _retry_out_of_memory(launch or here, spec, hold.generation)
+            too_large = _retry_out_of_memory(launch or train_here, job.spec, lock.generation)
             store.pull(path.parent, patterns=["record.json"])  # several workers write it on another machine
             record = read_record(path)
-            if record is None or record.status == FAILED or (record.status == PRUNED and pruner is None):
+            if record is None or not _is_final(record, is_stopped=pruner is not None):
                 raise LostWorkerError(
-                    f"trial {fingerprint}", found="its workers ended and left no record", hint="run again"
+                    f"trial {job.fingerprint}", found="its workers ended without a record", hint="run again"
                 )
-            if smaller:
-                record = record.model_copy(update={"environment": record.environment | {"out_of_memory_at": smaller}})
+            if too_large:
+                record = record.model_copy(update={"environment": record.environment | {"out_of_memory_at": too_large}})
                 store.publish(path, record.model_dump(mode="json"))
         except (PreemptedError, LostWorkerError):
             raise
-        except Exception as error:  # a trial that raises is a row, not the end of the study
-            if away := find_storage_fault(error, store):
-                raise StorageUnavailableError(
-                    store.location, found=away, hint="free or mount it, then run again"
-                ) from error
-            failure = classify_failure(error)
-            if failure.kind == "lost-worker":  # a GPU that broke is no end of the trial either
-                raise LostWorkerError(
-                    f"trial {fingerprint}", found=failure.message, hint="run again to go on"
-                ) from error
-            hold.check_lease()
-            publish_failure(store, fingerprint, spec.model.name, failure)
-            record = read_record(path)
-            if record is None:
-                raise
+        except Exception as error:  # one failed trial does not stop the study
+            record = _record_failure(error, job, store, lock.check_lease)
         _free_memory()
         return record
 
 
+def _is_final(record: TrialRecord, *, is_stopped: bool) -> bool:
+    """Return whether a record ends its trial; PRUNED does only for the search that stopped it."""
+    return record.status != FAILED and (record.status != PRUNED or is_stopped)
+
+
+def _record_failure(error: Exception, job: TrialJob, store: Store, check_lease: Callable[[], None]) -> TrialRecord:
+    """Publish and return the record of a failed trial.
+
+    Raises:
+        LostWorkerError: the storage or a GPU is gone, which does not end the trial.
+        Exception: `error`, where no record could be written.
+    """
+    if fault := find_storage_fault(error, store):
+        raise StorageUnavailableError(store.location, found=fault, hint="free or mount it, then run again") from error
+    failure = classify_failure(error)
+    if failure.kind == "lost-worker":
+        raise LostWorkerError(f"trial {job.fingerprint}", found=failure.message, hint="run again to resume") from error
+    check_lease()
+    publish_failure(store, job.fingerprint, job.spec.model.name, failure)
+    record = read_record(store.record_path(job.fingerprint))
+    if record is None:
+        raise error
+    return record
+
+
 def _retry_out_of_memory(launch: WorkerLauncher, spec: TrialSpec, generation: int | None) -> list[int]:
-    """Launch; out of memory, with half the micro-batch and so on down to 1. Returns the sizes that were too much."""
-    too_much: list[int] = []
-    at_most = None
+    """Launch; after running out of memory again with half the micro-batch, down to 1.
+
+    Returns:
+        The micro-batches that did not fit.
+    """
+    too_large: list[int] = []
+    max_micro_batch = None
     while True:
         try:
-            launch(at_most, generation)
-            return too_much
+            launch(max_micro_batch, generation)
+            return too_large
         except Exception as error:
-            size = split_for_trial(spec, at_most).micro_batch
+            size = split_for_trial(spec, max_micro_batch).micro_batch
             if classify_failure(error).kind != "out-of-memory" or size == 1:
                 raise
-            too_much.append(size)
-            at_most = size // 2
-        _free_memory()  # outside of `except`: the error holds on to the trainer
+            too_large.append(size)
+            max_micro_batch = size // 2
+        _free_memory()  # outside of `except`: the error keeps the trainer alive
 
 
 def _free_memory() -> None:
-    """Give back what a trainer leaves: it refers to itself, so that its model and optimiser would lie on the GPU while
-    the model is evaluated, and the allocator keeps what it had from the system for each of a warm worker's threads."""
+    """Free what a trainer leaves behind.
+
+    A trainer refers to itself, so without a collection its model and optimizer would stay on the GPU during the
+    evaluation; and the allocator keeps memory for each of a warm worker's threads.
+    """
     gc.collect()
-    torch = sys.modules.get("torch")  # who only starts a trial's workers has not loaded it
+    torch = sys.modules.get("torch")  # a process that only launches workers has not loaded it
     if torch is not None and torch.cuda.is_available():
-        with contextlib.suppress(RuntimeError):  # after a fault on the GPU; the trial's own error says more
+        with contextlib.suppress(RuntimeError):  # after a fault on the GPU, the trial's own error says more
             torch.cuda.empty_cache()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's alone
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only in glibc
         trim(0)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sweeper.training.record import FAILED, Failure, TrialRecord
+from sweeper.training.failures import Failure
+from sweeper.training.record import FAILED, TrialRecord
 
 RowStatus = Literal["PENDING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "PRUNED"]
 

@@ -1,11 +1,12 @@
-"""Loss on the validation split, averaged over target tokens."""
+"""The validation loss: mean over target tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
+
+from sweeper.training.distributed import get_rank, get_world_size, is_distributed
 
 
 @torch.no_grad()
@@ -15,31 +16,38 @@ def compute_validation_loss(
     collate: Callable[[list[dict[str, list[int]]]], dict[str, torch.Tensor]],
     max_tokens: int,
 ) -> float:
-    """Mean negative log-likelihood in nats per target token, over all rows; NaN where there is no target.
+    """Return the mean negative log-likelihood over the target tokens of all rows.
 
-    Rows go by length, in batches of at most `tokens` tokens (at least one row), so that they hold little padding and
-    need no more memory than training does; the mean does not hang on the order. Several workers share the batches out;
-    all of them get the mean.
+    Rows are batched by length, for little padding; the mean does not depend on the order. Several workers share the
+    batches, and all of them return the mean.
+
+    Args:
+        model: the model; its training mode is restored.
+        rows: `input_ids` and `labels` of each row.
+        collate: pads a batch of rows.
+        max_tokens: largest batch, in tokens, padding included; a batch has at least one row. Training's own batch keeps
+            the memory below that of training.
+
+    Returns:
+        Nats per target token; NaN without any target.
     """
-    group = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank, workers = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if group else (0, 1)
+    rank, workers = get_rank(), get_world_size()
     device = next(model.parameters()).device
     was_training, total, count = model.training, 0.0, 0
     model.eval()
     try:
         batches = _make_batches([len(row["input_ids"]) for row in rows], max_tokens)
         for turn in range(-(-len(batches) // workers)):
-            # Under ZeRO 3 every worker takes part in every forward pass: one without a batch left repeats its last.
+            # Under ZeRO 3 every worker takes part in every forward pass: one without a batch repeats the last one.
             mine = turn * workers + rank
             chosen = batches[min(mine, len(batches) - 1)]
-            batch: dict[str, Any] = collate([rows[i] for i in chosen])
-            batch = {key: value.to(device) for key, value in batch.items()}
+            batch = {key: value.to(device) for key, value in collate([rows[i] for i in chosen]).items()}
             loss = model(**batch, num_items_in_batch=1, use_cache=False).loss  # divided by 1: the sum
             if mine < len(batches):
                 total, count = total + float(loss), count + int((batch["labels"][:, 1:] != -100).sum())
     finally:
         model.train(was_training)
-    if group:
+    if is_distributed():
         sums = torch.tensor([total, count], dtype=torch.float64, device=device)
         torch.distributed.all_reduce(sums)
         total, count = float(sums[0]), int(sums[1])
@@ -47,7 +55,7 @@ def compute_validation_loss(
 
 
 def _make_batches(lengths: list[int], max_tokens: int) -> list[list[int]]:
-    """Row numbers, the longest of a batch last: padded to it, they are `tokens` at most."""
+    """Return row numbers by length: a batch, padded to its longest row, has at most `max_tokens` tokens."""
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:

@@ -1,4 +1,4 @@
-"""One worker's part of training one model; alone, all of it."""
+"""One worker's part of training one model; a worker alone does all of it."""
 
 from __future__ import annotations
 
@@ -6,295 +6,328 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.config import TrialSpec
-from sweeper.errors import UsageError
-from sweeper.storage import CheckpointUploader, Store, write_bytes
+from sweeper.data import PreparedData
+from sweeper.storage import CheckpointUploader, JsonObject, Store, write_bytes
 from sweeper.storage.availability import wait_for_store
-from sweeper.training.arguments import check_hyperparameter_changes, compute_branch_start, compute_decay_start
-from sweeper.training.engine import BatchSplit, disable_deepspeed_jit, split_for_trial
+from sweeper.training.batching import BatchSplit, split_for_trial
+from sweeper.training.history import compute_metrics, make_history
+from sweeper.training.job import TrialJob
 from sweeper.training.progress import ProgressListener
+from sweeper.training.pruning import Pruner
 from sweeper.training.record import COMPLETE, DIVERGED, PRUNED, TrialRecord
+from sweeper.training.schedule import TrainingSchedule, check_schedule, make_schedule
 
 if TYPE_CHECKING:
     import pandas as pd
-    from trl import SFTTrainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from sweeper.data import PreparedData
+    from sweeper.training.applied_settings import Settings
     from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, PruningCallback
-    from sweeper.training.pruning import Pruner
+    from sweeper.training.checkpoints import Checkpoints
+    from sweeper.training.sft_trainer import LeanSFTTrainer
+
+
+def _keep_lease() -> None:
+    """Check nothing: no lease is held."""
 
 
 def train_worker(
-    spec: TrialSpec,
-    fingerprint: str,
+    job: TrialJob,
     prepared: PreparedData,
     store: Store,
     on_progress: ProgressListener,
+    *,
     max_micro_batch: int | None = None,
-    check_lease: Callable[[], None] = lambda: None,
+    check_lease: Callable[[], None] = _keep_lease,
     pruner: Pruner | None = None,
 ) -> None:
-    """Train together with the other workers of this process group, going on from the newest whole checkpoint.
+    """Train together with the other workers of this process group, resuming from the newest complete checkpoint.
 
-    The first worker writes model, history and, last, the record. `at_most` bounds the micro-batch; `may` is asked
-    before anything is published, `pruner` whether to go on. Raises what goes wrong; PreemptedError after a SIGTERM,
-    once a checkpoint is on disk.
+    The first worker writes model, history and, last, the record.
+
+    Args:
+        job: the trial.
+        prepared: its data.
+        store: where it is written.
+        on_progress: receives the run's numbers.
+        max_micro_batch: bounds the micro-batch, after running out of memory.
+        check_lease: called before anything is published; raises where another process has taken the trial over.
+        pruner: the search that may stop the trial early.
+
+    Raises:
+        PreemptedError: after a SIGTERM, once a checkpoint is on disk.
+        Exception: whatever else goes wrong.
     """
-    import torch
-    from transformers import set_seed
-
-    from sweeper.models.quiet_libraries import quiet_libraries
-    from sweeper.training import arguments
-    from sweeper.training.applied_settings import applied_settings, check_applied_settings, requested_settings
-    from sweeper.training.branching import compute_branch_steps, copy_trunk_checkpoint
-    from sweeper.training.checkpoints import Checkpoints, parse_checkpoint_step, restore_callbacks
-    from sweeper.training.engine import count_sharded_parameters
+    from sweeper.training.checkpoints import Checkpoints
     from sweeper.training.preemption import allow_preemption
 
-    quiet_libraries()
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed's own word for it, read when it is imported
-        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)  # Ray believes in GPUs that are only said to be there
-        if spec.engine and spec.engine.zero_stage:
-            disable_deepspeed_jit()
-    torch.set_num_threads(max(1, int(spec.runtime.cpus)))
-    if torch.cuda.is_available():  # several trials on a GPU: none may take another's part
-        torch.cuda.set_per_process_memory_fraction(min(1.0, spec.runtime.gpus or 1.0))
-    set_seed(spec.seed)
+    spec = job.spec
+    _configure_process(spec)
     rank = int(os.environ["RANK"]) if spec.engine and spec.engine.distributed else 0
     with allow_preemption(), CheckpointUploader(store, check_lease) as uploads:
-        directory = store.trial_folder(fingerprint)
-        rows, validation, tokenizer = (
-            prepared.load_split("train"),
-            prepared.load_split("validation"),
-            prepared.load_tokenizer(),
+        schedule = make_schedule(spec, prepared.manifest.size, pruner)
+        check_schedule(spec, schedule)
+        directory = store.trial_folder(job.fingerprint)
+        checkpoints = Checkpoints(
+            directory / "checkpoints", job.fingerprint, spec, store, uploads, rank, schedule.branch_steps
         )
-        model, positions = _load_model(spec, tokenizer)
-        flops = arguments.compute_row_flops(spec.model, prepared.manifest)
-        steps = arguments.count_optimizer_steps(spec.recipe, len(rows), flops.per_row)
-        _check_warmup_fits(spec, steps, len(rows))
-        share = split_for_trial(spec, max_micro_batch)
-        check_hyperparameter_changes(spec, steps)
-        begin = compute_branch_start(spec, steps)
-        rungs = _make_pruning_callback(pruner, spec, steps, len(rows), flops.mean_length)
-        # Whoever is worse at a rung may go on from there.
-        kept = frozenset(rungs.rung_resources) if pruner and pruner.scheduler == "pbt" else frozenset[int]()
-        kept |= compute_branch_steps(spec, len(rows))
-        checkpoints = Checkpoints(directory / "checkpoints", fingerprint, spec, store, uploads, rank, kept)
-        config = arguments.make_sft_config(
-            spec.recipe,
-            spec.seed,
-            steps,
-            checkpoints.directory,
-            cuda=torch.cuda.is_available(),
-            batch_split=share,
-            engine=spec.engine,
-            start_step=begin,
+        run = _prepare_run(
+            job, prepared, schedule, checkpoints, split_for_trial(spec, max_micro_batch), on_progress, pruner
         )
-        trainer, applied_watch, divergence = _make_trainer(
-            spec, model, tokenizer, config, rows, validation, on_progress, checkpoints, share, rungs
-        )
-        whole_epochs = steps % arguments.count_steps_per_epoch(spec.recipe, len(rows)) == 0
-        # A run that ends within an epoch: from the checkpoint of its last step the Trainer would take one step more.
-        own = checkpoints.find_newest(before=None if whole_epochs else steps)
-        checkpoint = own or copy_trunk_checkpoint(spec, begin, config.save_steps, checkpoints)
-        if checkpoint:
-            restore_callbacks(trainer, applied_watch, checkpoint)
-        applied_watch.start_time = time.monotonic()
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        seconds = applied_watch.train_seconds
-
-        history = history_frame(trainer.state.log_history)
-        asked = requested_settings(spec, steps=steps, examples=len(rows), positions=positions)
-        applied = applied_settings(trainer, applied_watch, examples=len(rows))
-        if not divergence.is_diverged and not rungs.is_pruned:
-            check_applied_settings(asked, applied)
-        parameters = count_sharded_parameters(trainer.model)
+        resumed_from = _train(run)
+        result = _collect_result(run, resumed_from)
         wait_for_store(store)
-        if not rungs.is_pruned:
-            _save_model(trainer, tokenizer, directory, is_first_worker=rank == 0)
+        if not run.pruning.is_pruned:
+            _save_model(run, directory)
         if rank:
             return
-        write_bytes(directory / "history.parquet", history.to_parquet())
-        tokens = trainer.state.num_input_tokens_seen - trainer.padding_rows_seen
-        record = TrialRecord(
-            fingerprint=fingerprint,
-            status=PRUNED if rungs.is_pruned else DIVERGED if divergence.is_diverged else COMPLETE,
-            model=spec.model.name,
-            parameters=parameters,
-            metrics=_compute_metrics(history, tokens, trainer.state.global_step, flops.per_token, seconds)
-            | (_compute_branch_metrics(applied_watch, seconds) if spec.branch else {}),
-            asked=asked,
-            applied=applied,
-            data=prepared.manifest,
-            resumed_from_step=parse_checkpoint_step(own) if own else None,
-            environment=_describe_environment(trainer, share),
-        )
+        write_bytes(directory / "history.parquet", result.history.to_parquet())
         uploads.discard_pending()
         store.push(directory, patterns=["model/*", "*.parquet", "spec.json"])
         check_lease()
-        store.publish(store.record_path(fingerprint), record.model_dump(mode="json"))
-        checkpoints.delete_surplus(trainer.state.log_history, is_finished=True)  # only now have they served
+        store.publish(store.record_path(job.fingerprint), result.record.model_dump(mode="json"))
+        checkpoints.delete_surplus(run.trainer.state.log_history, is_finished=True)  # only now: the record needs none
         if any(checkpoints.directory.glob("checkpoint-*")):
-            store.push(checkpoints.directory)  # what the policy keeps
+            store.push(checkpoints.directory)  # those that the retention policy keeps
         else:
             store.delete(checkpoints.directory)
 
 
-def _check_warmup_fits(spec: TrialSpec, steps: int, examples: int) -> None:
-    """A warm-up that ends with the run never reaches the learning rate asked for: known before it starts."""
-    if spec.recipe.warmup_steps >= steps:
-        raise UsageError(
-            f"trial of {spec.model.name}",
-            requested=f"recipe.warmup_steps {spec.recipe.warmup_steps}",
-            found=f"a run of {steps} optimiser steps ({examples} examples, effective batch "
-            f"{spec.recipe.effective_batch_size})",
-            hint="fewer warmup_steps, a smaller batch, or more data",
-        )
-    if spec.recipe.decay_fraction is not None:
-        compute_decay_start(spec.recipe, steps)
+@dataclass(frozen=True)
+class _Run:
+    """Everything that one worker trains with."""
+
+    job: TrialJob
+    prepared: PreparedData
+    schedule: TrainingSchedule
+    checkpoints: Checkpoints
+    batch_split: BatchSplit
+    tokenizer: PreTrainedTokenizerBase
+    trainer: LeanSFTTrainer
+    requested: Settings
+    settings: AppliedSettingsCallback
+    divergence: DivergenceCallback
+    pruning: PruningCallback
 
 
-def _load_model(spec: TrialSpec, tokenizer: Any) -> tuple[Any, int | None]:
-    """The model before training, and the positions asked for: its own, unless the data ask for more."""
-    from sweeper.models import build_model, interpolate_positions, load_pretrained, resolve_extended_positions
+@dataclass(frozen=True)
+class _Result:
+    """What one worker's training came to."""
 
-    built = spec.model.config is not None
-    model = build_model(spec.model, tokenizer, spec.seed) if built else load_pretrained(str(spec.model.source))
-    more = resolve_extended_positions(spec.model, spec.data)
-    asked = more or getattr(model.config, "max_position_embeddings", None)
-    return (interpolate_positions(model, more) if more else model), asked
+    record: TrialRecord
+    history: pd.DataFrame
 
 
-def _make_trainer(
-    spec: TrialSpec,
-    model: Any,
-    tokenizer: Any,
-    config: Any,
-    rows: Any,
-    validation: Any,
-    on_progress: ProgressListener,
-    checkpoints: Any,
+def _configure_process(spec: TrialSpec) -> None:
+    """Set the threads, the share of the GPU, the seed and the environment of the libraries."""
+    import torch
+    from transformers import set_seed
+
+    from sweeper.models.quiet_libraries import quiet_libraries
+    from sweeper.training.sft_config import disable_deepspeed_jit
+
+    quiet_libraries()
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
+        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)  # Ray sets it for GPUs that a node only advertises
+        if spec.engine and spec.engine.zero_stage:
+            disable_deepspeed_jit()
+    torch.set_num_threads(max(1, int(spec.runtime.cpus)))
+    if torch.cuda.is_available():  # several trials share a GPU: none may use another's part
+        torch.cuda.set_per_process_memory_fraction(min(1.0, spec.runtime.gpus or 1.0))
+    set_seed(spec.seed)
+
+
+def _prepare_run(
+    job: TrialJob,
+    prepared: PreparedData,
+    schedule: TrainingSchedule,
+    checkpoints: Checkpoints,
     batch_split: BatchSplit,
-    pruning_callback: PruningCallback,
-) -> tuple[SFTTrainer, AppliedSettingsCallback, DivergenceCallback]:
+    on_progress: ProgressListener,
+    pruner: Pruner | None,
+) -> _Run:
+    """Build the model, the trainer and its callbacks."""
+    import torch
     from transformers import PrinterCallback
 
-    from sweeper.training import callbacks as watch
-    from sweeper.training.changes import HyperparameterChangeCallback
+    from sweeper.training import callbacks
+    from sweeper.training.applied_settings import list_requested_settings
+    from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer
-    from sweeper.training.validation import compute_validation_loss
 
-    applied, divergence = watch.AppliedSettingsCallback(spec), watch.DivergenceCallback(spec.recipe.divergence_ratio)
+    spec, tokenizer = job.spec, prepared.load_tokenizer()
+    model, positions = _load_model(spec, tokenizer)
+    settings = callbacks.AppliedSettingsCallback(spec)
+    divergence = callbacks.DivergenceCallback(spec.recipe.divergence_ratio)
+    pruning = callbacks.PruningCallback(schedule.rung_resources, pruner.should_prune if pruner else _never_prune)
     trainer = LeanSFTTrainer(
         model=model,
-        args=config,
-        train_dataset=rows.select_columns(["input_ids", "labels", "length"]),
+        args=make_sft_config(
+            spec.recipe,
+            spec.seed,
+            schedule,
+            batch_split,
+            checkpoints.directory,
+            cuda=torch.cuda.is_available(),
+            engine=spec.engine,
+        ),
+        train_dataset=prepared.load_split("train").select_columns(["input_ids", "labels", "length"]),
         processing_class=tokenizer,
         batch_split=batch_split,
-        callbacks=[HyperparameterChangeCallback(spec.recipe), applied, divergence, watch.ProgressCallback(on_progress)],
+        callbacks=[
+            callbacks.HyperparameterChangeCallback(spec.recipe),
+            settings,
+            divergence,
+            callbacks.ProgressCallback(on_progress),
+        ],
     )
-    for callback in checkpoints.make_callbacks(trainer, applied):
+    for callback in checkpoints.make_callbacks(trainer, settings):
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
-    held_out = validation.select_columns(["input_ids", "labels"])
+    measure = _make_validation(trainer, prepared, max_tokens=batch_split.micro_batch * spec.data.max_length)
+    trainer.add_callback(callbacks.EpochValidationCallback(measure, trainer.log, pruning))
+    pruning.measure, pruning.log = measure, trainer.log
+    trainer.add_callback(pruning)
+    requested = list_requested_settings(spec, schedule, positions=positions)
+    return _Run(
+        job,
+        prepared,
+        schedule,
+        checkpoints,
+        batch_split,
+        tokenizer,
+        trainer,
+        requested,
+        settings,
+        divergence,
+        pruning,
+    )
+
+
+def _never_prune(resource: int, loss: float) -> bool:
+    return False
+
+
+def _load_model(spec: TrialSpec, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, int | None]:
+    """Return the untrained model, and the positions it should have: its own, unless the data extend them."""
+    from sweeper.models import build_model, interpolate_positions, load_pretrained, resolve_extended_positions
+
+    is_built = spec.model.config is not None
+    model = build_model(spec.model, tokenizer, spec.seed) if is_built else load_pretrained(str(spec.model.source))
+    extended = resolve_extended_positions(spec.model, spec.data)
+    positions = extended or getattr(model.config, "max_position_embeddings", None)
+    return (interpolate_positions(model, extended) if extended else model), positions
+
+
+def _make_validation(trainer: LeanSFTTrainer, prepared: PreparedData, *, max_tokens: int) -> Callable[[], float]:
+    """Return a function that measures the validation loss of the trainer's model."""
+    from sweeper.training.validation import compute_validation_loss
+
+    rows = prepared.load_split("validation").select_columns(["input_ids", "labels"])
 
     def measure() -> float:
-        tokens = batch_split.micro_batch * spec.data.max_length
-        return float(compute_validation_loss(trainer.model, held_out, trainer.data_collator, tokens))
+        return float(compute_validation_loss(trainer.model, rows, trainer.data_collator, max_tokens))
 
-    trainer.add_callback(watch.EpochValidationCallback(measure, trainer.log, pruning_callback))
-    pruning_callback.measure, pruning_callback.log = measure, trainer.log
-    trainer.add_callback(pruning_callback)
-    return trainer, applied, divergence
+    return measure
 
 
-def _make_pruning_callback(
-    pruner: Pruner | None, spec: TrialSpec, steps: int, examples: int, mean_length: float
-) -> PruningCallback:
-    from sweeper.training import arguments
-    from sweeper.training.callbacks import PruningCallback
-    from sweeper.training.pruning import compute_rung_steps
+def _train(run: _Run) -> int | None:
+    """Train from the newest checkpoint, the trunk's, or scratch. Return the step of the trial's own checkpoint."""
+    from sweeper.training.branching import copy_trunk_checkpoint
+    from sweeper.training.checkpoint_manifest import parse_checkpoint_step
+    from sweeper.training.checkpoints import restore_callbacks
 
-    if pruner is None:
-        return PruningCallback({}, lambda resource, loss: False)
-    tokens = arguments.count_examples_seen(spec.recipe, examples, steps) * mean_length
-    per_epoch = arguments.count_steps_per_epoch(spec.recipe, examples)
-    at = compute_rung_steps(pruner.rungs, pruner.scheduler, steps, tokens=tokens, steps_per_epoch=per_epoch)
-    return PruningCallback(at, pruner.should_prune)
-
-
-HISTORY_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "val_loss")
-
-
-def history_frame(log_history: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per logged step: step, epoch, loss (nats per target token), learning_rate, grad_norm (before clipping),
-    val_loss, and rung_loss where a search looked. NaN where a row does not have it. The same trial gives the same
-    table: no times in here."""
-    import pandas as pd
-
-    rows = [row for row in log_history if {"loss", "val_loss", "rung_loss"} & set(row)]
-    columns = [*HISTORY_COLUMNS, *(["rung_loss"] if any("rung_loss" in row for row in rows) else [])]
-    return pd.DataFrame([{key: row.get(key, float("nan")) for key in columns} for row in rows], columns=columns)
+    schedule = run.schedule
+    # From the checkpoint of the last step, a run that ends within an epoch would take one step more.
+    own = run.checkpoints.find_newest(before=None if schedule.ends_with_epoch else schedule.total_steps)
+    checkpoint = own or copy_trunk_checkpoint(run.job.spec, schedule, run.checkpoints)
+    if checkpoint:
+        restore_callbacks(run.trainer, run.settings, checkpoint)
+    run.settings.start_time = time.monotonic()
+    run.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return parse_checkpoint_step(own) if own else None
 
 
-def _compute_metrics(
-    history: pd.DataFrame, tokens: int, steps: int, flops_per_token: float, seconds: float
-) -> dict[str, Any]:
-    """`tokens`: really trained on, padding not counted; `train_flops`: theirs (NaN for an unknown architecture)."""
-    validation, losses = history["val_loss"].dropna(), history["loss"].dropna()
-    rungs = {"rung_loss": float(history["rung_loss"].dropna().iloc[-1])} if "rung_loss" in history else {}
-    return rungs | {
-        "val_loss": float(validation.iloc[-1]) if len(validation) else float("nan"),
-        "best_val_loss": float(validation.min()) if len(validation) else float("nan"),
-        "train_loss": float(losses.iloc[-1]) if len(losses) else float("nan"),
-        "steps": float(steps),
-        "tokens": float(tokens),
-        "train_flops": tokens * flops_per_token,
-        "train_seconds": seconds,
-    }
+def _collect_result(run: _Run, resumed_from_step: int | None) -> _Result:
+    """Make record and history of a trained model. Every worker takes part.
+
+    Raises:
+        AppliedMismatchError: a setting of a run that came to its end was not applied as requested.
+    """
+    from sweeper.training.applied_settings import (
+        check_applied_settings,
+        count_sharded_parameters,
+        read_applied_settings,
+    )
+
+    seconds, trainer, schedule = run.settings.train_seconds, run.trainer, run.schedule
+    history = make_history(trainer.state.log_history)
+    applied = read_applied_settings(trainer, run.settings, optim=run.job.spec.recipe.optim, examples=schedule.examples)
+    if not run.divergence.is_diverged and not run.pruning.is_pruned:
+        check_applied_settings(run.requested, applied)
+    metrics = compute_metrics(
+        history,
+        tokens=trainer.state.num_input_tokens_seen - trainer.padding_rows_seen,
+        steps=trainer.state.global_step,
+        flops_per_token=schedule.flops.per_token,
+        seconds=seconds,
+    )
+    if run.job.spec.branch:
+        # Step 0: the trunk had diverged, or left no checkpoint to continue from.
+        metrics["branched_from_step"] = float(run.settings.shared_steps)
+        metrics["own_train_seconds"] = seconds - run.settings.shared_train_seconds
+    record = TrialRecord(
+        fingerprint=run.job.fingerprint,
+        status=PRUNED if run.pruning.is_pruned else DIVERGED if run.divergence.is_diverged else COMPLETE,
+        model=run.job.spec.model.name,
+        parameters=count_sharded_parameters(trainer.model),
+        metrics=metrics,
+        asked=run.requested,
+        applied=applied,
+        data=run.prepared.manifest.to_document(),
+        resumed_from_step=resumed_from_step,
+        environment=_describe_environment(trainer, run.batch_split),
+    )
+    return _Result(record, history)
 
 
-def _compute_branch_metrics(settings_callback: AppliedSettingsCallback, seconds: float) -> dict[str, float]:
-    """What of the whole schedule's `seconds` was this trial's own; all, from step 0, where the trunk had diverged or
-    left nothing to go on from."""
-    own = seconds - settings_callback.shared_train_seconds
-    return {"branched_from_step": float(settings_callback.shared_steps), "own_train_seconds": own}
-
-
-def _save_model(trainer: SFTTrainer, tokenizer: Any, directory: Path, *, is_first_worker: bool) -> None:
-    """The model (safetensors, gathered from all workers), by the first worker."""
-    temporary = directory / ".model"
+def _save_model(run: _Run, directory: Path) -> None:
+    """Save the model (safetensors, gathered from all workers), on the first worker."""
+    temporary, is_first_worker = directory / ".model", run.checkpoints.rank == 0
     if is_first_worker:
         shutil.rmtree(temporary, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.save_model(str(temporary))  # every worker gives its share
+    run.trainer.accelerator.wait_for_everyone()
+    run.trainer.save_model(str(temporary))  # every worker contributes its part
     if not is_first_worker:
         return
-    tokenizer.save_pretrained(str(temporary))
-    (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; all it says is in spec.json
+    run.tokenizer.save_pretrained(str(temporary))
+    (temporary / "training_args.bin").unlink(missing_ok=True)  # a pickle; spec.json has the same content
     shutil.rmtree(directory / "model", ignore_errors=True)
     temporary.rename(directory / "model")
 
 
-def _describe_environment(trainer: SFTTrainer, batch_split: BatchSplit) -> dict[str, Any]:
+def _describe_environment(trainer: LeanSFTTrainer, batch_split: BatchSplit) -> JsonObject:
     import platform
 
     import torch
     import transformers
     import trl
 
+    device: Any = trainer.args.device
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "trl": trl.__version__,
         "host": platform.node(),
-        "device": str(trainer.args.device),
-        "device_name": torch.cuda.get_device_name(trainer.args.device) if trainer.args.device.type == "cuda" else None,
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "logits_of": trainer.logits_scope,
         "workers": batch_split.workers,

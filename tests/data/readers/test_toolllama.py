@@ -141,10 +141,10 @@ def talk(*roles: str) -> list[dict[str, str]]:
     [
         (example(conversations=talk("system", "user")), "no-target", "ends with user"),
         (example(conversations=talk("system", "user", "assistant", "function")), "no-target", "ends with function"),
-        (example(conversations=talk("user", "system", "assistant")), "wrong-shape", "opens with user, system"),
+        (example(conversations=talk("user", "system", "assistant")), "wrong-shape", "starts with user, system"),
         (example(conversations=talk("system", "user", "function", "assistant")), "wrong-shape", "before any call"),
         (example(conversations=talk("system", "user", "wizard", "assistant")), "wrong-shape", "wizard"),
-        (example(conversations=[]), "wrong-shape", "opens with"),
+        (example(conversations=[]), "wrong-shape", "starts with"),
         (example(conversations="no"), "wrong-shape", "str, not list"),
         (example(conversations=[{"from": "system", "value": None}]), "wrong-shape", "NoneType"),
         (example(id=3), "wrong-shape", "id is int"),

@@ -28,13 +28,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     from sweeper.config import Runtime, TrialSpec, find_sweep, load_sweep
     from sweeper.models import load_pretrained
     from sweeper.storage import Store
-    from sweeper.training import train_trial
+    from sweeper.training import TrialJob, train_trial
 
     folder = tmp_path_factory.mktemp("store")
     prepared = data.prepare_data(DATA, MODEL, folder)
     recipe = load_sweep(find_sweep("quickstart")).recipe.model_copy(update={"warmup_steps": 3})
     trial = TrialSpec(model=MODEL, data=DATA, recipe=recipe, seed=0, runtime=Runtime())
-    record = train_trial(trial, "f", lambda: prepared, Store(folder), lambda progress: None)
+    job = TrialJob(trial, "f", prepared.fingerprint)
+    record = train_trial(job, lambda: prepared, Store(folder), lambda progress: None)
     assert record.status == "COMPLETE", record.failure
     return load_pretrained(str(Store(folder).trial_folder("f") / "model")), prepared.load_tokenizer()
 
@@ -123,7 +124,7 @@ def test_stopping_criteria_stop_texts_beyond_their_action(model: tuple[Any, Any]
 def test_prompt_that_does_not_fit_ends_the_episode_or_raises_if_none_fits(model: tuple[Any, Any]) -> None:
     agent = LocalAgent(*model, make_evaluation(), DATA, seed=0)
     sizes = [
-        len(agent.prompt_fitter.make_prompt(*agent._unpack_input(AgentInput(task, ())), 10**6))
+        len(agent.prompt_fitter.make_prompt(agent._make_prompt(AgentInput(task, ())), 10**6))
         for task in load_tasks(make_evaluation(), DATA)
     ]
     assert min(sizes) < max(sizes)

@@ -1,13 +1,16 @@
-"""ToolBench training answers -> conversations, by the rules of ToolBench's own preprocessing."""
+"""ToolBench's training answers -> conversations, by the rules of ToolBench's own preprocessing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sweeper.config import DataSpec
 from sweeper.data.conversations import ApiList, Conversation, ReaderCounts, Role, Turn
+from sweeper.data.readers.base import DataLocation, FractionReporter, Match, Source, SourcePart
 from sweeper.data.schema_checks import (
     SchemaMismatchError,
     check_turn_order,
@@ -16,13 +19,42 @@ from sweeper.data.schema_checks import (
     require_items,
     require_role,
 )
+from sweeper.errors import DataError
 
 _CALL_INSTRUCTION = "with a function call to actually excute your step."
 _FORMAT_INSTRUCTION = " Your output should follow this format:\nThought:\nAction\nAction Input:\n"
 
 
+class ToolbenchReader:
+    """Reader of answer files, one JSON document each: a file, or all of a folder and its subfolders."""
+
+    def match(self, location: DataLocation) -> Match:
+        """Return ANY_JSON for a file, or a folder with JSON files."""
+        path = location.path
+        return Match.ANY_JSON if path.is_file() or any(path.rglob("*.json")) else Match.NONE
+
+    def open(self, location: DataLocation, spec: DataSpec) -> Source:
+        """Open the answers of a file or folder; of ToolBench's data folder, those of `answer/`."""
+        path = location.path
+        if (path / "answer").is_dir():
+            path = path / "answer"
+        files = (path,) if path.is_file() else tuple(sorted(path.rglob("*.json")))
+        if not files:
+            raise DataError(
+                f"data {path}", found="no *.json file in it", hint="a folder such as ToolBench's data/answer"
+            )
+        return Source("answers", str(path), tuple(SourcePart(None, partial(_read_part, file)) for file in files), files)
+
+
+READER = ToolbenchReader()
+
+
+def _read_part(file: Path, counts: ReaderCounts, on_progress: FractionReporter) -> Iterator[Conversation]:
+    return read_toolbench_answers(file, counts)
+
+
 def read_toolbench_answers(file: Path, counts: ReaderCounts) -> Iterator[Conversation]:
-    """The conversations of one answer file. A bad file is counted and named, not fatal."""
+    """Yield the conversations of one answer file. A bad file is counted and named, not fatal."""
     try:
         document = json.loads(file.read_bytes())
     except json.JSONDecodeError as error:
@@ -33,8 +65,8 @@ def read_toolbench_answers(file: Path, counts: ReaderCounts) -> Iterator[Convers
         yield from parse_toolbench_answer(str(file), document, counts)
 
 
-def parse_toolbench_answer(location: str, document: Any, counts: ReaderCounts) -> list[Conversation]:
-    """The conversations of one answer document; what is left out is counted. Pure but for `counts`."""
+def parse_toolbench_answer(location: str, document: object, counts: ReaderCounts) -> list[Conversation]:
+    """Return the conversations of one answer document; count what is left out. Pure except for `counts`."""
     try:
         answer = require_field(document, "answer_generation", dict, "")
         if not answer.get("valid_data"):
@@ -43,16 +75,16 @@ def parse_toolbench_answer(location: str, document: Any, counts: ReaderCounts) -
         query = require_field(answer, "query", str, "answer_generation")
         apis = ApiList(require_items(answer, "function", dict, "answer_generation"))
         lists = require_items(answer, "train_messages", list, "answer_generation")
-        found = [_parse_conversation(messages, query, apis, counts, location, i) for i, messages in enumerate(lists)]
+        parsed = [_parse_conversation(messages, query, apis, counts, i) for i, messages in enumerate(lists)]
     except SchemaMismatchError as error:
         counts.record_drop("wrong-shape", location, str(error))
         return []
     counts.valid_queries += 1
-    return [conversation for conversation in found if conversation is not None]
+    return [conversation for conversation in parsed if conversation is not None]
 
 
 def _parse_conversation(
-    messages: Any, query: str, apis: ApiList, counts: ReaderCounts, location: str, index: int
+    messages: Sequence[Any], query: str, apis: ApiList, counts: ReaderCounts, index: int
 ) -> Conversation | None:
     where = f"answer_generation.train_messages[{index}]"
     turns, thoughts, last, arguments = [], "", -1, ""
@@ -81,5 +113,5 @@ def _parse_conversation(
 
 
 def add_format_instruction(system: str) -> str:
-    """The system message with ToolBench's sentence about the output format put in."""
+    """Insert ToolBench's sentence about the output format into a system message."""
     return system.replace(_CALL_INSTRUCTION, _CALL_INSTRUCTION + _FORMAT_INSTRUCTION)

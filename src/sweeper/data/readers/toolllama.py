@@ -1,15 +1,17 @@
-"""ToolLLaMA's released training files -> conversations. A list of gigabyte size is streamed: memory stays bounded."""
+"""ToolLLaMA's released training files -> conversations. Lists of gigabytes are streamed: memory stays bounded."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+from sweeper.config import DataSpec
+from sweeper.data.api_formats.toolbench import API_MARKER
 from sweeper.data.conversations import ApiList, Conversation, ReaderCounts, Turn
-from sweeper.data.prompt_format import API_MARKER
+from sweeper.data.readers.base import DataLocation, FractionReporter, Match, Source, SourcePart, Split
 from sweeper.data.schema_checks import (
     SchemaMismatchError,
     check_turn_order,
@@ -19,15 +21,58 @@ from sweeper.data.schema_checks import (
     require_role,
 )
 
+_RELEASE_PATTERNS: dict[Split, str] = {"train": "toolllama*_train.json", "validation": "toolllama*_eval.json"}
 _STEP_PREFIX = re.compile(r"Step (\d+): ", re.ASCII)
 
 
-def read_toolllama(
-    file: Path, counts: ReaderCounts, on_progress: Callable[[float], None] = lambda share: None
-) -> Iterator[Conversation]:
-    """The conversations of a list `[{"id", "conversations": [{"from", "value"}]}]`.
+class ToolllamaReader:
+    """Reader of ToolLLaMA's release: one file, or the folder of its train and eval files."""
 
-    A file that is damaged somewhere gives what stands before; the damage is counted and named with its position.
+    def match(self, location: DataLocation) -> Match:
+        """Return NAMES_OR_SHAPE for a JSON list, or a folder with files of the released names."""
+        if location.path.is_file():
+            return Match.NAMES_OR_SHAPE if _read_first_byte(location.path) == b"[" else Match.NONE
+        return Match.NAMES_OR_SHAPE if _find_released_files(location.path) else Match.NONE
+
+    def open(self, location: DataLocation, spec: DataSpec) -> Source:
+        """Open it. With both train and eval files the data have their own validation split."""
+        path = location.path
+        if path.is_file():
+            released: list[tuple[Split, Path]] = [("train", path)]
+        else:
+            released = _find_released_files(path)
+        folder = path if path.is_file() else released[0][1].parent
+        has_own_splits = len({split for split, _ in released}) == len(_RELEASE_PATTERNS)
+        parts = tuple(
+            SourcePart(split if has_own_splits else None, partial(read_toolllama, file)) for split, file in released
+        )
+        files = tuple(file for _, file in released)
+        return Source("toolllama", str(folder), parts, files, has_only_valid_answers=True)
+
+
+READER = ToolllamaReader()
+
+
+def _find_released_files(folder: Path) -> list[tuple[Split, Path]]:
+    """Return (split, file) of the release in a folder, or else in its subfolder `answer/`."""
+    for place in (folder, folder / "answer"):
+        released = [(split, file) for split, name in _RELEASE_PATTERNS.items() for file in sorted(place.glob(name))]
+        if released:
+            return released
+    return []
+
+
+def _read_first_byte(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+
+
+def read_toolllama(
+    file: Path, counts: ReaderCounts, on_progress: FractionReporter = lambda share: None
+) -> Iterator[Conversation]:
+    """Yield the conversations of a list `[{"id", "conversations": [{"from", "value"}]}]`.
+
+    A damaged file yields what precedes the damage, which is counted and named with its position.
     """
     import ijson
 
@@ -45,9 +90,7 @@ def read_toolllama(
             except (ijson.JSONError, UnicodeDecodeError) as error:
                 why = " ".join(str(error).split())[:200]
                 place = f"{file}[{number}], at or before byte {counted.bytes_read:,} of {size:,}"
-                counts.record_drop(
-                    "damaged-file", place, f"not JSON from here on: {why}; {number} examples stand before it"
-                )
+                counts.record_drop("damaged-file", place, f"not JSON from here on: {why}; {number} examples precede it")
             else:
                 if number == 0:
                     counts.record_drop("wrong-shape", str(file), "not a list of examples, or an empty one")
@@ -55,8 +98,8 @@ def read_toolllama(
         counts.record_drop("unreadable-file", str(file), f"cannot be read: {error}")
 
 
-def parse_toolllama_example(location: str, row: Any, counts: ReaderCounts) -> Conversation | None:
-    """One released example; None where it is left out, which is counted."""
+def parse_toolllama_example(location: str, row: object, counts: ReaderCounts) -> Conversation | None:
+    """Return the conversation of one released example; None, and a count, where it is left out."""
     try:
         name = str(require_field(row, "id", str, ""))
         turns = []
@@ -78,18 +121,18 @@ def parse_toolllama_example(location: str, row: Any, counts: ReaderCounts) -> Co
     return Conversation(name, query, tuple(turns), _parse_api_list(listed))
 
 
-@lru_cache(maxsize=64)  # the examples of one answer share their list
+@lru_cache(maxsize=64)  # the examples of one answer share their API list
 def _parse_api_list(text: str) -> ApiList:
     return ApiList(text=text) if text else ApiList([])
 
 
 class _CountingStream:
-    """A stream that knows how much was read from it: the parser's errors do not say where they are."""
+    """A stream that counts the bytes read from it: the parser's errors have no position."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.bytes_read = stream, 0
 
     def read(self, size: int = -1) -> bytes:
-        block: bytes = self.stream.read(size)
+        block = self.stream.read(size)
         self.bytes_read += len(block)
         return block

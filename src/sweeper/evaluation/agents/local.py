@@ -13,8 +13,8 @@ import torch
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from sweeper.config import DataSpec, EvaluationSpec
-from sweeper.data import ApiList, make_length_limiter
-from sweeper.data.length_policy import TokenIds
+from sweeper.data import Prompt, make_length_limiter
+from sweeper.data.length_policies.base import TokenIds
 from sweeper.data.prompt_format import Segment
 from sweeper.errors import UsageError, is_out_of_memory
 from sweeper.evaluation.action import parse_action
@@ -92,12 +92,11 @@ class LocalAgent(Agent):
 
     def _first_prompt_fits(self, task: Task) -> bool:
         return (
-            self.prompt_fitter.make_prompt(*self._unpack_input(AgentInput(task, ())), self.max_prompt_tokens)
-            is not None
+            self.prompt_fitter.make_prompt(self._make_prompt(AgentInput(task, ())), self.max_prompt_tokens) is not None
         )
 
     def _raise_no_prompt_fits(self, task: Task) -> NoReturn:
-        whole = self.prompt_fitter.make_prompt(*self._unpack_input(AgentInput(task, ())), sys.maxsize)
+        whole = self.prompt_fitter.make_prompt(self._make_prompt(AgentInput(task, ())), sys.maxsize)
         shortest = 0 if whole is None else len(whole)
         answer = self.evaluation.max_new_tokens
         positions = self.max_prompt_tokens + answer
@@ -142,9 +141,7 @@ class LocalAgent(Agent):
     @torch.inference_mode()
     def _generate_batch(self, inputs: Sequence[AgentInput]) -> list[Generation]:
         self.token_cache.tokenize_ahead(segment for entry in inputs for segment in self._make_segments(entry))
-        prompts = [
-            self.prompt_fitter.make_prompt(*self._unpack_input(entry), self.max_prompt_tokens) for entry in inputs
-        ]
+        prompts = [self.prompt_fitter.make_prompt(self._make_prompt(entry), self.max_prompt_tokens) for entry in inputs]
         fitting = {entry.task.key: i for i, entry in enumerate(inputs) if prompts[i] is not None}
         no_fit = Generation(None, reason=f"the prompt does not fit {self.max_prompt_tokens} tokens")
         generations = [no_fit for _ in inputs]
@@ -167,11 +164,12 @@ class LocalAgent(Agent):
         self._cached_batches = continued if self.reuse_cache else []
         return generations
 
-    def _unpack_input(self, agent_input: AgentInput) -> tuple[str, str, ApiList, tuple[tuple[str, str], ...]]:
-        return agent_input.task.system, agent_input.task.query, agent_input.task.api_list, agent_input.turns
+    def _make_prompt(self, agent_input: AgentInput) -> Prompt:
+        task = agent_input.task
+        return Prompt(task.system, task.query, task.api_list, agent_input.turns)
 
     def _make_segments(self, agent_input: AgentInput) -> list[Segment]:
-        return self.prompt_fitter.make_prompt_segments(*self._unpack_input(agent_input))
+        return self.prompt_fitter.make_prompt_segments(self._make_prompt(agent_input))
 
     def _extends_cached_row(
         self, batch: _CachedBatch, row: int, prompts: Sequence[TokenIds | None], i: int | None

@@ -23,12 +23,13 @@ from sweeper.training import (
     ProgressListener,
     Pruner,
     TrainingProgress,
+    TrialJob,
     TrialProgress,
     TrialRow,
     WorkerFailedError,
     WorkerLauncher,
     classify_failure,
-    error_from_failures,
+    make_error,
     train_worker,
 )
 
@@ -85,7 +86,7 @@ def make_ray_launcher(
             except TrainingFailedError as error:
                 said = [_unwrap_error(failure) for failure in getattr(error, "worker_failures", {}).values()]
                 failures = [failure.failure for failure in said if isinstance(failure, WorkerFailedError)]
-                raise error_from_failures(failures, fingerprint, str(error)[:1000]) from error
+                raise make_error(failures, fingerprint, str(error)[:1000]) from error
             finally:
                 told.shutdown(force=True)
 
@@ -139,8 +140,15 @@ def _make_worker(
 
         try:
             prepared = data.open_prepared_data(store, planned.data_fingerprint)
-            may = partial(store.check_folder_lease, store.trial_folder(planned.fingerprint), generation)
-            train_worker(planned.spec, planned.fingerprint, prepared, store, tell, max_micro_batch, may, pruner)
+            train_worker(
+                TrialJob(planned.spec, planned.fingerprint, planned.data_fingerprint),
+                prepared,
+                store,
+                tell,
+                max_micro_batch=max_micro_batch,
+                check_lease=partial(store.check_folder_lease, store.trial_folder(planned.fingerprint), generation),
+                pruner=pruner,
+            )
         except Exception as error:  # as words: what raised it may not be known to the other side
             raise WorkerFailedError(classify_failure(error)) from None
 

@@ -1,0 +1,7 @@
+"""AdamW in PyTorch's fused implementation: one kernel, less memory; the same update up to rounding."""
+
+from __future__ import annotations
+
+from sweeper.training.optimizers.base import Optimizer, read_adam_settings, request_adam_settings
+
+OPTIMIZER = Optimizer("adamw_torch_fused", request_adam_settings, read_adam_settings)

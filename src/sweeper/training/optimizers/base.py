@@ -1,0 +1,43 @@
+"""What the trainer has to know about an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.config import Recipe
+from sweeper.registry import Registry
+
+Setting = str | int | float | bool | None
+"""Value of one setting of a run, as records store it."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One optimizer: how a recipe configures it, and how to read back what it applies."""
+
+    name: str
+    """The name that `transformers.TrainingArguments.optim` has for it."""
+    request: Callable[[Recipe], dict[str, Setting]]
+    """Its own hyperparameters in a recipe, as `TrainingArguments` fields."""
+    read: Callable[[Mapping[str, Any]], dict[str, Setting]]
+    """The same, read from one of the optimizer's parameter groups."""
+
+
+OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "training/optimizers", attribute="OPTIMIZER", separator="_")
+
+
+def request_adam_settings(recipe: Recipe) -> dict[str, Setting]:
+    """Return the moment decays and epsilon of the Adam family."""
+    return {
+        "adam_beta1": recipe.adam_beta1,
+        "adam_beta2": recipe.adam_beta2,
+        "adam_epsilon": recipe.adam_epsilon,
+    }
+
+
+def read_adam_settings(group: Mapping[str, Any]) -> dict[str, Setting]:
+    """Read the moment decays and epsilon from a parameter group of the Adam family."""
+    betas, epsilon = group["betas"], group["eps"]
+    return {"adam_beta1": float(betas[0]), "adam_beta2": float(betas[1]), "adam_epsilon": float(epsilon)}
