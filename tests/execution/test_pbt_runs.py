@@ -107,7 +107,7 @@ def test_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_pa
         arm = [row for row in confirmed if row["proposal"] == finalist["proposal"]]
         assert {json.dumps(row.get("changes") or []) for row in arm} == {json.dumps(finalist["changes"])}
     page = (broken / "studies" / "population" / "report.html").read_text()
-    assert "went on from others" in page
+    assert "continued others" in page
     assert any(finalist["changes"] for finalist in document["exploration"]["finalists"])
     assert "from step" in page
 
