@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,10 @@ def test_importing_a_package_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_files_that_begin_first_exist() -> None:
+    tests = Path(__file__).parent
+    names = re.findall(r'^    "(\S+\.py)",$', (tests / "conftest.py").read_text(), re.MULTILINE)
+    assert names
+    assert [name for name in names if not (tests / name).is_file()] == [], "renamed: see LONGEST_FIRST in conftest.py"
