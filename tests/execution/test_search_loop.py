@@ -163,7 +163,8 @@ def test_invalid_proposal_fails_and_lost_trial_is_retrained(tmp_path: Path, swee
 @pytest.mark.slow
 def test_search_on_ray_shares_one_session_among_all_workers(tmp_path: Path, sweep: Path) -> None:
     store = tmp_path / "store"
-    run(sweep, store, "--set", "search.trials=8", "--set", "confirm.seeds=[1]", backend="ray")
+    more = ("--set", "search.trials=8", "--set", "confirm.seeds=[1]")
+    run(sweep, store, *more, backend="ray")
     found = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
     assert len(found) == 8
     assert {entry.state for entry in found} == {"COMPLETE", "PRUNED"}
@@ -173,7 +174,7 @@ def test_search_on_ray_shares_one_session_among_all_workers(tmp_path: Path, swee
         assert record["status"] == entry.state
         at = record["metrics"]["steps"]
         assert max(entry.rung_losses) == (at if entry.state == "PRUNED" else 12)
-    rows = json.loads(sweeper("status", sweep, "--storage", store, "--json"))["trials"]
+    rows = json.loads(sweeper("status", sweep, *more, "--storage", store, "--json"))["trials"]
     confirmed = [row for row in rows if row["role"] == "confirm"]
     assert [row["status"] for row in confirmed] == ["COMPLETE"] * 2
     assert os.environ.get("RAY_ADDRESS") is None
