@@ -29,8 +29,8 @@ from row import Row, finish
 
 from sweeper import data
 from sweeper.config import DataSpec, ModelSpec, load_data_spec
-from sweeper.data.export import format_toolllama_example
 from sweeper.data.api_formats.toolbench import API_MARKER
+from sweeper.data.export import format_toolllama_example
 from sweeper.data.sources import open_source
 from sweeper.data.tokenize import SegmentTokenizer
 

@@ -212,8 +212,8 @@ def predicted(config: dict[str, Any], recipe: Recipe, bench: Bench) -> Any:
 
 def ours(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any, share: Any = None) -> Any:
     """The trainer of a trial, with what looks on in one."""
-    from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, ProgressCallback
     from sweeper.training.batching import split_batch
+    from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, ProgressCallback
     from sweeper.training.schedule import make_schedule
     from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer

@@ -280,8 +280,8 @@ def _select_engine(
     chosen, fit = selection
     if fit.fits is False:
         problems.append(
-            f"runtime of {spec.model.name}: {chosen.runtime.engine} with {chosen.runtime.workers} workers is predicted to "
-            f"need {fit.required_gib:.1f} GiB per GPU, of which {fit.available_gib:.1f} are available; engine: auto "
+            f"runtime of {spec.model.name}: {chosen.runtime.engine} with {chosen.runtime.workers} workers is predicted "
+            f"to need {fit.required_gib:.1f} GiB per GPU, of which {fit.available_gib:.1f} are available; engine: auto "
             "chooses one that fits"
         )
     return chosen, fit
