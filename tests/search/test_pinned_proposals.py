@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from search_scenarios import SCENARIOS, play, read_outcome
 
+pytestmark = pytest.mark.slow
 PINNED = json.loads((Path(__file__).parents[1] / "pinned" / "proposals.json").read_text())
 
 

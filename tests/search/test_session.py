@@ -53,6 +53,7 @@ def test_should_prune_repeats_its_decision_after_a_restart(tmp_path: Path) -> No
     assert after.should_prune(fresh, 10, 2.5)  # among the best half of four stand 1 and 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["should_prune", "set_user_attr"])  # the pruner's own notes, and our answer
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 def test_should_prune_decides_the_same_if_the_driver_died_before_storing_it(
@@ -136,6 +137,7 @@ CONDITIONAL_AXES = """learning_rate: {loguniform: [1.0e-4, 1.0]}
   warmup_steps: {int_uniform: [1, 30], when: {lr_scheduler_type: [linear]}}"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "axes"),
     [(algorithm, NUMERIC_AXES) for algorithm in ("random", "tpe", "gp", "cma-es")]
