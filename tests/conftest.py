@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from sweeper.cluster import LocalCluster
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ("store_fixtures",)
 RAY_GROUP = "ray"
 LONGEST_FIRST = (
-    "storage/test_study_on_s3.py",
+    "integration/test_study_on_s3.py",
     "training/test_trial.py",
     "training/test_engines.py",
     "integration/test_judge_cli.py",

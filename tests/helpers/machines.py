@@ -1,13 +1,14 @@
-"""A server that speaks S3, and a store as two machines see it: what this folder's fixtures hand out."""
+"""A server that speaks S3, a store as two machines see it, and the files of a finished trial in it."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.storage import Store
+from sweeper.storage import Store, write_bytes, write_json
 
 
 @dataclass
@@ -41,3 +42,19 @@ class Machines:
 
     here: Store
     there: Store
+
+
+def finish(store: Store, fingerprint: str, metric: float = 1.0) -> None:
+    """What a trial leaves."""
+    folder = store.trial_folder(fingerprint)
+    write_json(folder / "spec.json", {"seed": 0})
+    write_bytes(folder / "model" / "model.safetensors", os.urandom(1000))
+    write_bytes(folder / "model" / "tokenizer" / "tokenizer.json", b"{}")
+    write_bytes(folder / "history.parquet", b"history")
+    store.push(folder)
+    store.publish(store.record_path(fingerprint), {"metric": metric})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

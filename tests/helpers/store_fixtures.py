@@ -1,4 +1,4 @@
-"""A server that speaks S3, on this machine, and stores that several machines would have."""
+"""Fixtures: a server that speaks S3 on this machine, and stores as several machines see them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from machines import Machines, Server
 from parts import report_missing
 
-from sweeper.storage import Store
+from sweeper.storage import Store, lease, object_store
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +64,19 @@ def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Se
     if not fs.exists("bucket"):
         fs.mkdir("bucket")
     return s3_server
+
+
+@pytest.fixture
+def s3_url(s3: Server) -> str:
+    """URL of a new store on the server."""
+    return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short pauses before a retry and between two looks at a lease."""
+    monkeypatch.setattr(object_store, "INITIAL_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
 
 
 S3 = pytest.param("s3", marks=pytest.mark.slow)

@@ -1,4 +1,4 @@
-"""Data, records and evaluations that another machine made are found, and made no second time."""
+"""Several machines share a store: data, records and evaluations of one are read by another, and made once."""
 
 from __future__ import annotations
 
