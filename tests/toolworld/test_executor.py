@@ -77,7 +77,7 @@ def test_call_api_answers_wrong_arguments_with_an_error(world: World, arguments:
 
 
 @pytest.mark.parametrize("count", ["3", 3.0, True, None, 10**7])
-def test_allocate_to_groups_adds_up_to_the_total(world: World, count: Any) -> None:
+def test_call_api_refuses_a_count_that_is_no_small_integer(world: World, count: Any) -> None:
     query = queries(world, count=True)[0]
     name, arguments, _ = query.gold_calls[0]
     seen = json.loads(execute_call(world.catalogue, query.apis, name, {**arguments, "count": count}))

@@ -1,4 +1,4 @@
-"""What the world writes has ToolBench's shape: compared with real files where they lie beside the checkout."""
+"""Documents of a world have ToolBench's shape, compared with real files if they lie beside the checkout."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from sweeper.toolworld import SUBSETS, World, WorldConfig, build_world, export_world, make_training_documents
-from sweeper.toolworld import make_test_query_documents as queries_of
+from sweeper.toolworld import (
+    SUBSETS,
+    World,
+    WorldConfig,
+    build_world,
+    make_test_query_documents,
+    make_training_documents,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,28 +53,13 @@ def test_answer_documents_end_each_step_in_the_message_to_learn(world: World) ->
 
 
 def test_query_documents_list_the_relevant_apis(world: World) -> None:
-    for subset, queries in queries_of(world).items():
+    for subset, queries in make_test_query_documents(world).items():
         for document in queries:
             listed = [[a["tool_name"], a["api_name"]] for a in document["api_list"]]
             assert all(pair in listed for pair in document["relevant APIs"])
             assert len(document["relevant APIs"]) == (1 if subset.startswith("G1") else 2)
             names = [f["name"] for f in world.get_query(document["query_id"]).functions]
             assert names == [*(f"{api}_for_{tool}" for tool, api in listed), "Finish"]
-
-
-def test_export_world_writes_all_documents(world: World, tmp_path: Path) -> None:
-    export_world(world, tmp_path)
-    written = {
-        str(p.relative_to(tmp_path / "answer")): json.loads(p.read_text()) for p in tmp_path.glob("answer/*/*.json")
-    }
-    assert written == dict(make_training_documents(world, "train"))
-    for subset in SUBSETS:
-        queries = json.loads((tmp_path / "test_instruction" / f"{subset}.json").read_text())
-        assert queries == queries_of(world)[subset]
-        ids = json.loads((tmp_path / "test_query_ids" / f"{subset}.json").read_text())
-        assert list(ids) == [str(q["query_id"]) for q in queries]
-    settings = json.loads((tmp_path / "world.json").read_text())
-    assert build_world(WorldConfig.from_mapping(settings)).splits == world.splits
 
 
 def test_answer_documents_have_the_shape_of_toolbenchs(world: World, real_toolbench: Path) -> None:
@@ -89,10 +80,20 @@ def test_answer_documents_have_the_shape_of_toolbenchs(world: World, real_toolbe
 
 def test_query_documents_have_the_shape_of_toolbenchs(world: World, real_toolbench: Path) -> None:
     real = json.loads((real_toolbench / "test_instruction" / "G1_instruction.json").read_text())[0]
-    ours = queries_of(world)["G1_instruction"][0]
+    ours = make_test_query_documents(world)["G1_instruction"][0]
     assert set(ours) == set(real)
     assert set(ours["api_list"][0]) == set(real["api_list"][0])
     assert shape(ours["api_list"][0]["required_parameters"]) == shape(real["api_list"][0]["required_parameters"])
     assert shape(ours["relevant APIs"]) == shape(real["relevant APIs"])
     ids = json.loads((real_toolbench / "test_query_ids" / "G1_instruction.json").read_text())
     assert set(map(type, ids.values())) == {int}
+
+
+def test_make_test_query_documents_leaves_out_empty_subsets_of_the_validation_split(world: World) -> None:
+    assert tuple(make_test_query_documents(world)) == SUBSETS
+    validation = make_test_query_documents(world, "validation")
+    assert {subset: len(queries) for subset, queries in validation.items()} == {
+        "G1_instruction": 6,
+        "G2_instruction": 3,
+        "G3_instruction": 3,
+    }

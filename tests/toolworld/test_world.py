@@ -1,4 +1,4 @@
-"""The world: the same in every process, splits that share nothing, subsets that mean what ToolBench means."""
+"""A world: the same in every process, with splits that share nothing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.toolworld import SUBSETS, World, WorldConfig, build_world, make_training_documents
-from sweeper.toolworld import make_test_query_documents as queries_of
-from sweeper.toolworld.queries import draw_queries
+from sweeper.toolworld import (
+    SUBSETS,
+    World,
+    WorldConfig,
+    build_world,
+    make_test_query_documents,
+    make_training_documents,
+)
 
 SMALL = WorldConfig(train_queries=300, validation_queries=40, test_queries_per_subset=20)
-
 DIGEST = (
     "import hashlib, json;"
     "from sweeper.toolworld import *;"
@@ -35,7 +38,7 @@ def world() -> World:
 
 
 def digest(world: World) -> str:
-    text = json.dumps([list(make_training_documents(world, "train")), queries_of(world)])
+    text = json.dumps([list(make_training_documents(world, "train")), make_test_query_documents(world)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -53,21 +56,21 @@ def test_build_world_depends_on_the_seed(world: World) -> None:
     assert other.catalogue.tables != world.catalogue.tables
 
 
-def test_test_queries_do_not_depend_on_the_training_size(world: World) -> None:
+def test_build_world_test_queries_do_not_depend_on_the_training_size(world: World) -> None:
     other = build_world(WorldConfig(train_queries=50, validation_queries=5, test_queries_per_subset=20))
-    assert queries_of(other) == queries_of(world)
+    assert make_test_query_documents(other) == make_test_query_documents(world)
 
 
 def test_build_world_has_the_requested_sizes(world: World) -> None:
     assert [len(world.splits[s]) for s in ("train", "validation", "test")] == [300, 40, 120]
-    assert {s: len(q) for s, q in queries_of(world).items()} == dict.fromkeys(SUBSETS, 20)
+    assert {s: len(q) for s, q in make_test_query_documents(world).items()} == dict.fromkeys(SUBSETS, 20)
     groups = [q.subset[:2] for q in world.splits["train"]]
     assert [groups.count(g) for g in ("G1", "G2", "G3")] == [150, 75, 75]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_splits_share_no_query_and_no_instruction(seed: int) -> None:
+def test_build_world_splits_share_no_query_and_no_instruction(seed: int) -> None:
     world = build_world(WorldConfig(seed=seed))
     for a, b in combinations(world.splits.values(), 2):
         assert not {q.query for q in a} & {q.query for q in b}
@@ -84,7 +87,7 @@ def asked(query) -> frozenset[tuple[str, str]]:  # type: ignore[no-untyped-def]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_unseen_tools_and_categories_are_not_in_training(seed: int) -> None:
+def test_build_world_unseen_tools_and_categories_are_not_in_training(seed: int) -> None:
     world = build_world(WorldConfig(seed=seed))
     learned = [q for split in ("train", "validation") for q in world.splits[split]]
     names = {api.name for q in learned for api in q.apis}
@@ -101,54 +104,9 @@ def test_unseen_tools_and_categories_are_not_in_training(seed: int) -> None:
         assert tool not in text and tool.replace("_", " ") not in text
 
 
-def test_query_groups_match_toolbench(world: World) -> None:
-    together = [set(collection) for collection in world.catalogue.collections]
-    for query in (q for split in world.splits.values() for q in split):
-        offered = {api.name: api for api in query.apis}
-        called = [offered[name] for name, _, _ in query.gold_calls]
-        tools, categories = {a.tool for a in called}, {a.category for a in called}
-        if query.subset.startswith("G1"):
-            assert len(called) == 1 and len({a.tool for a in query.apis}) == 1
-        elif query.subset.startswith("G2"):
-            assert len(called) == 2 and len(tools) == 2 and len(categories) == 1
-        else:
-            assert len(called) == 2 and len(categories) == 2 and any(tools <= c for c in together)
-            assert json.loads(query.gold_calls[0][2])["response"] == query.gold_calls[1][1]["item"]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_unseen_tools_use_only_words_of_seen_tools(seed: int) -> None:
-    tools = build_world(WorldConfig(seed=seed, train_queries=1, validation_queries=0)).catalogue.tools.values()
-    seen = {(i, word) for t in tools if not t.unseen for i, word in enumerate(t.name.split("_"))}
-    assert {(i, word) for t in tools for i, word in enumerate(t.name.split("_"))} == seen
-    assert len({t.name for t in tools}) == len(tools) == 32
-
-
-def test_get_query_finds_queries_of_every_split(world: World) -> None:
-    for document in queries_of(world)["G3_instruction"]:
+def test_get_query_finds_make_test_query_documents_every_split(world: World) -> None:
+    for document in make_test_query_documents(world)["G3_instruction"]:
         assert world.get_query(document["query_id"]).query == document["query"]
         assert world.get_query(str(document["query_id"])).query == document["query"]
     with pytest.raises(UsageError, match="no such query"):
         world.get_query(999_999)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"train_querys": 5}, "train_queries"),
-        ({"train_queries": 0}, "train_queries = 0"),
-        ({"train_queries": "many"}, "train_queries = 'many'"),
-        ({"seed": True}, "seed = True"),
-        ({"g1_share": 0.9, "g2_share": 0.2}, "at most 1"),
-        ({"g1_share": float("nan")}, "g1_share"),
-    ],
-)
-def test_world_config_refuses_invalid_settings(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        WorldConfig.from_mapping(settings)
-
-
-@pytest.mark.slow
-def test_build_world_refuses_more_queries_than_it_has(world: World) -> None:
-    with pytest.raises(UsageError, match="differ"):
-        draw_queries(np.random.default_rng(0), world.catalogue, "G1_tool", 5000, 1, frozenset())
