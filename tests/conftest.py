@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,12 @@ settings.register_profile("busy", deadline=None)  # a loaded machine is slow, an
 settings.load_profile("busy")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests on Ray first, those that share its cluster before those that stop it, then the longest files."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST_FIRST)}
 
     def rank(item: pytest.Item) -> tuple[int, int]:
         if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group(RAY_GROUP))
             return 0, 2 if not uses_shared_cluster(item) else int("stops_shared_cluster" in item.fixturenames)
         return 1, ranks.get(item.path, len(ranks))
 
@@ -67,15 +66,22 @@ def uses_shared_cluster(item: pytest.Item) -> bool:
     return "two_nodes" in getattr(item, "fixturenames", ())
 
 
+@cache
+def has_tests_on_ray(file: str) -> bool:
+    """Whether a file marks tests with `ray`. The process that hands out tests knows only their names."""
+    return "mark.ray" in (ROOT / file).read_text()
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
-    """With `--dist loadgroup`: one process runs all tests on Ray, and each other file's tests share a process."""
+    """With `--dist loadgroup`: one process runs all files with tests on Ray, and each other file has one process."""
     if config.getvalue("dist") != "loadgroup":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRayPerHost(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return RAY_GROUP if nodeid.endswith(f"@{RAY_GROUP}") else nodeid.partition("::")[0]
+            file = nodeid.partition("::")[0]
+            return RAY_GROUP if has_tests_on_ray(file) else file
 
     config.option.loadscopereorder = False
     return OneRayPerHost(config, log)  # type: ignore[arg-type]
