@@ -80,11 +80,11 @@ def test_the_interval_covers_the_truth() -> None:
     """Exactly: over all 496 possible tables of 30 outcomes, weighted by their probability."""
     n = 30
     tables = [(wins, n - wins - ties, ties) for wins in range(n + 1) for ties in range(n + 1 - wins)]
-    ends = np.array([ends(compute_win_rate(outcomes(*counts))) for counts in tables])
+    intervals = np.array([ends(compute_win_rate(outcomes(*counts))) for counts in tables])
     for win, tie in [(0.5, 0.0), (0.3, 0.4), (0.6, 0.2), (0.1, 0.8), (0.2, 0.1), (0.85, 0.1)]:
         truth = win + tie / 2
         weights = stats.multinomial.pmf(tables, n, [win, 1 - win - tie, tie])
-        covered = weights[(ends[:, 0] <= truth) & (truth <= ends[:, 1])].sum()
+        covered = weights[(intervals[:, 0] <= truth) & (truth <= intervals[:, 1])].sum()
         assert 0.94 < covered < (0.985 if tie < 0.5 else 0.997), (win, tie, covered)
 
 
