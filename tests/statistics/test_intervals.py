@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from sweeper.statistics import clopper_pearson_interval, wilson_interval
+from sweeper.statistics.intervals import wilson_intervals
 
 
 def test_wilson_at_the_papers_rate() -> None:
@@ -28,3 +30,13 @@ def test_no_query_is_undefined_and_impossible_counts_are_refused() -> None:
     assert math.isnan(wilson_interval(0, 0, 0.05).low) and math.isnan(clopper_pearson_interval(0, 0, 0.05).high)
     with pytest.raises(ValueError, match="5 successes of 4"):
         wilson_interval(5, 4, 0.05)
+
+
+def test_wilson_intervals_equal_wilson_interval_element_by_element() -> None:
+    rates = np.array([0.0, 0.3, 1.0, 0.5, np.nan])
+    sizes = np.array([5, 40, 7, 0, 3.0])
+    low, high = wilson_intervals(rates, sizes, 0.05)
+    for i in range(3):
+        one = wilson_interval(rates[i] * sizes[i], sizes[i], 0.05)
+        assert (low[i], high[i]) == pytest.approx((one.low, one.high), abs=1e-12)
+    assert np.isnan(low[3:]).all() and np.isnan(high[3:]).all()

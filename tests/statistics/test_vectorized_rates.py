@@ -18,7 +18,6 @@ from sweeper.statistics import (
     compute_subset_rates,
 )
 from sweeper.statistics import vectorized_rates as tally
-from sweeper.statistics import wilson_interval as one_wilson
 
 pytestmark = pytest.mark.slow
 
@@ -111,13 +110,3 @@ def test_broken_tables_are_named_as_before() -> None:
             tally.summarize_outcomes(table, trials)
     with pytest.raises(DataError, match="twice"):
         tally.summarize_outcomes(outcomes, pd.concat([trials, trials.iloc[:1]]))
-
-
-def test_wilson_of_many_is_that_of_one() -> None:
-    rates = np.array([0.0, 0.3, 1.0, 0.5, np.nan])
-    sizes = np.array([5, 40, 7, 0, 3.0])
-    low, high = tally.wilson_intervals(rates, sizes, 0.05)
-    for i in range(3):
-        one = one_wilson(rates[i] * sizes[i], sizes[i], 0.05)
-        assert (low[i], high[i]) == pytest.approx((one.low, one.high), abs=1e-12)
-    assert np.isnan(low[3:]).all() and np.isnan(high[3:]).all()

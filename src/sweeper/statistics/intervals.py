@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import scipy
+
+from sweeper.statistics.aliases import Array
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,21 @@ def wilson_interval(successes: float, n: float, alpha: float) -> Interval:
     """
     if n == 0:
         return UNDEFINED_INTERVAL
-    successes = _clamp_successes(successes, n)
-    rate, squared = successes / n, float(scipy.special.ndtri(alpha / 2)) ** 2
-    center = (rate + squared / (2 * n)) / (1 + squared / n)
-    half = math.sqrt(squared * (rate * (1 - rate) + squared / (4 * n)) / n) / (1 + squared / n)
-    # At the ends the formula gives 0 and 1, except for rounding.
-    low, high = max(0.0, center - half), min(1.0, center + half)
-    return Interval(low if successes > 0 else 0.0, high if successes < n else 1.0)
+    low, high = wilson_intervals(np.array(_clamp_successes(successes, n) / n), np.array(n), alpha)
+    return Interval(float(low), float(high))
+
+
+def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, Array]:
+    """Compute the ends of `wilson_interval` for many rates at once; NaN for a rate that is NaN or a size of 0."""
+    squared = float(scipy.special.ndtri(alpha / 2)) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        center = (rates + squared / (2 * sizes)) / (1 + squared / sizes)
+        half = np.sqrt(squared * (rates * (1 - rates) + squared / (4 * sizes)) / sizes) / (1 + squared / sizes)
+    # At 0 and 1 the formula gives these ends, except for rounding.
+    low = np.where(rates <= 0, 0.0, np.maximum(0.0, center - half))
+    high = np.where(rates >= 1, 1.0, np.minimum(1.0, center + half))
+    undefined = np.isnan(rates) | (sizes == 0)
+    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
 def clopper_pearson_interval(successes: float, n: float, alpha: float) -> Interval:

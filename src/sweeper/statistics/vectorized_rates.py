@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sweeper.statistics import (
@@ -26,6 +25,7 @@ from sweeper.statistics import (
 )
 from sweeper.statistics.aliases import Array, BoolArray, Codes
 from sweeper.statistics.definitions import VOTE_STATUSES
+from sweeper.statistics.intervals import wilson_intervals
 from sweeper.statistics.pass_matrix import QUERY_COLUMNS
 
 if TYPE_CHECKING:
@@ -299,18 +299,6 @@ def compute_run_rates(matrix: pd.DataFrame) -> dict[str, float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = _average_rows(values.T) if values.size else np.full(len(matrix.columns), np.nan)
     return dict(zip(matrix.columns, found.tolist(), strict=True))
-
-
-def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, Array]:
-    """Compute `wilson_interval` of many rates at once; NaN where undefined."""
-    z = float(-scipy.special.ndtri(alpha / 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centre = (rates + z**2 / (2 * sizes)) / (1 + z**2 / sizes)
-        half = z / (1 + z**2 / sizes) * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))
-    low = np.where(rates <= 0, 0.0, np.maximum(0.0, centre - half))
-    high = np.where(rates >= 1, 1.0, np.minimum(1.0, centre + half))
-    undefined = np.isnan(rates) | (sizes == 0)
-    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
 def summarize_outcomes(outcomes: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, Any]]:
