@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.evaluation.action import is_complete_action, parse_action, parse_finish_arguments
+from sweeper.evaluation.action import parse_action, parse_finish_arguments
 
 
 def act(name: str, arguments: str) -> str:
@@ -63,5 +63,5 @@ def test_parse_finish_arguments_is_lenient(given: str, expected: dict[str, Any])
     ("text", "expected"),
     [(act("f", '{"a": 1}'), True), (act("f", '{"a": 1'), False), (act("f", "[1]"), False), ("no action", False)],
 )
-def test_is_complete_action(text: str, expected: bool) -> None:
-    assert is_complete_action(text) is expected
+def test_parse_action_requires_a_complete_json_object(text: str, expected: bool) -> None:
+    assert (parse_action(text).arguments is not None) is expected

@@ -20,7 +20,7 @@ def test_the_shipped_launcher_for_aws(root: Path) -> None:
     assert len({node.name for node in cluster.nodes}) == 10
     assert cluster.total_gpus == 16
     assert cluster.gpu_names == {"g5-8xlarge": "a10g", "g5-12xlarge": "a10g"}
-    assert all(price is not None and price > 0 for price in cluster.gpu_prices.values())
+    assert all((kind.usd_per_hour or 0) > 0 for kind in cluster.node_types if kind.gpus)
 
 
 @pytest.mark.parametrize(("file", "name"), [("raycluster", "sweeper"), ("rayjob", "sweeper-scaling")])
@@ -80,7 +80,7 @@ def test_a_gpu_that_no_file_names_is_unknown(tmp_path: Path, launcher: dict[str,
     path = tmp_path / "cluster.yaml"
     path.write_text(yaml.safe_dump(launcher))
     assert read_cluster(path).gpu_names == {"small": None, "large": None}
-    assert read_cluster(path).gpu_prices == {"small": None, "large": None}
+    assert [kind.usd_per_hour for kind in read_cluster(path).node_types if kind.gpus] == [None, None]
 
 
 def test_kuberay_grows_only_with_its_autoscaler_and_rounds_cores_up(tmp_path: Path, group: dict[str, Any]) -> None:

@@ -65,13 +65,6 @@ def find_json_end(text: str) -> int | None:
         return None
 
 
-def is_complete_action(text: str) -> bool:
-    """Return whether `text` contains a whole action, so that generation can stop."""
-    _, separator, raw_input = text.partition("\nAction Input:")
-    raw_input = raw_input.strip()
-    return bool(separator) and raw_input.startswith("{") and find_json_end(raw_input) is not None
-
-
 def parse_finish_arguments(action: Action) -> dict[str, object]:
     """Parse the arguments of `Finish` as leniently as ToolBench: with raw line breaks, and with a cut last text."""
     if action.arguments is not None:

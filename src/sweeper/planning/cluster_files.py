@@ -76,11 +76,6 @@ class ClusterSpec:
         """Its kind of GPU with least memory; None where one is not known."""
         return min(self.list_gpu_kinds(known_hardware), key=lambda kind: kind.memory_gib or 0.0, default=None)
 
-    @property
-    def gpu_prices(self) -> dict[str, float | None]:
-        """Kind of machine -> US dollars of one GPU and hour, where it has GPUs."""
-        return {kind.name: kind.usd_per_hour for kind in self.node_types if kind.gpus}
-
 
 def read_cluster(path: Path) -> ClusterSpec:
     """The cluster that a launcher's YAML describes, scaled up as far as it allows. Raises UsageError.

@@ -72,11 +72,6 @@ class TrainingSchedule:
         return self.total_steps % self.steps_per_epoch == 0
 
     @property
-    def decay_start(self) -> int:
-        """Optimizer steps before the decay begins: those that a longer run takes in the same way."""
-        return self.total_steps - (self.decay_steps or 0)
-
-    @property
     def save_steps(self) -> int:
         """Optimizer steps from one checkpoint to the next."""
         return max(1, math.ceil((self.total_steps - self.start_step) / CHECKPOINTS_PER_TRIAL))
@@ -105,7 +100,6 @@ def make_schedule(spec: TrialSpec, size: DataSize, pruner: Pruner | None = None)
     """Compute the schedule of a trial.
 
     Args:
-        spec: the trial.
         size: rows, tokens and vocabulary of its prepared data.
         pruner: the search that may stop it early; a population keeps a checkpoint at each of its rungs.
 
