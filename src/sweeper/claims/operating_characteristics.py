@@ -124,7 +124,6 @@ def simulate_verdicts(
         study: the planned trials, all COMPLETE, and the axes; its outcomes are not used.
         truth: the assumed pass rates.
         n_studies: studies simulated.
-        rng: source of the random numbers.
         on_progress: called with the share of studies done.
 
     Raises:

@@ -103,7 +103,6 @@ def search_required_seeds(
     """Compare a design's effect with the claim's margin, and find the seeds of SEED_GRID that would do.
 
     Args:
-        claim: the claim.
         n_seeds: seeds of the design.
         compute_effect: seeds -> minimum detectable effect, NaN for none.
         target: what the margin is of, where it is not the pass rate.

@@ -179,7 +179,6 @@ def _choose_equal_compute(claim: Claim, arms: Mapping[ArmValue, pd.Series[float]
     """Choose each arm's run at a common budget, and return why that is impossible ('' for nothing).
 
     Args:
-        claim: the claim.
         arms: arm -> training FLOPs by value of the free axis.
     """
     axis, free = str(claim.axis), claim.compute_axis

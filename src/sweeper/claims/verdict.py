@@ -113,7 +113,6 @@ def decide_claim(
     spread between training runs is then unknown (in simulation such intervals cover as little as 56 % of the time).
 
     Args:
-        claim: the claim.
         study: the tables, with the outcomes of one judge unless the claim is about the judges.
         other_claims: the claims whose verdicts a claim about the judges depends on.
         with_robustness_checks: whether to decide it on variants of the outcomes as well.
@@ -147,7 +146,6 @@ def decide_claims(claims: Sequence[Claim], study: StudyTables, *, judge: str | N
     """Decide the claims of one report, with p-values adjusted over all of them by Holm's method.
 
     Args:
-        claims: the claims.
         study: the tables, with the outcomes of every judge.
         judge: whose outcomes decide, where there are several judges.
 

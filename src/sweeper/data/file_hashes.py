@@ -21,7 +21,6 @@ def hash_files(files: Sequence[Path], hash_cache: Path | None = None) -> list[by
     """Return the SHA-256 of each file's bytes, in order.
 
     Args:
-        files: the files.
         hash_cache: a JSON file of hashes by path, with size, inode and times of modification and change. While all of
             these are unchanged, so are the bytes: the time of change cannot be set by hand.
 

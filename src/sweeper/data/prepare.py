@@ -71,7 +71,6 @@ def fingerprint_data(data: DataSpec, model: ModelSpec, storage: Path | None = No
     Models built from a config share a tokenizer, and so a data set.
 
     Args:
-        data: the data.
         model: the model, for its tokenizer.
         storage: folder of a store, whose cache spares hashing unchanged files again.
 

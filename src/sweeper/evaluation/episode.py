@@ -71,7 +71,6 @@ class Episode:
         Args:
             text: the text of the model.
             tokens: its number of tokens.
-            execute: executes a call.
             max_steps: the episode ends after this many texts.
             max_tokens: the episode ends after this many tokens in total.
         """

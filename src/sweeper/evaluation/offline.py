@@ -183,7 +183,6 @@ def judge_saved_answers(
 
     Args:
         answers: what to judge.
-        panel: the judges.
         suite: the queries of the suite. Those without an answer are counted as `missing`; answers to other queries are
             not judged, and counted as `outside_suite`.
         solvable: the queries that count as solvable; None takes the judges' votes.

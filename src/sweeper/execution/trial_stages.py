@@ -53,7 +53,6 @@ def run_trial(
     failure.
 
     Args:
-        trial: the trial.
         tracker: logs its metrics; has the store.
         on_progress: receives its progress.
         evaluate: whether to evaluate what was trained, if the trial has an evaluation.

@@ -64,7 +64,6 @@ def load_config(model: ModelSpec, vocab_size: int) -> ModelConfig:
     """Load a model's config: its own fields, the `config.json` of a local folder, or that of a known hub id.
 
     Args:
-        model: the model.
         vocab_size: size of the tokenizer, for a model built from its own fields.
 
     Raises:

@@ -215,7 +215,6 @@ def _estimate_layer_bytes(
     token. Eager attention keeps the softmax in float32 and its cast.
 
     Args:
-        model: the architecture.
         residual: bytes of a number in the residual stream.
         inner: bytes of any other number.
         length: tokens of a row.

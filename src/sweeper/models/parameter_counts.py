@@ -11,7 +11,6 @@ def count_model_parameters(model: ModelSpec, vocab_size: int, positions: int | N
     """Count the parameters of a model.
 
     Args:
-        model: the model.
         vocab_size: vocabulary of a model that is built from a config.
         positions: number of positions that its table is stretched to; None keeps its own.
 

@@ -66,7 +66,6 @@ def simulate_plan(
         plan: the plan of one sweep.
         truth: the document that `parse_truth` reads.
         n_studies: studies simulated.
-        seed: seed of the random numbers.
         on_progress: called with the share of studies done.
 
     Returns:

@@ -32,7 +32,6 @@ def select_engine(
     """Select the engine of a trial; `engine: auto` becomes the first engine that fits.
 
     Args:
-        spec: the trial.
         sweep: the sweep, which lists engines and hardware.
         vocab_size: entries of the tokenizer.
         hardware: the GPU, if the trial's runtime names none.

@@ -41,7 +41,6 @@ def build_workload(trial: PlannedTrial, size: DataSize | None, is_assumed: bool)
     """Build the workload of one trial.
 
     Args:
-        trial: the trial.
         size: size of its data, prepared or assumed; None: the workload is unknown (NaN).
         is_assumed: whether the size is assumed.
     """

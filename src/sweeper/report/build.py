@@ -244,7 +244,6 @@ def describe_data(sweep: Sweep, trials: Sequence[TrialRow]) -> str:
     """Describe the training data of a sweep in a few words: the sources that its trials read, or its name before that.
 
     Args:
-        sweep: the sweep.
         trials: rows of its trials, with the manifest of their data.
     """
     if sweep.data.source == "toolworld":

@@ -150,7 +150,6 @@ def add_seed_points(figure: go.Figure, line: ArmLine, metric: str, *, group: str
     """Add every seed as an open circle.
 
     Args:
-        figure: the figure.
         line: the arms whose seeds are drawn.
         metric: `pass_rate` or `val_loss`.
         group: the line that the legend shows or hides them with.
@@ -209,7 +208,6 @@ def add_median_band(
     """Add every seed of every arm, faint, and the median of the arms with its band.
 
     Args:
-        figure: the figure.
         arms: the arms whose seeds are drawn.
         marginals: place on the x axis -> summary of the arms there.
         metric: `pass_rate` or `val_loss`.

@@ -112,7 +112,6 @@ def load_search_history(sweep: Sweep, folder: Path) -> SearchHistory | None:
     """Read the history of a search.
 
     Args:
-        sweep: the sweep.
         folder: the study's folder.
 
     Returns:

@@ -114,7 +114,6 @@ def perturb(
     """Draw the parent and the values of a new member.
 
     Args:
-        sweep: the sweep.
         group: the group of the population.
         vacancy: the place it fills.
         population: the members so far.

@@ -25,7 +25,6 @@ def open_storage(search: SearchSpec, folder: Path) -> BaseStorage:
     """Open Optuna's storage: the database that the search names, else a journal file. `optuna-dashboard` opens both.
 
     Args:
-        search: the search.
         folder: the study's folder, created where needed.
 
     Raises:
@@ -76,7 +75,6 @@ def check_study_matches(study: optuna.Study, sweep: Sweep, *, record_if_missing:
 
     Args:
         study: Optuna's study.
-        sweep: the sweep.
         record_if_missing: store them where the study has none yet. Readers leave it off and write nothing.
 
     Raises:

@@ -29,7 +29,6 @@ def bootstrap_two_way(
 
     Args:
         values: (queries, seeds).
-        rng: source of the random numbers.
         alpha: the interval is at 1 - alpha.
         draws: bootstrap draws.
 
@@ -55,7 +54,6 @@ def bootstrap_clusters(
     Args:
         values: (queries, seeds).
         clusters: each query's label.
-        rng: source of the random numbers.
         alpha: the interval is at 1 - alpha.
         draws: bootstrap draws.
 

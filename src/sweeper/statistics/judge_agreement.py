@@ -72,7 +72,6 @@ def measure_agreement(
 
     Args:
         labels: one row per item, one column per rater; None or NaN = not rated.
-        rng: source of the bootstrap's random numbers.
         alpha: intervals are at 1 - alpha.
         draws: bootstrap draws.
 

@@ -103,7 +103,6 @@ def paired_permutation_test(
 
     Args:
         differences: (queries, seeds); queries without a score in some seed are left out.
-        rng: source of the random numbers.
         draws: sign flips.
 
     Raises:

@@ -129,8 +129,6 @@ def simulate_power(
 
     Args:
         effect: the first arm's true pass rate minus the second's.
-        design: the comparison.
-        rng: source of the random numbers.
         simulations: simulated comparisons.
 
     Raises:

@@ -164,13 +164,7 @@ def fit_power_law(
     of `fit_quadratic`.
 
     Args:
-        sizes: (runs,) size of each run, above 0; NaN runs are left out.
-        values: (runs,) value of each run.
-        rng: source of the bootstrap's random numbers.
-        asymptote: bounds of c; of a loss (0, inf).
-        curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
-        alpha: intervals are at 1 - alpha.
-        draws: bootstrap draws.
+        asymptote: bounds of c; of a loss (0, inf). The other arguments are those of `fit_quadratic`.
 
     Raises:
         DataError: vectors of different lengths, infinite values, sizes of 0 or less, or an empty `asymptote`.
@@ -226,7 +220,6 @@ def fit_quadratic(
     Args:
         sizes: (runs,) size of each run, above 0; NaN runs are left out.
         values: (runs,) value of each run.
-        rng: source of the bootstrap's random numbers.
         best: `max` for the highest point, of a rate; `min` for the lowest, of a loss.
         curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
         alpha: intervals are at 1 - alpha.

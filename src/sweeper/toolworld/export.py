@@ -14,7 +14,6 @@ def export_world(world: World, directory: Path) -> None:
     """Write all documents of a world; files of the same name are overwritten.
 
     Args:
-        world: the world.
         directory: gets `answer/G*_answer/*.json` (training split), `validation_answer/G*_answer/*.json`,
             `test_instruction/`, `test_query_ids/` and `world.json` (the settings).
     """

@@ -90,11 +90,9 @@ def draw_queries(
     """Draw queries with distinct texts.
 
     Args:
-        rng: random stream.
         catalogue: tools and tables.
         subset: group and what is unseen, such as `G1_tool` (`G1_instruction`: nothing but the instruction).
         count: number of queries.
-        first_id: id of the first one.
         excluded_instructions: instructions that no query may have.
 
     Raises:

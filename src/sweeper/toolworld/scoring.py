@@ -23,7 +23,6 @@ def is_solved(
 
     Args:
         world: the world of the query.
-        query: the query.
         calls: (API name, arguments, observation text) of each call, in any order; others may be among them.
         final_answer: the text of the answer.
     """

@@ -25,7 +25,6 @@ def list_requested_settings(spec: TrialSpec, schedule: TrainingSchedule, *, posi
     """Return what the specification requests, under the names of `read_applied_settings`.
 
     Args:
-        spec: the trial.
         schedule: its step counts.
         positions: the model's learned positions; None for a model without.
     """

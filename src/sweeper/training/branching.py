@@ -25,7 +25,6 @@ def copy_trunk_checkpoint(spec: TrialSpec, schedule: TrainingSchedule, checkpoin
     """Copy the trunk's checkpoint of the branch point, checked, as the first checkpoint of this trial.
 
     Args:
-        spec: the trial.
         schedule: its step counts.
         checkpoints: its own checkpoints.
 

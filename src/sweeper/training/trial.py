@@ -41,7 +41,6 @@ def train_trial(
     end.
 
     Args:
-        job: the trial.
         open_data: opens its prepared data; called only where this process trains.
         store: where it is written.
         on_progress: receives the run's numbers.

@@ -51,8 +51,6 @@ def train_worker(
     The first worker writes model, history and, last, the record.
 
     Args:
-        job: the trial.
-        prepared: its data.
         store: where it is written.
         on_progress: receives the run's numbers.
         max_micro_batch: bounds the micro-batch, after running out of memory.

@@ -73,7 +73,6 @@ class ClaimKind(ABC):
 
         Args:
             name: the field.
-            value: its value.
             fields: the fields before it.
 
         Raises:
@@ -89,7 +88,6 @@ class ClaimKind(ABC):
         """Return (what the claim needs, what the sweep has) for every arm that the sweep lacks.
 
         Args:
-            claim: the claim.
             axes: axis -> its values; not a list for a searched axis.
         """
         if claim.axis is None:

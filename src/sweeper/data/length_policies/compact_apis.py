@@ -51,7 +51,6 @@ def compact_api_lists(
     another, from the last.
 
     Args:
-        functions: the schemas.
         used_names: names of the APIs that stay; None where they are unknown, and all stay.
     """
     bare = tuple(_remove_key(function, "example_value") for function in functions)
