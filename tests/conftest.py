@@ -23,12 +23,11 @@ pytest_plugins = ("store_fixtures",)
 RAY_GROUP = "ray"
 LONGEST_FIRST = (
     "integration/test_study_on_s3.py",
-    "training/test_trial.py",
-    "training/test_engines.py",
+    "training/test_worker.py",
+    "training/test_branching.py",
     "integration/test_judge_cli.py",
     "execution/test_search_loop.py",
-    "training/test_branching.py",
-    "training/test_changes.py",
+    "training/test_checkpoints.py",
     "integration/test_runs.py",
     "integration/test_smoke_tests.py",
     "planning/test_combined_sweep.py",

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from tiny_trial import CHANGED, EIGHT_STEPS, make_changing_spec, make_wsd_spec
+from tiny_trial import RECIPE as TINY_RECIPE
 
-from sweeper.config import Recipe, compute_trial_fingerprint, find_sweep, load_sweep
+from sweeper.config import Recipe, TrialSpec, compute_trial_fingerprint, find_sweep, load_sweep
 
 RECIPE = load_sweep(find_sweep("quickstart")).recipe
 
@@ -63,3 +66,64 @@ def test_fingerprint_is_stable_when_recipes_get_new_fields(
     """These were computed before recipes had `decay_fraction`: what is in a store stays in use."""
     recipe = load_sweep(find_sweep(sweep)).recipe.model_copy(update=fields)
     assert identity(recipe, seed=seed) == known
+
+
+def test_fingerprint_depends_on_trunk_and_branch_points() -> None:
+    def identity(spec: TrialSpec) -> str:
+        return compute_trial_fingerprint(
+            spec.recipe,
+            0,
+            weights_fingerprint="w",
+            data_fingerprint="d",
+            branch=spec.branch,
+            branch_points=spec.branch_points,
+        )
+
+    specs = [
+        make_wsd_spec(2, **EIGHT_STEPS),
+        make_wsd_spec(2, trunk="t", **EIGHT_STEPS),
+        make_wsd_spec(2, trunk="u", **EIGHT_STEPS),
+        make_wsd_spec(2, points=(1,), **EIGHT_STEPS),
+        make_wsd_spec(2, points=(1, 1.5), **EIGHT_STEPS),
+        make_wsd_spec(2, decay_fraction=0.3),
+    ]
+    assert len({identity(spec) for spec in specs}) == len(specs)
+
+
+def test_fingerprint_depends_on_changes_and_not_on_the_branch_that_has_them() -> None:
+    def identity(trial: TrialSpec) -> str:
+        return compute_trial_fingerprint(
+            trial.recipe, 0, weights_fingerprint="w", data_fingerprint="d", branch=trial.branch
+        )
+
+    assert identity(make_changing_spec([])) == compute_trial_fingerprint(
+        TINY_RECIPE, 0, weights_fingerprint="w", data_fingerprint="d"
+    )
+    specs = [
+        make_changing_spec([]),
+        make_changing_spec(CHANGED),
+        make_changing_spec(CHANGED[:1]),
+        make_changing_spec([CHANGED[0] | {"weight_decay": TINY_RECIPE.weight_decay}]),
+    ]
+    assert len({identity(trial) for trial in specs}) == 4
+    assert identity(make_changing_spec(CHANGED, "parent", 10)) == identity(make_changing_spec(CHANGED))
+    assert identity(make_changing_spec(CHANGED, "parent")) != identity(make_changing_spec(CHANGED))
+    assert "changes" not in TINY_RECIPE.model_dump()
+    assert (
+        Recipe.model_validate(make_changing_spec(CHANGED).recipe.model_dump(mode="json"))
+        == make_changing_spec(CHANGED).recipe
+    )
+
+
+def test_fingerprint_depends_on_the_end_of_the_run() -> None:
+    with pytest.raises(ValidationError, match="`max_steps` and `train_flops_budget`"):
+        Recipe.model_validate(TINY_RECIPE.model_dump() | {"max_steps": 5, "train_flops_budget": 1e9})
+
+    def identity(**fields: Any) -> str:
+        return compute_trial_fingerprint(
+            TINY_RECIPE.model_copy(update=fields), 0, weights_fingerprint="w", data_fingerprint="d"
+        )
+
+    ends = [{}, {"max_steps": 16}, {"max_steps": 17}, {"train_flops_budget": 1e9}, {"train_flops_budget": 2e9}]
+    assert len({identity(**end) for end in ends}) == 5
+    assert identity(num_train_epochs=1.0, max_steps=16) == identity(num_train_epochs=2.0, max_steps=16)

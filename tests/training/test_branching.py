@@ -1,4 +1,4 @@
-"""An arm that goes on from its trunk ends as the same schedule run alone would, to the last digit; or says why not."""
+"""A branch ends as the same schedule trained alone, to the last digit, or is refused with the reason."""
 
 from __future__ import annotations
 
@@ -11,70 +11,34 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pydantic import ValidationError
-from tiny_trial import DATA, MODEL, RECIPE
+from tiny_trial import (
+    CHANGED,
+    EIGHT_STEPS,
+    SIXTY_STEPS,
+    make_changing_spec,
+    make_wsd_spec,
+    read_history,
+    read_weights,
+    train_spec,
+)
 
 from sweeper import data
-from sweeper.config import Branch, Recipe, Runtime, TrialSpec, compute_trial_fingerprint
-from sweeper.errors import UsageError
 from sweeper.storage import Store, read_json
-from sweeper.training import TrainingProgress, TrialJob, TrialRecord, train_trial
-from sweeper.training.schedule import choose_logging_steps, compute_decay_start, count_decay_steps
-
-EIGHT_STEPS = {"decay_fraction": 0.25}
-"""An epoch is 8 optimizer steps, each logged: a run of one decays from step 6 on."""
-SIXTY_STEPS = {"decay_fraction": 0.23, "per_device_train_batch_size": 1}
-"""An epoch is 60 steps, every third logged: it decays from step 46 on, which is not."""
+from sweeper.training import TrainingProgress, TrialRecord
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> data.PreparedData:
-    return data.prepare_data(DATA, MODEL, tmp_path_factory.mktemp("store"))
+def comparable_metrics(record: TrialRecord) -> dict[str, float | None]:
+    """Return the metrics, except times and the branch point."""
+    excluded = ("train_seconds", "own_train_seconds", "branched_from_step")
+    return {key: value for key, value in record.metrics.items() if key not in excluded}
 
 
-def recipe(epochs: float, **fields: Any) -> Recipe:
-    schedule = {"lr_scheduler_type": "warmup_stable_decay", "num_train_epochs": epochs}
-    return Recipe.model_validate(RECIPE.model_dump() | schedule | fields)
-
-
-def spec(epochs: float, trunk: str = "", points: tuple[float, ...] = (), **fields: Any) -> TrialSpec:
-    return TrialSpec(
-        model=MODEL,
-        data=DATA,
-        recipe=recipe(epochs, **fields),
-        seed=3,
-        runtime=Runtime(),
-        branch=Branch(trunk=trunk) if trunk else None,
-        branch_points=points,
-    )
-
-
-def train(
-    prepared: data.PreparedData, store: Store, name: str, asked: TrialSpec, tell: Any = lambda progress: None
-) -> TrialRecord:
-    return train_trial(TrialJob(asked, name, prepared.fingerprint), lambda: prepared, store, tell)
-
-
-def history(store: Store, name: str) -> pd.DataFrame:
-    return pd.read_parquet(store.trial_folder(name) / "history.parquet")
-
-
-def weights(store: Store, name: str) -> bytes:
-    return (store.trial_folder(name) / "model" / "model.safetensors").read_bytes()
-
-
-def numbers(record: TrialRecord) -> dict[str, float | None]:
-    """Its metrics, without times and without what says that it was branched."""
-    untold = ("train_seconds", "own_train_seconds", "branched_from_step")
-    return {key: value for key, value in record.metrics.items() if key not in untold}
-
-
-def assert_the_same(store: Store, one: str, record: TrialRecord, other: str, alone: TrialRecord) -> None:
+def assert_same_trial(store: Store, one: str, record: TrialRecord, other: str, alone: TrialRecord) -> None:
     assert record.status == alone.status == "COMPLETE", (record.failure, alone.failure)
-    pd.testing.assert_frame_equal(history(store, one), history(store, other), check_exact=True)
-    assert numbers(record) == numbers(alone)
+    pd.testing.assert_frame_equal(read_history(store, one), read_history(store, other), check_exact=True)
+    assert comparable_metrics(record) == comparable_metrics(alone)
     assert (record.asked, record.applied) == (alone.asked, alone.applied)
-    assert weights(store, one) == weights(store, other)
+    assert read_weights(store, one) == read_weights(store, other)
 
 
 @pytest.mark.slow
@@ -97,26 +61,28 @@ def assert_the_same(store: Store, one: str, record: TrialRecord, other: str, alo
         ),
     ],
 )
-def test_a_branch_equals_the_same_schedule_run_alone(
+def test_branch_equals_the_same_schedule_trained_alone(
     prepared: data.PreparedData, tmp_path: Path, epochs: tuple[int, ...], fields: dict[str, Any], steps: dict[int, int]
 ) -> None:
     store, longest = Store(tmp_path), epochs[-1]
-    trunk = train(prepared, store, "trunk", spec(longest, points=epochs[:-1], **fields))
-    assert_the_same(store, "trunk", trunk, "alone", train(prepared, store, "alone", spec(longest, **fields)))
+    trunk = train_spec(prepared, store, "trunk", make_wsd_spec(longest, points=epochs[:-1], **fields))
+    assert_same_trial(
+        store, "trunk", trunk, "alone", train_spec(prepared, store, "alone", make_wsd_spec(longest, **fields))
+    )
     assert {path.name for path in store.branch_points_folder("trunk").iterdir()} == {
         f"checkpoint-{step}" for step in steps.values()
     }
     for arm, step in steps.items():
-        told: list[float] = []
+        steps_trained: list[float] = []
 
-        def tell(progress: TrainingProgress, told: list[float] = told) -> None:
-            told.append(progress.step)
+        def on_progress(progress: TrainingProgress, steps_trained: list[float] = steps_trained) -> None:
+            steps_trained.append(progress.step)
 
         name = f"arm {arm}"
-        branched = train(prepared, store, name, spec(arm, trunk="trunk", **fields), tell)
-        alone = train(prepared, store, f"{name} alone", spec(arm, **fields))
-        assert_the_same(store, name, branched, f"{name} alone", alone)
-        assert min(told) >= step, "only its decay was trained"
+        branched = train_spec(prepared, store, name, make_wsd_spec(arm, trunk="trunk", **fields), on_progress)
+        alone = train_spec(prepared, store, f"{name} alone", make_wsd_spec(arm, **fields))
+        assert_same_trial(store, name, branched, f"{name} alone", alone)
+        assert min(steps_trained) >= step, "only its decay was trained"
         assert branched.resumed_from_step is None, "nothing interrupted it"
         assert branched.metrics["branched_from_step"] == step
         assert "own_train_seconds" not in alone.metrics
@@ -124,13 +90,11 @@ def test_a_branch_equals_the_same_schedule_run_alone(
 
 
 @pytest.mark.slow
-def test_time_is_that_of_the_whole_schedule_and_its_own_part_beside_it(
-    prepared: data.PreparedData, tmp_path: Path
-) -> None:
+def test_branch_records_the_time_of_the_whole_schedule_and_its_own(prepared: data.PreparedData, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    train(prepared, store, "trunk", spec(2, points=(1,), **EIGHT_STEPS))
+    train_spec(prepared, store, "trunk", make_wsd_spec(2, points=(1,), **EIGHT_STEPS))
     shared = read_json(store.branch_point_folder("trunk", 6) / "sweeper-complete")["train_seconds"]
-    metrics = train(prepared, store, "arm", spec(1, trunk="trunk", **EIGHT_STEPS)).metrics
+    metrics = train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **EIGHT_STEPS)).metrics
     whole, own = metrics["train_seconds"], metrics["own_train_seconds"]
     assert whole is not None
     assert own is not None
@@ -139,47 +103,47 @@ def test_time_is_that_of_the_whole_schedule_and_its_own_part_beside_it(
 
 
 @pytest.mark.slow
-def test_an_interrupted_trunk_keeps_the_same_points(prepared: data.PreparedData, tmp_path: Path) -> None:
-    asked, stores = spec(2, points=(1,), **EIGHT_STEPS), [Store(tmp_path / name) for name in ("whole", "cut")]
-    train(prepared, stores[0], "trunk", asked)
+def test_interrupted_trunk_keeps_the_same_branch_points(prepared: data.PreparedData, tmp_path: Path) -> None:
+    trunk, stores = make_wsd_spec(2, points=(1,), **EIGHT_STEPS), [Store(tmp_path / name) for name in ("whole", "cut")]
+    train_spec(prepared, stores[0], "trunk", trunk)
 
     def interrupt(progress: TrainingProgress) -> None:
         if progress.step >= 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(prepared, stores[1], "trunk", asked, interrupt)
-    assert not list(stores[1].trial_folder("trunk").glob("branches/checkpoint-*")), "not there before its mark is"
-    train(prepared, stores[1], "trunk", asked)
+        train_spec(prepared, stores[1], "trunk", trunk, interrupt)
+    assert not list(stores[1].trial_folder("trunk").glob("branches/checkpoint-*")), (
+        "no branch point before it is complete"
+    )
+    train_spec(prepared, stores[1], "trunk", trunk)
     states = [(store.branch_point_folder("trunk", 6) / "model.safetensors").read_bytes() for store in stores]
     assert states[0] == states[1]
-    arms = [train(prepared, store, "arm", spec(1, trunk="trunk", **EIGHT_STEPS)) for store in stores]
-    assert numbers(arms[0]) == numbers(arms[1])
+    arms = [train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **EIGHT_STEPS)) for store in stores]
+    assert comparable_metrics(arms[0]) == comparable_metrics(arms[1])
 
 
-KILLED = """
+KILLED_BRANCH = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {folder!r})
 sys.path.insert(0, {helpers!r})
-from test_branching import EIGHT_STEPS, SIXTY_STEPS, spec, train
+from tiny_trial import SIXTY_STEPS, make_wsd_spec, train_spec
 from sweeper import data
 from sweeper.storage import Store
 store = Store(Path({store!r}))
-def tell(progress):
+def on_progress(progress):
     if progress.step >= {step}:
         os.kill(os.getpid(), signal.SIGKILL)
 prepared = data.open_prepared_data(Store(Path({data!r})), {identity!r})
-train(prepared, store, "arm", spec(1, trunk="trunk", **SIXTY_STEPS), tell)
+train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **SIXTY_STEPS), on_progress)
 """
 
 
 @pytest.mark.slow
-def test_a_killed_branch_goes_on_from_its_own_newest_checkpoint(prepared: data.PreparedData, tmp_path: Path) -> None:
+def test_killed_branch_resumes_from_its_own_newest_checkpoint(prepared: data.PreparedData, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    train(prepared, store, "trunk", spec(2, points=(1,), **SIXTY_STEPS))
-    code = KILLED.format(
-        folder=str(Path(__file__).parent),
+    train_spec(prepared, store, "trunk", make_wsd_spec(2, points=(1,), **SIXTY_STEPS))
+    code = KILLED_BRANCH.format(
         helpers=str(Path(__file__).parents[1] / "helpers"),
         store=str(tmp_path),
         data=str(prepared.directory.parents[1]),
@@ -189,18 +153,18 @@ def test_a_killed_branch_goes_on_from_its_own_newest_checkpoint(prepared: data.P
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not store.record_path("arm").exists()
-    resumed = train(prepared, store, "arm", spec(1, trunk="trunk", **SIXTY_STEPS))
+    resumed = train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **SIXTY_STEPS))
     assert resumed.resumed_from_step == 51, "every third step: a fifth of its own 14"
     assert resumed.metrics["branched_from_step"] == 46
-    alone = train(prepared, store, "alone", spec(1, **SIXTY_STEPS))
-    assert_the_same(store, "arm", resumed, "alone", alone)
+    alone = train_spec(prepared, store, "alone", make_wsd_spec(1, **SIXTY_STEPS))
+    assert_same_trial(store, "arm", resumed, "alone", alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["a flipped bit", "a missing file", "no mark", "another trial's", "not there"])
-def test_a_damaged_point_is_refused(prepared: data.PreparedData, tmp_path: Path, damage: str) -> None:
+def test_damaged_branch_point_is_refused(prepared: data.PreparedData, tmp_path: Path, damage: str) -> None:
     store = Store(tmp_path)
-    train(prepared, store, "trunk", spec(2, points=(1,), **EIGHT_STEPS))
+    train_spec(prepared, store, "trunk", make_wsd_spec(2, points=(1,), **EIGHT_STEPS))
     point = store.branch_point_folder("trunk", 6)
     file, mark = point / "optimizer.pt", point / "sweeper-complete"
     if damage == "a flipped bit":
@@ -215,113 +179,131 @@ def test_a_damaged_point_is_refused(prepared: data.PreparedData, tmp_path: Path,
         mark.write_text(json.dumps(json.loads(mark.read_text()) | {"fingerprint": "another"}))
     else:
         store.delete(store.branch_points_folder("trunk"))
-    record = train(prepared, store, "arm", spec(1, trunk="trunk", **EIGHT_STEPS))
+    record = train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **EIGHT_STEPS))
     assert record.status == "FAILED"
     assert record.failure is not None
     assert record.failure.kind == "bad-input"
-    assert "to go on from step 6 of trial trunk" in record.failure.message
+    assert "the checkpoint of step 6 of trial trunk" in record.failure.message
     assert "the trunk: COMPLETE" in record.failure.message
     assert "delete trials/trunk" in record.failure.message
 
 
 @pytest.mark.slow
-def test_an_arm_before_its_trunk_fails_and_is_tried_again(prepared: data.PreparedData, tmp_path: Path) -> None:
+def test_branch_before_its_trunk_fails_and_is_retried(prepared: data.PreparedData, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    early = train(prepared, store, "arm", spec(1, trunk="trunk", **EIGHT_STEPS))
+    early = train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **EIGHT_STEPS))
     assert early.failure is not None
     assert "the trunk: not finished" in early.failure.message
-    train(prepared, store, "trunk", spec(2, points=(1,), **EIGHT_STEPS))
-    assert train(prepared, store, "arm", spec(1, trunk="trunk", **EIGHT_STEPS)).status == "COMPLETE"
+    train_spec(prepared, store, "trunk", make_wsd_spec(2, points=(1,), **EIGHT_STEPS))
+    assert train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **EIGHT_STEPS)).status == "COMPLETE"
 
 
 @pytest.mark.slow
-def test_an_arm_whose_trunk_diverged_first_diverges_as_it_would_alone(
-    prepared: data.PreparedData, tmp_path: Path
-) -> None:
+def test_branch_of_a_diverged_trunk_diverges_as_it_would_alone(prepared: data.PreparedData, tmp_path: Path) -> None:
     wild = SIXTY_STEPS | {"learning_rate": 30.0, "max_grad_norm": None}
     store = Store(tmp_path)
-    trunk = train(prepared, store, "trunk", spec(2, points=(1,), **wild))
+    trunk = train_spec(prepared, store, "trunk", make_wsd_spec(2, points=(1,), **wild))
     assert trunk.status == "DIVERGED"
     assert (trunk.metrics["steps"] or 0) <= 46
-    branched = train(prepared, store, "arm", spec(1, trunk="trunk", **wild))
-    alone = train(prepared, store, "alone", spec(1, **wild))
+    branched = train_spec(prepared, store, "arm", make_wsd_spec(1, trunk="trunk", **wild))
+    alone = train_spec(prepared, store, "alone", make_wsd_spec(1, **wild))
     assert branched.status == alone.status == "DIVERGED"
     assert branched.metrics["branched_from_step"] == 0
     assert branched.metrics["own_train_seconds"] == branched.metrics["train_seconds"]
-    pd.testing.assert_frame_equal(history(store, "arm"), history(store, "alone"))
+    pd.testing.assert_frame_equal(read_history(store, "arm"), read_history(store, "alone"))
 
 
 @pytest.mark.slow
-def test_another_machine_branches_off_through_the_store_behind_a_url(
+def test_branch_continues_on_another_machine_through_a_remote_store(
     prepared: data.PreparedData, tmp_path: Path
 ) -> None:
     here, there = (Store(tmp_path / name, "memory://branches/store") for name in ("here", "there"))
-    train(prepared, here, "trunk", spec(2, points=(1,), **EIGHT_STEPS))
-    branched = train(prepared, there, "arm", spec(1, trunk="trunk", **EIGHT_STEPS))
-    alone = train(prepared, there, "alone", spec(1, **EIGHT_STEPS))
-    assert_the_same(there, "arm", branched, "alone", alone)
+    train_spec(prepared, here, "trunk", make_wsd_spec(2, points=(1,), **EIGHT_STEPS))
+    branched = train_spec(prepared, there, "arm", make_wsd_spec(1, trunk="trunk", **EIGHT_STEPS))
+    alone = train_spec(prepared, there, "alone", make_wsd_spec(1, **EIGHT_STEPS))
+    assert_same_trial(there, "arm", branched, "alone", alone)
+
+
+def assert_same_files(store: Store, one: str, other: str) -> None:
+    pd.testing.assert_frame_equal(read_history(store, one), read_history(store, other), check_exact=True)
+    assert read_weights(store, one) == read_weights(store, other)
 
 
 @pytest.mark.slow
-def test_a_warm_up_that_runs_into_the_decay_is_refused(prepared: data.PreparedData, tmp_path: Path) -> None:
-    record = train(prepared, Store(tmp_path), "f", spec(1, warmup_steps=7, **EIGHT_STEPS))
-    assert record.failure is not None
-    assert record.failure.kind == "bad-input"
-    assert "whose decay begins after 6" in record.failure.message
-
-
-@pytest.mark.slow
-def test_the_learning_rate_stays_at_its_peak_then_falls_in_a_line(prepared: data.PreparedData, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "fields"),
+    [
+        pytest.param(3, {}, id="between epochs"),
+        pytest.param(8, {}, id="at the end of an epoch"),
+        pytest.param(2, {}, id="in the warm-up"),
+        pytest.param(
+            5,
+            {
+                "lr_scheduler_type": "cosine",
+                "per_device_train_batch_size": 4,
+                "gradient_accumulation_steps": 2,
+                "train_sampling_strategy": "group_by_length",
+            },
+            id="cosine, grouped by length, two micro-batches",
+        ),
+        pytest.param(7, {"lr_scheduler_type": "warmup_stable_decay", "decay_fraction": 0.5}, id="with a decay"),
+        pytest.param(5, {"weight_decay": 0.0, "lr_scheduler_type": "constant"}, id="weight decay switched on"),
+    ],
+)
+def test_branch_with_changes_equals_the_same_recipe_trained_alone(
+    prepared: data.PreparedData, tmp_path: Path, first: int, fields: dict[str, Any]
+) -> None:
     store = Store(tmp_path)
-    record = train(prepared, store, "f", spec(2, decay_fraction=0.5, warmup_steps=4))
-    assert record.status == "COMPLETE", record.failure
-    assert record.applied["decay"] == record.asked["decay"] == "linear over 8 of 16 steps"
-    rates = history(store, "f").dropna(subset="loss")["learning_rate"].tolist()
-    peak = RECIPE.learning_rate
-    shares = [0, 0.25, 0.5, 0.75, *[1] * 4, *[1 - i / 8 for i in range(8)]]
-    assert rates == pytest.approx([peak * share for share in shares])
+    one = {"step": first, "learning_rate": 0.03, "max_grad_norm": None, "weight_decay": 0.2}
+    train_spec(prepared, store, "parent", make_changing_spec([], **fields), rung_steps=first)
+    steps_trained: list[float] = []
+    child = make_changing_spec([one], "parent", first, **fields)
+    record = train_spec(
+        prepared, store, "child", child, lambda progress: steps_trained.append(progress.step), rung_steps=first
+    )
+    alone = train_spec(prepared, store, "alone", make_changing_spec([one], **fields), rung_steps=first)
+    assert record.status == alone.status == "COMPLETE", (record.failure, alone.failure)
+    assert_same_files(store, "child", "alone")
+    assert (record.asked, record.applied) == (alone.asked, alone.applied)
+    assert min(steps_trained) >= first, "only the later steps were trained"
+    assert record.metrics["branched_from_step"] == first
+    assert read_weights(store, "child") != read_weights(store, "parent")
+    steps = {int(path.name.rpartition("-")[2]) for path in store.branch_points_folder("child").glob("*")}
+    assert steps == {step for step in range(first, 16, first) if step > first}
 
 
-def test_decay_and_its_fraction_go_together() -> None:
-    with pytest.raises(ValidationError, match="go together"):
-        recipe(1)
-    with pytest.raises(ValidationError, match="go together"):
-        Recipe.model_validate(RECIPE.model_dump() | {"decay_fraction": 0.2})
+@pytest.mark.slow
+def test_interrupted_branch_of_a_branch_equals_the_same_recipe_trained_alone(
+    prepared: data.PreparedData, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    first, second = {"step": 4, "learning_rate": 0.02}, {"step": 8, "max_grad_norm": 0.02}
+    train_spec(prepared, store, "parent", make_changing_spec([]), rung_steps=4)
+    train_spec(prepared, store, "child", make_changing_spec([first], "parent", 4), rung_steps=4)
+
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.step >= 12:
+            raise KeyboardInterrupt
+
+    grandchild = make_changing_spec([first, second], "child", 8)
+    with pytest.raises(KeyboardInterrupt):
+        train_spec(prepared, store, "grandchild", grandchild, interrupt, rung_steps=4)
+    record = train_spec(prepared, store, "grandchild", grandchild, rung_steps=4)
+    assert record.resumed_from_step is not None
+    assert record.resumed_from_step > 8
+    train_spec(prepared, store, "alone", make_changing_spec([first, second]))
+    searched, alone = read_history(store, "grandchild"), read_history(store, "alone")
+    kept = searched[searched["rung_loss"].isna()].drop(columns="rung_loss").reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, alone, check_exact=True)
+    assert read_weights(store, "grandchild") == read_weights(store, "alone")
 
 
-def test_where_the_decay_begins() -> None:
-    asked = recipe(1, decay_fraction=0.2, warmup_steps=3)
-    assert [count_decay_steps(asked, steps) for steps in (4, 5, 100)] == [1, 1, 20]
-    assert count_decay_steps(RECIPE, 100) is None
-    assert [compute_decay_start(asked, steps) for steps in (4, 5, 100)] == [3, 4, 80]
-    with pytest.raises(UsageError, match="decay begins after 2"):
-        compute_decay_start(asked, 3)
-    starts = [compute_decay_start(asked, steps) for steps in range(4, 400)]
-    assert starts == sorted(starts), "a longer run never decays earlier: it passes by every shorter one's point"
-
-
-def test_runs_of_any_whole_number_of_epochs_log_at_the_same_steps() -> None:
-    assert {choose_logging_steps(recipe(epochs, **EIGHT_STEPS), epochs * 100) for epochs in (1, 2, 3, 5)} == {5}
-    assert choose_logging_steps(RECIPE, 200) == 10, "another schedule: by the run's own length, as before"
-
-
-def test_branched_from_whom_and_for_whom_is_part_of_a_trials_identity() -> None:
-    def identity(asked: TrialSpec) -> str:
-        return compute_trial_fingerprint(
-            asked.recipe,
-            0,
-            weights_fingerprint="w",
-            data_fingerprint="d",
-            branch=asked.branch,
-            branch_points=asked.branch_points,
-        )
-
-    specs = [
-        spec(2, **EIGHT_STEPS),
-        spec(2, trunk="t", **EIGHT_STEPS),
-        spec(2, trunk="u", **EIGHT_STEPS),
-        spec(2, points=(1,), **EIGHT_STEPS),
-        spec(2, points=(1, 1.5), **EIGHT_STEPS),
-        spec(2, decay_fraction=0.3),
-    ]
-    assert len({identity(asked) for asked in specs}) == len(specs)
+@pytest.mark.slow
+def test_branch_without_its_checkpoint_is_trained_from_scratch(prepared: data.PreparedData, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    train_spec(prepared, store, "parent", make_changing_spec([]), rung_steps=4)
+    train_spec(prepared, store, "child", make_changing_spec(CHANGED[:1], "parent", 4), rung_steps=4)
+    store.delete(store.branch_points_folder("parent"))
+    record = train_spec(prepared, store, "again", make_changing_spec(CHANGED[:1], "parent", 4), rung_steps=4)
+    assert record.metrics["branched_from_step"] == 0
+    assert_same_files(store, "again", "child")

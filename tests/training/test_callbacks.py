@@ -1,14 +1,48 @@
-"""What the trainer's callbacks report and decide, without any training."""
+"""What the trainer's callbacks report, decide and change."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tiny_trial import CHANGED, RECIPE, make_changing_spec, read_history, train_spec
 
+from sweeper import data
+from sweeper.storage import Store
 from sweeper.training import TrainingProgress, callbacks
+
+
+@pytest.mark.slow
+def test_hyperparameter_changes_are_applied_within_the_schedule(prepared: data.PreparedData, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = train_spec(prepared, store, "changed", make_changing_spec([*CHANGED, {"step": 13, "max_grad_norm": None}]))
+    assert record.status == "COMPLETE", record.failure
+    assert record.asked.items() <= record.applied.items()
+    changed_settings = {
+        key: value for key, value in record.asked.items() if "from step" in key or key in ("learning_rate",)
+    }
+    assert changed_settings == {
+        "learning_rate": 0.01,
+        "learning_rate from step 4": 0.02,
+        "max_grad_norm from step 4": 0.05,
+        "weight_decay from step 4": RECIPE.weight_decay,
+        "learning_rate from step 10": 0.02,
+        "max_grad_norm from step 10": 0.05,
+        "weight_decay from step 10": 0.1,
+        "learning_rate from step 13": 0.02,
+        "max_grad_norm from step 13": None,
+        "weight_decay from step 13": 0.1,
+    }
+    rates = read_history(store, "changed").dropna(subset="loss")["learning_rate"].tolist()
+    shares = [0, 1 / 3, 2 / 3, *[1 - i / 13 for i in range(13)]]  # linear after a warm-up of three steps
+    assert rates == pytest.approx([share * (0.01 if i < 4 else 0.02) for i, share in enumerate(shares)])
+    train_spec(prepared, store, "plain", make_changing_spec([]))
+    changed, plain = (read_history(store, name).dropna(subset="loss")["loss"].tolist() for name in ("changed", "plain"))
+    assert changed[:5] == plain[:5]
+    assert changed[5] != plain[5], "the loss after the first changed step"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What stays of a trial: the last two while it trains, then what its policy says."""
+"""Which checkpoints a trial keeps while it trains, and afterwards."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ from sweeper.training.retention import (
 )
 
 NAN = math.nan
+
+
 POLICIES: tuple[CheckpointPolicy, ...] = ("last", "best", "none-after-evaluation")
+
+
 CHECKPOINTS = [(10, 0.9), (20, 0.5), (30, 0.7), (40, NAN)]
 
 
-def test_while_training_the_last_two_stay() -> None:
+def test_checkpoints_to_delete_keeps_the_last_two_while_training() -> None:
     assert checkpoints_to_delete(CHECKPOINTS, "last", is_finished=False) == [10, 20]
     assert checkpoints_to_delete(CHECKPOINTS, "none-after-evaluation", is_finished=False) == [10, 20]
     assert checkpoints_to_delete(CHECKPOINTS, "best", is_finished=False) == [10]
     assert checkpoints_to_delete(CHECKPOINTS[:1], "last", is_finished=False) == []
 
 
-def test_after_training_the_model_has_taken_their_place() -> None:
+def test_checkpoints_to_delete_keeps_only_the_best_after_training() -> None:
     assert checkpoints_to_delete(CHECKPOINTS, "last", is_finished=True) == [10, 20, 30, 40]
     assert checkpoints_to_delete(CHECKPOINTS, "best", is_finished=True) == [10, 30, 40]
-    assert checkpoints_to_delete([(10, NAN)], "best", is_finished=True) == [10], "nothing was measured: none is best"
+    assert checkpoints_to_delete([(10, NAN)], "best", is_finished=True) == [10], "nothing was measured, so none is best"
 
 
-def test_the_model_goes_only_after_an_evaluation_and_only_when_asked() -> None:
+def test_may_delete_model_only_after_an_evaluation_and_by_policy() -> None:
     assert may_delete_model("none-after-evaluation", is_finished=True, is_evaluated=True)
     assert not may_delete_model("none-after-evaluation", is_finished=True, is_evaluated=False)
     assert not may_delete_model("none-after-evaluation", is_finished=False, is_evaluated=True)
@@ -45,15 +49,17 @@ def test_the_model_goes_only_after_an_evaluation_and_only_when_asked() -> None:
     st.sampled_from(POLICIES),
     st.booleans(),
 )
-def test_nothing_that_may_be_needed_goes(known: dict[int, float], policy: CheckpointPolicy, finished: bool) -> None:
-    gone = checkpoints_to_delete(known.items(), policy, is_finished=finished)
-    assert set(gone) <= known.keys()
-    kept = sorted(known.keys() - set(gone))
+def test_checkpoints_to_delete_keeps_all_that_may_be_needed(
+    known: dict[int, float], policy: CheckpointPolicy, finished: bool
+) -> None:
+    deleted = checkpoints_to_delete(known.items(), policy, is_finished=finished)
+    assert set(deleted) <= known.keys()
+    kept = sorted(known.keys() - set(deleted))
     if not finished:
         assert kept[-CHECKPOINTS_WHILE_TRAINING:] == sorted(known)[-CHECKPOINTS_WHILE_TRAINING:]
     best = find_lowest_loss_step(known.items())
     if policy == "best" and best is not None:
         assert best in kept
         assert all(known[best] <= loss for loss in known.values() if not math.isnan(loss))
-    # Asked again, nothing more goes.
+    # A second call deletes nothing more.
     assert checkpoints_to_delete([(step, known[step]) for step in kept], policy, is_finished=finished) == []

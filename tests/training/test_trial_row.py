@@ -1,4 +1,4 @@
-"""A trial's row: built in one way from a record or a failure, and printed with the keys that users rely on."""
+"""A trial's row, built from a record or a failure, and its keys in print."""
 
 from __future__ import annotations
 

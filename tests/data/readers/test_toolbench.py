@@ -1,24 +1,21 @@
-"""ToolBench answers are read as ToolBench's own preprocessing reads them, and what is wrong is named and counted."""
+"""ToolBench answers are read as ToolBench's own preprocessing reads them; what is wrong is named and counted."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
-
 from sweeper.config import DataSpec
 from sweeper.data.conversations import Conversation, ReaderCounts
 from sweeper.data.export import format_toolllama_example
 from sweeper.data.readers.toolbench import parse_toolbench_answer
 from sweeper.data.sources import open_source
-from sweeper.errors import DataError
 from sweeper.toolworld import WorldConfig, build_world, export_world, make_training_documents
 
 SMALL = WorldConfig(train_queries=12, validation_queries=4, test_queries_per_subset=2)
 
 
-def answers(path: Path, counts: ReaderCounts) -> list[Conversation]:
+def read_answers(path: Path, counts: ReaderCounts) -> list[Conversation]:
     spec = DataSpec(
         name="d", source="toolbench", path=str(path), api_format="toolbench", fold_steps=False, max_length=9
     )
@@ -27,17 +24,17 @@ def answers(path: Path, counts: ReaderCounts) -> list[Conversation]:
 
 def test_real_answers_equal_toolbenchs_preprocessing(real_toolbench: Path) -> None:
     counts = ReaderCounts()
-    mine = [format_toolllama_example(c) for c in answers(real_toolbench / "answer" / "G1_answer", counts)]
-    theirs = json.loads((real_toolbench / "toolllama_G1.json").read_text())
-    assert sorted(map(json.dumps, mine)) == sorted(
-        json.dumps({k: row[k] for k in ("id", "conversations")}) for row in theirs
+    own = [format_toolllama_example(c) for c in read_answers(real_toolbench / "answer" / "G1_answer", counts)]
+    expected = json.loads((real_toolbench / "toolllama_G1.json").read_text())
+    assert sorted(map(json.dumps, own)) == sorted(
+        json.dumps({k: row[k] for k in ("id", "conversations")}) for row in expected
     )
     assert (counts.valid_queries, counts.invalid_queries) == (4, 1)
 
 
-def test_real_sample_counts_what_it_leaves_out(real_toolbench: Path) -> None:
+def test_real_answers_count_what_is_left_out(real_toolbench: Path) -> None:
     counts = ReaderCounts()
-    assert len(answers(real_toolbench / "answer", counts)) == 24
+    assert len(read_answers(real_toolbench / "answer", counts)) == 24
     assert dict(counts.drop_counts) == {"no-target": 1}
     assert counts.problems == []
 
@@ -45,7 +42,7 @@ def test_real_sample_counts_what_it_leaves_out(real_toolbench: Path) -> None:
 def test_exported_world_reads_as_the_world_in_memory(tmp_path: Path) -> None:
     world = build_world(SMALL)
     export_world(world, tmp_path)
-    on_disk = answers(tmp_path / "answer", ReaderCounts())
+    on_disk = read_answers(tmp_path / "answer", ReaderCounts())
     counts = ReaderCounts()
     in_memory = [
         c for name, doc in make_training_documents(world, "train") for c in parse_toolbench_answer(name, doc, counts)
@@ -54,7 +51,7 @@ def test_exported_world_reads_as_the_world_in_memory(tmp_path: Path) -> None:
     assert counts.valid_queries == 12
 
 
-def test_bad_files_are_named_and_counted(tmp_path: Path) -> None:
+def test_damaged_files_are_named_and_counted(tmp_path: Path) -> None:
     world = build_world(SMALL)
     _, document = next(make_training_documents(world, "train"))
     good = json.dumps(document)
@@ -68,8 +65,8 @@ def test_bad_files_are_named_and_counted(tmp_path: Path) -> None:
     broken["answer_generation"]["train_messages"][0][1]["role"] = "wizard"
     (tmp_path / "g_role.json").write_text(json.dumps(broken))
     counts = ReaderCounts()
-    found = answers(tmp_path, counts)
-    assert len(found) == len(document["answer_generation"]["train_messages"])
+    conversations = read_answers(tmp_path, counts)
+    assert len(conversations) == len(document["answer_generation"]["train_messages"])
     assert (counts.files, counts.valid_queries, counts.invalid_queries) == (7, 1, 1)
     assert dict(counts.drop_counts) == {"not-json": 2, "wrong-shape": 2, "unreadable-file": 1}
     for file in ("b_cut.json", "c_text.json", "d_list.json", "e_bytes.json", "g_role.json"):
@@ -77,7 +74,7 @@ def test_bad_files_are_named_and_counted(tmp_path: Path) -> None:
     assert any("wizard" in problem for problem in counts.problems)
 
 
-def test_null_contents_and_thoughts_follow_toolbenchs_rules() -> None:
+def test_parse_toolbench_answer_handles_null_contents_and_thoughts() -> None:
     call = {"name": "f", "arguments": "{not json"}
     messages = [
         {"role": "system", "content": None},
@@ -98,10 +95,3 @@ def test_null_contents_and_thoughts_follow_toolbenchs_rules() -> None:
     ]
     assert conversation.id == "Step 6: q"
     assert counts.drop_counts["no-target"] == 1
-
-
-def test_nothing_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such"):
-        answers(tmp_path / "missing", ReaderCounts())
-    with pytest.raises(DataError, match="json"):
-        answers(tmp_path, ReaderCounts())
