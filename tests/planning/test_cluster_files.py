@@ -152,7 +152,7 @@ class TestWrongFiles:
         ("change", "found"),
         [
             (lambda g: g["template"]["spec"].update(containers=[]), "no container"),
-            (lambda g: g["template"]["spec"]["containers"][0].pop("resources"), "says no `cpu`"),
+            (lambda g: g["template"]["spec"]["containers"][0].pop("resources"), "has no `cpu`"),
             (lambda g: g.update(replicas=2147483647), "more than 10,000 machines"),
             (lambda g: g.update(rayStartParams={"num-gpus": "999999999"}), "999,999,999 GPUs on one machine"),
             (lambda g: g.pop("template"), "not a mapping"),

@@ -71,7 +71,7 @@ def test_a_plan_says_everything_before_anything_starts(root: Path, tmp_path: Pat
     assert found["disk_bytes_kept"] == pytest.approx(4 * 4 * sum(t.parameters or 0 for t in plan.trials[::4]))
     assert found["energy_kwh"] > 0 == found["reused"]
     assert any("toolworld are not prepared" in line and "assumed" in line for line in found["rests_on"])
-    assert all("taken, not measured" in line for line in found["rests_on"] if "on cpu" in line)
+    assert all("assumed, not measured" in line for line in found["rests_on"] if "on cpu" in line)
     assert plan.to_document()["wall_hours"] == found["wall_hours"]
     assert plan.to_document()["trials"][0]["predicted_seconds"] > 0
     assert list(tmp_path.iterdir()) == [], "nothing is written"
@@ -175,7 +175,7 @@ def test_prepared_data_are_counted_and_not_assumed(root: Path, tmp_path: Path) -
     data.prepare_data(asked.data, asked.models["opt-tiny-32"], tmp_path)
     found = numbers(priced(asked, tmp_path))
     assert found["steps"] == 3 * (5 + 15)
-    assert not any("assumed" in line for line in found["rests_on"])
+    assert not any("are assumed" in line for line in found["rests_on"])
 
 
 def test_toolbench_is_taken_to_be_the_papers_and_no_longer_than_a_row_can_be() -> None:

@@ -106,8 +106,8 @@ def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed
     unsized = plan(root, "data.assumed=null")
     for asked, gpus, why in (
         (unsized, [GPU], "data not prepared"),
-        (plan(root, "recipe.precision=bf16"), [GPU], "g has no `tflops` of bf16"),
-        (plan(root, "runtime={default: {gpus: 1}}"), [], "what GPU it is"),
+        (plan(root, "recipe.precision=bf16"), [GPU], "g lists no `tflops` for bf16"),
+        (plan(root, "runtime={default: {gpus: 1}}"), [], "unknown GPU"),
     ):
         priced, wall = estimate_plan(asked, Store(tmp_path), load_hardware_specs(), gpu_kinds=gpus)
         assert not wall.seconds.is_known
@@ -127,7 +127,7 @@ def test_what_fits_no_node_is_a_problem_named_once(root: Path) -> None:
     asked = plan(root, "runtime.opt-1.3b.cpus=65")
     assert build_resource_request(asked.trials[-1]) == ResourceRequest(1, 65, 1)
     (problem,) = simulate_makespan(asked.trials, [HOUR] * 15, ONE_FOUR.nodes).problems
-    assert problem.startswith("opt-1.3b (5 trials) asks for 65 CPUs and 1 GPU: ")
+    assert problem.startswith("opt-1.3b (5 trials) needs 65 CPUs and 1 GPU: ")
 
 
 def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(root: Path) -> None:

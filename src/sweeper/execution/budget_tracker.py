@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 
 from sweeper.config import Sweep, load_hardware_specs
-from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE, Budget, ResourceUsage, measure_trial_usage
+from sweeper.planning.budget import RESOURCE_USAGE_FILE, Budget, ResourceUsage, measure_trial_usage
 from sweeper.planning.cost_model import Cost
 from sweeper.planning.estimate import estimate_plan
 from sweeper.planning.plan import Plan, PlannedTrial

@@ -1,4 +1,4 @@
-"""Data of a run, in the background: it is prepared while workers start, and audited while the first trials train."""
+"""Background jobs of a run: data are prepared while workers start, and audited while the first trials train."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _prepare_data(run: RunContext, trials: Sequence[PlannedTrial], on_progress: 
             planned = [trial for trial in users if trial in run.plan.trials]
             for trial in planned:
                 run.display.on_trial_end(record_failure(trial, run.store, error))
-            if not planned:  # data of trials that a search may propose: each of these fails by itself
+            if not planned:  # data of trials that a search may propose: each such trial fails by itself
                 run.display.print_line(str(error))
             continue
         run.display.print_line(data.describe_prepared_data(prepared))
@@ -94,7 +94,7 @@ def _prepare_data(run: RunContext, trials: Sequence[PlannedTrial], on_progress: 
 
 
 def audit_contamination(run: RunContext, trials: Sequence[PlannedTrial], on_progress: Callable[[float], None]) -> None:
-    """Find the test queries that leak into the training data, for the report; once for the same data and queries."""
+    """Find the test queries that leak into the training data, once per data and suite; the report uses the result."""
     evaluation, sweep = run.plan.sweep.evaluation, run.plan.sweep
     if evaluation is None or not trials:
         return

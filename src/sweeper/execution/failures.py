@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def record_failure(trial: PlannedTrial, store: Store, error: BaseException) -> TrialRow:
-    """Publish a FAILED record of a trial, unless it has ended before.
+    """Publish a FAILED record of a trial, unless it has already ended.
 
     Args:
         trial: the trial that cannot go on.
-        store: where its record goes.
-        error: what was raised.
+        store: receives its record.
+        error: the exception.
 
     Returns:
         The row of the failed trial.

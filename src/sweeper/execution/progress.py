@@ -31,7 +31,7 @@ class _RunningTrial:
     loss: float | None = None
 
     def update(self, progress: TrialProgress) -> None:
-        """Take over a report; a loss that it does not have stays."""
+        """Update from a report. A report without a loss leaves the last one."""
         self.stage = progress.stage
         if progress.training is not None:
             self.step, self.total_steps = progress.training.step, progress.training.total_steps

@@ -1,4 +1,4 @@
-"""What every part of a run needs: the study, its store, and who follows its trials."""
+"""Context of one run: the plan, the store, and the tracker, display and budget of its trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search in a run: train what it proposes until it proposes nothing more, then the best on fresh seeds."""
+"""The search of a run: trials that it proposes, then the best of them on fresh seeds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_search(sweep: Sweep, run: RunContext, session: BackendSession) -> None:
 
 @dataclass(frozen=True)
 class _EarlierProposals:
-    """What earlier runs of a search left."""
+    """State that earlier runs of a search left."""
 
     n_known: int
     """Number of proposals."""
@@ -42,7 +42,7 @@ class _EarlierProposals:
     retries: list[PlannedTrial]
     """Trials that have to run again."""
     unreported: list[PlannedTrial]
-    """Trials that have ended without the search being told: a driver died in between."""
+    """Ended trials whose outcome the search does not have: a driver died in between."""
 
 
 def _read_earlier_proposals(sweep: Sweep, store: Store) -> _EarlierProposals:
@@ -68,14 +68,14 @@ def _read_earlier_proposals(sweep: Sweep, store: Store) -> _EarlierProposals:
 
 
 def _explore(sweep: Sweep, earlier: _EarlierProposals, run: RunContext, session: BackendSession) -> None:
-    """Train what the search proposes, until it proposes nothing more."""
+    """Train the trials that the search proposes, until it is exhausted."""
     store, folder = run.store, run.store.study_folder(sweep.name)
 
     def read_finished_row(trial: PlannedTrial) -> TrialRow | None:
         return read_trial_row(trial, store) if is_finished(trial, store) else None
 
     with contextlib.ExitStack() as stack:
-        if sweep.name != run.plan.sweep.name:  # a part of a union: its own study may be running
+        if sweep.name != run.plan.sweep.name:  # a part of a combined sweep: its own study may be running
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(store.lock_folder(folder, timeout=0))
         client = session.open_search(sweep, folder)
@@ -128,7 +128,7 @@ def is_search_complete(sweep: Sweep, store: Store) -> bool:
 
 
 def is_unrunnable(trial: PlannedTrial, store: Store) -> bool:
-    """Return whether a proposed trial can never be trained: it is then a row, and nothing waits for it."""
+    """Return whether a proposed trial can never be trained. Its row says so, and a run does not retry it."""
     record = read_record(store.record_path(trial.fingerprint)) if trial.role == "explore" else None
     return record is not None and record.failure is not None and record.failure.kind == "bad-input"
 

@@ -26,14 +26,14 @@ from sweeper.tracking import TrackerName
 
 @dataclass(frozen=True)
 class _Work:
-    """What of a plan is left to do."""
+    """Unfinished parts of a plan."""
 
     trials: list[PlannedTrial]
     """Known trials that are not finished."""
     searches: list[Sweep]
-    """All sweeps of the plan that search."""
+    """All sweeps of the plan with a search."""
     open_searches: list[Sweep]
-    """Those of them that have not ended."""
+    """Sweeps whose search has not ended."""
 
     @property
     def is_empty(self) -> bool:
@@ -63,7 +63,7 @@ def run_study(
         The plan at the end of the run, with the trials that a search proposed.
 
     Raises:
-        UsageError: the plan has problems, the backend is unknown, or another run of the study is going on.
+        UsageError: the plan has problems, the backend is unknown, or another run of the study is in progress.
         BudgetReachedError: the budget ended the run.
         TrialsFailedError: a trial failed.
         KeyboardInterrupt: workers were stopped first; the study can be resumed.
@@ -102,7 +102,7 @@ def _lock_study(plan: Plan, store: Store) -> Iterator[None]:
     except LockHeldError as error:
         raise UsageError(
             f"study {plan.sweep.name}",
-            found=f"another run of this study is going on in {store.location}",
+            found=f"another run of this study is in progress in {store.location}",
             hint="`sweeper status` shows it; wait for its end, or use another --storage or --set name=NAME",
         ) from error
 

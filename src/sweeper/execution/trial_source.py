@@ -1,4 +1,4 @@
-"""Which trial to run next: from a fixed list, or as a search proposes them while earlier ones end."""
+"""Sources of trials: a fixed list, or a search that proposes trials as earlier ones end."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class TrialSource:
         return self.budget_tracker.try_start(trial)
 
     def on_trial_end(self, row: TrialRow) -> None:
-        """Take note of the end of a trial."""
+        """Handle the end of a trial."""
         self.budget_tracker.finish(row)
 
     def get_pruner(self, trial: PlannedTrial) -> Pruner | None:
-        """Return what may stop a trial early; None for the arms of claims, which always train to their end."""
+        """Return the pruner of a trial; None for the arms of claims, which always train to their end."""
         return None
 
 
@@ -182,7 +182,7 @@ class SearchTrials(TrialSource):
 
 
 class _RungDecision:
-    """Asks the search whether to stop one trial. Picklable if the client is a handle."""
+    """Pruning decision for one trial, made by the search. Picklable if the client is a handle."""
 
     def __init__(self, client: SearchClient, proposal: Proposal) -> None:
         self.client, self.proposal = client, proposal

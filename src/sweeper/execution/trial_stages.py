@@ -35,7 +35,7 @@ from sweeper.training.torchrun import make_torchrun_launcher
 STORAGE_RETRIES = 5
 """Number of times that a trial is resumed after its storage was away."""
 MakeLauncher = Callable[[ProgressListener], WorkerLauncher]
-"""Makes what starts the workers of a multi-worker trial; its argument receives their progress."""
+"""(progress listener) -> launcher of the workers of a multi-worker trial."""
 
 
 def run_trial(
@@ -54,9 +54,9 @@ def run_trial(
 
     Args:
         tracker: logs its metrics; has the store.
-        on_progress: receives its progress.
+        on_progress: receives progress reports.
         evaluate: whether to evaluate what was trained, if the trial has an evaluation.
-        make_launcher: makes what starts the workers of a multi-worker trial; None starts them on this machine.
+        make_launcher: makes the launcher of a multi-worker trial; None starts its workers on this machine.
         pruner: may stop the training early.
 
     Returns:

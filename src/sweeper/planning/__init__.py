@@ -1,1 +1,1 @@
-"""Sweep -> plan: trials, their cost, the hardware they need. Starts nothing."""
+"""Plans of sweeps: trials, their cost, and the hardware they need. Starts nothing."""

@@ -1,4 +1,4 @@
-"""Branched epochs: arms that differ in epochs alone continue from checkpoints of the longest arm, their trunk."""
+"""Branched epochs: arms that differ only in epochs continue from checkpoints of the longest arm, their trunk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeper.training import FAILED, read_record
 
 
 def branch_specs(specs: Sequence[TrialSpec], compute_fingerprint: Callable[[TrialSpec], str]) -> list[TrialSpec]:
-    """Turn specs that differ in `num_train_epochs` alone into one trunk (the longest) and its branches.
+    """Turn specs that differ only in `num_train_epochs` into one trunk (the longest) and its branches.
 
     Args:
         specs: trials of a sweep.
@@ -47,7 +47,7 @@ def _build_trunk(members: Sequence[TrialSpec]) -> TrialSpec:
 
 
 def split_into_batches(trials: Iterable[PlannedTrial]) -> list[list[PlannedTrial]]:
-    """Split trials into batches to run one after the other: a branch comes after a trunk that is among the trials."""
+    """Split trials into batches to run in order: a branch comes after its trunk if that is among the trials."""
     trials = list(trials)
     present = {trial.fingerprint for trial in trials}
     late = [trial for trial in trials if trial.spec.branch is not None and trial.spec.branch.trunk in present]
@@ -58,26 +58,27 @@ def split_into_batches(trials: Iterable[PlannedTrial]) -> list[list[PlannedTrial
 
 def delete_unneeded_branch_checkpoints(trials: Iterable[PlannedTrial], store: Store) -> None:
     """Delete the branch checkpoints of trunks whose branches have all finished."""
-    waiting: dict[str, bool] = {}
+    has_unfinished_branch: dict[str, bool] = {}
     for trial in trials:
         if trial.spec.branch is not None and trial.spec.branch.step is None:
             record = read_record(store.record_path(trial.fingerprint))
             unfinished = record is None or record.status == FAILED
-            waiting[trial.spec.branch.trunk] = waiting.get(trial.spec.branch.trunk, False) or unfinished
-    for trunk, some_wait in waiting.items():
-        if not some_wait and store.list_subfolders(store.branch_points_folder(trunk)):
+            trunk = trial.spec.branch.trunk
+            has_unfinished_branch[trunk] = has_unfinished_branch.get(trunk, False) or unfinished
+    for trunk, is_needed in has_unfinished_branch.items():
+        if not is_needed and store.list_subfolders(store.branch_points_folder(trunk)):
             store.delete(store.branch_points_folder(trunk))
 
 
 def delete_branch_checkpoints(trials: Iterable[PlannedTrial], store: Store) -> None:
-    """Delete the checkpoints that trials keep for others to continue from, once the search of a population ended."""
+    """Delete the checkpoints that members of an ended population kept for others to continue from."""
     for trial in trials:
         if store.list_subfolders(store.branch_points_folder(trial.fingerprint)):
             store.delete(store.branch_points_folder(trial.fingerprint))
 
 
 def find_restarted_trials(trials: Iterable[PlannedTrial], store: Store) -> list[str]:
-    """Return the fingerprints of branches that did not find their checkpoint and repeated all steps before it."""
+    """Return the fingerprints of branches whose checkpoint was missing, so that they trained from the start."""
     branches = [trial.fingerprint for trial in trials if trial.spec.branch is not None]
     records = [read_record(store.record_path(name)) for name in branches]
     return [record.fingerprint for record in records if record and record.metrics.get("branched_from_step") == 0]

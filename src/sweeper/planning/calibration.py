@@ -72,8 +72,9 @@ class TimingRatio:
 
 
 def fit_rates(records: Sequence[TimingRecord], prior: HardwareRates) -> HardwareRates:
-    """Fit the rates of one kind of hardware: non-negative least squares of the relative error of
-    step_seconds x steps + flop_seconds x FLOPs per device.
+    """Fit the rates of one kind of hardware.
+
+    Non-negative least squares of the relative error of step_seconds x steps + flop_seconds x FLOPs per device.
 
     Args:
         records: trials on that hardware.
@@ -123,13 +124,13 @@ def estimate_calibration_factor(
     Returns:
         The factor; None without trials.
     """
-    found = [ratio for ratio in ratios if ratio.ratio > 0 and math.isfinite(ratio.ratio)]
-    own = [ratio for ratio in found if ratio.model == model]
+    usable = [ratio for ratio in ratios if ratio.ratio > 0 and math.isfinite(ratio.ratio)]
+    own = [ratio for ratio in usable if ratio.model == model]
     if not own:
-        if not found or not parameters:
+        if not usable or not parameters:
             return None
-        nearest = min(found, key=lambda ratio: abs(math.log(ratio.parameters / parameters))).model
-        other = estimate_calibration_factor(nearest, None, found)
+        nearest = min(usable, key=lambda ratio: abs(math.log(ratio.parameters / parameters))).model
+        other = estimate_calibration_factor(nearest, None, usable)
         if other is None:
             return None
         width = max(OTHER_MODEL_FACTOR, other.high / other.expected)

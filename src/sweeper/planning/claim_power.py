@@ -40,7 +40,7 @@ def describe_design(plan: Plan) -> StudyDesign:
 
 
 def count_subset_queries(sweep: Sweep) -> dict[str, int] | None:
-    """Return subset -> test queries; {} where nothing is evaluated, None where the suite cannot be read.
+    """Return subset -> number of test queries; empty without evaluation, None if the suite cannot be read.
 
     The plan lists a suite that cannot be read as a problem.
     """

@@ -1,7 +1,7 @@
-"""What one trial costs: seconds, GPU-hours, money, energy and bytes, from its work and its hardware. Pure.
+"""Cost of one trial: seconds, GPU-hours, money, energy and bytes, from its workload and its hardware. Pure.
 
-Every figure is a range. What is taken and not measured is a constant here or a field of `HardwareSpec`; where finished
-trials have measured it, `sweeper.planning.calibration` puts that in its place.
+Every figure is a range. Assumed quantities are constants here or fields of `HardwareSpec`; measurements of finished
+trials replace them (`sweeper.planning.calibration`).
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from sweeper.training.retention import CHECKPOINTS_WHILE_TRAINING, CheckpointPol
 Precision = Literal["fp32", "fp16", "bf16"]
 """Precisions of a recipe."""
 RECOMPUTATION_FACTOR = 4 / 3
-"""Forward passes are a third of training's FLOPs; gradient checkpointing does them twice."""
+"""Hardware FLOPs / model FLOPs: forward passes, a third of training, run twice with gradient checkpointing."""
 FORWARD_SHARE = 1 / 3
-"""A forward pass is taken to launch a third of what a whole step launches: forward, backward, update."""
+"""Overhead of a forward pass as a share of that of a whole step (forward, backward, update). Assumed."""
 GENERATED_SHARE = Estimate(low=0.03, expected=0.15, high=1.0)
-"""Share of the tokens that a suite allows (steps x new tokens) that agents generate until the last of a batch ends.
-Taken: episodes of the generated world end after 14 % of theirs."""
+"""Share of the tokens that a suite allows (steps x new tokens) generated until the last episode of a batch ends.
+Assumed; episodes of the synthetic tool environment end after 14 %."""
 BANDWIDTH_UTILIZATION = Estimate(low=0.4, expected=0.7, high=0.9)
-"""Share of the peak of a memory's bandwidth that generating reaches. Taken, not measured."""
+"""Share of the peak memory bandwidth that generation reaches. Assumed, not measured."""
 POWER_UTILIZATION = Estimate(low=0.5, expected=0.75, high=1.0)
-"""Share of its highest power that a board draws while a trial runs. Taken, not measured."""
+"""Share of its maximum power that a board draws while a trial runs. Assumed, not measured."""
 MULTI_WORKER_START_SECONDS = 23
-"""Several workers are started anew for each trial: measured once, on two CPU cores."""
+"""Start of the workers of a several-worker trial; measured once, on two CPU cores."""
 FLOAT32_BYTES = 4
 _SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a trial computes. NaN where it is not known."""
+    """Work of a trial. NaN if unknown."""
 
     steps: float
-    """Optimiser steps."""
+    """Optimizer steps."""
     tokens: float
-    """Tokens trained on, repetitions counted, padding not."""
+    """Tokens trained on; repetitions count, padding does not."""
     train_flops: float
     """Model FLOPs, forward and backward (`sweeper.models.flops`)."""
     parameters: float
-    """Of the model."""
+    """Parameters of the model."""
     mean_length: float
-    """Mean tokens of a row; a prompt of the evaluation is taken to be as long."""
+    """Mean tokens of a row. Prompts of the evaluation are assumed to be as long."""
     forward_flops_per_token: float
-    """FLOPs of reading or writing one token, in rows of that length."""
+    """FLOPs of a forward pass per token, in rows of that length."""
     kv_cache_bytes_per_token: float
-    """Keys and values of one token, float32."""
+    """Bytes of one token in the KV cache, float32."""
     is_assumed: bool = False
-    """The size of the data is taken (`data.assumed`): they are not prepared."""
+    """Whether the size of the data is assumed (`data.assumed`), because they are not prepared."""
 
 
 @dataclass(frozen=True)
 class EvaluationLoad:
-    """How a suite is asked."""
+    """Number of queries of a suite, and the limits of their evaluation."""
 
     queries: int
     batch_size: int
@@ -69,25 +69,27 @@ class EvaluationLoad:
 
 @dataclass(frozen=True)
 class Remaining:
-    """What of a trial the store does not have yet."""
+    """Stages of a trial whose results the store does not have."""
 
     needs_training: bool = True
     needs_evaluation: bool = True
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it is reused whole."""
+        """Whether the whole trial is reused."""
         return not self.needs_training and not self.needs_evaluation
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one trial, or of many together. `seconds` are one trial's from its start to its end, `training` and
-    `evaluation` those that its record will hold: without starting and saving."""
+    """Cost of one trial, or the sum over several."""
 
     seconds: Estimate
+    """From the start of the trial to its end."""
     training: Estimate
+    """Seconds of training as in the record: without start-up and saving."""
     evaluation: Estimate
+    """Seconds of evaluation as in the record."""
     gpu_hours: Estimate
     cpu_hours: Estimate
     usd: Estimate
@@ -102,33 +104,33 @@ class Cost:
 
 @dataclass(frozen=True)
 class DiskUsage:
-    """Bytes that a trial writes to the store."""
+    """Disk space of a trial in the store."""
 
     checkpoint_bytes: float
     """One checkpoint: weights and AdamW's two moments, float32."""
     peak_bytes: float
-    """At most, at a time: those that stay, the one that is being written, and with policy `best` the best one."""
+    """Maximum at one time: retained checkpoints, the one being written and, with policy `best`, the best one."""
     final_bytes: float
-    """At the end."""
+    """Bytes that remain when the trial has ended."""
 
 
 @dataclass(frozen=True)
 class TrialEstimate:
-    """What is expected of a planned trial before it starts."""
+    """Estimated cost of a planned trial."""
 
     workload: Workload
-    """All of it, also what is reused."""
+    """Work of the whole trial, including stages that are reused."""
     remaining: Remaining
     cost: Cost
-    """Of what is left; ZERO for a trial that the store has."""
+    """Cost of the remaining stages; `ZERO_COST` if the whole trial is reused."""
     disk_usage: DiskUsage
     hardware: str | None
-    """Kind of hardware it is reckoned on; None where that is not known."""
+    """Hardware that the estimate is for; None if unknown."""
     basis: str
-    """What the seconds of its training rest on."""
+    """What the training time is based on."""
 
     def to_row(self) -> JsonObject:
-        """As `plan --json` prints it beside the trial."""
+        """Return the columns that `plan --json` adds to the row of the trial."""
         cost = self.cost
         return {
             "planned_tokens": self.workload.tokens,
@@ -213,37 +215,50 @@ UNKNOWN_COST = Cost(*[UNKNOWN_ESTIMATE] * 7)
 
 
 def count_devices(runtime: Runtime) -> float:
-    """GPUs of all workers together, or where there are none the cores that PyTorch uses."""
+    """Count the GPUs of all workers together; without GPUs, the cores that PyTorch uses."""
     return runtime.workers * (runtime.gpus or max(1, math.floor(runtime.cpus)))
 
 
 def compute_hardware_flops(workload: Workload, *, gradient_checkpointing: bool) -> float:
-    """FLOPs of training that the hardware does: model FLOPs, and what is computed again."""
+    """Compute the training FLOPs of the hardware: model FLOPs plus recomputation."""
     return workload.train_flops * (RECOMPUTATION_FACTOR if gradient_checkpointing else 1)
 
 
 def estimate_training_seconds(
     flops: float, steps: float, hardware: HardwareSpec, *, precision: Precision, devices: float
 ) -> Estimate:
-    """Seconds of training: `steps` x what a step takes besides arithmetic + `flops` / (devices x peak x utilisation).
+    """Estimate training time: steps x overhead of a step + FLOPs / (devices x peak x utilization).
 
-    The second term is model FLOPs utilisation (Chowdhery et al. 2022, PaLM, section 4.1) with recomputation counted as
-    work (`hardware_flops`); small models are bound by the first. A trial on a fraction of a GPU is given that fraction
-    of its speed: sharing makes no FLOPs. NaN where the hardware has no peak of this precision.
+    The second term is FLOPs utilization (Chowdhery et al. 2022, PaLM, section 4.1) with recomputation counted as work
+    (`compute_hardware_flops`). Small models are bound by the first term.
+
+    Args:
+        flops: training FLOPs of the hardware.
+        steps: optimizer steps.
+        hardware: the GPU or CPU.
+        precision: precision of the recipe.
+        devices: GPUs or cores; a fraction of a GPU has that fraction of its speed.
+
+    Returns:
+        Seconds; NaN if the hardware lists no peak of this precision.
     """
     peak = get_peak_flops(hardware, precision)
 
-    def of(share: float, step: float) -> float:
-        return steps * step + flops / (devices * peak * share)
+    def compute_seconds(utilization: float, step_seconds: float) -> float:
+        return steps * step_seconds + flops / (devices * peak * utilization)
 
-    used, step = hardware.utilisation, hardware.step_seconds
-    return Estimate(of(used.high, step.low), of(used.expected, step.expected), of(used.low, step.high))
+    share, step = hardware.utilisation, hardware.step_seconds
+    return Estimate(
+        low=compute_seconds(share.high, step.low),
+        expected=compute_seconds(share.expected, step.expected),
+        high=compute_seconds(share.low, step.high),
+    )
 
 
 def calibrate_training_seconds(
     flops: float, steps: float, rates: HardwareRates, factor: CalibrationFactor, devices: float
 ) -> Estimate:
-    """The same from what finished trials took: rates of their hardware, and their model's own factor."""
+    """Estimate training time from finished trials: the rates of their hardware, times the factor of the model."""
     seconds = rates.step_seconds * steps + rates.flop_seconds * flops / devices
     return Estimate(seconds * factor.low, seconds * factor.expected, seconds * factor.high)
 
@@ -251,44 +266,54 @@ def calibrate_training_seconds(
 def estimate_evaluation_seconds(
     workload: Workload, load: EvaluationLoad, hardware: HardwareSpec, devices: float
 ) -> Estimate:
-    """Seconds of asking a suite, in float32 on one worker.
+    """Estimate the time to evaluate a suite in float32 on one worker.
 
-    Pope et al. 2022 (Efficiently Scaling Transformer Inference), section 2: a step that writes a token for each row of
-    a batch takes the longer of reading all weights and the batch's keys and values from memory once, and of 2 FLOPs per
-    weight and row; here the launches of a forward pass are added. Prompts are read once (keys and values are kept),
-    bound by FLOPs. Servers and judges that answer over the network are not in it. NaN where something is not known.
+    A decoding step takes the longer of reading all weights and the KV cache of the batch from memory once, and of 2
+    FLOPs per weight and row (Pope et al. 2022, Efficiently Scaling Transformer Inference, section 2), plus the overhead
+    of a forward pass. Prefilling is bound by FLOPs and happens once per query: the KV cache is reused. Tool servers and
+    judges behind a network are not included.
+
+    Returns:
+        Seconds; NaN if a quantity is unknown.
     """
     peak = get_peak_flops(hardware, "fp32")
     rows = min(load.batch_size, load.queries)
-    read = workload.parameters * FLOAT32_BYTES + rows * workload.mean_length * workload.kv_cache_bytes_per_token
+    read_bytes = workload.parameters * FLOAT32_BYTES + rows * workload.mean_length * workload.kv_cache_bytes_per_token
     batches = math.ceil(load.queries / load.batch_size)
-    allowed = batches * load.max_steps * load.max_new_tokens
+    max_decoding_steps = batches * load.max_steps * load.max_new_tokens
 
-    def of(generated: float, bandwidth: float, share: float, step: float) -> float:
-        memory = read / (devices * hardware.bandwidth_gb_s * 1e9 * bandwidth)
-        arithmetic = workload.forward_flops_per_token / (devices * peak * share)
-        writing = allowed * generated * (max(memory, rows * arithmetic) + FORWARD_SHARE * step)
-        return writing + load.queries * workload.mean_length * arithmetic
+    def compute_seconds(generated: float, bandwidth: float, utilization: float, step_seconds: float) -> float:
+        memory = read_bytes / (devices * hardware.bandwidth_gb_s * 1e9 * bandwidth)
+        arithmetic = workload.forward_flops_per_token / (devices * peak * utilization)
+        decoding = max_decoding_steps * generated * (max(memory, rows * arithmetic) + FORWARD_SHARE * step_seconds)
+        return decoding + load.queries * workload.mean_length * arithmetic
 
-    used, step, reached = hardware.utilisation, hardware.step_seconds, BANDWIDTH_UTILIZATION
+    share, step, bandwidth = hardware.utilisation, hardware.step_seconds, BANDWIDTH_UTILIZATION
     return Estimate(
-        of(GENERATED_SHARE.low, reached.high, used.high, step.low),
-        of(GENERATED_SHARE.expected, reached.expected, used.expected, step.expected),
-        of(GENERATED_SHARE.high, reached.low, used.low, step.high),
+        low=compute_seconds(GENERATED_SHARE.low, bandwidth.high, share.high, step.low),
+        expected=compute_seconds(GENERATED_SHARE.expected, bandwidth.expected, share.expected, step.expected),
+        high=compute_seconds(GENERATED_SHARE.high, bandwidth.low, share.low, step.high),
     )
 
 
 def compute_trial_cost(runtime: Runtime, hardware: HardwareSpec, training: Estimate, evaluation: Estimate) -> Cost:
-    """Of one trial that trains and evaluates for so many seconds (ZERO: it does not), starting and saving added.
+    """Compute the cost of one trial, including start-up and saving. All workers train, one evaluates.
 
-    All workers train, one evaluates. `cpu_hours` are those of trials without a GPU: cores beside a GPU are in its
-    price. Dollars are NaN where the hardware has no price. Energy is that of the boards alone, at POWER_DRAWN of their
-    highest power: no cooling, no host.
+    Args:
+        runtime: resources of the trial.
+        hardware: the GPU or CPU.
+        training: seconds of training; `ZERO_ESTIMATE`: it does not train.
+        evaluation: seconds of evaluation; `ZERO_ESTIMATE`: it is not evaluated.
+
+    Returns:
+        The cost. `cpu_hours` are zero with GPUs, whose price includes the host's cores. `usd` is NaN if the hardware
+        has no price. `kwh` covers the boards alone, at `POWER_UTILIZATION` of their maximum power, without host and
+        cooling.
     """
     stages = sum(stage != ZERO_ESTIMATE for stage in (training, evaluation))
-    gang = MULTI_WORKER_START_SECONDS if runtime.workers > 1 and training != ZERO_ESTIMATE else 0
-    start = hardware.startup_seconds * (1 if stages else 0) + gang
-    # Loading is the least certain: half to twice of it.
+    workers_start = MULTI_WORKER_START_SECONDS if runtime.workers > 1 and training != ZERO_ESTIMATE else 0
+    start = hardware.startup_seconds * (1 if stages else 0) + workers_start
+    # Start-up is the least certain: from half to twice the expected time.
     starting = Estimate(start / 2, start, 2 * start)
     whole = training + starting if training != ZERO_ESTIMATE else ZERO_ESTIMATE
     after = evaluation + starting if training == ZERO_ESTIMATE and evaluation != ZERO_ESTIMATE else evaluation
@@ -307,13 +332,14 @@ def compute_trial_cost(runtime: Runtime, hardware: HardwareSpec, training: Estim
 
 
 def sum_costs(costs: Iterable[Cost]) -> Cost:
-    """Of a plan; `seconds` are those of its trials one after the other."""
-    found = list(costs)
-    return Cost(*(sum_estimates(getattr(cost, part.name) for cost in found) for part in fields(Cost)))
+    """Sum the costs of trials; `seconds` are those of the trials one after the other."""
+    costs = list(costs)
+    return Cost(*(sum_estimates(getattr(cost, field.name) for cost in costs) for field in fields(Cost)))
 
 
 def compute_disk_usage(parameters: float, policy: CheckpointPolicy, *, evaluated: bool) -> DiskUsage:
-    """By the retention policy (`sweeper.training.retention`); rows, histories and answers are small beside it."""
+    """Compute disk usage from the retention policy (`sweeper.training.retention`). Checkpoints and models dominate;
+    rows, histories and answers are not counted."""
     weights = FLOAT32_BYTES * parameters
     checkpoint = 3 * weights
     retention = get_retention_policy(policy)

@@ -76,7 +76,7 @@ def select_engine(
 def _choose_engine(spec: TrialSpec, sweep: Sweep, vocab_size: int, available_gib: float | None) -> TrialSpec:
     runtime = spec.runtime
     if not runtime.gpus:  # memory does not limit trials on CPUs
-        found = (sweep.engines["single"], 1)
+        choice = (sweep.engines["single"], 1)
     elif available_gib is None:
         raise UsageError(
             f"runtime of {spec.model.name}",
@@ -101,8 +101,8 @@ def _choose_engine(spec: TrialSpec, sweep: Sweep, vocab_size: int, available_gib
                 found=f"no engine that fits {available_gib:g} GiB",
                 hint="more workers, a smaller runtime.micro_batch, a larger GPU",
             )
-        found = chosen
-    engine, workers = found
+        choice = chosen
+    engine, workers = choice
     return spec.model_copy(
         update={"engine": engine, "runtime": runtime.model_copy(update={"engine": engine.name, "workers": workers})}
     )

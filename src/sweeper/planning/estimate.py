@@ -1,17 +1,16 @@
-"""A plan -> the same plan with what it will cost: per trial, and in all. Reads the store; starts nothing."""
+"""Estimated cost of a plan, per trial and in total. Reads the store; starts nothing."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeAlias
 
-from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Sweep
+from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, Sweep
 from sweeper.errors import SweeperError, UsageError
-from sweeper.planning.budget_limits import find_exceeded_limits
+from sweeper.planning.budget import find_exceeded_limits
 from sweeper.planning.calibration import (
     HardwareRates,
     TimingRatio,
@@ -45,25 +44,28 @@ from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.timing_records import read_timing_records
 from sweeper.planning.workload import build_evaluation_load, build_workloads, compute_suite_fingerprints
 from sweeper.scheduling import Node
-from sweeper.storage import Store
+from sweeper.storage import JsonObject, Store
 from sweeper.training import FAILED, PRUNED, read_status
 
-ASSUMED = "taken, not measured"
+ASSUMED = "assumed, not measured"
+
+_TrialKey: TypeAlias = tuple[str, Workload, Remaining, Runtime, Precision, bool, int, int]
+"""Trials with equal keys have equal estimates."""
 
 
 @dataclass
 class CostEstimator:
-    """Predicts trials, one after the other or many; equal work is reckoned once."""
+    """Estimates the cost of trials. Equal workloads are estimated once."""
 
     hardware: Mapping[str, HardwareSpec]
-    """Every kind, by name."""
+    """All known hardware by name."""
     timing_records: Sequence[TimingRecord] = ()
-    """Of finished trials."""
+    """Times of finished trials."""
     gpu_kinds: Sequence[HardwareSpec] = ()
-    """The GPUs there are, of which a trial is reckoned on the slowest; without any, those that its runtime names."""
+    """GPUs of the cluster; a trial is estimated on the slowest. Empty: on the GPU that its runtime names."""
     evaluated_suites: frozenset[str] = frozenset()
-    """Fingerprints of the suites that are asked: times of others say nothing of them."""
-    _trial_estimates: dict[tuple[Any, ...], TrialEstimate] = field(default_factory=dict)
+    """Fingerprints of the evaluated suites. Evaluation times of other suites are ignored."""
+    _trial_estimates: dict[_TrialKey, TrialEstimate] = field(default_factory=dict)
     _rates: dict[tuple[str, str], tuple[HardwareRates, list[TimingRatio]]] = field(default_factory=dict)
     _workloads: dict[str, Workload] = field(default_factory=dict)
     _evaluation_loads: dict[tuple[int, int], tuple[EvaluationLoad, bool]] = field(default_factory=dict)
@@ -71,13 +73,19 @@ class CostEstimator:
     def estimate_trials(
         self, trials: Sequence[PlannedTrial], workloads: Sequence[Workload], remaining: Sequence[Remaining]
     ) -> list[TrialEstimate]:
-        """What each trial will cost, of which so much is left to do."""
+        """Estimate trials.
+
+        Args:
+            trials: the trials.
+            workloads: the workload of each.
+            remaining: the stages of each that the store does not have.
+        """
         for trial, work in zip(trials, workloads, strict=True):
             self._workloads.setdefault(trial.spec.model.name, work)
         return [self._estimate_trial(*row) for row in zip(trials, workloads, remaining, strict=True)]
 
     def get_evaluation_load(self, trial: PlannedTrial) -> tuple[EvaluationLoad, bool] | None:
-        """How its suite is asked, and whether the number of queries is taken."""
+        """Return the load of its evaluation, and whether the number of queries is assumed."""
         if trial.evaluation is None:
             return None
         place = (id(trial.evaluation), id(trial.spec.data))
@@ -86,45 +94,45 @@ class CostEstimator:
         return self._evaluation_loads[place]
 
     def list_hardware_candidates(self, trial: PlannedTrial) -> list[HardwareSpec]:
-        """What it may run on; empty where that is not known."""
+        """List the hardware that a trial may run on; empty if unknown."""
         runtime = trial.spec.runtime
         if not runtime.gpus:
             return [kind for kind in self.hardware.values() if kind.kind == "cpu"][:1]
         if self.gpu_kinds:
             return list(self.gpu_kinds)
-        found = self.hardware.get(runtime.hardware or "")
-        return [found] if found else []
+        gpu = self.hardware.get(runtime.hardware or "")
+        return [gpu] if gpu else []
 
     def _estimate_trial(self, trial: PlannedTrial, workload: Workload, remaining: Remaining) -> TrialEstimate:
         spec = trial.spec
         recipe = spec.recipe.precision, spec.recipe.gradient_checkpointing
         key = (spec.model.name, workload, remaining, spec.runtime, *recipe, id(trial.evaluation), id(spec.data))
         if key not in self._trial_estimates:
-            priced = [
+            candidates = [
                 self._estimate_on_hardware(kind, trial, workload, remaining)
                 for kind in self.list_hardware_candidates(trial)
             ]
-            found = (
-                max(priced, key=_rank_slowness)
-                if priced
+            cost, hardware, basis = (
+                max(candidates, key=_rank_slowness)
+                if candidates
                 else (ZERO_COST if remaining.is_nothing else UNKNOWN_COST, None, "")
             )
             disk = compute_disk_usage(
                 workload.parameters, spec.runtime.checkpoints, evaluated=trial.evaluation is not None
             )
-            self._trial_estimates[key] = TrialEstimate(workload, remaining, found[0], disk, found[1], found[2])
+            self._trial_estimates[key] = TrialEstimate(workload, remaining, cost, disk, hardware, basis)
         return self._trial_estimates[key]
 
     def _estimate_on_hardware(
         self, kind: HardwareSpec, trial: PlannedTrial, workload: Workload, remaining: Remaining
     ) -> tuple[Cost, str, str]:
-        """On one kind of hardware: its cost, the kind's name, and what that rests on."""
+        """Return the cost on one kind of hardware, its name, and what the training time is based on."""
         runtime, basis = trial.spec.runtime, ""
         training = evaluation = ZERO_ESTIMATE
         if remaining.needs_training:
             training, basis = self._estimate_training(kind, trial, workload)
-        if remaining.needs_evaluation and (asked := self.get_evaluation_load(trial)) is not None:
-            evaluation = self._estimate_evaluation(kind, trial, workload, asked[0])
+        if remaining.needs_evaluation and (load := self.get_evaluation_load(trial)) is not None:
+            evaluation = self._estimate_evaluation(kind, trial, workload, load[0])
         return compute_trial_cost(runtime, kind, training, evaluation), kind.name, basis
 
     def _estimate_training(self, kind: HardwareSpec, trial: PlannedTrial, workload: Workload) -> tuple[Estimate, str]:
@@ -133,20 +141,19 @@ class CostEstimator:
         rates, ratios = self._fit_hardware_rates(kind, recipe.precision)
         factor = estimate_calibration_factor(trial.spec.model.name, trial.parameters, ratios, flops)
         if factor is None:
-            return estimate_training_seconds(
-                flops, workload.steps, kind, precision=recipe.precision, devices=count
-            ), ASSUMED
-        of = "" if factor.model == trial.spec.model.name else f" of {factor.model}"
-        basis = f"measured on {factor.trials} trial{'s' * (factor.trials != 1)}{of}"
+            assumed = estimate_training_seconds(flops, workload.steps, kind, precision=recipe.precision, devices=count)
+            return assumed, ASSUMED
+        other_model = "" if factor.model == trial.spec.model.name else f" of {factor.model}"
+        basis = f"measured on {factor.trials} trial{'s' * (factor.trials != 1)}{other_model}"
         return calibrate_training_seconds(flops, workload.steps, rates, factor, count), basis
 
     def _estimate_evaluation(
         self, kind: HardwareSpec, trial: PlannedTrial, workload: Workload, load: EvaluationLoad
     ) -> Estimate:
-        """Taken, times what finished evaluations of this suite say against it."""
+        """Estimate the evaluation, calibrated on finished evaluations of the same suite."""
         runtime = trial.spec.runtime
         count = count_devices(runtime) / runtime.workers
-        taken = estimate_evaluation_seconds(workload, load, kind, count)
+        assumed = estimate_evaluation_seconds(workload, load, kind, count)
         ratios = []
         for row in self.timing_records:
             known = self._workloads.get(row.model)
@@ -161,8 +168,8 @@ class CostEstimator:
         flops = compute_hardware_flops(workload, gradient_checkpointing=trial.spec.recipe.gradient_checkpointing)
         factor = estimate_calibration_factor(trial.spec.model.name, trial.parameters, ratios, flops)
         if factor is None:
-            return taken
-        expected = taken.expected + kind.startup_seconds
+            return assumed
+        expected = assumed.expected + kind.startup_seconds
         return Estimate(expected * factor.low, expected * factor.expected, expected * factor.high)
 
     def _fit_hardware_rates(self, kind: HardwareSpec, precision: Precision) -> tuple[HardwareRates, list[TimingRatio]]:
@@ -177,22 +184,24 @@ class CostEstimator:
 
 
 def retarget_hardware(sweep: Sweep, kind: HardwareSpec) -> Sweep:
-    """The sweep planned for another GPU than its runtimes name. Raises UsageError for a CPU in place of one."""
+    """Return the sweep with another GPU in place of those that its runtimes name.
+
+    Raises:
+        UsageError: the sweep uses GPUs and `kind` is a CPU, or it uses none.
+    """
     if kind.kind != "gpu" and any(runtime.gpus for runtime in sweep.runtime.values()):
-        raise UsageError(
-            "--hardware", requested=kind.name, found="a sweep whose trials ask for GPUs", hint="name a GPU"
-        )
+        raise UsageError("--hardware", requested=kind.name, found="a sweep whose trials use GPUs", hint="name a GPU")
     if kind.kind == "gpu" and not sweep.sweeps and not any(runtime.gpus for runtime in sweep.runtime.values()):
         raise UsageError(
-            "--hardware", requested=kind.name, found="a sweep whose trials ask for no GPU", hint="leave it out"
+            "--hardware", requested=kind.name, found="a sweep whose trials use no GPU", hint="leave it out"
         )
-    runtime = {
-        name: given.model_copy(update={"hardware": kind.name}) if given.gpus else given
-        for name, given in sweep.runtime.items()
+    runtimes = {
+        name: runtime.model_copy(update={"hardware": kind.name}) if runtime.gpus else runtime
+        for name, runtime in sweep.runtime.items()
     }
     parts = tuple(retarget_hardware(part, kind) for part in sweep.sweeps)
     hardware = {**sweep.hardware, kind.name: kind}
-    return sweep.model_copy(update={"runtime": runtime, "hardware": hardware, "sweeps": parts})
+    return sweep.model_copy(update={"runtime": runtimes, "hardware": hardware, "sweeps": parts})
 
 
 def estimate_plan(
@@ -203,50 +212,59 @@ def estimate_plan(
     gpu_kinds: Sequence[HardwareSpec] = (),
     nodes: Sequence[Node] | None = None,
 ) -> tuple[Plan, Makespan]:
-    """The plan with `predicted` of each trial and `estimate` of all, and its wall time on `nodes` (else on
-    `machines_for`). A plan that exceeds its sweep's budget has a problem more.
+    """Estimate the cost of a plan, including the placeholders of a search.
 
-    The plan's stand-ins count in the estimate.
+    Args:
+        plan: the plan.
+        store: the store; results of its remote side are pulled.
+        hardware: known hardware by name.
+        gpu_kinds: GPUs of the cluster, if one is given.
+        nodes: machines of the cluster; None: `choose_default_nodes`.
+
+    Returns:
+        The plan with estimates, and its wall time. A limit of the sweep's budget that it exceeds is added to its
+        problems.
     """
     trials = (*plan.trials, *plan.placeholders)
     suites = _list_suites(trials)
-    asked = zip(trials, suites, strict=True)
-    store.pull_results(
-        {trial.fingerprint: suite or None for trial, suite in asked if trial.fingerprint}, plan.sweep.name
-    )
-    begun = {entry.name for entry in os.scandir(folder)} if (folder := store.root / "trials").is_dir() else set()
-    left = [
+    wanted = {
+        trial.fingerprint: suite or None for trial, suite in zip(trials, suites, strict=True) if trial.fingerprint
+    }
+    store.pull_results(wanted, plan.sweep.name)
+    started = {entry.name for entry in os.scandir(folder)} if (folder := store.root / "trials").is_dir() else set()
+    remaining = [
         _find_remaining(trial, suite, store)
-        if trial.fingerprint in begun
+        if trial.fingerprint in started
         else Remaining(needs_evaluation=suite is not None)
         for trial, suite in zip(trials, suites, strict=True)
     ]
-    pricer = CostEstimator(
+    estimator = CostEstimator(
         hardware={**hardware, **plan.sweep.hardware},
         timing_records=read_timing_records(store, hardware.values()),
         gpu_kinds=gpu_kinds,
         evaluated_suites=frozenset(suite for suite in suites if suite),
     )
-    predicted = pricer.estimate_trials(trials, build_workloads(trials, store), left)
-    priced = tuple(replace(trial, estimate=found) for trial, found in zip(trials, predicted, strict=True))
-    pending = [trial for trial, found in zip(priced, left, strict=True) if not found.is_nothing]
-    seconds = [found.cost.seconds for found in predicted if not found.remaining.is_nothing]
-    wall = simulate_makespan(pending, seconds, nodes or choose_default_nodes(pending, os.cpu_count() or 1))
-    wall = replace(wall, reasons=tuple(_explain_unknown_cost(pending, pricer))) if not wall.seconds.is_known else wall
-    estimate = summarize_estimates(priced, wall, pricer)
-    exceeded = find_exceeded_limits(plan.sweep.budget, estimate.get_limited_figures())
+    estimates = estimator.estimate_trials(trials, build_workloads(trials, store), remaining)
+    estimated = tuple(replace(trial, estimate=estimate) for trial, estimate in zip(trials, estimates, strict=True))
+    pending = [trial for trial, stages in zip(estimated, remaining, strict=True) if not stages.is_nothing]
+    seconds = [estimate.cost.seconds for estimate in estimates if not estimate.remaining.is_nothing]
+    makespan = simulate_makespan(pending, seconds, nodes or choose_default_nodes(pending, os.cpu_count() or 1))
+    if not makespan.seconds.is_known:
+        makespan = replace(makespan, reasons=tuple(_explain_unknown_cost(pending, estimator)))
+    total = summarize_estimates(estimated, makespan, estimator)
+    exceeded = find_exceeded_limits(plan.sweep.budget, total.get_limited_figures())
     problems = dict.fromkeys([*plan.problems, *exceeded])
-    own = priced[: len(plan.trials)]
-    return replace(plan, trials=own, problems=tuple(problems), estimate=estimate), wall
+    own = estimated[: len(plan.trials)]
+    return replace(plan, trials=own, problems=tuple(problems), estimate=total), makespan
 
 
 def summarize_estimates(trials: Sequence[PlannedTrial], makespan: Makespan, estimator: CostEstimator) -> PlanEstimate:
     """Sum the estimates of trials."""
-    found = [trial.estimate for trial in trials if trial.estimate is not None]
-    trained = [row for row in found if row.remaining.needs_training]
-    cost = sum_costs(row.cost for row in found)
-    at_once = makespan.schedule.peak_concurrency if makespan.schedule else 1
-    writing = sorted((row.disk_usage.peak_bytes for row in trained), reverse=True)[:at_once]
+    estimates = [trial.estimate for trial in trials if trial.estimate is not None]
+    trained = [row for row in estimates if row.remaining.needs_training]
+    cost = sum_costs(row.cost for row in estimates)
+    concurrency = makespan.schedule.peak_concurrency if makespan.schedule else 1
+    writing = sorted((row.disk_usage.peak_bytes for row in trained), reverse=True)[:concurrency]
     memory = [
         trial.memory_fit.required_gib
         for trial in trials
@@ -258,8 +276,8 @@ def summarize_estimates(trials: Sequence[PlannedTrial], makespan: Makespan, esti
         steps=math.fsum(row.workload.steps for row in trained),
         tokens=math.fsum(row.workload.tokens for row in trained),
         flops=math.fsum(row.workload.train_flops for row in trained),
-        reused=sum(row.remaining.is_nothing for row in found),
-        reused_training=sum(not row.remaining.needs_training and row.remaining.needs_evaluation for row in found),
+        reused=sum(row.remaining.is_nothing for row in estimates),
+        reused_training=sum(not row.remaining.needs_training and row.remaining.needs_evaluation for row in estimates),
         memory_gib_peak=max(memory, default=math.nan),
         checkpoint_bytes=max((row.disk_usage.checkpoint_bytes for row in trained), default=0.0),
         disk_bytes_while_training=math.fsum(writing),
@@ -269,24 +287,30 @@ def summarize_estimates(trials: Sequence[PlannedTrial], makespan: Makespan, esti
     )
 
 
-def restore_first_estimates(document: dict[str, Any], first_document: dict[str, Any] | None) -> dict[str, Any]:
-    """The document of a plan, with what an earlier plan of the same study predicted in place of its own: a report
-    compares with what was said before the first trial started. Trials that are new keep their own prediction.
+def restore_first_estimates(document: JsonObject, first_document: JsonObject | None) -> JsonObject:
+    """Put the estimates of a study's first plan into the document of a later plan.
+
+    A report compares the measured cost with what was predicted before the first trial started. New trials keep their
+    own estimates.
+
+    Args:
+        document: document of the later plan.
+        first_document: document of the first plan; None if there is none.
     """
     if first_document is None:
         return document
-    said = {row["fingerprint"]: row for row in first_document.get("trials", ()) if row.get("fingerprint")}
+    first_rows = {row["fingerprint"]: row for row in first_document.get("trials", ()) if row.get("fingerprint")}
     rows = []
     for row in document["trials"]:
-        old = said.get(row["fingerprint"], {})
-        rows.append(row | {key: old[key] for key in old if key.startswith("predicted_") or key == "reused"})
-    # What a search has proposed since then was foreseen by stand-ins.
-    listed = [
-        {row["fingerprint"] for row in found if not row.get("role")} for found in (document["trials"], said.values())
-    ]
-    same = listed[0] == listed[1]
-    whole = ("cost", "wall_hours", "wall_hours_range", "reused", "rests_on") if same else ()
-    return document | {key: first_document[key] for key in whole if key in first_document} | {"trials": rows}
+        first = first_rows.get(row["fingerprint"], {})
+        rows.append(row | {key: first[key] for key in first if key.startswith("predicted_") or key == "reused"})
+    # Trials of a search do not count: placeholders stood for those that it has proposed since then.
+    now, before = (
+        {row["fingerprint"] for row in trials if not row.get("role")}
+        for trials in (document["trials"], first_rows.values())
+    )
+    totals = ("cost", "wall_hours", "wall_hours_range", "reused", "rests_on") if now == before else ()
+    return document | {key: first_document[key] for key in totals if key in first_document} | {"trials": rows}
 
 
 def _find_remaining(trial: PlannedTrial, suite: str | None, store: Store) -> Remaining:
@@ -309,51 +333,52 @@ def _list_suites(trials: Sequence[PlannedTrial]) -> list[str | None]:
 
 
 def _rank_slowness(candidate: tuple[Cost, str, str]) -> tuple[bool, float]:
-    """What is not known is slower than all that is."""
+    """Rank a candidate by its seconds; unknown seconds rank as slowest."""
     seconds = candidate[0].seconds.expected
     return math.isnan(seconds), seconds
 
 
 def _describe_basis(trials: Sequence[PlannedTrial], estimator: CostEstimator) -> list[str]:
-    """What the figures are made from, one sentence each."""
-    said: Counter[str] = Counter()
+    """Describe what the figures are based on, one sentence each."""
+    lines: list[str] = []
     for trial in trials:
-        found = trial.estimate
-        if found is None or found.remaining.is_nothing or found.hardware is None:
+        estimate = trial.estimate
+        if estimate is None or not estimate.remaining.needs_training or estimate.hardware is None:
             continue
-        kind = estimator.hardware.get(found.hardware) or next(
-            g for g in estimator.gpu_kinds if g.name == found.hardware
+        kind = estimator.hardware.get(estimate.hardware) or next(
+            gpu for gpu in estimator.gpu_kinds if gpu.name == estimate.hardware
         )
-        if found.remaining.needs_training:
-            share = f"{kind.utilisation.expected:.0%} of the peak of {kind.name}, {ASSUMED}"
-            of = found.basis if found.basis != ASSUMED else share
-            said[f"{trial.spec.model.name} on {kind.name}: {of}"] += 1
-    lines = list(said)
+        share = f"{kind.utilisation.expected:.0%} of the peak of {kind.name}, {ASSUMED}"
+        basis = share if estimate.basis == ASSUMED else estimate.basis
+        lines.append(f"{trial.spec.model.name} on {kind.name}: {basis}")
+    lines = list(dict.fromkeys(lines))
     pending = [trial for trial in trials if trial.estimate and not trial.estimate.remaining.is_nothing]
     assumed = {t.spec.data.name: t.spec.data for t in pending if t.estimate and t.estimate.workload.is_assumed}
     for name, spec in assumed.items():
         size = f"{spec.assumed.examples:,} examples" if spec.assumed and spec.assumed.examples else "its own queries"
         length = spec.assumed.mean_tokens if spec.assumed else None
-        mean = f"{length:g} tokens each" if length else f"{spec.max_length:,} tokens each (the longest there can be)"
+        mean = f"{length:g} tokens each" if length else f"{spec.max_length:,} tokens each (the maximum)"
         lines.append(f"data {name} are not prepared: {size} of {mean} are assumed")
-    if any(asked[1] for trial in pending if (asked := estimator.get_evaluation_load(trial)) is not None):
-        lines.append("the test queries are not here: as many as StableToolBench's are assumed")
+    if any(load[1] for trial in pending if (load := estimator.get_evaluation_load(trial)) is not None):
+        lines.append("the test queries are missing: as many as StableToolBench has are assumed")
     return lines
 
 
 def _explain_unknown_cost(pending: Sequence[PlannedTrial], estimator: CostEstimator) -> list[str]:
-    """Why there are no seconds, each thing once."""
-    reasons: dict[str, None] = {}
+    """Explain why the time of trials is unknown, each reason once."""
+    reasons: list[str] = []
     for trial in pending:
-        found, recipe = trial.estimate, trial.spec.recipe
-        if found is None or found.cost.seconds.is_known:
+        estimate, precision = trial.estimate, trial.spec.recipe.precision
+        if estimate is None or estimate.cost.seconds.is_known:
             continue
         kinds = estimator.list_hardware_candidates(trial)
         if not kinds:
-            reasons["what GPU it is: --hardware NAME, runtime.hardware, or a --cluster whose machines are known"] = None
-        if math.isnan(found.workload.train_flops):
-            reasons["data not prepared, or the model's FLOPs are not known: `sweeper data prepare …` first"] = None
-        for kind in kinds:
-            if recipe.precision not in kind.tflops:
-                reasons[f"{kind.name} has no `tflops` of {recipe.precision}"] = None
-    return list(reasons)
+            reasons.append(
+                "unknown GPU: set --hardware NAME, runtime.hardware, or a --cluster whose machines are known"
+            )
+        if math.isnan(estimate.workload.train_flops):
+            reasons.append(
+                "data not prepared, or the FLOPs of the model are unknown: run `sweeper data prepare …` first"
+            )
+        reasons += [f"{kind.name} lists no `tflops` for {precision}" for kind in kinds if precision not in kind.tflops]
+    return list(dict.fromkeys(reasons))

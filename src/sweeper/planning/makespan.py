@@ -148,7 +148,7 @@ class ClusterForecast:
         used = "" if math.isnan(document["utilisation"]) else f"GPUs in use {document['utilisation']:.0%}, "
         return [
             *lines,
-            f"makespan {document['makespan_hours']:.1f} h if all machines are there from the start (lower bound "
+            f"makespan {document['makespan_hours']:.1f} h if all machines are available from the start (lower bound "
             f"{document['lower_bound_hours']:.1f} h); {used}longest trial {document['longest_hours']:.1f} h",
         ]
 
@@ -200,7 +200,7 @@ def _find_unplaceable(trials: Sequence[PlannedTrial], nodes: Sequence[Node]) -> 
             counts[trial.spec.model.name, need] = counts.get((trial.spec.model.name, need), 0) + 1
     largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
     return tuple(
-        f"{model} ({_pluralize(count, 'trial')}) asks for {need}: too much even for the empty "
+        f"{model} ({_pluralize(count, 'trial')}) needs {need}: too much even for the empty "
         f"cluster, which has {_pluralize(len(nodes), 'machine')}, the largest with {largest.cpus:g} CPUs and "
         f"{_pluralize(largest.gpus, 'GPU')}"
         for (model, need), count in counts.items()

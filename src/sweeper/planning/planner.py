@@ -1,9 +1,9 @@
-"""Sweep -> plan: resolve every trial's fingerprint, size and engine, and collect what prevents the run."""
+"""Planning of a sweep: fingerprint, size and engine of every trial, and the problems that prevent the run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -37,8 +37,7 @@ def plan_sweep(sweep: Sweep, store: Store | None = None, hardware: HardwareSpec 
 
     Args:
         sweep: the sweep, or a union of sweeps.
-        store: makes the history of a search and the sizes of prepared data known; files that were hashed for it are not
-            hashed again.
+        store: the store, which has the history of a search, the sizes of prepared data, and the hashes of files.
         hardware: the GPU of trials whose runtime names none.
     """
     if sweep.sweeps:
@@ -92,7 +91,7 @@ def _find_missing_queries(sweep: Sweep) -> list[str]:
 
 
 class Planner:
-    """Plans trials of a sweep one by one, and collects what prevents them in `problems`."""
+    """Plans the trials of a sweep one by one. Problems that prevent a trial are collected in `problems`."""
 
     def __init__(self, sweep: Sweep, store: Store | None = None, hardware: HardwareSpec | None = None) -> None:
         self.sweep, self.store, self.hardware = sweep, store, hardware
@@ -101,21 +100,21 @@ class Planner:
 
     def plan_trial(self, spec: TrialSpec) -> PlannedTrial:
         """Plan one trial. Its fingerprint is empty while its data or weights are missing."""
-        found = self._get_inputs(spec)
-        schedule = _schedule(spec, found.size, self.problems)
-        steps, flops = _count_steps_and_flops(spec, found.size, schedule)
+        inputs = self._get_inputs(spec)
+        schedule = _compute_schedule(spec, inputs.size, self.problems)
+        steps, flops = _count_steps_and_flops(spec, inputs.size, schedule)
         shared, shared_flops = _count_shared_steps_and_flops(spec, schedule, self.problems)
         if spec.branch is not None:
             steps = None if steps is None or shared is None else steps - shared
             flops = None if flops is None or shared_flops is None else flops - shared_flops
-        chosen, fit = _select_engine(spec, self.sweep, found.size, self.hardware, self.problems)
-        whole = math.inf if steps is None else steps + (shared or 0)
-        _record_problem(self.problems, lambda: check_hyperparameter_changes(chosen, whole))
+        chosen, fit = _select_engine(spec, self.sweep, inputs.size, self.hardware, self.problems)
+        total_steps = math.inf if steps is None else steps + (shared or 0)
+        _record_problem(self.problems, lambda: check_hyperparameter_changes(chosen, total_steps))
         return PlannedTrial(
             self.compute_fingerprint(spec),
             chosen,
-            found.parameters,
-            found.data_fingerprint or "",
+            inputs.parameters,
+            inputs.data_fingerprint or "",
             fit,
             steps,
             flops,
@@ -136,65 +135,64 @@ class Planner:
         ):
             spec = spec.model_copy(update={"branch": Branch(trunk=trunk, step=proposal.branch_step)})
         trial = self.plan_trial(spec)
-        asked = self.sweep.evaluation
-        if asked is not None:
-            tried = self.sweep.search is not None and "val_pass_rate" in self.sweep.search.metrics
-            asked = asked.model_copy(update={"split": "validation"}) if tried else None
+        evaluation = self.sweep.evaluation
+        if evaluation is not None:
+            needs_pass_rate = self.sweep.search is not None and "val_pass_rate" in self.sweep.search.metrics
+            evaluation = evaluation.model_copy(update={"split": "validation"}) if needs_pass_rate else None
         role: Role = "anchor" if proposal.is_baseline else "explore"
-        return replace(trial, role=role, proposal=proposal, evaluation=asked)
+        return replace(trial, role=role, proposal=proposal, evaluation=evaluation)
 
     def plan_search(self) -> list[PlannedTrial]:
-        """Plan the known trials of a search: baselines, proposals, and after their end the best ones on fresh seeds."""
-        entries = self._load_proposal_records()
-        proposals = [e.proposal for e in entries if e.state != "DUPLICATE" and e.retried_number is None]
+        """Plan the known trials of a search: baselines, proposals and, once all have ended, their confirmations."""
+        records = self._load_proposal_records()
+        proposals = [r.proposal for r in records if r.state != "DUPLICATE" and r.retried_number is None]
         known = {proposal.key for proposal in proposals}
         proposals = [p for p in search.build_baseline_proposals(self.sweep) if p.key not in known] + proposals
         trials = [trial for proposal in proposals if (trial := self._plan_proposal_or_none(proposal))]
-        if self.sweep.confirm and search.is_exhausted(self.sweep, entries):
-            trials += self.plan_confirmations(entries)
+        if self.sweep.confirm and search.is_exhausted(self.sweep, records):
+            trials += self.plan_confirmations(records)
         return trials
 
     def plan_confirmations(self, records: list[ProposalRecord]) -> list[PlannedTrial]:
         """Plan the best proposals on each of the confirmation seeds."""
-        found = []
+        finalists = search.select_finalists(self.sweep, records).values()
+        return self._confirm_proposals(record.proposal for best in finalists for record in best)
+
+    def _confirm_proposals(self, proposals: Iterable[Proposal]) -> list[PlannedTrial]:
+        """Plan each proposal on each of the confirmation seeds."""
         seeds = self.sweep.confirm.seeds if self.sweep.confirm else []
-        for proposal in (
-            entry.proposal for best in search.select_finalists(self.sweep, records).values() for entry in best
-        ):
+        trials = []
+        for proposal in proposals:
             for seed in seeds:
                 trial = self.plan_trial(make_trial(self.sweep, self._resolve_axis_values(proposal) | {"seed": seed}))
-                found.append(replace(trial, role="confirm", proposal=proposal))
-        return found
+                trials.append(replace(trial, role="confirm", proposal=proposal))
+        return trials
 
     def plan_placeholders(self) -> list[PlannedTrial]:
-        """Draw random trials in place of those that a search has still to propose and to confirm, to estimate its cost.
+        """Plan random trials in place of those that a search has still to propose and to confirm.
 
-        They are assumed to train to their end: which trials are stopped early is unknown in advance.
+        They make its cost predictable. They are assumed to train to their end: which trials are stopped early is
+        unknown in advance.
         """
-        entries = self._load_proposal_records()
-        drawn = search.sample_placeholders(self.sweep, entries)
-        found = [trial for proposal in drawn if (trial := self._plan_proposal_or_none(proposal))]
-        if self.sweep.confirm and not search.is_exhausted(self.sweep, entries):
-            confirm, count = self.sweep.confirm, self.sweep.confirm.top
-            asked = search.require_search(self.sweep)
-            models = self.sweep.axes["model"] if asked.equal_per else self.sweep.axes["model"][:1]
-            for model in models:
-                own = [t for t in found if t.spec.model.name == model or not asked.equal_per][:count]
-                anchored = [p for p in search.build_baseline_proposals(self.sweep) if p.group in ("", model)]
-                for proposal in [*(t.proposal for t in own if t.proposal), *anchored]:
-                    for seed in confirm.seeds:
-                        trial = self.plan_trial(
-                            make_trial(self.sweep, self._resolve_axis_values(proposal) | {"seed": seed})
-                        )
-                        found.append(replace(trial, role="confirm", proposal=proposal))
-        return found
+        records = self._load_proposal_records()
+        proposals = search.sample_placeholders(self.sweep, records)
+        trials = [trial for proposal in proposals if (trial := self._plan_proposal_or_none(proposal))]
+        if self.sweep.confirm and not search.is_exhausted(self.sweep, records):
+            is_per_model = bool(search.require_search(self.sweep).equal_per)
+            for model in self.sweep.axes["model"] if is_per_model else self.sweep.axes["model"][:1]:
+                own = [t for t in trials if t.spec.model.name == model or not is_per_model][: self.sweep.confirm.top]
+                baselines = [p for p in search.build_baseline_proposals(self.sweep) if p.group in ("", model)]
+                trials += self._confirm_proposals([*(t.proposal for t in own if t.proposal), *baselines])
+        return trials
 
     def _load_proposal_records(self) -> list[ProposalRecord]:
         return search.load_proposal_records(self.sweep, self.store.study_folder(self.sweep.name)) if self.store else []
 
     def _plan_proposal_or_none(self, proposal: Proposal) -> PlannedTrial | None:
-        """Plan a proposal; None if its values are impossible together, which the search learns when it proposes them.
-        Missing data or weights stay a problem of the plan."""
+        """Plan a proposal; None if its values are impossible together: the run rejects such a proposal later.
+
+        Missing data or weights remain problems of the plan.
+        """
         try:
             spec = make_trial(self.sweep, self._resolve_axis_values(proposal))
         except ValidationError:
@@ -202,10 +200,10 @@ class Planner:
         self._get_inputs(spec)
         before = len(self.problems)
         trial = self.plan_proposal(proposal)
-        impossible = len(self.problems) > before and not proposal.is_baseline
-        if impossible:
+        is_impossible = len(self.problems) > before and not proposal.is_baseline
+        if is_impossible:
             del self.problems[before:]
-        return None if impossible else trial
+        return None if is_impossible else trial
 
     def _resolve_axis_values(self, proposal: Proposal) -> dict[str, object]:
         fixed = {axis: values[0] for axis, values in self.sweep.axes.items()}
@@ -214,14 +212,14 @@ class Planner:
 
     def compute_fingerprint(self, spec: TrialSpec) -> str:
         """Compute the fingerprint of a trial; empty if its data or weights are missing."""
-        found = self._get_inputs(spec)
-        if found.data_fingerprint is None or found.weights_fingerprint is None:
+        inputs = self._get_inputs(spec)
+        if inputs.data_fingerprint is None or inputs.weights_fingerprint is None:
             return ""
         return compute_trial_fingerprint(
             spec.recipe,
             spec.seed,
-            weights_fingerprint=found.weights_fingerprint,
-            data_fingerprint=found.data_fingerprint,
+            weights_fingerprint=inputs.weights_fingerprint,
+            data_fingerprint=inputs.data_fingerprint,
             branch=spec.branch,
             branch_points=spec.branch_points,
         )
@@ -287,7 +285,7 @@ def _select_engine(
     return chosen, fit
 
 
-def _schedule(spec: TrialSpec, size: DataSize | None, problems: list[str]) -> TrainingSchedule | None:
+def _compute_schedule(spec: TrialSpec, size: DataSize | None, problems: list[str]) -> TrainingSchedule | None:
     """Compute the schedule of a trial whose data are prepared. A budget that cannot be met is a problem."""
     return None if size is None else _record_problem(problems, lambda: make_schedule(spec, size))
 

@@ -21,8 +21,8 @@ MAX_TIMING_RECORDS = 300
 def read_timing_records(store: Store, hardware: Iterable[HardwareSpec]) -> list[TimingRecord]:
     """Read the times of the newest finished trials on known hardware. Unreadable records are skipped."""
     kinds = list(hardware)
-    found = (read_trial_timing(folder, kinds) for folder in _list_newest_trials(store.root / "trials"))
-    return [row for row in found if row is not None]
+    records = (read_trial_timing(folder, kinds) for folder in _list_newest_trials(store.root / "trials"))
+    return [row for row in records if row is not None]
 
 
 def read_trial_timing(folder: Path, hardware: Iterable[HardwareSpec]) -> TimingRecord | None:

@@ -1,4 +1,4 @@
-"""Workload of planned trials, also for data whose size is only assumed because they are not prepared."""
+"""Workload of planned trials. Data that are not prepared have an assumed size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_workloads(trials: Sequence[PlannedTrial], store: Store | None) -> list
     """Build the workload of each trial. Trials that differ in their seed alone share one."""
     sizes: dict[tuple[str, int], tuple[DataSize | None, bool]] = {}
     known: dict[tuple[object, ...], Workload] = {}
-    found = []
+    workloads = []
     for trial in trials:
         spec = trial.spec
         place = (trial.data_fingerprint, id(spec.data))
@@ -33,8 +33,8 @@ def build_workloads(trials: Sequence[PlannedTrial], store: Store | None) -> list
         key = (place, id(spec.model), spec.recipe, spec.branch is None, trial.planned_steps, trial.planned_train_flops)
         if key not in known:
             known[key] = build_workload(trial, *sizes[place])
-        found.append(known[key])
-    return found
+        workloads.append(known[key])
+    return workloads
 
 
 def build_workload(trial: PlannedTrial, size: DataSize | None, is_assumed: bool) -> Workload:

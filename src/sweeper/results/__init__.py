@@ -1,1 +1,1 @@
-"""Records of the store -> tables of a study."""
+"""Tables of a study, read from the records in the store."""

@@ -1,63 +1,78 @@
-"""Store -> tables: every planned trial is a row, whatever became of it."""
+"""Tables of a study, read from the store: one row per planned trial, finished or not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeper.config import Sweep, find_sweep, load_sweep, read_yaml_as_dict
 from sweeper.errors import UsageError
 from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_outcomes, read_summary
-from sweeper.planning.budget_limits import RESOURCE_USAGE_FILE
+from sweeper.planning.budget import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
 from sweeper.search import load_search_history
-from sweeper.storage import LockSnapshot, Store, read_json
+from sweeper.storage import JsonObject, LockSnapshot, Store, read_json
 from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CONTAMINATION_FILE = "leakage.json"
-"""The audit of a study's training data against its test queries, in the study's folder."""
+"""Train/test contamination of a study, in its folder."""
+HISTORY_COLUMNS = ("step", "loss", "grad_norm", "val_loss")
 
 
 @dataclass(frozen=True)
 class StudyTables:
-    """A study as read from the store. `trials`: one row per planned trial; `outcomes`: one per (trial, query, judge,
-    vote); `histories`: fingerprint -> logged steps; `leakage`: the audit's document, None where there was none;
-    `predicted`: the plan as the first run wrote it; `spent`: what all runs spent (`purse`)."""
+    """A study as read from the store."""
 
     plan: Plan
     trials: list[TrialRow]
+    """One row per planned trial."""
     outcomes: pd.DataFrame
+    """One row per (trial, query, judge, vote)."""
     histories: dict[str, pd.DataFrame]
-    manifest: dict[str, Any]
-    contamination: dict[str, Any] | None
-    search_history: dict[str, Any] | None = None
-    """The search's history (`search_document`)."""
-    first_plan: dict[str, Any] | None = None
-    resource_usage: dict[str, Any] | None = None
+    """Fingerprint -> logged steps, with `HISTORY_COLUMNS`."""
+    manifest: JsonObject
+    """Where the study ran last (`RunManifest`); empty if it has not run."""
+    contamination: JsonObject | None
+    """Train/test contamination; None without an audit."""
+    search_history: JsonObject | None = None
+    """History of the search (`SearchHistory.to_document`); None without a search."""
+    first_plan: JsonObject | None = None
+    """The plan with the estimates of the first run (`plan.json`); None if the study has not run."""
+    resource_usage: JsonObject | None = None
+    """Resources used in all runs (`BudgetTracker`); None if the study has not run."""
 
 
 def load_study_plan(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
-    """The plan of a study by its name in the store, else of a sweep file or name. Raises UsageError or ConfigError."""
-    as_run = store.study_folder(name) / "sweep.yaml"
-    is_name = Path(name).name == name  # a path is a sweep file's
+    """Plan a study of the store, or else a sweep.
+
+    Args:
+        name: name of a study, name of a sweep, or path of a sweep file.
+        store: the store.
+        overrides: settings as of `--set`. A study with overrides is planned from its sweep file.
+
+    Raises:
+        UsageError, ConfigError: there is no such study or sweep, or it is invalid.
+    """
+    stored_sweep = store.study_folder(name) / "sweep.yaml"
+    is_name = Path(name).name == name  # otherwise the path of a sweep file
     if is_name:
-        store.pull(as_run.parent, patterns=["*.yaml"])
-    if is_name and as_run.exists() and not overrides:
+        store.pull(stored_sweep.parent, patterns=["*.yaml"])
+    if is_name and stored_sweep.exists() and not overrides:
         try:
-            return plan_sweep(Sweep.model_validate(read_yaml_as_dict(as_run)), store)
+            return plan_sweep(Sweep.model_validate(read_yaml_as_dict(stored_sweep)), store)
         except ValueError as error:
-            raise UsageError(str(as_run), found=f"not a sweep as run: {error}", hint="run the sweep again") from error
+            raise UsageError(str(stored_sweep), found=f"invalid sweep: {error}", hint="run the sweep again") from error
     return plan_sweep(load_sweep(find_sweep(name), overrides or []), store)
 
 
 def read_trial_row(trial: PlannedTrial, store: Store) -> TrialRow:
-    """The row of a trial that the store has finished, as a backend tells it."""
+    """Read the row of a trial as a backend would report it; PENDING without a record."""
     record = read_record(store.record_path(trial.fingerprint))
     if record is None:
         return TrialRow(trial.fingerprint, "PENDING")
@@ -70,7 +85,7 @@ def read_trial_row(trial: PlannedTrial, store: Store) -> TrialRow:
 
 
 def is_finished(trial: PlannedTrial, store: Store) -> bool:
-    """Whether nothing is left to do: trained (not FAILED) and, where asked, evaluated."""
+    """Return whether a trial is trained, without failure, and evaluated if it has an evaluation."""
     status = read_status(store.record_path(trial.fingerprint))
     if status is None or status == FAILED:
         return False
@@ -83,7 +98,7 @@ def is_finished(trial: PlannedTrial, store: Store) -> bool:
 
 
 def pull_records(plan: Plan, store: Store) -> LockSnapshot:
-    """Bring what the store's URL has of a plan, where it is one; to be called before records are read."""
+    """Pull the results of a plan from the remote side of the store, if there is one. Call it before reading records."""
     suites = zip(plan.trials, compute_suite_fingerprints(plan.trials), strict=True)
     return store.pull_results(
         {trial.fingerprint: suite for trial, suite in suites if trial.fingerprint}, plan.sweep.name
@@ -91,14 +106,14 @@ def pull_records(plan: Plan, store: Store) -> LockSnapshot:
 
 
 def collect_study(plan: Plan, store: Store) -> StudyTables:
-    """Read everything the store has about a plan. Missing numbers are NaN."""
+    """Read all results of a plan from the store. Missing numbers are NaN."""
     rows, files, histories = [], [], {}
-    now = pull_records(plan, store)
+    snapshot = pull_records(plan, store)
     for trial, suite in zip(plan.trials, compute_suite_fingerprints(plan.trials), strict=True):
         record = read_record(store.record_path(trial.fingerprint)) if trial.fingerprint else None
         if record and record.status == PRUNED and not trial.may_be_pruned:
-            record = None  # a search stopped it; this study wants its end
-        row = _build_trial_row(trial, record, store, now)
+            record = None  # the search of another study stopped it; this study needs all of its steps
+        row = _build_trial_row(trial, record, store, snapshot)
         summary = read_summary(store, trial.fingerprint, suite) if suite and record else None
         if suite and trial.evaluation and summary is not None:
             row = row.add_evaluation(extract_metrics(summary, trial.evaluation))
@@ -106,30 +121,28 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
                 row = replace(row, subsets=summary.subsets)
                 files.append(store.evaluation_folder(trial.fingerprint, suite) / "outcomes.parquet")
         elif suite and record and record.status not in (FAILED, PRUNED):
-            row = _add_evaluation_status(row, store, suite, now)
+            row = _add_evaluation_status(row, store, suite, snapshot)
         rows.append(row)
         history = store.trial_folder(trial.fingerprint) / "history.parquet"
         if record and history.exists():
             histories[trial.fingerprint] = _read_history(history)
     folder = store.study_folder(plan.sweep.name)
-    manifest_path, leakage_path = folder / "manifest.json", folder / CONTAMINATION_FILE
-    plan_path, spent_path = folder / "plan.json", folder / RESOURCE_USAGE_FILE
     search_history = load_search_history(plan.sweep, folder)
     return StudyTables(
         plan=plan,
         trials=rows,
         outcomes=read_outcomes(files),
         histories=histories,
-        manifest=read_json(manifest_path) if manifest_path.exists() else {},
+        manifest=_read_json_or_none(folder / "manifest.json") or {},
         search_history=search_history.to_document() if search_history else None,
-        contamination=read_json(leakage_path) if leakage_path.exists() else None,
-        first_plan=read_json(plan_path) if plan_path.exists() else None,
-        resource_usage=read_json(spent_path) if spent_path.exists() else None,
+        contamination=_read_json_or_none(folder / CONTAMINATION_FILE),
+        first_plan=_read_json_or_none(folder / "plan.json"),
+        resource_usage=_read_json_or_none(folder / RESOURCE_USAGE_FILE),
     )
 
 
 def collect_part_studies(tables: StudyTables, store: Store) -> list[StudyTables]:
-    """Of a union: the tables of each of its sweeps, as if it had been run by itself."""
+    """Collect the tables of each sweep of a combined sweep, as if it had been run by itself."""
     return [collect_study(part, store) for part in tables.plan.parts]
 
 
@@ -142,20 +155,21 @@ def _build_trial_row(trial: PlannedTrial, record: TrialRecord | None, store: Sto
 
 
 def _infer_unfinished_status(trial: PlannedTrial, store: Store, snapshot: LockSnapshot) -> RowStatus:
-    """RUNNING while a live process holds the trial's lock, else PENDING."""
-    held = bool(trial.fingerprint) and snapshot.is_locked(store.trial_folder(trial.fingerprint))
-    return "RUNNING" if held else "PENDING"
+    """Return RUNNING if a process holds the lock of the trial, else PENDING."""
+    is_locked = bool(trial.fingerprint) and snapshot.is_locked(store.trial_folder(trial.fingerprint))
+    return "RUNNING" if is_locked else "PENDING"
 
 
 def _add_evaluation_status(row: TrialRow, store: Store, suite: str, snapshot: LockSnapshot) -> TrialRow:
-    """The row of a trained trial whose evaluation has not ended well."""
+    """Return the row of a trained trial whose evaluation failed, runs or is pending."""
     directory = store.evaluation_folder(row.fingerprint, suite)
     if (directory / "failure.json").exists():
         return replace(row, status=FAILED, failure=Failure.model_validate(read_json(directory / "failure.json")))
     return replace(row, status="RUNNING" if snapshot.is_locked(directory) else "PENDING")
 
 
-HISTORY_COLUMNS = ("step", "loss", "grad_norm", "val_loss")
+def _read_json_or_none(path: Path) -> JsonObject | None:
+    return read_json(path) if path.exists() else None
 
 
 def _read_history(path: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a cluster has, what a trial requests, and which parts of the one are allocated to the other. Pure."""
+"""Resources of a cluster, requests of trials, and the allocations between them. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Node:
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """What a trial needs at the same time: workers, each with some cores and at most one GPU."""
+    """Resources that a trial needs at the same time: workers, each with some cores and at most one GPU."""
 
     workers: int
     cpus: float
@@ -49,9 +49,9 @@ class ResourceRequest:
 
 
 class _NodeState:
-    """What is free on a node.
+    """Free resources of a node.
 
-    A dead node keeps its object. What is released there later does not reach a new node of the same name.
+    A dead node keeps its object, so that later releases there do not reach a new node of the same name.
     """
 
     __slots__ = ("cpus", "gpus", "is_alive", "largest_free", "node", "whole_gpus")
@@ -81,7 +81,7 @@ class _NodeState:
 
 @dataclass
 class _WorkerAllocation:
-    """What one worker has of a node."""
+    """Resources of a node that are allocated to one worker."""
 
     node_state: _NodeState
     cpus: int

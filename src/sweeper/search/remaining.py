@@ -1,4 +1,4 @@
-"""The part of a search that is still to come: whether there is one, and placeholders to estimate its cost with."""
+"""Proposals that a search has still to make: whether there are any, and placeholders to estimate their cost."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ A search can be interrupted at any point and continued by a new session on the s
 
 - A trial whose driver died is handed out again with the values it had. Values that were not drawn yet come from the
   same random streams as in an uninterrupted search.
-- A decision at a rung is stored, and the same question gets the same answer.
+- A decision at a rung is stored, and repeated when the same trial reaches the same rung again.
 - A trial that was stopped early is reported as PRUNED with its last loss at a rung, never as COMPLETE.
 """
 
@@ -150,7 +150,7 @@ class SearchSession:
             trial.study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def should_prune(self, proposal: Proposal, resource: int, loss: float) -> bool:
-        """Decide whether a trial stops at a rung. The decision is stored, and repeated if asked for again.
+        """Decide whether a trial stops at a rung. The decision is stored, and repeated for the same rung.
 
         Args:
             proposal: the trial's proposal.

@@ -1,4 +1,4 @@
-"""The search space: which values a search can propose, and which proposals every search starts with."""
+"""The search space: values that a search can propose, and the proposals that every search starts with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the proposals of a search are stored, and the check that a stored search is the same one."""
+"""Storage of a search's proposals, and the check that a stored search belongs to the sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of a backend: it starts workers, runs planned trials on them, and reports every end."""
+"""The interface of a backend: start workers, run planned trials on them, and report the end of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BackendSession:
 
     run_trials: TrialRunner
     open_search: Callable[[Sweep, Path], SearchClient]
-    """Opens the search of a sweep, whose storage is in that folder. All workers can reach it."""
+    """Opens the search of a sweep, given the folder of its storage, so that all workers can reach it."""
 
 
 class OpenBackend(Protocol):

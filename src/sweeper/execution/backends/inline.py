@@ -1,4 +1,4 @@
-"""The backend `inline`: one trial after the other in this process, for a debugger or a notebook. No Ray."""
+"""The backend `inline`: one trial after the other in this process, without Ray, for debuggers and notebooks."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import ray
 from ray.autoscaler.sdk import request_resources
@@ -119,8 +119,8 @@ class RayQueueSearcher(Searcher):  # type: ignore[misc]
             self.trials[trial.fingerprint] = trial
             self.queue.add(_make_queued_trial(trial))
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Handle a report of a trial. Its row releases its place at once, so that the next trial can reuse its actor:
+    def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
+        """Handle a report of a trial. Its row releases its place at once, so that the next trial can reuse its actor;
         Tune stops the actor when the trial completes."""
         fingerprint = self._fingerprints.get(trial_id)
         if fingerprint is None:
@@ -137,7 +137,7 @@ class RayQueueSearcher(Searcher):  # type: ignore[misc]
             runtime = trial.spec.runtime
             self.queue.shrink(fingerprint, ResourceRequest(1, runtime.cpus, runtime.gpus))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
         """Handle a trial that ended without a row: its worker or its node was lost."""
         fingerprint = self._fingerprints.get(trial_id)
         if fingerprint is None:

@@ -1,4 +1,4 @@
-"""A several-worker trial as a Ray Train job, on the nodes it was given."""
+"""A multi-worker trial as a run of Ray Train, on the nodes where the queue placed it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sweeper import data
 from sweeper.config import Runtime
@@ -33,10 +33,15 @@ from sweeper.training import (
     train_worker,
 )
 
+if TYPE_CHECKING:
+    from ray.train.torch import TorchConfig
+    from ray.train.v2._internal.execution.worker_group import WorkerGroup
+    from ray.util.queue import Queue
+
 HEAD_NODE_RESOURCE = "node:__internal_head__"
-"""Resource of the head node: there runs what drives several-worker trials, which needs nothing but a place."""
+"""Ray's resource of the head node, which runs the drivers of multi-worker trials."""
 TRAIN_RETRIES = 0
-"""Ray Train would try for ever by default, on nodes that may be gone. A trial that lost a worker is placed anew."""
+"""By default Ray Train retries forever, on nodes that may be gone. Here the queue places the trial again."""
 
 
 def make_ray_launcher(
@@ -46,10 +51,18 @@ def make_ray_launcher(
     nodes: tuple[str, ...],
     pruner: Pruner | None = None,
 ) -> WorkerLauncher:
-    """Runs the trial's workers on these nodes (one name each) as a Ray Train run, and waits for it."""
+    """Make a launcher that runs the workers of a trial with Ray Train and waits for them.
+
+    Args:
+        planned: the trial.
+        store: the store.
+        on_progress: receives the progress of worker 0, in the thread that calls the launcher.
+        nodes: the node of each worker.
+        pruner: may stop the training early.
+    """
     runtime, fingerprint = planned.spec.runtime, planned.fingerprint
 
-    def launch(at_most: int | None, generation: int | None) -> None:
+    def launch(max_micro_batch: int | None, generation: int | None) -> None:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -58,11 +71,12 @@ def make_ray_launcher(
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         logging.getLogger("ray.train").setLevel(logging.ERROR)
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # where no worker's death reaches it
+        # On the driver's node the queue survives the loss of a worker's node.
+        driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        progress_queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": driver_node})
         with tempfile.TemporaryDirectory(prefix="sweeper-train-") as scratch:
             trainer = TorchTrainer(
-                _make_worker(planned, store, told, at_most, generation, pruner),
+                _make_worker(planned, store, progress_queue, max_micro_batch, generation, pruner),
                 torch_config=_make_torch_config(),
                 scaling_config=ScalingConfig(
                     num_workers=runtime.workers,
@@ -71,9 +85,9 @@ def make_ray_launcher(
                     label_selector=[{"ray.io/node-id": node} for node in nodes],
                 ),
                 run_config=RunConfig(
-                    # A name of its own for every run: a second one of the same name would load the first one's end.
+                    # Unique: a second run with the name of the first would load its last checkpoint.
                     name=f"train-{fingerprint}-{time.time_ns()}",
-                    storage_path=scratch,  # our checkpoints go to our store, each marked with its trial's fingerprint
+                    storage_path=scratch,  # checkpoints go to our store
                     failure_config=FailureConfig(
                         max_failures=TRAIN_RETRIES,
                         controller_failure_limit=TRAIN_RETRIES,
@@ -82,37 +96,50 @@ def make_ray_launcher(
                 ),
             )
             try:
-                _relay_progress(told, on_progress, trainer.fit)
+                _relay_progress(progress_queue, on_progress, trainer.fit)
             except TrainingFailedError as error:
-                said = [_unwrap_error(failure) for failure in getattr(error, "worker_failures", {}).values()]
-                failures = [failure.failure for failure in said if isinstance(failure, WorkerFailedError)]
+                errors = [_unwrap_error(failure) for failure in getattr(error, "worker_failures", {}).values()]
+                failures = [error.failure for error in errors if isinstance(error, WorkerFailedError)]
                 raise make_error(failures, fingerprint, str(error)[:1000]) from error
             finally:
-                told.shutdown(force=True)
+                progress_queue.shutdown(force=True)
 
     return launch
 
 
 def evaluate_on_ray(planned: PlannedTrial, tracker: Tracker, node: str) -> TrialRow:
-    """The row of a trained trial, evaluated by one worker on that node. Raises LostWorkerError with the node."""
+    """Evaluate a trained trial with one worker on a node, and return its row.
+
+    Args:
+        planned: the trial.
+        tracker: logs its metrics.
+        node: Ray's id of the node.
+
+    Raises:
+        LostWorkerError: the worker or the node died.
+    """
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     runtime = planned.spec.runtime
-    here = NodeAffinitySchedulingStrategy(node, soft=False)
     task = ray.remote(run_trial).options(
-        num_cpus=runtime.cpus, num_gpus=runtime.gpus, max_retries=0, scheduling_strategy=here
+        num_cpus=runtime.cpus,
+        num_gpus=runtime.gpus,
+        max_retries=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )
     try:
         row: TrialRow = ray.get(task.remote(planned, tracker, _ignore))
         return row
     except (NodeDiedError, OutOfMemoryError, TaskUnschedulableError, WorkerCrashedError) as error:
-        raise LostWorkerError(f"trial {planned.fingerprint}", found=f"its evaluation's worker died: {error}") from error
+        raise LostWorkerError(
+            f"trial {planned.fingerprint}", found=f"the worker of its evaluation died: {error}"
+        ) from error
 
 
 def make_bundle(runtime: Runtime) -> dict[str, float]:
-    """What Ray is asked for one worker."""
+    """Return the Ray resources of one worker."""
     return {"CPU": runtime.cpus, "GPU": runtime.gpus} if runtime.gpus else {"CPU": runtime.cpus}
 
 
@@ -123,19 +150,19 @@ def _ignore(progress: TrialProgress) -> None:
 def _make_worker(
     planned: PlannedTrial,
     store: Store,
-    progress_queue: Any,
+    progress_queue: Queue,
     max_micro_batch: int | None,
     generation: int | None,
     pruner: Pruner | None,
 ) -> Callable[[], None]:
-    """What every worker runs."""
+    """Make the function that every worker runs."""
 
     def train() -> None:
         import ray.train
 
-        def tell(progress: TrainingProgress) -> None:
+        def send_progress(progress: TrainingProgress) -> None:
             if ray.train.get_context().get_world_rank() == 0:
-                with contextlib.suppress(Exception):  # who watches is no part of the training
+                with contextlib.suppress(Exception):  # a lost queue must not end the training
                     progress_queue.put_nowait(progress.to_document())
 
         try:
@@ -144,33 +171,33 @@ def _make_worker(
                 TrialJob(planned.spec, planned.fingerprint, planned.data_fingerprint),
                 prepared,
                 store,
-                tell,
+                send_progress,
                 max_micro_batch=max_micro_batch,
                 check_lease=partial(store.check_folder_lease, store.trial_folder(planned.fingerprint), generation),
                 pruner=pruner,
             )
-        except Exception as error:  # as words: what raised it may not be known to the other side
+        except Exception as error:  # classified here: the driver may not be able to unpickle it
             raise WorkerFailedError(classify_failure(error)) from None
 
     return train
 
 
-def _make_torch_config() -> Any:
-    """Torch's process group, and in each worker SIGTERM waits for a checkpoint."""
+def _make_torch_config() -> TorchConfig:
+    """Make a config of Torch's process group whose workers save a checkpoint on SIGTERM."""
     import ray.train.torch.config as torch_config
 
     class Backend(torch_config._TorchBackend):  # type: ignore[misc]
-        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        def on_start(self, worker_group: WorkerGroup, backend_config: TorchConfig) -> None:
             from sweeper.training.preemption import install_signal_handler
 
-            worker_group.execute(install_signal_handler)  # in the main thread; the training is in another one
-            # GPUs that are only said to be there, as in a rehearsal, cannot speak NCCL.
+            worker_group.execute(install_signal_handler)  # in the main thread; training runs in another
+            # A fake GPU count, as in a smoke test, leaves workers without NCCL.
             backend_config.backend = "nccl" if all(worker_group.execute(_has_gpu)) else "gloo"
             super().on_start(worker_group, backend_config)
 
     class Config(torch_config.TorchConfig):  # type: ignore[misc]
         @property
-        def backend_cls(self) -> Any:
+        def backend_cls(self) -> type[Backend]:
             return Backend
 
     return Config()
@@ -182,19 +209,19 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _relay_progress(progress_queue: Any, on_progress: ProgressListener, work: Callable[[], Any]) -> None:
-    """Do the work in another thread, and tell here, in the thread that Tune knows, what its workers tell."""
+def _relay_progress(progress_queue: Queue, on_progress: ProgressListener, work: Callable[[], object]) -> None:
+    """Run `work` in another thread and relay progress in this one: Tune accepts reports from this thread only."""
     from ray.exceptions import RayActorError
 
     raised: list[BaseException] = []
 
-    def worked() -> None:
+    def run_work() -> None:
         try:
             work()
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=worked, daemon=True)
+    thread = threading.Thread(target=run_work, daemon=True)
     thread.start()
     while thread.is_alive() or not progress_queue.empty():
         try:
@@ -208,6 +235,6 @@ def _relay_progress(progress_queue: Any, on_progress: ProgressListener, work: Ca
         raise raised[0]
 
 
-def _unwrap_error(error: Any) -> Any:
-    """The worker's own exception, where Ray put it into one of its own."""
+def _unwrap_error(error: BaseException) -> BaseException:
+    """Return the worker's own exception if Ray has wrapped it in one of its own."""
     return getattr(error, "cause", None) or error

@@ -10,7 +10,7 @@ from sweeper.config import BudgetSpec, HardwareSpec, Runtime
 from sweeper.planning.cost_model import Cost
 
 RESOURCE_USAGE_FILE = "spent.json"
-"""Resource usage of a study, in its folder. Trials that another study trained cost this one nothing."""
+"""Resource usage of a study, in its folder. Trials that another study trained do not count."""
 LIMIT_UNITS = {"gpu_hours": "GPU-hours", "cpu_hours": "core-hours", "usd": "US dollars", "wall_hours": "hours"}
 
 
@@ -95,13 +95,13 @@ class Budget:
             expected_cost: expected cost of the trial; None if unknown.
             elapsed_hours: hours since this run started.
         """
-        want = estimate_usage(expected_cost) if expected_cost else ResourceUsage(math.nan, math.nan, math.nan)
-        before = self.committed_usage
+        expected = estimate_usage(expected_cost) if expected_cost else ResourceUsage(math.nan, math.nan, math.nan)
+        committed = self.committed_usage
         for name in ("gpu_hours", "cpu_hours", "usd"):
             limit = getattr(self.limits, name)
             if limit is None:
                 continue
-            have, more = getattr(before, name), getattr(want, name)
+            have, more = getattr(committed, name), getattr(expected, name)
             if have >= limit or have + more > limit:  # NaN is neither
                 self.refusal_reason = _format_refusal(name, have, more, limit)
                 return False

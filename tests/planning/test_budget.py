@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sweeper.config import BudgetSpec, Runtime, load_hardware_specs
-from sweeper.planning.budget_limits import Budget, ResourceUsage, find_exceeded_limits, measure_trial_usage
+from sweeper.planning.budget import Budget, ResourceUsage, find_exceeded_limits, measure_trial_usage
 from sweeper.planning.cost_model import UNKNOWN_COST, ZERO_ESTIMATE, Cost, Estimate
 
 
