@@ -208,8 +208,8 @@ def _make_scheduler(searcher: RayQueueSearcher) -> FIFOScheduler:
                         tune_controller.stop_trial(trial)
             # Tune would keep one idle actor with its GPU, which a multi-worker trial may be waiting for.
             tune_controller._tune_controller._actor_cache._may_keep_one = False
-            trial: Trial | None = super().choose_trial_to_run(tune_controller)
-            return trial
+            chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+            return chosen
 
     return PlacedTrialScheduler()
 
