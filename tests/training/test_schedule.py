@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_trial import (
     CHANGED,
+    DATA,
     EIGHT_STEPS,
+    MODEL,
     RECIPE,
     make_changing_spec,
     make_wsd_recipe,
@@ -18,17 +21,87 @@ from tiny_trial import (
 )
 
 from sweeper import data
-from sweeper.config import EngineSpec, ModelSpec
+from sweeper.config import Branch, EngineSpec, ModelSpec, Recipe, Rungs, Runtime, TrialSpec
 from sweeper.errors import UsageError
 from sweeper.storage import Store
+from sweeper.training import Pruner
 from sweeper.training.schedule import (
+    check_schedule,
     choose_logging_steps,
     compute_decay_start,
     compute_row_flops,
     count_decay_steps,
     count_examples_seen,
     count_optimizer_steps,
+    make_schedule,
 )
+
+SIZE = data.DataSize(rows=100, tokens=5000.0, vocab_size=320)
+"""With an effective batch of 8, an epoch has 12 full batches and one of 4 rows: 13 steps."""
+
+
+def make_plain_spec(branch: Branch | None = None, **fields: Any) -> TrialSpec:
+    recipe = Recipe.model_validate(RECIPE.model_dump() | {"num_train_epochs": 2.0} | fields)
+    return TrialSpec(model=MODEL, data=DATA, recipe=recipe, seed=0, runtime=Runtime(), branch=branch)
+
+
+def test_make_schedule_by_epochs_counts_the_last_smaller_batch() -> None:
+    schedule = make_schedule(make_plain_spec(), SIZE)
+    assert schedule.effective_batch_size == 8
+    assert (schedule.steps_per_epoch, schedule.total_steps, schedule.examples_seen) == (13, 26, 200)
+    assert schedule.ends_with_epoch
+    assert (schedule.start_step, schedule.decay_steps) == (0, None)
+    assert (schedule.logging_steps, schedule.save_steps) == (1, 6), "26 / 20 rounded down; 26 / 5 rounded up"
+    assert [schedule.count_examples_seen(steps) for steps in (0, 1, 12, 13, 14)] == [0, 8, 96, 100, 108]
+
+
+def test_make_schedule_by_max_steps_ends_within_an_epoch() -> None:
+    schedule = make_schedule(make_plain_spec(max_steps=20), SIZE)
+    assert (schedule.total_steps, schedule.examples_seen, schedule.ends_with_epoch) == (20, 100 + 7 * 8, False)
+
+
+def test_make_schedule_by_compute_takes_the_steps_that_the_budget_pays_for() -> None:
+    per_row = compute_row_flops(MODEL, SIZE).per_row
+    schedule = make_schedule(make_plain_spec(train_flops_budget=(100 + 10 * 8) * per_row), SIZE)
+    assert schedule.total_steps == 13 + 10
+    assert schedule.train_flops == pytest.approx(180 * per_row)
+
+
+def test_compute_row_flops_is_per_token_times_the_mean_length() -> None:
+    flops = compute_row_flops(MODEL, SIZE)
+    assert flops.mean_length == 50
+    assert flops.per_row == flops.per_token * 50
+
+
+def test_make_schedule_of_a_branch_begins_at_its_decay_or_its_named_step() -> None:
+    by_decay = make_schedule(make_wsd_spec(2, trunk="t", decay_fraction=0.5), SIZE)
+    assert (by_decay.start_step, by_decay.decay_steps, by_decay.save_steps) == (13, 13, 3)
+    assert by_decay.shared_train_flops == pytest.approx(by_decay.train_flops / 2)
+    by_step = make_schedule(make_plain_spec(Branch(trunk="t", step=4)), SIZE)
+    assert (by_step.start_step, by_step.total_steps, by_step.save_steps) == (4, 26, 5)
+
+
+def test_make_schedule_of_a_trunk_keeps_a_checkpoint_where_each_arm_decays() -> None:
+    schedule = make_schedule(make_wsd_spec(4, points=(1, 2), decay_fraction=0.2), SIZE)
+    assert schedule.branch_steps == {13 - 3, 26 - 5}, "a fifth of 13 and of 26 steps, rounded"
+
+
+def test_make_schedule_keeps_checkpoints_at_rungs_for_a_population_only() -> None:
+    def schedule_with(scheduler: str) -> tuple[dict[int, int], frozenset[int]]:
+        pruner = Pruner(Rungs(first=6, reduction_factor=2), scheduler, lambda resource, loss: False)
+        schedule = make_schedule(make_plain_spec(), SIZE, pruner)
+        return dict(schedule.rung_resources), schedule.branch_steps
+
+    assert schedule_with("asha") == ({6: 6, 12: 12, 24: 24}, frozenset())
+    assert schedule_with("pbt") == ({6: 6, 12: 12, 18: 18, 24: 24}, {6, 12, 18, 24})
+
+
+def test_check_schedule_refuses_a_warm_up_as_long_as_the_run() -> None:
+    spec = make_plain_spec(max_steps=3)
+    with pytest.raises(UsageError, match="3 optimizer steps"):
+        check_schedule(spec, make_schedule(spec, SIZE))
+    spec = make_plain_spec(max_steps=4)
+    check_schedule(spec, make_schedule(spec, SIZE))
 
 
 @pytest.mark.slow

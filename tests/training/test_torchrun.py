@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +14,15 @@ import numpy as np
 import psutil
 import pytest
 from tiny_engines import make_engine_spec, train_with_engine
+from tiny_trial import ignore_progress
 
 from sweeper import data
+from sweeper.config import Rungs
 from sweeper.errors import LostWorkerError
 from sweeper.execution.ray_backend import train as on_ray
 from sweeper.storage import Store, lease, read_json, write_json
-from sweeper.training import TrainingProgress, TrialJob, WorkerFailedError, torchrun, train_trial
-from sweeper.training.torchrun import make_torchrun_launcher
+from sweeper.training import Pruner, TrainingProgress, TrialJob, WorkerFailedError, torchrun, train_trial
+from sweeper.training.torchrun import WorkerJob, make_torchrun_launcher
 
 
 @pytest.mark.slow
@@ -88,3 +93,57 @@ def test_workers_publish_nothing_after_their_launcher_lost_its_lease(
             assert work(other.generation) == ""
             assert "lost-worker" in work(lock.generation)
             assert "took it over" in work(lock.generation)
+
+
+def make_worker_job(store: Store, **fields: Any) -> WorkerJob:
+    values = {"spec": make_engine_spec("ddp", 2), "fingerprint": "f", "data": "d", "at_most": 4, "generation": 7}
+    return WorkerJob(**values | {"storage": store.location, "marked": store.is_marked} | fields)
+
+
+@pytest.mark.parametrize("search", [{}, {"rungs": Rungs(first=5), "scheduler": "asha"}])
+def test_worker_job_is_the_same_after_its_file_is_read(tmp_path: Path, search: dict[str, Any]) -> None:
+    store = Store(tmp_path / "store")
+    job = make_worker_job(store, **search)
+    write_json(tmp_path / "job.json", job.model_dump(mode="json"))
+    restored = WorkerJob.model_validate(read_json(tmp_path / "job.json"))
+    assert restored == job
+    assert restored.trial == TrialJob(job.spec, "f", "d")
+    assert restored.open_store().location == store.location
+
+
+def test_worker_job_without_a_search_has_no_pruner(tmp_path: Path) -> None:
+    job = make_worker_job(Store(tmp_path))
+    assert job.make_pruner(tmp_path / "job.json") is None
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_worker_receives_the_pruning_decision_of_its_launcher(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stop: bool
+) -> None:
+    """The worker prints a request, and the launcher writes the decision to a file beside the job."""
+    path = tmp_path / "job.json"
+    requests: list[tuple[int, float]] = []
+
+    def decide(resource: int, loss: float) -> bool:
+        requests.append((resource, loss))
+        return stop
+
+    decisions: list[bool] = []
+    pruner = make_worker_job(Store(tmp_path), rungs=Rungs(first=5), scheduler="asha").make_pruner(path)
+    assert pruner is not None
+    worker = threading.Thread(target=lambda: decisions.append(pruner.should_prune(5, 0.75)))
+    worker.start()
+    lines, deadline = "", time.monotonic() + 60
+    while not lines.endswith("\n") and time.monotonic() < deadline:
+        lines += capsys.readouterr().out
+    torchrun._relay_lines(lines.splitlines(), path, ignore_progress, Pruner(Rungs(first=5), "asha", decide))
+    worker.join(60)
+    assert (requests, decisions) == ([(5, 0.75)], [stop])
+
+
+def test_relay_lines_restores_progress_and_ignores_other_output(tmp_path: Path) -> None:
+    report = TrainingProgress(3, 9, loss=1.5)
+    lines = ["a warning", torchrun.PROGRESS_PREFIX + json.dumps(report.to_document()), ""]
+    reports: list[TrainingProgress] = []
+    torchrun._relay_lines(lines, tmp_path / "job.json", reports.append, None)
+    assert reports == [report]
