@@ -30,7 +30,7 @@ LONGEST_FIRST = (
     "training/test_checkpoints.py",
     "integration/test_runs.py",
     "integration/test_smoke_tests.py",
-    "planning/test_combined_sweep.py",
+    "integration/test_combined_sweep.py",
     "search/test_samplers.py",
 )
 """Files that take longest begin first, after the tests on Ray, so that the processes of a run end together."""

@@ -9,7 +9,7 @@ import pytest
 from statistics_tables import study
 
 from sweeper.claims.tables import StudyTables
-from sweeper.claims.verdict import Verdict, decide_claim
+from sweeper.claims.verdict import Verdict, decide_claim, holm_adjusted
 from sweeper.config import Claim
 from sweeper.statistics import build_pass_matrix
 
@@ -140,3 +140,10 @@ def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
         tables = StudyTables(trials, outcomes, matrix=matrix)
         wrong += decide_claim(ONCE, tables, with_robustness_checks=False).label == "supported"
     assert wrong / studies < 0.025 + 3 * math.sqrt(0.025 * 0.975 / studies)
+
+
+def test_holm_adjusted_counts_undecided_claims() -> None:
+    adjusted = holm_adjusted([0.01, float("nan"), 0.02], 0.05)
+    assert adjusted[0] == pytest.approx(0.03)
+    assert adjusted[1] != adjusted[1]
+    assert adjusted[2] == pytest.approx(0.04)

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from small_studies import run_inline
 
 from sweeper import data
 from sweeper.cli.tables_study import render_plan_table
 from sweeper.config import Sweep, load_sweep
 from sweeper.errors import ConfigError, TrialsFailedError
-from sweeper.execution.progress import ProgressDisplay
-from sweeper.execution.study_runner import run_study
 from sweeper.planning.branching import split_into_batches
-from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study, load_study_plan
 from sweeper.storage import Store, read_json
@@ -34,15 +32,8 @@ SMALL = [
 ]
 
 
-def small(*more: str) -> Sweep:
+def load_branched_sweep(*more: str) -> Sweep:
     return load_sweep(SHIPPED, [*SMALL, *more])
-
-
-def run(plan: Plan, store: Store) -> str:
-    text = io.StringIO()
-    with ProgressDisplay(Console(file=text, width=200)) as display:
-        run_study(plan, store, backend="inline", address=None, tracking="none", display=display)
-    return text.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +47,7 @@ def run(plan: Plan, store: Store) -> str:
         ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 17, "branching supports one worker"),
     ],
 )
-def test_what_cannot_be_branched_is_refused_with_its_line(
+def test_load_sweep_refuses_unbranchable_sweeps_with_their_line(
     tmp_path: Path, old: str, new: str, line: int, says: str
 ) -> None:
     head, _, rest = SHIPPED.read_text().partition("claims:")
@@ -71,24 +62,24 @@ def test_what_cannot_be_branched_is_refused_with_its_line(
     assert caught.value.where == f"{path}:{line}"
 
 
-def test_a_search_cannot_be_branched() -> None:
+def test_load_sweep_refuses_a_branched_search() -> None:
     with pytest.raises(ConfigError, match="trained separately"):
-        small("axes.seed=[0]", "search={algorithm: random, trials: 3}")
+        load_branched_sweep("axes.seed=[0]", "search={algorithm: random, trials: 3}")
 
 
-def test_off_is_the_default_and_another_study() -> None:
-    branched, alone = (plan_sweep(small(*more)) for more in ((), ("branch_epochs=false",)))
+def test_branch_epochs_is_off_by_default_and_changes_fingerprints() -> None:
+    branched, alone = (plan_sweep(load_branched_sweep(*more)) for more in ((), ("branch_epochs=false",)))
     assert load_sweep(ROOT / "sweeps/quickstart.yaml").branch_epochs is False
     assert not {t.fingerprint for t in branched.trials} & {t.fingerprint for t in alone.trials}
     assert all(t.spec.branch is None and not t.spec.branch_points for t in alone.trials)
     assert "branching" not in alone.to_document()
 
 
-def test_the_longest_arm_of_each_cell_is_the_trunk_of_its_others() -> None:
-    plan = plan_sweep(small("axes.learning_rate=[0.01, 0.02]"))
+def test_branch_specs_makes_the_longest_arm_the_trunk() -> None:
+    plan = plan_sweep(load_branched_sweep("axes.learning_rate=[0.01, 0.02]"))
     assert plan.problems == ()
     assert len({trial.fingerprint for trial in plan.trials}) == 12
-    assert plan == plan_sweep(small("axes.learning_rate=[0.01, 0.02]"))
+    assert plan == plan_sweep(load_branched_sweep("axes.learning_rate=[0.01, 0.02]"))
     by_name = {trial.fingerprint: trial for trial in plan.trials}
     for trial in plan.trials:
         epochs = trial.spec.recipe.num_train_epochs
@@ -110,8 +101,8 @@ def test_the_longest_arm_of_each_cell_is_the_trunk_of_its_others() -> None:
     assert split_into_batches([]) == []
 
 
-def test_the_plan_shows_what_is_saved_once_the_data_are_prepared(tmp_path: Path) -> None:
-    store, sweep = Store(tmp_path), small("axes.seed=[0]")
+def test_branching_savings_are_known_for_prepared_data(tmp_path: Path) -> None:
+    store, sweep = Store(tmp_path), load_branched_sweep("axes.seed=[0]")
     unknown = plan_sweep(sweep, store).branching_savings
     assert unknown is not None
     assert math.isnan(unknown.saved_share)
@@ -128,15 +119,15 @@ def test_the_plan_shows_what_is_saved_once_the_data_are_prepared(tmp_path: Path)
     shown = io.StringIO()
     Console(file=shown, width=200).print(render_plan_table(plan))
     assert "40% of the steps saved (12 of 30)" in shown.getvalue()
-    too_long = plan_sweep(small("axes.seed=[0]", "recipe.warmup_steps=5"), store)
+    too_long = plan_sweep(load_branched_sweep("axes.seed=[0]", "recipe.warmup_steps=5"), store)
     assert "whose decay begins after 4" in too_long.problems[0]
 
 
 @pytest.mark.slow
-def test_a_branched_study_runs_in_order_and_clears_up(tmp_path: Path) -> None:
+def test_branched_study_runs_trunks_first_and_deletes_checkpoints(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    plan = plan_sweep(small("axes.seed=[0]", "evaluation=toolworld"), store)
-    shown = run(plan, store)
+    plan = plan_sweep(load_branched_sweep("axes.seed=[0]", "evaluation=toolworld"), store)
+    shown = run_inline(plan, store)
     assert shown.index("epochs 3") < shown.index("epochs 1") < shown.index("epochs 2")
     tables = collect_study(plan_sweep(plan.sweep, store), store)
     assert [row.status for row in tables.trials] == ["COMPLETE"] * 3
@@ -147,33 +138,33 @@ def test_a_branched_study_runs_in_order_and_clears_up(tmp_path: Path) -> None:
     trunk = plan.trials[1].fingerprint
     assert not store.branch_points_folder(trunk).exists(), "they have served"
     assert load_study_plan("epochs-branched", store) == plan
-    assert "0 to run" in run(plan, store)
+    assert "0 to run" in run_inline(plan, store)
 
 
 @pytest.mark.slow
-def test_a_branch_without_its_trunk_is_a_row_and_run_again(tmp_path: Path) -> None:
+def test_branch_without_its_trunk_fails_and_is_retried(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    plan = plan_sweep(small("axes.seed=[0]"), store)
-    run(plan, store)
+    plan = plan_sweep(load_branched_sweep("axes.seed=[0]"), store)
+    run_inline(plan, store)
     arm, trunk, other = plan.trials
     store.delete(store.trial_folder(arm.fingerprint))
     with pytest.raises(TrialsFailedError, match=arm.fingerprint):
-        run(plan, store)
+        run_inline(plan, store)
     (row, *_) = collect_study(plan, store).trials
     assert row.failure is not None
     assert (row.status, row.failure.kind) == ("FAILED", "bad-input")
     assert f"delete trials/{trunk.fingerprint}" in row.failure.message
     kept = store.record_path(other.fingerprint).read_bytes()
     store.delete(store.trial_folder(trunk.fingerprint))
-    run(plan, store)
+    run_inline(plan, store)
     assert read_record(store.record_path(arm.fingerprint)) is not None
     assert store.record_path(other.fingerprint).read_bytes() == kept
 
 
 @pytest.mark.slow
-def test_points_stay_while_someone_waits_for_them(tmp_path: Path) -> None:
+def test_branch_checkpoints_stay_while_a_branch_is_unfinished(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    plan = plan_sweep(small("axes.seed=[0]"), store)
+    plan = plan_sweep(load_branched_sweep("axes.seed=[0]"), store)
     arm, trunk, _ = plan.trials
     prepared = data.prepare_data(trunk.spec.data, trunk.spec.model, store)
     for trial in (trunk, arm):
@@ -188,5 +179,5 @@ def test_points_stay_while_someone_waits_for_them(tmp_path: Path) -> None:
         "checkpoint-8",
     ]
     assert read_json(store.trial_folder(arm.fingerprint) / "spec.json")["branch"]["trunk"] == trunk.fingerprint
-    run(plan, store)
+    run_inline(plan, store)
     assert not store.branch_points_folder(trunk.fingerprint).exists()

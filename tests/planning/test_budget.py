@@ -14,35 +14,35 @@ from sweeper.planning.budget import Budget, ResourceUsage, find_exceeded_limits,
 from sweeper.planning.cost_model import UNKNOWN_COST, ZERO_ESTIMATE, Cost, Estimate
 
 
-def cost(gpu_hours: float = 0.0, cpu_hours: float = 0.0, usd: float = 0.0) -> Cost:
+def make_cost(gpu_hours: float = 0.0, cpu_hours: float = 0.0, usd: float = 0.0) -> Cost:
     one = [Estimate(value, value, value) for value in (gpu_hours, cpu_hours, usd)]
     return Cost(Estimate(1, 1, 1), ZERO_ESTIMATE, ZERO_ESTIMATE, one[0], one[1], one[2], ZERO_ESTIMATE)
 
 
-def test_what_runs_counts_until_it_ends() -> None:
+def test_check_limits_counts_running_trials() -> None:
     budget = Budget(BudgetSpec(gpu_hours=10))
     for key in ("a", "b"):
-        assert budget.check_limits(cost(4))
-        budget.record_start(key, cost(4))
-    assert not budget.check_limits(cost(4))
+        assert budget.check_limits(make_cost(4))
+        budget.record_start(key, make_cost(4))
+    assert not budget.check_limits(make_cost(4))
     assert budget.refusal_reason is not None
     assert "budget.gpu_hours: 8 of 10 GPU-hours" in budget.refusal_reason
-    assert budget.check_limits(cost(2)), "a smaller one still fits"
+    assert budget.check_limits(make_cost(2)), "a smaller one still fits"
     budget.record_end("a", ResourceUsage(gpu_hours=1))  # it was faster
     assert budget.usage.gpu_hours == 1
-    assert budget.check_limits(cost(4))
+    assert budget.check_limits(make_cost(4))
 
 
-def test_what_earlier_runs_spent_counts() -> None:
+def test_check_limits_counts_earlier_runs() -> None:
     budget = Budget(BudgetSpec(cpu_hours=2, wall_hours=3), ResourceUsage(cpu_hours=2.0), wall_hours=1)
-    assert not budget.check_limits(cost(cpu_hours=0.1))
+    assert not budget.check_limits(make_cost(cpu_hours=0.1))
     more = Budget(BudgetSpec(cpu_hours=3, wall_hours=3), ResourceUsage(cpu_hours=2.0), wall_hours=1)
-    assert more.check_limits(cost(cpu_hours=0.1), elapsed_hours=1.9)
-    assert not more.check_limits(cost(cpu_hours=0.1), elapsed_hours=2)
+    assert more.check_limits(make_cost(cpu_hours=0.1), elapsed_hours=1.9)
+    assert not more.check_limits(make_cost(cpu_hours=0.1), elapsed_hours=2)
     assert more.refusal_reason == "budget.wall_hours: 3 of 3 hours have passed"
 
 
-def test_a_trial_of_unknown_cost_starts_until_something_is_spent() -> None:
+def test_check_limits_allows_unknown_cost_until_a_limit_is_reached() -> None:
     budget = Budget(BudgetSpec(gpu_hours=1))
     assert budget.check_limits(None)
     assert budget.check_limits(UNKNOWN_COST)
@@ -51,21 +51,21 @@ def test_a_trial_of_unknown_cost_starts_until_something_is_spent() -> None:
     assert not budget.check_limits(None)
 
 
-def test_without_limits_everything_starts() -> None:
+def test_check_limits_allows_everything_without_limits() -> None:
     budget = Budget(None)
     budget.record_end("never started", ResourceUsage(1e9, 1e9, math.nan))
-    assert budget.check_limits(cost(1e9, 1e9, 1e9), elapsed_hours=1e9)
+    assert budget.check_limits(make_cost(1e9, 1e9, 1e9), elapsed_hours=1e9)
     assert budget.refusal_reason is None
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 5), st.floats(0.5, 1.0)), max_size=40), st.floats(1, 20))
-def test_spent_never_exceeds_the_limit_where_predictions_are_upper_bounds(
+def test_usage_stays_within_limits_if_estimates_are_upper_bounds(
     trials: list[tuple[float, float]], limit: float
 ) -> None:
     budget, running = Budget(BudgetSpec(usd=limit)), []
     for number, (predicted, share) in enumerate(trials):
-        if budget.check_limits(cost(gpu_hours=1, usd=predicted)):
-            budget.record_start(str(number), cost(gpu_hours=1, usd=predicted))
+        if budget.check_limits(make_cost(gpu_hours=1, usd=predicted)):
+            budget.record_start(str(number), make_cost(gpu_hours=1, usd=predicted))
             running.append((str(number), predicted * share))
         if len(running) > 2:
             key, used = running.pop(0)
@@ -73,7 +73,7 @@ def test_spent_never_exceeds_the_limit_where_predictions_are_upper_bounds(
         assert budget.committed_usage.usd <= limit * (1 + 1e-9)
 
 
-def test_what_a_trial_spent_is_read_from_its_seconds() -> None:
+def test_measure_trial_usage_multiplies_seconds_by_devices() -> None:
     gpu = load_hardware_specs()["a10g"]
     gang = measure_trial_usage(Runtime(workers=4, gpus=1), 3600, 1800, gpu)
     assert gang.gpu_hours == pytest.approx(4.5)
@@ -82,7 +82,7 @@ def test_what_a_trial_spent_is_read_from_its_seconds() -> None:
     assert math.isnan(measure_trial_usage(Runtime(gpus=1), 3600).usd), "no price, no dollars: not 0"
 
 
-def test_a_plan_that_needs_more_says_what_predicted_and_limit() -> None:
+def test_find_exceeded_limits_names_expected_usage_and_limit() -> None:
     predicted = {"gpu_hours": 428.0, "cpu_hours": 0.0, "usd": math.nan, "wall_hours": 43.5}
     limits = BudgetSpec(gpu_hours=400, usd=10, wall_hours=50)
     assert find_exceeded_limits(limits, predicted) == [
@@ -93,6 +93,6 @@ def test_a_plan_that_needs_more_says_what_predicted_and_limit() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"gpu_hours": 0}, {"usd": -1}, {"hours": 3}])
-def test_limits_are_positive_and_known(wrong: dict[str, float]) -> None:
+def test_budget_spec_refuses_invalid_limits(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         BudgetSpec.model_validate(wrong)

@@ -1,4 +1,4 @@
-"""What launchers' files say of a cluster at its full size, and what is wrong with files that say nothing."""
+"""Clusters at their full size, read from launchers' files, and the errors of invalid files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeper.errors import UsageError
 from sweeper.planning.cluster_files import read_cluster
 
 
-def test_the_shipped_launcher_for_aws(root: Path) -> None:
+def test_read_cluster_reads_the_shipped_aws_launcher(root: Path) -> None:
     cluster = read_cluster(root / "cluster/aws/g5.yaml")
     assert cluster.name == "sweeper"
     assert Counter((node.cpus, node.gpus) for node in cluster.nodes) == {(32, 1): 8, (48, 4): 2}  # no trial on the head
@@ -24,7 +24,7 @@ def test_the_shipped_launcher_for_aws(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), [("raycluster", "sweeper"), ("rayjob", "sweeper-scaling")])
-def test_the_shipped_files_for_kuberay(root: Path, file: str, name: str) -> None:
+def test_read_cluster_reads_the_shipped_kuberay_files(root: Path, file: str, name: str) -> None:
     cluster = read_cluster(root / f"cluster/kuberay/{file}.yaml")
     assert cluster.name == name
     assert Counter((node.cpus, node.gpus) for node in cluster.nodes) == {(28, 1): 8, (44, 4): 2}
@@ -51,13 +51,13 @@ def group() -> dict[str, Any]:
     return {"groupName": "w", "replicas": 1, "maxReplicas": 3, "template": {"spec": {"containers": [container]}}}
 
 
-def counts(tmp_path: Path, *documents: Any) -> dict[str, int]:
+def read_counts(tmp_path: Path, *documents: Any) -> dict[str, int]:
     path = tmp_path / "cluster.yaml"
     path.write_text(yaml.safe_dump_all(documents))
     return {kind.name: kind.count for kind in read_cluster(path).node_types}
 
 
-def kuberay(*groups: Any, **spec: Any) -> dict[str, Any]:
+def make_kuberay(*groups: Any, **spec: Any) -> dict[str, Any]:
     head = {
         "rayStartParams": {"num-cpus": "0"},
         "template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "4"}}}]}},
@@ -65,64 +65,62 @@ def kuberay(*groups: Any, **spec: Any) -> dict[str, Any]:
     return {"kind": "RayCluster", "spec": {"headGroupSpec": head, "workerGroupSpecs": list(groups), **spec}}
 
 
-def test_all_workers_together_are_capped_the_largest_come_first_and_the_head_counts(
-    tmp_path: Path, launcher: dict[str, Any]
-) -> None:
-    assert counts(tmp_path, launcher) == {"head": 1, "small": 3, "large": 2}
+def test_read_cluster_caps_workers_with_the_largest_first(tmp_path: Path, launcher: dict[str, Any]) -> None:
+    assert read_counts(tmp_path, launcher) == {"head": 1, "small": 3, "large": 2}
 
 
-def test_rays_defaults(tmp_path: Path, launcher: dict[str, Any]) -> None:
+def test_read_cluster_applies_rays_defaults(tmp_path: Path, launcher: dict[str, Any]) -> None:
     del launcher["max_workers"], launcher["available_node_types"]["large"]["max_workers"]
-    assert counts(tmp_path, launcher) == {"head": 1, "large": 2}
+    assert read_counts(tmp_path, launcher) == {"head": 1, "large": 2}
 
 
-def test_a_gpu_that_no_file_names_is_unknown(tmp_path: Path, launcher: dict[str, Any]) -> None:
+def test_read_cluster_leaves_unlisted_gpus_unknown(tmp_path: Path, launcher: dict[str, Any]) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(yaml.safe_dump(launcher))
     assert read_cluster(path).gpu_names == {"small": None, "large": None}
     assert [kind.usd_per_hour for kind in read_cluster(path).node_types if kind.gpus] == [None, None]
 
 
-def test_kuberay_grows_only_with_its_autoscaler_and_rounds_cores_up(tmp_path: Path, group: dict[str, Any]) -> None:
-    assert counts(tmp_path, kuberay(group)) == {"w": 1}
-    assert counts(tmp_path, {"kind": "Service"}, kuberay(group, enableInTreeAutoscaling=True)) == {"w": 3}
+def test_read_cluster_scales_kuberay_only_with_its_autoscaler(tmp_path: Path, group: dict[str, Any]) -> None:
+    assert read_counts(tmp_path, make_kuberay(group)) == {"w": 1}
+    assert read_counts(tmp_path, {"kind": "Service"}, make_kuberay(group, enableInTreeAutoscaling=True)) == {"w": 3}
     assert read_cluster(tmp_path / "cluster.yaml").nodes[0].cpus == 4
     group["numOfHosts"] = 2
-    assert counts(tmp_path, kuberay(group, enableInTreeAutoscaling=True)) == {"w": 6}
+    assert read_counts(tmp_path, make_kuberay(group, enableInTreeAutoscaling=True)) == {"w": 6}
 
 
-def test_ray_start_params_come_first(tmp_path: Path, group: dict[str, Any]) -> None:
+def test_read_cluster_prefers_ray_start_params(tmp_path: Path, group: dict[str, Any]) -> None:
     group["rayStartParams"] = {"num-cpus": "7", "num-gpus": "1"}
-    counts(tmp_path, kuberay(group))
+    read_counts(tmp_path, make_kuberay(group))
     (node,) = read_cluster(tmp_path / "cluster.yaml").nodes
     assert (node.cpus, node.gpus) == (7, 1)
 
 
-class TestWrongFiles:
-    def refused(self, path: Path) -> str:
+class TestInvalidFiles:
+    def read_error(self, path: Path) -> str:
         with pytest.raises(UsageError) as error:
             read_cluster(path)
         assert error.value.requested == str(path)
         return str(error.value)
 
-    def test_one_that_is_not_there(self, tmp_path: Path) -> None:
-        assert "no such file" in self.refused(tmp_path / "none.yaml")
-        assert "cannot be read" in self.refused(tmp_path)
+    def test_read_cluster_refuses_missing_files(self, tmp_path: Path) -> None:
+        assert "no such file" in self.read_error(tmp_path / "none.yaml")
+        assert "cannot be read" in self.read_error(tmp_path)
 
     @pytest.mark.parametrize("text", ["", "[]", "a: 1", "kind: Service", "kind: []", "just words", "--- 1\n--- 2"])
-    def test_one_that_describes_no_cluster(self, tmp_path: Path, text: str) -> None:
+    def test_read_cluster_refuses_files_without_a_cluster(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "c.yaml").write_text(text)
-        assert "neither `available_node_types`" in self.refused(tmp_path / "c.yaml")
+        assert "neither `available_node_types`" in self.read_error(tmp_path / "c.yaml")
 
     @pytest.mark.parametrize("text", ["a: [", "a: 1\na: 2", "\x00", "a: &b [*b"])
-    def test_one_that_is_no_yaml(self, tmp_path: Path, text: str) -> None:
+    def test_read_cluster_refuses_invalid_yaml(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "c.yaml").write_text(text)
-        assert "not valid YAML" in self.refused(tmp_path / "c.yaml")
+        assert "not valid YAML" in self.read_error(tmp_path / "c.yaml")
 
-    def test_tags_are_never_run(self, tmp_path: Path) -> None:
+    def test_read_cluster_never_executes_tags(self, tmp_path: Path) -> None:
         ran = tmp_path / "ran"
         (tmp_path / "c.yaml").write_text(f"available_node_types: !!python/object/apply:os.mkdir ['{ran}']")
-        self.refused(tmp_path / "c.yaml")
+        self.read_error(tmp_path / "c.yaml")
         assert not ran.exists()
 
     @pytest.mark.parametrize(
@@ -141,12 +139,12 @@ class TestWrongFiles:
             (lambda c: c.update(available_node_types={"head": {"resources": {"CPU": 0}}}), "no machine"),
         ],
     )
-    def test_launchers_that_say_too_little(
+    def test_read_cluster_refuses_incomplete_launchers(
         self, tmp_path: Path, launcher: dict[str, Any], change: Any, found: str
     ) -> None:
         change(launcher)
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(launcher))
-        assert found in self.refused(tmp_path / "c.yaml")
+        assert found in self.read_error(tmp_path / "c.yaml")
 
     @pytest.mark.parametrize(
         ("change", "found"),
@@ -158,7 +156,9 @@ class TestWrongFiles:
             (lambda g: g.pop("template"), "not a mapping"),
         ],
     )
-    def test_groups_that_say_too_little(self, tmp_path: Path, group: dict[str, Any], change: Any, found: str) -> None:
+    def test_read_cluster_refuses_incomplete_groups(
+        self, tmp_path: Path, group: dict[str, Any], change: Any, found: str
+    ) -> None:
         change(group)
-        (tmp_path / "c.yaml").write_text(yaml.safe_dump(kuberay(group)))
-        assert found in self.refused(tmp_path / "c.yaml")
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(make_kuberay(group)))
+        assert found in self.read_error(tmp_path / "c.yaml")

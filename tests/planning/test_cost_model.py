@@ -54,27 +54,27 @@ WORK = Workload(
 ASKED = EvaluationLoad(queries=100, batch_size=10, max_steps=5, max_new_tokens=40)
 
 
-def seconds(**changes: float | str) -> Estimate:
+def estimate_training(**changes: float | str) -> Estimate:
     asked = {"flops": 9e16, "steps": 100.0, "precision": "fp16", "devices": 1.0} | changes
     return estimate_training_seconds(asked.pop("flops"), asked.pop("steps"), changes.get("on", GPU), **asked)  # type: ignore[arg-type]
 
 
-def test_training_is_steps_and_work_over_speed() -> None:
-    assert seconds().expected == pytest.approx(100 * 0.1 + 9e16 / (100e12 * 0.25)) == pytest.approx(3610)
-    assert seconds(precision="fp32").expected == pytest.approx(10 + 7200)
-    assert seconds(devices=4.0).expected == pytest.approx(10 + 900)
-    assert seconds(devices=0.5).expected == pytest.approx(10 + 7200)  # halves together do no more than one
+def test_estimate_training_seconds_adds_overhead_and_arithmetic() -> None:
+    assert estimate_training().expected == pytest.approx(100 * 0.1 + 9e16 / (100e12 * 0.25)) == pytest.approx(3610)
+    assert estimate_training(precision="fp32").expected == pytest.approx(10 + 7200)
+    assert estimate_training(devices=4.0).expected == pytest.approx(10 + 900)
+    assert estimate_training(devices=0.5).expected == pytest.approx(10 + 7200)  # halves together do no more than one
     assert compute_hardware_flops(WORK, gradient_checkpointing=True) == pytest.approx(12e16)
-    assert math.isnan(seconds(precision="bf16").expected)
-    assert math.isnan(seconds(flops=math.nan).expected)
+    assert math.isnan(estimate_training(precision="bf16").expected)
+    assert math.isnan(estimate_training(flops=math.nan).expected)
 
 
-def test_the_range_takes_both_ends_of_what_is_taken() -> None:
+def test_estimate_training_seconds_uses_both_ends_of_assumed_ranges() -> None:
     found = estimate_training_seconds(9e16, 100, WIDE, precision="fp16", devices=1)
     assert found == Estimate(pytest.approx(5 + 1800), pytest.approx(10 + 3600), pytest.approx(30 + 9000))  # type: ignore[arg-type]
 
 
-def test_evaluation_reads_all_weights_for_each_token_of_a_batch() -> None:
+def test_estimate_evaluation_seconds_reads_all_weights_per_decoding_step() -> None:
     """10 batches x 5 x 40 tokens x 15 % = 300 steps, each 0.4 GB of weights and 10 x 500 x 10 kB of cache at 700 GB/s
     (arithmetic is shorter), and a third of 0.1 s; prompts: 100 x 500 tokens x 0.2 GFLOP at 12.5 TFLOPS."""
     memory = (4e8 + 10 * 500 * 1e4) / (1000e9 * 0.7)
@@ -86,7 +86,7 @@ def test_evaluation_reads_all_weights_for_each_token_of_a_batch() -> None:
     assert estimate_evaluation_seconds(WORK, ASKED, slow, 1).expected == pytest.approx(bound)
 
 
-def test_all_workers_train_and_one_evaluates() -> None:
+def test_compute_trial_cost_trains_on_all_workers_and_evaluates_on_one() -> None:
     train, evaluation = Estimate(3600, 3600, 3600), Estimate(1800, 1800, 1800)
     cost = compute_trial_cost(Runtime(workers=4, gpus=1), GPU, train, evaluation)
     start = (36 + 23) / 3600  # four workers are started anew
@@ -101,7 +101,7 @@ def test_all_workers_train_and_one_evaluates() -> None:
     )
 
 
-def test_without_a_gpu_there_are_core_hours_and_no_price() -> None:
+def test_compute_trial_cost_without_gpus_counts_core_hours() -> None:
     cpu = load_hardware_specs()["cpu"]
     cost = compute_trial_cost(Runtime(cpus=2), cpu, Estimate(3600, 3600, 3600), ZERO_ESTIMATE)
     assert cost.gpu_hours == ZERO_ESTIMATE
@@ -112,13 +112,13 @@ def test_without_a_gpu_there_are_core_hours_and_no_price() -> None:
     assert count_devices(Runtime(workers=2, gpus=1, cpus=8)) == 2
 
 
-def test_nothing_left_costs_nothing_even_without_a_price() -> None:
+def test_compute_trial_cost_of_nothing_is_zero_without_a_price() -> None:
     for kind in (GPU, load_hardware_specs()["cpu"]):
         cost = compute_trial_cost(Runtime(gpus=1), kind, ZERO_ESTIMATE, ZERO_ESTIMATE)
         assert cost.seconds == cost.gpu_hours == cost.usd == cost.kwh == ZERO_ESTIMATE
 
 
-def test_what_is_not_known_makes_a_sum_unknown() -> None:
+def test_sum_costs_is_unknown_if_a_cost_is() -> None:
     known = compute_trial_cost(Runtime(gpus=1), GPU, Estimate(1, 2, 3), ZERO_ESTIMATE)
     assert math.isnan(
         sum_costs([known, compute_trial_cost(Runtime(gpus=1), GPU, UNKNOWN_ESTIMATE, ZERO_ESTIMATE)]).usd.expected
@@ -133,7 +133,7 @@ def test_what_is_not_known_makes_a_sum_unknown() -> None:
     workers=st.integers(1, 64),
     evaluated=st.floats(0, 1e6),
 )
-def test_ranges_are_in_order_and_more_workers_are_never_slower(
+def test_estimated_ranges_are_ordered_and_fall_with_workers(
     flops: float, steps: int, workers: int, evaluated: float
 ) -> None:
     few, more = (
@@ -147,7 +147,7 @@ def test_ranges_are_in_order_and_more_workers_are_never_slower(
         assert 0 <= amount.low <= amount.expected <= amount.high
 
 
-def test_the_miniature_is_bound_by_steps_and_predicted_sensibly_on_one_core() -> None:
+def test_estimate_training_seconds_of_a_toy_model_matches_a_measurement() -> None:
     """139 k parameters, 1,125 steps of 16 rows of 88 tokens took 47 s: within the range, and within a factor of two."""
     flops = 6 * 139e3 * 1125 * 16 * 88
     found = estimate_training_seconds(flops, 1125, load_hardware_specs()["cpu"], precision="fp32", devices=1)
@@ -155,7 +155,7 @@ def test_the_miniature_is_bound_by_steps_and_predicted_sensibly_on_one_core() ->
     assert 47 / 2 < found.expected < 47 * 2
 
 
-def test_bytes_follow_the_retention_policy() -> None:
+def test_compute_disk_usage_follows_the_retention_policy() -> None:
     last, best = compute_disk_usage(1e6, "last", evaluated=True), compute_disk_usage(1e6, "best", evaluated=True)
     assert last.checkpoint_bytes == 12e6
     assert last.peak_bytes == 36e6  # two stay while the third is written
@@ -166,7 +166,7 @@ def test_bytes_follow_the_retention_policy() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(load_hardware_specs()))
-def test_shipped_hardware_says_where_its_figures_are_from(name: str) -> None:
+def test_shipped_hardware_cites_sources_of_its_figures(name: str) -> None:
     kind = load_hardware_specs()[name]
     assert len(kind.source) > 40
     assert (kind.kind == "cpu") == (kind.usd_per_hour is None)
@@ -182,6 +182,6 @@ def test_shipped_hardware_says_where_its_figures_are_from(name: str) -> None:
         {"step_seconds": {"low": 2, "expected": 1, "high": 3}},
     ],
 )
-def test_hardware_that_contradicts_itself_is_refused(wrong: dict[str, object]) -> None:
+def test_hardware_spec_refuses_contradictions(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         HardwareSpec.model_validate(GPU.model_dump() | wrong)

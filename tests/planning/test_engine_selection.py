@@ -13,7 +13,7 @@ from sweeper.planning.planner import plan_sweep
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def rows(model: str, *overrides: str, hardware: str | None = None) -> tuple[list[dict[str, Any]], str]:
+def plan_rows(model: str, *overrides: str, hardware: str | None = None) -> tuple[list[dict[str, Any]], str]:
     sweep = load_sweep(
         find_sweep("scaling"),
         [f"axes.model=[{model}]", "axes.seed=[0]", "claims=[]", "evaluation=null", "runtime={}", *overrides],
@@ -23,7 +23,7 @@ def rows(model: str, *overrides: str, hardware: str | None = None) -> tuple[list
 
 
 @pytest.mark.parametrize(
-    ("model", "gpu", "workers", "engine", "taken"),
+    ("model", "gpu", "workers", "engine", "used_workers"),
     [
         ("opt-125m", "a10g", 4, "single", 1),
         ("opt-350m", "a10g", 4, "single", 1),
@@ -32,21 +32,28 @@ def rows(model: str, *overrides: str, hardware: str | None = None) -> tuple[list
         ("opt-2.7b", "a10g", 4, "zero3-offload", 4),
     ],
 )
-def test_auto_takes_the_simplest_engine_that_fits(model: str, gpu: str, workers: int, engine: str, taken: int) -> None:
+def test_select_engine_chooses_the_simplest_that_fits(
+    model: str, gpu: str, workers: int, engine: str, used_workers: int
+) -> None:
     auto = f"runtime.default={{engine: auto, workers: {workers}, gpus: 1, cpus: 2, hardware: {gpu}}}"
-    (row,), problems = rows(model, auto)
+    (row,), problems = plan_rows(model, auto)
     assert problems == ""
-    assert (row["engine"], row["workers"], row["gpus"], row["cpus"]) == (engine, taken, taken, 2 * taken)
+    assert (row["engine"], row["workers"], row["gpus"], row["cpus"]) == (
+        engine,
+        used_workers,
+        used_workers,
+        2 * used_workers,
+    )
     assert row["fits"] is True
     assert 0 < row["memory_gib_predicted"] <= row["memory_gib_there"] == load_hardware_specs()[gpu].memory_gib
 
 
-def test_a_plan_can_be_for_the_gpus_of_a_cluster() -> None:
+def test_select_engine_uses_the_gpu_of_the_cluster() -> None:
     auto = "runtime.default={engine: auto, workers: 4, gpus: 1}"
-    (row,), problems = rows("opt-1.3b", auto)
+    (row,), problems = plan_rows("opt-1.3b", auto)
     assert "hardware" in problems
     assert row["fits"] is None
-    (row,), problems = rows("opt-1.3b", auto, hardware="h100")
+    (row,), problems = plan_rows("opt-1.3b", auto, hardware="h100")
     assert problems == ""
     assert row["engine"] == "single"
 
@@ -61,25 +68,25 @@ def test_a_plan_can_be_for_the_gpus_of_a_cluster() -> None:
         ("{engine: zero2, workers: 5, gpus: 1}", "cannot share evenly"),
     ],
 )
-def test_what_cannot_work_is_a_problem_before_it_costs_anything(runtime: str, says: str) -> None:
-    _, problems = rows("opt-1.3b", f"runtime.default={runtime}")
+def test_select_engine_problems_are_problems_of_the_plan(runtime: str, says: str) -> None:
+    _, problems = plan_rows("opt-1.3b", f"runtime.default={runtime}")
     assert says in problems
     assert bool(says) == bool(problems)
 
 
-def test_a_share_of_a_gpu_has_its_share_of_memory_and_a_smaller_micro_batch_needs_less() -> None:
+def test_select_engine_scales_memory_with_the_gpu_share_and_micro_batch() -> None:
     share = "runtime.default={engine: single, gpus: 0.4, hardware: a10g%s}"
-    (whole,), problems = rows("opt-350m", share % "")
+    (whole,), problems = plan_rows("opt-350m", share % "")
     assert whole["fits"] is False
     assert "opt-350m" in problems
-    (smaller,), problems = rows("opt-350m", share % ", micro_batch: 4")
+    (smaller,), problems = plan_rows("opt-350m", share % ", micro_batch: 4")
     assert problems == ""
     assert smaller["memory_gib_predicted"] < whole["memory_gib_predicted"]
     assert smaller["memory_gib_there"] == whole["memory_gib_there"] == load_hardware_specs()["a10g"].memory_gib * 0.4
     assert smaller["fingerprint"] == whole["fingerprint"], "how it runs is no part of what it is"
 
 
-def test_the_engine_is_no_part_of_a_trials_identity() -> None:
+def test_engine_does_not_change_fingerprints() -> None:
     quick = [
         plan_sweep(load_sweep(ROOT / "sweeps/quickstart.yaml", ["axes.seed=[0]", f"runtime.default={runtime}"]))
         for runtime in (

@@ -59,7 +59,7 @@ def plan(root: Path, *overrides: str) -> Plan:
 ALONE = ("runtime.opt-1.3b.engine=single", "runtime.opt-1.3b.workers=1")
 
 
-def test_a_plan_on_a_cluster(root: Path) -> None:
+def test_forecast_cluster_simulates_the_plan(root: Path) -> None:
     asked = plan(root)
     # Five trials of half a GPU and two hours, ten of one GPU and one hour.
     seconds = [HOUR.scale(2)] * 5 + [HOUR] * 10
@@ -79,7 +79,7 @@ def test_a_plan_on_a_cluster(root: Path) -> None:
     assert f"makespan {document['makespan_hours']:.1f} h" in text
 
 
-def test_with_the_shipped_cluster_and_gpu(root: Path, tmp_path: Path) -> None:
+def test_forecast_cluster_of_the_shipped_cluster(root: Path, tmp_path: Path) -> None:
     cluster, known = read_cluster(root / "cluster/aws/g5.yaml"), load_hardware_specs()
     priced, wall = estimate_plan(
         plan(root), Store(tmp_path), known, gpu_kinds=cluster.list_gpu_kinds(known), nodes=cluster.nodes
@@ -89,7 +89,7 @@ def test_with_the_shipped_cluster_and_gpu(root: Path, tmp_path: Path) -> None:
     assert 0 < document["lower_bound_hours"] <= document["makespan_hours"] < math.inf
 
 
-def test_seconds_that_are_not_known_leave_the_time_open(root: Path) -> None:
+def test_makespan_is_unknown_if_a_trial_is(root: Path) -> None:
     asked = plan(root)
     wall = simulate_makespan(asked.trials, [HOUR] * 14 + [UNKNOWN_ESTIMATE], ONE_FOUR.nodes)
     forecast = forecast_cluster(asked, ONE_FOUR, wall)
@@ -100,9 +100,7 @@ def test_seconds_that_are_not_known_leave_the_time_open(root: Path) -> None:
     assert "makespan unknown: " in "\n".join(forecast.format_lines())
 
 
-def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed_are_the_reasons(
-    root: Path, tmp_path: Path
-) -> None:
+def test_makespan_names_why_it_is_unknown(root: Path, tmp_path: Path) -> None:
     unsized = plan(root, "data.assumed=null")
     for asked, gpus, why in (
         (unsized, [GPU], "data not prepared"),
@@ -116,21 +114,21 @@ def test_data_of_unknown_size_a_gpu_nobody_named_and_a_precision_without_a_speed
         assert math.isnan(priced.estimate.cost.gpu_hours.expected)
 
 
-def test_of_two_kinds_of_gpu_the_slower_is_taken(root: Path, tmp_path: Path) -> None:
+def test_estimate_uses_the_slower_of_two_gpus(root: Path, tmp_path: Path) -> None:
     fast = GPU.model_copy(update={"name": "f", "utilisation": Estimate(low=0.5, expected=0.5, high=0.5)})
     asked = plan(root)
     slow, mixed = (estimate_plan(asked, Store(tmp_path), {}, gpu_kinds=gpus)[0] for gpus in ([GPU], [fast, GPU]))
     assert [t.estimate for t in mixed.trials] == [t.estimate for t in slow.trials]
 
 
-def test_what_fits_no_node_is_a_problem_named_once(root: Path) -> None:
+def test_makespan_names_an_unplaceable_request_once(root: Path) -> None:
     asked = plan(root, "runtime.opt-1.3b.cpus=65")
     assert build_resource_request(asked.trials[-1]) == ResourceRequest(1, 65, 1)
     (problem,) = simulate_makespan(asked.trials, [HOUR] * 15, ONE_FOUR.nodes).problems
     assert problem.startswith("opt-1.3b (5 trials) needs 65 CPUs and 1 GPU: ")
 
 
-def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(root: Path) -> None:
+def test_choose_default_nodes_fits_the_largest_trial(root: Path) -> None:
     asked = plan(root, "runtime.opt-1.3b.engine=ddp", "runtime.opt-1.3b.workers=4")
     assert choose_default_nodes(asked.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
     on_cpus = plan(root, "runtime={default: {cpus: 2}}")
@@ -142,7 +140,7 @@ def test_without_a_cluster_there_is_this_machine_or_one_for_the_largest_trial(ro
 
 
 @given(durations=st.lists(st.floats(1, 1e5), min_size=1, max_size=30), cores=st.integers(1, 8))
-def test_more_machines_never_take_longer_than_all_in_a_row(durations: list[float], cores: int) -> None:
+def test_makespan_is_at_most_the_sum_of_durations(durations: list[float], cores: int) -> None:
     root = Path(__file__).resolve().parents[2]
     sweep = load_sweep(root / "sweeps/quickstart.yaml")
     trial = PlannedTrial("x", expand_sweep(sweep)[0], 1, "d")
@@ -152,7 +150,7 @@ def test_more_machines_never_take_longer_than_all_in_a_row(durations: list[float
     assert max(durations) - 1e-6 <= found <= sum(durations) + 1e-6
 
 
-def test_branches_wait_for_their_trunks_and_what_is_confirmed_for_the_search(root: Path) -> None:
+def test_makespan_orders_trunks_branches_search_and_confirmations(root: Path) -> None:
     trial = PlannedTrial("x", expand_sweep(load_sweep(root / "sweeps/quickstart.yaml"))[0], 1, "d")
     branch = dataclasses.replace(trial, spec=trial.spec.model_copy(update={"branch": Branch(trunk="x")}))
     explored, confirmed = (dataclasses.replace(trial, role=role) for role in ("explore", "confirm"))

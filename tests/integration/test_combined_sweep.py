@@ -1,4 +1,4 @@
-"""Several sweeps as one study: equal trials once, each part's claims by its own trials, one page over all."""
+"""Several sweeps as one study: equal trials once, and a report of each sweep as if it had been run alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from small_studies import run_inline
 
 from sweeper import report
-from sweeper.claims.verdict import holm_adjusted
 from sweeper.cli.tables_study import format_part_lines, render_plan_table, render_verdict_lines
 from sweeper.config import load_sweep
-from sweeper.execution.progress import ProgressDisplay
-from sweeper.execution.study_runner import run_study
 from sweeper.planning.claim_power import build_power_table
-from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_part_studies, collect_study, load_study_plan
 from sweeper.storage import Store
@@ -37,7 +34,7 @@ claims: [single-epoch]
 
 
 @pytest.fixture
-def union(tmp_path: Path) -> Path:
+def combined(tmp_path: Path) -> Path:
     for name, epochs in (("short", [1, 2]), ("long", [1, 3])):
         (tmp_path / f"{name}.yaml").write_text(PART.format(name=name, epochs=epochs))
     path = tmp_path / "both.yaml"
@@ -45,9 +42,9 @@ def union(tmp_path: Path) -> Path:
     return path
 
 
-def test_equal_trials_are_planned_once_and_stand_in_every_part(union: Path) -> None:
-    plan = plan_sweep(load_sweep(union))
-    alone = [plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))) for name in ("short", "long")]
+def test_combined_plan_lists_equal_trials_once(combined: Path) -> None:
+    plan = plan_sweep(load_sweep(combined))
+    alone = [plan_sweep(load_sweep(combined.with_name(f"{name}.yaml"))) for name in ("short", "long")]
     assert list(plan.parts) == alone, "a part is planned as the sweep that it is"
     assert (plan.requested, len(plan.trials)) == (8, 6)
     every = {trial.fingerprint for part in alone for trial in part.trials}
@@ -65,39 +62,12 @@ def test_equal_trials_are_planned_once_and_stand_in_every_part(union: Path) -> N
     assert "parts" not in alone[0].to_document()
 
 
-def test_without_data_the_plan_says_so_and_still_knows_what_is_shared() -> None:
-    plan = plan_sweep(load_sweep(ROOT / "sweeps/paper.yaml"))
-    assert all(trial.fingerprint == "" for trial in plan.trials)
-    shared = {row["sweep"]: (row["trials"], row["shared"]) for row in plan.to_document()["parts"]}
-    assert shared["canonical"] == shared["generalisation"] == (6, 6)
-    assert shared["scaling"] == (18, 18)
-    assert shared["scaling-equal-compute"] == (18, 0)
-    problems = "\n".join(plan.problems)
-    assert "data.path" in problems
-    assert "test queries" in problems
-    assert plan.requested > len(plan.trials)
-
-
-def test_holm_over_all_claims_counts_the_undecided() -> None:
-    adjusted = holm_adjusted([0.01, float("nan"), 0.02], 0.05)
-    assert adjusted[0] == pytest.approx(0.03)
-    assert adjusted[1] != adjusted[1]
-    assert adjusted[2] == pytest.approx(0.04)
-
-
-def run(plan: Plan, store: Store) -> str:
-    text = io.StringIO()
-    with ProgressDisplay(Console(file=text, width=200)) as display:
-        run_study(plan, store, backend="inline", address=None, tracking="none", display=display)
-    return text.getvalue()
-
-
 @pytest.mark.slow
-def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path) -> None:
+def test_combined_study_reports_each_sweep_as_if_run_alone(combined: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    plan = plan_sweep(load_sweep(union), store)
-    assert "6 trials, 0 finished before, 6 to run" in run(plan, store)
-    assert "4 finished before, 0 to run" in run(plan_sweep(load_sweep(union.with_name("long.yaml"))), store)
+    plan = plan_sweep(load_sweep(combined), store)
+    assert "6 trials, 0 finished before, 6 to run" in run_inline(plan, store)
+    assert "4 finished before, 0 to run" in run_inline(plan_sweep(load_sweep(combined.with_name("long.yaml"))), store)
     tables = collect_study(load_study_plan("both", store), store)
     assert [row.status for row in tables.trials] == ["COMPLETE"] * 6
     assert [line.plain for line in format_part_lines(tables.plan, tables.trials)] == [
@@ -110,7 +80,7 @@ def test_one_run_one_page_and_each_sweeps_own_report(union: Path, tmp_path: Path
         ("long", "long/single-epoch"),
     ]
     for name, own in parts.items():
-        alone = collect_study(plan_sweep(load_sweep(union.with_name(f"{name}.yaml"))), store)
+        alone = collect_study(plan_sweep(load_sweep(combined.with_name(f"{name}.yaml"))), store)
         by_itself = report.build_study_report(dataclasses.replace(alone, contamination=tables.contamination))
         assert own["claims"] == by_itself["claims"], "decided by the part's own trials"
         assert own["arms"] == by_itself["arms"]
