@@ -127,7 +127,7 @@ def test_a_study_that_has_not_run_is_a_report_too() -> None:
 def test_a_miniature_says_so_and_shows_no_published_rates() -> None:
     reference = {"name": "published", "source": "somewhere, 2025", "rates": {"G1_tool": 0.79}}
     small = build_report(INFO, [], ReportTables(*tables(), references=[reference]))
-    assert "not evidence about pretrained models" in small["study"]["caveat"] and small["references"] == []
+    assert "no evidence about OPT" in small["study"]["caveat"] and small["references"] == []
     large = build_report(INFO | {"miniature": False}, [], ReportTables(*tables(), references=[reference]))
     assert large["study"]["caveat"] == "" and large["references"] == [reference]
 

@@ -42,7 +42,7 @@ RATE_ALPHA = 0.05
 MAX_INDENTED_TRIALS = 1_000
 TOY_MODEL_CAVEAT = (
     "This study uses toy models: tiny ones, trained from scratch on {data}. "
-    "It shows that the method works; it is not evidence about pretrained models such as OPT."
+    "It shows that the method works and is no evidence about OPT or any other pretrained model."
 )
 REPRODUCE_COMMANDS = ("sweeper run sweep.yaml", "sweeper report {name}")
 """The command that runs the study again, in its own folder, and the one that writes the report."""
