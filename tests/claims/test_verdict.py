@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from claim_cases import CASES, JUDGES, REACHES, SPOT, decide_runs, judge_twice, size_runs
+from claim_tables import tables
 from statistics_tables import study
+from statsmodels.stats.multitest import multipletests
 
 from sweeper.claims.tables import StudyTables
-from sweeper.claims.verdict import Verdict, decide_claim, holm_adjusted
+from sweeper.claims.verdict import Verdict, decide_claim, decide_claims, holm_adjusted, select_judge_outcomes
 from sweeper.config import Claim
+from sweeper.errors import DataError
 from sweeper.statistics import build_pass_matrix
 
-SPOT = Claim(id="spot", text="The middle is best.", kind="best-of", axis="model", candidate="middle", margin=0.05)
-ONCE = Claim(
+ONE_EPOCH = Claim(
     id="once", text="One epoch is enough.", kind="no-gain-beyond", axis="num_train_epochs", candidate=1, margin=0.05
 )
 
@@ -39,7 +42,9 @@ def sizes(small: Any, middle: Any, large: Any) -> dict[tuple[str, float], Any]:
         (sizes(0.5, 0.8, 0.84), "inconclusive", 0.04, ("large", "middle")),
     ],
 )
-def test_best_of(rates: Any, word: str, estimate: float, binding: tuple[str, str]) -> None:
+def test_best_of_is_decided_by_its_closest_comparison(
+    rates: Any, word: str, estimate: float, binding: tuple[str, str]
+) -> None:
     found = decided(SPOT, rates)
     assert found.label == word and found.estimate == pytest.approx(estimate)
     assert (
@@ -60,27 +65,27 @@ def test_best_of(rates: Any, word: str, estimate: float, binding: tuple[str, str
         (0.0, 0.0, 0.0, "supported"),
     ],
 )
-def test_no_gain_beyond(one: float, three: float, five: float, word: str) -> None:
-    assert decided(ONCE, {("small", 1): one, ("small", 3): three, ("small", 5): five}).label == word
+def test_no_gain_beyond_by_largest_gain(one: float, three: float, five: float, word: str) -> None:
+    assert decided(ONE_EPOCH, {("small", 1): one, ("small", 3): three, ("small", 5): five}).label == word
 
 
-def test_all_pass_on_few_queries_shows_nothing() -> None:
+def test_equal_arms_on_few_queries_are_inconclusive() -> None:
     """Twenty queries without a difference still allow one of 17 points."""
-    found = decided(ONCE, {("small", 1): 1.0, ("small", 3): 1.0}, queries=20)
+    found = decided(ONE_EPOCH, {("small", 1): 1.0, ("small", 3): 1.0}, queries=20)
     assert found.label == "inconclusive" and found.interval.high > 0.15
 
 
 def test_other_axes_are_matched_and_where_fixes_them() -> None:
     rates = {(m, e): r for m, r in (("small", 0.4), ("large", 0.9)) for e in (1, 3)}
     rates["small", 3] = 0.8
-    both = decided(ONCE, rates)
+    both = decided(ONE_EPOCH, rates)
     assert both.estimate == pytest.approx(0.2) and both.n == 800
-    large = decided(ONCE.model_copy(update={"where": {"model": "large"}}), rates)
+    large = decided(ONE_EPOCH.model_copy(update={"where": {"model": "large"}}), rates)
     assert large.estimate == 0.0 and large.label == "supported" and large.n == 400
 
 
 @pytest.mark.parametrize("status", ["FAILED", "PENDING", "RUNNING", "PRUNED"])
-def test_never_supported_on_the_survivors(status: str) -> None:
+def test_incomplete_study_is_not_supported_by_its_survivors(status: str) -> None:
     found = decided(SPOT, sizes(0.5, 0.8, 0.8), status={"large-1-1": status})
     assert found.label == "inconclusive"
     assert status in found.reason and "large" in found.reason and "seed 1" in found.reason
@@ -101,17 +106,17 @@ def test_missing_arm_or_side_is_named() -> None:
     edge = decided(SPOT, {("small", 1): 0.5, ("middle", 1): 0.8})
     assert edge.label == "inconclusive" and "larger" in edge.reason
     assert decided(SPOT, {("small", 1): 0.9, ("middle", 1): 0.5}).label == "refuted"
-    assert decided(ONCE, {("small", 1): 0.9}).label == "inconclusive"
+    assert decided(ONE_EPOCH, {("small", 1): 0.9}).label == "inconclusive"
 
 
-def test_a_diverged_run_is_a_result_that_fails_every_query() -> None:
+def test_diverged_run_counts_as_failing_every_query() -> None:
     found = decided(SPOT, sizes(0.5, 0.8, 0.8), status={"large-1-0": "DIVERGED", "large-1-1": "DIVERGED"})
     assert found.label == "supported" and "Diverged runs count as passing nothing (here 2)" in found.reason
     worse = next(c for c in found.comparisons if c.first == "large")
     assert worse.estimate.estimate == pytest.approx(-0.8)
 
 
-def test_one_seed_decides_nothing_and_seeds_that_disagree_neither() -> None:
+def test_one_seed_or_disagreeing_seeds_are_inconclusive() -> None:
     single = decided(SPOT, sizes(0.5, 0.8, 0.8), seeds=1)
     assert single.label == "inconclusive" and "One seed" in single.reason and single.n_seeds == 1
     assert single.interval.low == single.interval.low
@@ -123,8 +128,8 @@ def test_refutation_is_corrected_for_the_number_of_comparisons() -> None:
     """A difference that is beyond the margin at 95 % but not at 1 - 2 alpha / 8 (Bonferroni over eight arms)."""
     epochs = {("small", float(e)): 0.5 for e in range(1, 10)}
     epochs["small", 9.0] = 0.575
-    alone = decided(ONCE, {k: v for k, v in epochs.items() if k[1] in (1, 9)}, queries=600)
-    among = decided(ONCE, epochs, queries=600)
+    alone = decided(ONE_EPOCH, {k: v for k, v in epochs.items() if k[1] in (1, 9)}, queries=600)
+    among = decided(ONE_EPOCH, epochs, queries=600)
     assert (alone.label, among.label) == ("refuted", "inconclusive")
 
 
@@ -137,8 +142,8 @@ def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
     rate = np.where(matrix.columns.str.contains("-3-"), 0.55, 0.5)
     for _ in range(studies):
         matrix[:] = (rng.random(matrix.shape) < rate).astype(float)
-        tables = StudyTables(trials, outcomes, matrix=matrix)
-        wrong += decide_claim(ONCE, tables, with_robustness_checks=False).label == "supported"
+        simulated = StudyTables(trials, outcomes, matrix=matrix)
+        wrong += decide_claim(ONE_EPOCH, simulated, with_robustness_checks=False).label == "supported"
     assert wrong / studies < 0.025 + 3 * math.sqrt(0.025 * 0.975 / studies)
 
 
@@ -147,3 +152,87 @@ def test_holm_adjusted_counts_undecided_claims() -> None:
     assert adjusted[0] == pytest.approx(0.03)
     assert adjusted[1] != adjusted[1]
     assert adjusted[2] == pytest.approx(0.04)
+
+
+def test_several_judges_need_a_deciding_judge() -> None:
+    trials, outcomes = judge_twice(0.02)
+    with pytest.raises(DataError, match="one judge"):
+        decide_claim(SPOT, StudyTables(trials, outcomes))
+    with pytest.raises(DataError, match="nobody"):
+        select_judge_outcomes(outcomes, "nobody")
+
+
+@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("status", ["PRUNED", "FAILED", "PENDING"])
+def test_incomplete_study_is_inconclusive(kind: str, status: str) -> None:
+    asks, runs = CASES[kind]
+    lost = [each | {"status": status} if k == 0 else each for k, each in enumerate(runs)]
+    found = decide_runs(asks, lost)
+    assert found.label == "inconclusive" and status in found.reason and math.isnan(found.p)
+    assert (
+        found.required_sample_size is not None
+        and found.required_sample_size.seeds is None
+        and "without a result" in found.required_sample_size.reason
+    )
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_one_seed_one_query_or_no_outcome_is_inconclusive(kind: str) -> None:
+    asks, runs = CASES[kind]
+    one = decide_runs(asks, [each for each in runs if each["seed"] == 0])
+    assert one.label == "inconclusive" and math.isnan(one.p)
+    if kind != "stabilises":
+        # Six queries, one of each subset: then one.
+        assert decide_runs(asks, runs, queries=6).label == "inconclusive"
+        trials, outcomes = tables(runs)
+        single = outcomes[outcomes["query_id"] == "1"]
+        assert decide_claim(asks, StudyTables(trials, single)).label == "inconclusive"
+    unscored = tables(runs)[1].assign(passed=math.nan)
+    found = decide_claim(asks, StudyTables(tables(runs)[0], unscored))
+    assert found.label == "inconclusive"
+    assert decide_claim(asks, StudyTables(tables(runs)[0], pd.DataFrame())).label == "inconclusive"
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_duplicate_outcomes_are_an_error(kind: str) -> None:
+    asks, runs = CASES[kind]
+    trials, outcomes = tables(runs)
+    with pytest.raises(DataError, match="duplicate"):
+        decide_claim(asks, StudyTables(trials, pd.concat([outcomes, outcomes.tail(1)])))
+
+
+def test_unequal_query_sets_are_compared_on_shared_queries() -> None:
+    trials, outcomes = tables(size_runs(0.5, 0.8, 0.8))
+    large = trials.loc[trials["model"] == "large", "fingerprint"]
+    short = outcomes[~(outcomes["fingerprint"].isin(large) & (outcomes["query_id"].astype(int) >= 500))]
+    found = decide_claim(SPOT, StudyTables(trials, short))
+    against = next(c for c in found.comparisons if c.first == "large")
+    assert against.estimate.n_queries == 500 and against.estimate.exclusions.queries == 100
+    assert "100 queries not scored" in found.reason
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_p_is_the_smallest_level_that_supports_the_claim(kind: str) -> None:
+    asks, runs = CASES[kind]
+    found = decide_runs(asks, runs)
+    assert found.label == "supported" and 0 < found.p <= asks.alpha
+    assert found.p == max(c.p for c in found.comparisons if c.is_deciding)
+    if 1e-6 < found.p < 0.9:
+        above, below = (asks.model_copy(update={"alpha": found.p * factor}) for factor in (1.01, 0.99))
+        assert decide_runs(above, runs).label == "supported"
+        assert decide_runs(below, runs).label != "supported"
+
+
+@pytest.mark.slow
+def test_holm_adjusts_over_the_claims_of_one_report() -> None:
+    trials, outcomes = tables(size_runs(0.66, 0.715, 0.66, count=4), 600)
+    claims = [SPOT.model_copy(update={"id": f"c{k}", "reading": "interior"}) for k in range(2)]
+    claims += [JUDGES, REACHES.model_copy(update={"where": {"model": "small"}, "reference": 0.9})]
+    found = decide_claims(claims, StudyTables(trials, outcomes))
+    tested = [verdict.p for verdict in found if not math.isnan(verdict.p)]
+    expected = multipletests([*tested, 1.0], method="holm")[1][:-1]
+    assert math.isnan(found[2].p) and math.isnan(found[2].p_adjusted) and found[2].is_supported_in_family is False
+    assert len(tested) == 3 and [v.p_adjusted for v in found if v.p_adjusted == v.p_adjusted] == pytest.approx(expected)
+    assert all(verdict.p_adjusted >= verdict.p for verdict in (found[0], found[1], found[3]))
+    for verdict in found:
+        assert verdict.is_supported_in_family == (verdict.label == "supported" and verdict.p_adjusted <= 0.05)

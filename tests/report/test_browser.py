@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", list(REPORTS))
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (360, False)])
-def test_plots_are_drawn_nothing_complains_and_nothing_is_asked_for(
+def test_page_draws_plots_without_errors_or_requests(
     page: Browser, files: dict[str, Path], tmp_path: Path, name: str, width: int, dark: bool
 ) -> None:
     page.open(files[name], width, dark=dark)
@@ -90,7 +90,7 @@ def rates(report: dict[str, Any]) -> list[str]:
     return [f"{100 * rate:.1f} %" for rate in sorted(rate for rate in known if rate is not None)] + missing
 
 
-def test_the_trial_table_sorts_by_keyboard(page: Browser, files: dict[str, Path]) -> None:
+def test_trial_table_sorts_by_keyboard(page: Browser, files: dict[str, Path]) -> None:
     page.open(files["wide"], 1200)
     expected = rates(wide_document())
     missing = expected.count("–")
@@ -103,7 +103,7 @@ def test_the_trial_table_sorts_by_keyboard(page: Browser, files: dict[str, Path]
     assert column(page, "model") == sorted(column(page, "model"))
 
 
-def test_the_trial_table_filters_by_text_and_status(page: Browser, files: dict[str, Path]) -> None:
+def test_trial_table_filters_by_text_and_status(page: Browser, files: dict[str, Path]) -> None:
     page.open(files["wide"], 1200)
     report = wide_document()
     tools = "document.querySelector('.tools[data-for=trials]')"
@@ -128,7 +128,7 @@ def test_the_trial_table_filters_by_text_and_status(page: Browser, files: dict[s
     assert column(page, "trial") == []
 
 
-def test_a_long_table_is_paged_sorted_and_filtered_as_a_whole(page: Browser, files: dict[str, Path]) -> None:
+def test_long_table_is_paged_sorted_and_filtered_as_a_whole(page: Browser, files: dict[str, Path]) -> None:
     page.open(files["long"], 1200)
     report = long_document()
     planned = len(report["trials"])
@@ -150,7 +150,7 @@ def test_a_long_table_is_paged_sorted_and_filtered_as_a_whole(page: Browser, fil
     assert page.complaints() == []
 
 
-def test_everything_that_scrolls_or_sorts_can_be_reached_by_keyboard(page: Browser, files: dict[str, Path]) -> None:
+def test_scrolling_and_sorting_elements_are_reachable_by_keyboard(page: Browser, files: dict[str, Path]) -> None:
     page.open(files["wide"], 360)
     wide = "[...document.querySelectorAll('.scroll')].filter((place) => place.scrollWidth > place.clientWidth)"
     assert page.ask(f"{wide}.length") > 0
@@ -160,7 +160,7 @@ def test_everything_that_scrolls_or_sorts_can_be_reached_by_keyboard(page: Brows
     assert page.ask("document.activeElement.className") == "skip"
 
 
-def test_it_prints(page: Browser, files: dict[str, Path], tmp_path: Path) -> None:
+def test_page_prints(page: Browser, files: dict[str, Path], tmp_path: Path) -> None:
     page.open(files["wide"], 1200, dark=True)
     page.pdf(tmp_path / "report.pdf")
     printed = (tmp_path / "report.pdf").read_bytes()
@@ -182,7 +182,7 @@ def test_it_prints(page: Browser, files: dict[str, Path], tmp_path: Path) -> Non
     assert page.complaints() == []
 
 
-def test_it_can_be_read_without_scripts(page: Browser, files: dict[str, Path]) -> None:
+def test_page_is_readable_without_scripts(page: Browser, files: dict[str, Path]) -> None:
     page.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
         page.load(files["wide"])

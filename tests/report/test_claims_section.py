@@ -78,7 +78,7 @@ def report() -> dict[str, Any]:
     return build_report(INFO | {"judge": "oracle"}, clipped, ReportTables(pd.concat([trials, off]), both, histories))
 
 
-def test_every_claim_has_every_key(report: dict[str, Any]) -> None:
+def test_serialized_claim_has_every_key(report: dict[str, Any]) -> None:
     assert [c["id"] for c in report["claims"]] == [c.id for c in EVERY]
     for found in report["claims"]:
         assert set(found) >= KEYS
@@ -90,7 +90,7 @@ def test_every_claim_has_every_key(report: dict[str, Any]) -> None:
     assert json.loads(serialize_report(report)) == report
 
 
-def test_sentences_name_what_they_measure(report: dict[str, Any]) -> None:
+def test_claim_sentences_name_their_metric(report: dict[str, Any]) -> None:
     by_id = {c["id"]: c for c in report["claims"]}
     assert "the reference 70 %" in by_id["reaches"]["sentence"] and "that the reference" not in str(by_id["reaches"])
     assert "on unseen tools and categories" in by_id["generalises"]["sentence"]
@@ -102,14 +102,14 @@ def test_sentences_name_what_they_measure(report: dict[str, Any]) -> None:
     judges = by_id["judge-independent"]
     assert "Gwet's AC1 of oracle and llm is 0." in judges["components"][0]["sentence"]
     assert "under judge llm" in judges["components"][1]["sentence"] and set(judges["by_judge"]) == {"oracle", "llm"}
-    assert "times that of opt-tiny-96" in by_id["cheaper"]["components"][0]["sentence"]
+    assert "times as much as one of opt-tiny-96" in by_id["cheaper"]["components"][0]["sentence"]
     assert "validation loss with 3 epochs" in by_id["overfits"]["beside"][0]["sentence"]
     assert "nats" in by_id["overfits"]["beside"][0]["sentence"]
     assert by_id["equal"]["protocol"] == "equal-compute" and len(by_id["equal"]["choices"]) == 3
     assert [c["wanted"] for c in by_id["reaches"]["components"]] == ["above −10 points"]
 
 
-def test_no_number_in_a_sentence_that_its_comparison_does_not_hold(report: dict[str, Any]) -> None:
+def test_claim_sentences_contain_only_numbers_of_their_comparison(report: dict[str, Any]) -> None:
     for found in report["claims"]:
         for part in [*found["components"], *found["beside"]]:
             if part["sentence"] is None:
@@ -126,20 +126,20 @@ def test_no_number_in_a_sentence_that_its_comparison_does_not_hold(report: dict[
             assert said <= known, part["sentence"]
 
 
-def test_the_page_renders_every_kind(report: dict[str, Any]) -> None:
+def test_page_renders_every_kind_of_claim(report: dict[str, Any]) -> None:
     page = render_html(report)
     for found in report["claims"]:
         assert f'id="claim-{found["id"]}"' in page
 
 
-def test_several_judges_and_none_named_is_an_error() -> None:
+def test_several_judges_without_a_deciding_one_are_an_error() -> None:
     trials, outcomes, histories = tables()
     both = pd.concat([outcomes, outcomes.assign(judge="llm")])
     with pytest.raises(Exception, match="one judge"):
         build_report(INFO, CLAIMS, ReportTables(trials, both, histories))
 
 
-def test_one_question_under_several_protocols_stands_side_by_side(report: dict[str, Any]) -> None:
+def test_protocol_variants_of_one_question_share_a_table(report: dict[str, Any]) -> None:
     (ids,) = report["protocols"]
     assert ids == ["sweet-spot", "equal"]
     table = render_html(report).split('class="dense protocols"')[1].split("</table>")[0]

@@ -23,7 +23,7 @@ def said(name: str, train: float = 100.0, evaluation: float = 10.0, reused: str 
     return {"fingerprint": name, "predicted_seconds": train + evaluation, "reused": reused, **seconds}
 
 
-def test_arms_are_summed_over_the_trials_that_ran() -> None:
+def test_predicted_costs_are_summed_over_trials_that_ran() -> None:
     rows = [trial("a", 200.0), trial("b", 90.0), trial("c", 300.0, num_train_epochs=3)]
     rows += [trial("d", None, status="PENDING"), trial("old", 1.0)]
     plan = {"trials": [*map(said, "abcd"), said("old", 0.0, 0.0, "whole")], "wall_hours": 0.1}
@@ -40,7 +40,7 @@ def test_arms_are_summed_over_the_trials_that_ran() -> None:
     assert (hours["name"], hours["actual"]) == ("core-hours", pytest.approx(620 / 3600))
 
 
-def test_a_whole_study_has_a_wall_time_and_gpu_hours() -> None:
+def test_finished_study_has_wall_time_and_gpu_hours() -> None:
     rows = [trial("a", 3600.0, 1800.0, gpus=4, workers=4)]
     found = compare_predicted_costs(rows, {"trials": [said("a", 7200.0, 1800.0)], "wall_hours": 2}, [], 1.5)
     assert found is not None
@@ -49,7 +49,7 @@ def test_a_whole_study_has_a_wall_time_and_gpu_hours() -> None:
     assert (hours["name"], hours["predicted"], hours["actual"]) == ("GPU-hours", 8.5, 4.5)
 
 
-def test_what_did_not_run_has_no_ratio_and_what_was_not_evaluated_has_not_ended() -> None:
+def test_ratio_needs_trials_that_trained_and_were_evaluated() -> None:
     found = compare_predicted_costs([trial("a", 100.0, None)], {"trials": [said("a")]}, [])
     assert found is not None
     assert found["all"]["ran"] == 0
@@ -60,12 +60,12 @@ def test_what_did_not_run_has_no_ratio_and_what_was_not_evaluated_has_not_ended(
 
 
 @pytest.mark.parametrize("plan", [None, {}, {"trials": []}, {"trials": [{"fingerprint": "a"}]}])
-def test_an_older_study_predicted_nothing(plan: dict[str, Any] | None) -> None:
+def test_study_without_predictions_has_no_cost_section(plan: dict[str, Any] | None) -> None:
     assert compare_predicted_costs([trial("a", 1.0)], plan, []) is None
 
 
 @pytest.mark.slow
-def test_the_page_ends_with_it_and_escapes_what_it_says() -> None:
+def test_page_ends_with_the_escaped_cost_section() -> None:
     trials, outcomes, histories = tables()
     names = list(trials["fingerprint"])
     plan = {"trials": [said(name) for name in names], "wall_hours": 1.0, "rests_on": ["<script>alert(1)</script>"]}

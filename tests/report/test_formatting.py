@@ -5,6 +5,7 @@ import math
 import pytest
 
 from sweeper.report import formatting
+from sweeper.report.formatting import format_percentage_points
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_format_p_value_bounds_the_smallest() -> None:
     assert [formatting.format_p_value(p) for p in (None, 0.0312, 1e-14)] == ["–", "0.031", "≤ 1e-14"]
 
 
-def test_counts_are_scaled_by_thousands() -> None:
+def test_format_counts_scales_by_thousands() -> None:
     assert formatting.format_short_count(1_300_000) == "1.3 M"
     assert formatting.format_short_count(45_000) == "45 k"
     assert formatting.format_si(5.76e9) == "5.76 G"
@@ -50,8 +51,12 @@ def test_format_range_shows_one_number_where_both_ends_agree() -> None:
     assert formatting.format_significant(1_234_567) == "1,230,000"
 
 
-def test_lists_and_counts_are_one_line() -> None:
+def test_format_lists_and_counts_on_one_line() -> None:
     assert formatting.format_counts({"too-long": 22, "no-target": 1}) == "22 too-long, 1 no-target"
     assert formatting.format_counts({}) == "none"
     assert formatting.join_names("abc", limit=2) == "a, b, …"
     assert formatting.format_manifest_value({"dirty": True, "gpus": [], "commit": None}) == "dirty yes, gpus , commit –"
+
+
+def test_format_percentage_points_has_a_true_minus_and_no_signed_zero() -> None:
+    assert [format_percentage_points(x) for x in (-0.0123, 0.0, -0.0001, 0.25)] == ["−1.2", "0.0", "0.0", "+25.0"]

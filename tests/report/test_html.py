@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from report_pages import find_section, find_unknown_numbers
 from report_tables import CLAIMS, INFO, document, tables
+from wide_tables import INFO as WIDE_INFO
+from wide_tables import long_document, wide_document, wide_tables
 
 from sweeper.config import load_references
 from sweeper.report import ReportTables, build_report, render_html
@@ -53,16 +56,11 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
-    return document()
-
-
-@pytest.fixture(scope="module")
 def html(report: dict[str, Any]) -> str:
     return render_html(report)
 
 
-def test_page_parses_and_says_what_the_document_says(report: dict[str, Any], html: str) -> None:
+def test_page_parses_and_shows_the_document(report: dict[str, Any], html: str) -> None:
     page = Page(html)
     assert page.open == []
     for claim in report["claims"]:
@@ -75,7 +73,7 @@ def test_page_parses_and_says_what_the_document_says(report: dict[str, Any], htm
 
 
 @pytest.mark.slow
-def test_untrusted_text_is_escaped_everywhere(html: str) -> None:
+def test_page_escapes_untrusted_text(html: str) -> None:
     trials, outcomes, histories = tables()
     trials["failure"] = trials["failure"].astype(object)
     trials.loc[0, ["status", "failure"]] = ["FAILED", ATTACK]
@@ -96,7 +94,7 @@ def test_untrusted_text_is_escaped_everywhere(html: str) -> None:
     assert "</script><script>alert(3)" in json.dumps(json.loads(page.scripts[0]))
 
 
-def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
+def test_page_loads_nothing_from_elsewhere(html: str) -> None:
     page = Page(html)
     for name, value in page.attributes:
         if name in ("src", "href", "data", "srcset", "action"):
@@ -127,12 +125,12 @@ def test_page_of_a_study_that_has_not_run() -> None:
     assert "Partial" in page.text and "no claim" in page.text and "18 PENDING" in page.text
 
 
-def test_counts_are_short() -> None:
+def test_format_short_count_has_three_digits() -> None:
     assert [format_short_count(n) for n in (45_344, 350e6, 1.3e9, 12, None)] == ["45.3 k", "350 M", "1.3 B", "12", "–"]
 
 
 @pytest.mark.slow
-def test_published_tables_stand_apart_from_our_rates(report: dict[str, Any]) -> None:
+def test_page_separates_published_tables_from_measured_rates(report: dict[str, Any]) -> None:
     trials, outcomes, histories = tables()
     references = [reference.model_dump(mode="json") for reference in load_references()]
     large = build_report(
@@ -150,7 +148,7 @@ def test_published_tables_stand_apart_from_our_rates(report: dict[str, Any]) -> 
 
 
 @pytest.mark.slow
-def test_how_answers_fail_is_shown_by_arm() -> None:
+def test_failure_modes_are_shown_by_arm() -> None:
     trials, outcomes, histories = tables()
     judged = outcomes.assign(
         status=np.where(outcomes["passed"] > 0, "solved", "unsure"), task="solvable", answered=True, finished=True
@@ -168,3 +166,77 @@ def test_how_answers_fail_is_shown_by_arm() -> None:
         unseen = np.mean([rate for name, rate in own.items() if not name.endswith("instruction")])
         assert arm["signatures"]["unseen_tool_drop"] == pytest.approx(seen - unseen)
     assert "extra text after the call" in render_html(found)
+
+
+@pytest.mark.slow
+def test_claim_article_shows_arms_robustness_and_required_sample() -> None:
+    report = wide_document()
+    page = render_html(report)
+    for claim in report["claims"]:
+        detail = find_section(page, f'id="claim-{claim["id"]}"', "</article>")
+        for row in claim["sensitivity"]:
+            assert row["name"] in detail and row["reason"] in detail
+        assert claim["needed"]["reason"] in find_section(detail, "What would change the verdict", "Excluded from")
+        assert "opt-350m · learning rate 0.001 · clip 0.3" in detail
+    reached = find_section(page, 'id="claim-reaches"', "</article>")
+    assert "Compared arms: 1<" in reached, "the one arm it is about"
+
+
+@pytest.mark.slow
+def test_claim_article_states_the_seeds_that_would_settle_it() -> None:
+    report = json.loads(json.dumps(wide_document()))
+    report["claims"][0]["needed"] = {
+        "seeds": 7,
+        "more_seeds": 5,
+        "queries": None,
+        "more_queries": None,
+        "reason": "So.",
+    }
+    said = find_section(render_html(report), '<p class="small change">', "</p>")
+    assert said == "About 5 more seeds (7 in total) on the same queries would settle this. So."
+    report["claims"][0] |= {"needed": None, "verdict": "supported"}
+    report["claims"][0]["sensitivity"][2]["verdict"] = "refuted"
+    said = find_section(render_html(report), '<p class="small change">', "</p>")
+    assert "refuted (definition: tooleval)" in said and "would change if the interval reached that bound" in said
+
+
+@pytest.mark.slow
+def test_equal_failures_are_shown_once() -> None:
+    trials, *_ = wide_tables()
+    failure = {"kind": "bug", "message": "ValueError: no", "traceback": "x" * 50_000 + "the end"}
+    trials["status"] = "FAILED"
+    trials["failure"] = [failure] * len(trials)
+    page = render_html(build_report(WIDE_INFO, [], ReportTables(trials, pd.DataFrame(), {})))
+    assert page.count('<details id="failure-') == 1 and page.count('href="#failure-1"') == len(trials)
+    assert "the end" in page and "x" * 30_000 not in page
+
+
+@pytest.mark.slow
+def test_sortable_columns_are_buttons() -> None:
+    page: Any = render_html(wide_document())
+    heads = re.findall(r'<table class="dense sortable".*?</thead>', page, re.S)
+    assert heads and all(head.count("<th ") == head.count('<button type="button">') for head in heads)
+    assert "onclick" not in page.split("<script")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [document, wide_document, long_document])
+def test_every_number_in_a_sentence_is_in_the_document(make: Any) -> None:
+    assert find_unknown_numbers(make()) == []
+
+
+def test_find_unknown_numbers_detects_an_invented_number() -> None:
+    report = document()
+    claim = report["claims"][0] | {"sentence": report["claims"][0]["sentence"].replace("n = 720", "n = 7,431")}
+    found = find_unknown_numbers(report | {"claims": [claim, *report["claims"][1:]]})
+    assert found and all(line.startswith("7,431") for line in found)
+
+
+def test_claim_tables_show_the_numbers_of_the_document(make: Any = wide_document) -> None:
+    report = make()
+    page = render_html(report)
+    for claim in report["claims"]:
+        detail = page.split(f'id="claim-{claim["id"]}"')[1].split("</article>")[0]
+        for part in claim["components"]:
+            assert part["shown"]["estimate"] in detail
+            assert " to ".join(part["shown"]["interval"]) in detail

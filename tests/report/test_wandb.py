@@ -25,7 +25,7 @@ def kinds(spec: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [document, wide_document, long_document])
-def test_the_description_is_whole_and_plain(make: Any, tmp_path: Path) -> None:
+def test_wandb_report_is_complete_plain_json(make: Any, tmp_path: Path) -> None:
     report = make()
     path = wandb_report.write_wandb_report(report, tmp_path)
     spec = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
@@ -41,7 +41,7 @@ def test_the_description_is_whole_and_plain(make: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_run_sets_are_the_arms_or_group_them() -> None:
+def test_run_sets_are_arms_or_groups_of_arms() -> None:
     few, many = wandb_report.build_wandb_report(document()), wandb_report.build_wandb_report(long_document())
     for panels in kinds(few, "panels"):
         assert [one["name"] for one in panels["run_sets"]] == [arm["label"] for arm in document()["arms"]]
@@ -52,7 +52,7 @@ def test_run_sets_are_the_arms_or_group_them() -> None:
         assert one["filters"] == {} and one["group_by"] == ["model", "learning_rate", "max_grad_norm"]
 
 
-def test_sending_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sending_names_the_missing_package_or_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as without:
         without.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(UsageError, match=re.escape("pip install 'sweeper[wandb-report]'")):
@@ -71,7 +71,7 @@ class Recorder:
         return lambda *given, **named: (name, given, named)
 
 
-def test_every_block_has_its_counterpart() -> None:
+def test_every_block_has_a_wandb_counterpart() -> None:
     report = wide_document()
     spec = wandb_report.build_wandb_report(report)
     made = wandb_report.make_wandb_blocks(spec, Recorder(), "us", "sweeper")
@@ -85,7 +85,7 @@ def test_every_block_has_its_counterpart() -> None:
     assert "Config('max_grad_norm') == None" in grids[0]["runsets"][-1][2]["filters"] or len(report["arms"]) > 20
 
 
-def test_names_cannot_leave_their_quotes_or_their_cell() -> None:
+def test_names_are_quoted_and_escaped() -> None:
     nasty = "a'b\" or 1 | *x* <b>"
     report = json.loads(json.dumps(document()).replace("opt-tiny-96", nasty.replace('"', '\\"')))
     made = wandb_report.make_wandb_blocks(wandb_report.build_wandb_report(report), Recorder(), "us", "p")
@@ -100,7 +100,7 @@ def test_names_cannot_leave_their_quotes_or_their_cell() -> None:
 
 
 @pytest.mark.slow
-def test_the_packages_own_blocks_take_it() -> None:
+def test_wandb_accepts_the_blocks() -> None:
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
 

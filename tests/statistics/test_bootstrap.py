@@ -21,7 +21,7 @@ def table(queries: int = 80, seeds: int = 5, seed_sd: float = 0.1) -> np.ndarray
     )
 
 
-def test_its_variance_is_the_sum_of_margins_and_interaction() -> None:
+def test_bootstrap_two_way_variance_is_margins_plus_interaction() -> None:
     values = table()
     n, s = values.shape
     centred = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
@@ -32,7 +32,7 @@ def test_its_variance_is_the_sum_of_margins_and_interaction() -> None:
     assert interval.low < values.mean() < interval.high
 
 
-def test_one_seed_is_the_plain_bootstrap_of_queries() -> None:
+def test_bootstrap_two_way_with_one_seed_resamples_queries() -> None:
     values = table(seeds=1)
     interval, error = bootstrap_two_way(values, rng=rng(), draws=8000)
     known = stats.bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=8000, rng=rng(2))
@@ -40,12 +40,12 @@ def test_one_seed_is_the_plain_bootstrap_of_queries() -> None:
     assert (interval.low, interval.high) == pytest.approx(tuple(known.confidence_interval), abs=0.15 * error * 2)
 
 
-def test_clusters_of_one_query_are_queries() -> None:
+def test_bootstrap_clusters_of_one_query_equals_two_way() -> None:
     values = table()
     assert bootstrap_clusters(values, range(len(values)), rng=rng()) == bootstrap_two_way(values, rng=rng())
 
 
-def test_alike_queries_of_a_tool_are_one_observation() -> None:
+def test_bootstrap_clusters_count_equal_queries_of_a_tool_once() -> None:
     tools = table(queries=20, seeds=1)
     values = np.repeat(tools, 6, axis=0)
     by_tool = bootstrap_clusters(values, np.repeat(np.arange(20), 6).tolist(), rng=rng(), draws=8000)[1]
@@ -54,7 +54,7 @@ def test_alike_queries_of_a_tool_are_one_observation() -> None:
 
 
 @pytest.mark.parametrize("values", [np.zeros((0, 2)), np.array([[1.0, np.nan]]), np.zeros(3)])
-def test_no_table_is_refused(values: np.ndarray) -> None:
+def test_bootstrap_refuses_other_shapes(values: np.ndarray) -> None:
     with pytest.raises(DataError):
         bootstrap_two_way(values, rng=rng())
     with pytest.raises(DataError):

@@ -35,7 +35,7 @@ def clustered(rng: np.random.Generator, clusters: int, size: int, correlation: f
     return np.where(rng.random(shape) < math.sqrt(correlation), shared, own)
 
 
-def test_standard_error_is_statsmodels_clustered_one() -> None:
+def test_clustered_standard_error_matches_statsmodels() -> None:
     rng = generator(1)
     labels = rng.integers(0, 40, 400)
     table = clustered(rng, 400, 1, 0.0) + 0.3 * rng.normal(size=40)[labels][:, None]
@@ -51,7 +51,7 @@ def test_standard_error_is_statsmodels_clustered_one() -> None:
     )
 
 
-def test_known_design_effect() -> None:
+def test_design_effect_matches_a_known_value() -> None:
     """1 + (m - 1) rho (Kish 1965): clusters of 10 with correlation 0.25 have 3.25 times the variance."""
     rng = generator(2)
     labels = np.repeat(np.arange(4000), 10).tolist()
@@ -63,7 +63,7 @@ def test_known_design_effect() -> None:
     assert rate.effective == pytest.approx(40_000 / rate.design_effect, rel=0.01)
 
 
-def test_copies_of_a_query_add_nothing() -> None:
+def test_copies_of_a_query_add_no_information() -> None:
     """Every query five times over, one cluster each: the interval is that of the queries taken once."""
     table = clustered(generator(3), 200, 1, 0.0, seeds=2)
     found = estimate_clustered_difference(np.repeat(table, 5, axis=0), np.repeat(np.arange(200), 5).tolist(), 0.05)
@@ -74,7 +74,7 @@ def test_copies_of_a_query_add_nothing() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 3), st.integers(0, 2**31))
-def test_a_cluster_for_each_query_is_the_plain_interval(queries: int, seeds: int, seed: int) -> None:
+def test_clusters_of_one_query_give_the_plain_interval(queries: int, seeds: int, seed: int) -> None:
     table = generator(seed).integers(-1, 2, (queries, seeds)).astype(float)
     names = [f"tool {i}" for i in range(queries)]
     found = estimate_clustered_difference(table, names, 0.1)
@@ -87,7 +87,7 @@ def test_a_cluster_for_each_query_is_the_plain_interval(queries: int, seeds: int
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2**31))
-def test_a_rate_never_gains_from_clusters(queries: int, clusters: int, seed: int) -> None:
+def test_clustered_rate_interval_is_never_narrower(queries: int, clusters: int, seed: int) -> None:
     rng = generator(seed)
     passed = (rng.random(queries) < rng.random()).astype(float)
     found = estimate_clustered_rate(passed, rng.integers(0, clusters, queries).tolist(), 0.05)
@@ -97,7 +97,7 @@ def test_a_rate_never_gains_from_clusters(queries: int, clusters: int, seed: int
 
 
 @pytest.mark.parametrize(("seeds", "correlation"), [(1, 0.3), (2, 0.6)])
-def test_interval_covers_the_known_truth(seeds: int, correlation: float) -> None:
+def test_clustered_difference_interval_covers_the_truth(seeds: int, correlation: float) -> None:
     rng, studies, size = generator(4), 200, 8
     labels = np.repeat(np.arange(25), size).tolist()
     covered = plain = 0
@@ -112,7 +112,7 @@ def test_interval_covers_the_known_truth(seeds: int, correlation: float) -> None
     assert plain / studies < 0.9, "queries taken for independent must be seen to cover too little"
 
 
-def test_rate_covers_the_known_truth() -> None:
+def test_clustered_rate_interval_covers_the_truth() -> None:
     rng, studies = generator(5), 300
     labels = np.repeat(np.arange(30), 10).tolist()
     covered = plain = 0
@@ -128,7 +128,7 @@ def test_rate_covers_the_known_truth() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_all_alike_counts_clusters_not_queries(value: float) -> None:
+def test_equal_outcomes_count_clusters_not_queries(value: float) -> None:
     """Twelve clusters of ten that all pass: Wilson's interval on 12, as if a tool passes or fails as a whole."""
     found = estimate_clustered_rate(np.full(120, value), np.repeat(np.arange(12), 10).tolist(), 0.05)
     expected = wilson_interval(12 * value, 12, 0.05)
@@ -136,13 +136,13 @@ def test_all_alike_counts_clusters_not_queries(value: float) -> None:
     assert ends(found) == pytest.approx([expected.low, expected.high]) and math.isnan(found.design_effect)
 
 
-def test_no_difference_claims_no_certainty() -> None:
+def test_zero_difference_has_an_interval_with_width() -> None:
     found = estimate_clustered_difference(np.zeros((120, 2)), np.repeat(np.arange(12), 10).tolist(), 0.05)
     bound = clopper_pearson_interval(0, 12, 0.05).high
     assert ends(found) == pytest.approx([-bound, bound]) and math.isnan(found.design_effect)
 
 
-def test_one_cluster_and_one_query_leave_almost_everything_open() -> None:
+def test_one_cluster_or_query_gives_a_wide_interval() -> None:
     for queries in (1, 50):
         found = estimate_clustered_difference(np.ones((queries, 2)), ["tool"] * queries, 0.05)
         assert found.estimate == 1.0 and found.interval.low < -0.9 and found.interval.high == 1.0
@@ -151,7 +151,7 @@ def test_one_cluster_and_one_query_leave_almost_everything_open() -> None:
         assert rate.effective == pytest.approx(1) and rate.interval.low < 0.3
 
 
-def test_missing_scores_are_dropped_and_counted() -> None:
+def test_clustered_estimates_drop_and_count_missing_scores() -> None:
     table = np.array([[0.0, 1.0], [np.nan, 1.0], [1.0, 1.0], [np.nan, np.nan]])
     found = estimate_clustered_difference(table, ["a", "b", "a", "c"], 0.05)
     assert (found.n_queries, found.n_clusters, found.n_dropped) == (2, 1, 2) and found.estimate == 0.75
@@ -165,13 +165,13 @@ def test_missing_scores_are_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("labels", [["a"], ["a", None], ["a", math.nan]], ids=str)
-def test_refuses_a_query_without_a_cluster(labels: list[object]) -> None:
+def test_clustered_estimates_refuse_a_query_without_a_cluster(labels: list[object]) -> None:
     with pytest.raises(DataError):
         estimate_clustered_difference(np.zeros((2, 1)), labels, 0.05)
     with pytest.raises(DataError):
         estimate_clustered_rate(np.zeros(2), labels, 0.05)
 
 
-def test_refuses_rates_outside_their_range() -> None:
+def test_clustered_rate_refuses_values_out_of_range() -> None:
     with pytest.raises(DataError):
         estimate_clustered_rate([0.0, 1.5], ["a", "b"], 0.05)

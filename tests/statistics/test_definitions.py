@@ -51,14 +51,14 @@ def values(found: JudgedRates) -> dict[str, float]:
     ("votes", "expected"),
     [("s", 1), ("u", 0), ("?", 0), ("ss-", 1), ("su", 0), ("s?", 0), ("ssu", 1), ("s??", 0), ("suu", 0), ("ssuu", 0)],
 )
-def test_strict_wants_more_than_half_of_the_scored_votes(votes: str, expected: float) -> None:
+def test_score_strict_requires_more_than_half_of_scored_votes(votes: str, expected: float) -> None:
     assert score_strict(query(votes)) == expected
 
 
 @pytest.mark.parametrize(
     ("votes", "expected"), [("s", 1), ("u", 0), ("?", 0.5), ("su", 0.5), ("s?-", 0.75), ("s?u", 0.5), ("uu?", 1 / 6)]
 )
-def test_stabletoolbench_is_the_mean_of_the_scored_votes(votes: str, expected: float) -> None:
+def test_score_stabletoolbench_is_the_mean_of_scored_votes(votes: str, expected: float) -> None:
     assert score_stabletoolbench(query(votes)) == pytest.approx(expected)
 
 
@@ -78,32 +78,32 @@ def test_stabletoolbench_is_the_mean_of_the_scored_votes(votes: str, expected: f
         ("?", "unsure", False, 0),
     ],
 )
-def test_tooleval_without_coins(votes: str, task: str | None, answered: bool, expected: float) -> None:
+def test_score_tooleval_without_coins(votes: str, task: str | None, answered: bool, expected: float) -> None:
     assert {score_tooleval(query(votes, task, answered), seed) for seed in range(30)} == {expected}
 
 
 @pytest.mark.parametrize(("votes", "task"), [("?", "solvable"), ("?", None), ("?", "unsure"), ("u", "unsure")])
-def test_tooleval_throws_a_fair_coin_where_it_cannot_tell(votes: str, task: str | None) -> None:
+def test_score_tooleval_flips_a_fair_coin_for_unsure_votes(votes: str, task: str | None) -> None:
     thrown = [score_tooleval(query(votes, task, query_id=str(i))) for i in range(2000)]
     assert set(thrown) == {0.0, 1.0} and 0.46 < np.mean(thrown) < 0.54, "five standard errors are 0.056"
     again = [score_tooleval(query(votes, task, query_id=str(i)), seed=1) for i in range(2000)]
     assert 0.44 < np.mean(np.equal(thrown, again)) < 0.56, "another seed, other coins"
 
 
-def test_every_vote_and_subset_has_its_own_coin() -> None:
+def test_score_tooleval_flips_a_coin_per_vote_and_subset() -> None:
     both = [score_tooleval(query("??", "solvable", query_id=str(i))) for i in range(2000)]
     assert 0.71 < np.mean(both) < 0.79, "two coins fail together a quarter of the time; one coin would half of it"
     other = [score_tooleval(query("??", "solvable", query_id=str(i), subset="G2")) for i in range(2000)]
     assert other != both
 
 
-def test_nothing_scored_is_undefined() -> None:
+def test_scores_without_scored_votes_are_undefined() -> None:
     assert all(
         math.isnan(definition(query("--"))) for definition in (score_strict, score_stabletoolbench, score_tooleval)
     )
 
 
-def test_rates_by_hand() -> None:
+def test_judged_rates_match_hand_computed_values() -> None:
     """Six queries judged, one of them unscored, and two missing."""
     votes = table(
         query("sss", query_id="all"),
@@ -128,7 +128,7 @@ def test_rates_by_hand() -> None:
     assert narrow == wilson_interval(2, 5, 0.5)
 
 
-def test_no_answer_at_all_fails_strict_and_leaves_the_others_undefined() -> None:
+def test_judged_rates_without_answers_are_zero_under_strict_only() -> None:
     found = compute_judged_rates(pd.DataFrame(), [("G1", "a"), ("G2", "b")])
     assert found.n == found.missing == 2 and values(found)["strict"] == 0.0
     assert math.isnan(values(found)["tooleval"]) and math.isnan(values(found)["stabletoolbench"])
@@ -137,7 +137,7 @@ def test_no_answer_at_all_fails_strict_and_leaves_the_others_undefined() -> None
     assert math.isnan(nothing.pass_rate["strict"].interval.low)
 
 
-def test_subsets_weigh_alike_in_their_mean_and_queries_in_the_overall_rate() -> None:
+def test_subset_mean_weights_subsets_and_overall_rate_weights_queries() -> None:
     votes = table(
         *(query("s", query_id=str(i), subset="G1") for i in range(4)),
         query("u", query_id="0", subset="G2"),
@@ -150,7 +150,7 @@ def test_subsets_weigh_alike_in_their_mean_and_queries_in_the_overall_rate() -> 
     assert partly["strict"] == pytest.approx(1 / 3) and math.isnan(partly["tooleval"])
 
 
-def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
+def test_judged_rates_on_all_and_on_solvable_queries() -> None:
     votes = table(
         query("s", query_id="1"),
         query("?", "unsolvable", query_id="2"),
@@ -174,7 +174,7 @@ def test_sensitivity_on_all_and_on_the_solvable_queries() -> None:
     assert math.isnan(compare_definitions(votes, [], solvable_queries=set()).spread)
 
 
-def test_judges_are_compared_on_what_all_of_them_scored() -> None:
+def test_judges_are_compared_on_queries_that_all_scored() -> None:
     lenient = [query("s", query_id=str(i), judge="lenient") for i in range(4)]
     severe = [query(vote, query_id=str(i), judge="severe") for i, vote in enumerate("su-")]
     votes = table(*lenient, *severe)
@@ -192,7 +192,7 @@ def test_judges_are_compared_on_what_all_of_them_scored() -> None:
         compute_rates_by_judge(votes.drop(columns="judge"), [])
 
 
-def test_tables_that_break_their_contract_are_refused() -> None:
+def test_judged_rates_refuse_invalid_tables() -> None:
     votes = table(query("su", query_id="7"), query("u", query_id="8"))
     broken = {
         "duplicate rows": pd.concat([votes, votes.head(1)]),
@@ -235,7 +235,7 @@ def judged(draw: st.DrawFn, unanswered: bool = True) -> pd.DataFrame:
 
 @given(judged(), st.randoms(use_true_random=False), st.integers(0, 3))
 @settings(max_examples=20, deadline=None)
-def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed: int) -> None:
+def test_judged_rates_ignore_row_order(votes: pd.DataFrame, random: Any, seed: int) -> None:
     order = list(range(len(votes)))
     random.shuffle(order)
     found, shuffled = (compute_rates_by_subset(rows, [("G1", "m")], seed=seed) for rows in (votes, votes.iloc[order]))
@@ -244,7 +244,7 @@ def test_the_order_of_rows_is_irrelevant(votes: pd.DataFrame, random: Any, seed:
 
 @given(judged(), st.data())
 @settings(max_examples=20, deadline=None)
-def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: st.DataObject) -> None:
+def test_judged_rates_ignore_unscored_votes_and_queries(votes: pd.DataFrame, data: st.DataObject) -> None:
     missing = [("G1", "m")]
     before = compute_judged_rates(votes, missing)
     at = data.draw(st.integers(0, len(votes) - 1))
@@ -258,7 +258,7 @@ def test_an_unscored_vote_or_query_changes_no_value(votes: pd.DataFrame, data: s
 
 @given(judged(unanswered=False), st.integers(0, 2))
 @settings(max_examples=20, deadline=None)
-def test_strict_is_the_hardest_where_every_episode_ended_with_an_answer(votes: pd.DataFrame, missing: int) -> None:
+def test_strict_is_lowest_where_every_episode_has_an_answer(votes: pd.DataFrame, missing: int) -> None:
     """A majority of solved votes passes under `tooleval` too, and is worth more than half under `stabletoolbench`."""
     found = values(compute_judged_rates(votes, [("G1", f"m{i}") for i in range(missing)]))
     if not math.isnan(found["tooleval"]):
@@ -266,14 +266,14 @@ def test_strict_is_the_hardest_where_every_episode_ended_with_an_answer(votes: p
         assert found["strict"] <= 2 * found["stabletoolbench"] + 1e-12
 
 
-def test_an_unanswered_query_can_pass_strict_and_fail_tooleval() -> None:
+def test_unanswered_query_can_pass_strict_and_fail_tooleval() -> None:
     """The judge's word counts in the one, the missing Finish in the other."""
     found = values(compute_judged_rates(table(query("s", answered=False)), []))
     assert (found["strict"], found["tooleval"]) == (1.0, 0.0)
 
 
 @pytest.mark.slow
-def test_intervals_cover_the_truth_of_simulated_votes() -> None:
+def test_judged_rate_intervals_cover_the_truth() -> None:
     """Three independent votes per query: P(at least two solved) and the expected score are known."""
     generator = np.random.default_rng(5)
     shares = np.array([0.5, 0.3, 0.2])

@@ -20,7 +20,7 @@ def ends(found: EquivalenceResult) -> list[float]:
     return [found.interval.low, found.interval.high]
 
 
-def test_is_statsmodels_paired_tost() -> None:
+def test_tost_matches_statsmodels() -> None:
     differences = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], p=[0.1, 0.77, 0.13], size=400)
     error = differences.std(ddof=1) / 20
     found = tost(differences.mean(), error, 399, 0.06, 0.05)
@@ -30,7 +30,7 @@ def test_is_statsmodels_paired_tost() -> None:
     assert ends(found) == pytest.approx(list(reference))
 
 
-def test_no_difference_shown_is_not_equivalence_shown() -> None:
+def test_tost_needs_precision_to_establish_equivalence() -> None:
     wide, narrow = tost(0.0, 0.05, math.inf, 0.02, 0.05), tost(0.0, 0.005, math.inf, 0.02, 0.05)
     assert not wide.is_equivalent and narrow.is_equivalent
     assert wide.p == pytest.approx(stats.norm.sf(0.4)) and narrow.p == pytest.approx(stats.norm.sf(4))
@@ -44,7 +44,7 @@ def test_no_difference_shown_is_not_equivalence_shown() -> None:
     st.floats(0.01, 0.5),
     st.floats(0.01, 0.3),
 )
-def test_decision_is_the_interval_inside_the_margins(
+def test_tost_decides_by_the_interval_inside_the_margins(
     estimate: float, error: float, df: float, margin: float, alpha: float
 ) -> None:
     found = tost(estimate, error, df, margin, alpha)
@@ -60,7 +60,7 @@ def test_decision_is_the_interval_inside_the_margins(
     assert ends(again) == pytest.approx(ends(found)) and again.is_equivalent == found.is_equivalent
 
 
-def test_an_interval_of_another_level_is_carried_over() -> None:
+def test_tost_from_interval_converts_the_level() -> None:
     error, df = 0.013, 7.0
     half = stats.t.ppf(0.975, df) * error
     found = tost_from_interval(
@@ -70,7 +70,7 @@ def test_an_interval_of_another_level_is_carried_over() -> None:
     assert found.p == pytest.approx(direct.p) and ends(found) == pytest.approx(ends(direct))
 
 
-def test_a_lopsided_interval_keeps_its_sides() -> None:
+def test_tost_from_interval_keeps_asymmetric_sides() -> None:
     """Widened upwards only, as Clopper-Pearson's bounds do: that side alone fails."""
     found = tost_from_interval(0.0, Interval(-0.01, 0.03), interval_alpha=0.1, margin=0.02, alpha=0.05)
     assert found.p_lower < 0.05 < found.p_upper == found.p and not found.is_equivalent
@@ -80,20 +80,20 @@ def test_a_lopsided_interval_keeps_its_sides() -> None:
 @pytest.mark.parametrize(
     "inputs", [(math.nan, 0.01, 10), (0.0, math.nan, 10), (0.0, 0.01, math.nan), (0.0, 0.0, 10), (0.0, 0.01, 0)]
 )
-def test_undefined_is_nan_and_not_equivalent(inputs: tuple[float, float, float]) -> None:
+def test_tost_of_undefined_input_is_nan_and_not_equivalent(inputs: tuple[float, float, float]) -> None:
     found = tost(*inputs, 0.02, 0.05)
     assert all(math.isnan(getattr(found, name)) for name in NAMES) and found.is_equivalent is False
     assert all(map(math.isnan, ends(found)))
 
 
-def test_an_interval_without_width_shows_nothing() -> None:
+def test_tost_from_interval_without_width_is_undefined() -> None:
     for low, high in ((0.0, 0.0), (0.0, 0.01), (math.nan, math.nan)):
         found = tost_from_interval(0.0, Interval(low, high), interval_alpha=0.1, margin=0.02, alpha=0.05)
         assert math.isnan(found.p) and found.is_equivalent is False
 
 
 @pytest.mark.parametrize(("margin", "alpha", "error"), [(0.0, 0.05, 0.1), (0.1, 0.6, 0.1), (0.1, 0.05, -0.1)])
-def test_refuses_what_has_no_meaning(margin: float, alpha: float, error: float) -> None:
+def test_tost_refuses_invalid_arguments(margin: float, alpha: float, error: float) -> None:
     with pytest.raises(DataError):
         tost(0.0, error, 10, margin, alpha)
     with pytest.raises(DataError):
@@ -102,7 +102,7 @@ def test_refuses_what_has_no_meaning(margin: float, alpha: float, error: float) 
         tost_from_interval(0.0, Interval(-0.1, 0.1), interval_alpha=1.0, margin=0.1, alpha=0.05)
 
 
-def test_error_rate_at_the_margin() -> None:
+def test_tost_keeps_its_level_at_the_margin() -> None:
     """Arms that truly differ by the margin are called equivalent in alpha of studies."""
     rng, studies, n = np.random.default_rng(1), 1200, 30
     samples = rng.normal(0.5, 1.0, (studies, n))

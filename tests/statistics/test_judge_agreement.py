@@ -96,7 +96,7 @@ def half_width(found: dict[str, Any]) -> float:
     return float(high - low) / 2
 
 
-def test_five_items_by_hand() -> None:
+def test_agreement_matches_hand_computed_values() -> None:
     """Four of five agree. AC1: prevalence 0.7, chance 2 * 0.7 * 0.3 = 0.42. Alpha: 1 - 9 * 2 / (2 * 7 * 3)."""
     found = every(SHORT)
     wilsons = wilson_interval(4, 5, 0.05)
@@ -108,7 +108,7 @@ def test_five_items_by_hand() -> None:
     assert found["fleiss_kappa"]["value"] == pytest.approx((0.8 - 0.58) / 0.42)
 
 
-def test_krippendorffs_four_observers() -> None:
+def test_agreement_matches_krippendorffs_four_observers() -> None:
     """irrCAC 1.0: alpha 0.74342; percent agreement 0.8181818; AC1 0.77544 from 0.46081 to (cut) 1."""
     found = every(KRIPPENDORFF)
     assert found["n"] == 11 and found["cohen_kappa"] is None
@@ -118,7 +118,7 @@ def test_krippendorffs_four_observers() -> None:
     assert found["gwet_ac1"]["interval"] == pytest.approx([0.46081, 1.0], abs=1e-5)
 
 
-def test_six_raters() -> None:
+def test_agreement_matches_a_published_example_of_six_raters() -> None:
     """irrCAC 1.0: AC1 0.4448007 with standard error 0.08418757; Fleiss 0.4139265; alpha 0.4204384; raw 0.5511111."""
     found = every(from_counts(SIX_RATERS))
     assert found["raw"]["value"] == pytest.approx(0.5511111, abs=5e-8)
@@ -128,7 +128,7 @@ def test_six_raters() -> None:
     assert found["krippendorff_alpha"]["value"] == pytest.approx(0.4204384, abs=5e-8)
 
 
-def test_two_raters() -> None:
+def test_agreement_matches_a_published_example_of_two_raters() -> None:
     """irrCAC 1.0: kappa 0.7964094 (standard error 0.05891072), AC1 0.8493305 (0.04321747), alpha 0.7972585.
 
     For a table of two raters irrCAC divides AC1's variance by n, for raw ratings, as here, by n - 1.
@@ -143,13 +143,13 @@ def test_two_raters() -> None:
     assert found["krippendorff_alpha"]["value"] == pytest.approx(0.7972585, abs=5e-8)
 
 
-def test_fourteen_raters() -> None:
+def test_agreement_matches_a_published_example_of_fourteen_raters() -> None:
     found = fleiss_kappa(from_counts(FOURTEEN_RATERS), rng=generator(), draws=200).to_json()
     assert found["value"] == pytest.approx(0.210, abs=5e-4)
     assert found["interval"][0] < 0.210 < found["interval"][1]
 
 
-def test_high_prevalence_is_where_kappa_misleads() -> None:
+def test_kappa_is_low_and_ac1_high_at_high_prevalence() -> None:
     """Feinstein and Cicchetti's paradox: agreement on 90 of 100, kappa below 0, AC1 near 0.9."""
     found = every(from_table([[90, 5], [5, 0]]), draws=5)
     assert found["raw"]["value"] == 0.9
@@ -157,7 +157,7 @@ def test_high_prevalence_is_where_kappa_misleads() -> None:
     assert found["gwet_ac1"]["value"] == pytest.approx((0.9 - 0.095) / 0.905)
 
 
-def test_constant_ratings_leave_kappa_undefined() -> None:
+def test_kappa_of_constant_ratings_is_undefined() -> None:
     found = every(pd.DataFrame({"a": ["solved"] * 20, "b": ["solved"] * 20}))
     for name in ("cohen_kappa", "fleiss_kappa", "krippendorff_alpha"):
         assert math.isnan(found[name]["value"]) and all(math.isnan(end) for end in found[name]["interval"]), name
@@ -166,7 +166,7 @@ def test_constant_ratings_leave_kappa_undefined() -> None:
         assert found[name]["value"] == 1.0 and found[name]["interval"] == pytest.approx([low, 1.0]), name
 
 
-def test_full_agreement_claims_no_certainty() -> None:
+def test_full_agreement_has_an_interval_with_width() -> None:
     """Twenty items, both categories alike: chance is 1/2, so the lower end is 2 * (Wilson's) - 1."""
     found = every(pd.DataFrame({"a": ["x", "y"] * 10, "b": ["x", "y"] * 10}))
     low = wilson_interval(20, 20, 0.05).low
@@ -174,7 +174,7 @@ def test_full_agreement_claims_no_certainty() -> None:
         assert found[name]["value"] == 1.0 and found[name]["interval"] == pytest.approx([2 * low - 1, 1.0]), name
 
 
-def test_nothing_rated_twice_is_undefined() -> None:
+def test_agreement_without_items_rated_twice_is_undefined() -> None:
     for labels in (pd.DataFrame({"a": ["x", None], "b": [None, "y"]}), pd.DataFrame({"a": [], "b": []})):
         found = every(labels)
         assert found["n"] == 0
@@ -182,7 +182,7 @@ def test_nothing_rated_twice_is_undefined() -> None:
             assert math.isnan(found[name]["value"]) and math.isnan(found[name]["interval"][0]), name
 
 
-def test_missing_ratings_are_left_out_of_each_statistic_as_documented() -> None:
+def test_agreement_leaves_out_missing_ratings() -> None:
     labels = pd.DataFrame({"a": ["x", "x", "y", "x", None], "b": ["x", "y", "y", None, None], "c": [*"xxyx", math.nan]})
     found = every(labels)
     assert found["n"] == 4
@@ -194,14 +194,14 @@ def test_missing_ratings_are_left_out_of_each_statistic_as_documented() -> None:
     assert gwet_ac1(pair).value == pytest.approx((2 / 3 - 15 / 32) / (17 / 32)), "prevalence 5/8: chance 15/32"
 
 
-def test_categories_that_nobody_used_make_chance_smaller() -> None:
+def test_unused_categories_lower_chance_agreement() -> None:
     assert gwet_ac1(SHORT, categories=2) == gwet_ac1(SHORT)
     assert gwet_ac1(SHORT, categories=3).value == pytest.approx((0.8 - 0.21) / 0.79)
     with pytest.raises(DataError, match="2 in the labels"):
         gwet_ac1(SHORT, categories=1)
 
 
-def test_too_few_or_too_many_raters_are_refused() -> None:
+def test_agreement_refuses_too_few_or_too_many_raters() -> None:
     with pytest.raises(DataError, match="at least two"):
         every(SHORT[["a"]])
     with pytest.raises(DataError, match="two raters"):
@@ -224,7 +224,7 @@ def flat(found: dict[str, Any], *, intervals: bool) -> list[float]:
 
 @given(rated(), st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None)
-def test_raters_items_and_names_of_categories_are_interchangeable(labels: pd.DataFrame, random: Any) -> None:
+def test_agreement_ignores_order_and_names(labels: pd.DataFrame, random: Any) -> None:
     found = every(labels, draws=10)
     raters = list(labels.columns)
     random.shuffle(raters)
@@ -241,7 +241,7 @@ def test_raters_items_and_names_of_categories_are_interchangeable(labels: pd.Dat
 
 @given(rated())
 @settings(max_examples=20, deadline=None)
-def test_an_item_that_nobody_rated_changes_nothing(labels: pd.DataFrame) -> None:
+def test_agreement_ignores_unrated_items(labels: pd.DataFrame) -> None:
     more = pd.concat([labels, pd.DataFrame([[None] * labels.shape[1]], columns=labels.columns, dtype=object)])
     assert flat(every(more, draws=5), intervals=True) == pytest.approx(
         flat(every(labels, draws=5), intervals=True), nan_ok=True, abs=1e-12
@@ -250,7 +250,7 @@ def test_an_item_that_nobody_rated_changes_nothing(labels: pd.DataFrame) -> None
 
 @given(rated())
 @settings(max_examples=20, deadline=None)
-def test_values_lie_in_their_intervals_and_ranges(labels: pd.DataFrame) -> None:
+def test_agreement_lies_in_its_interval_and_range(labels: pd.DataFrame) -> None:
     for name, compute in (("raw", raw_agreement), ("ac1", gwet_ac1)):
         found = compute(labels)
         low, high = found.interval.low, found.interval.high
@@ -272,7 +272,7 @@ def coverage(compute: Callable[[pd.DataFrame], AgreementStatistic], truth: float
 
 
 @pytest.mark.slow
-def test_analytic_intervals_cover_the_truth() -> None:
+def test_analytic_agreement_intervals_cover_the_truth() -> None:
     chance = 2 * PREVALENCE[0] * PREVALENCE[1]
     by_margins = float(JOINT.sum(axis=1) @ JOINT.sum(axis=0))
     assert 0.9 < coverage(gwet_ac1, (0.88 - chance) / (1 - chance), 150, 120) < 0.99
@@ -281,7 +281,7 @@ def test_analytic_intervals_cover_the_truth() -> None:
 
 
 @pytest.mark.slow
-def test_bootstrap_intervals_cover_the_truth() -> None:
+def test_bootstrap_agreement_intervals_cover_the_truth() -> None:
     chance = float((PREVALENCE**2).sum())
     truth = (0.88 - chance) / (1 - chance)
     for compute in (fleiss_kappa, krippendorff_alpha):

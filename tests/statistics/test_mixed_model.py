@@ -20,7 +20,7 @@ def arms(effect: float, queries: int, seeds: int, seed: int = 0) -> tuple[np.nda
     return first.astype(float), second.astype(float)
 
 
-def test_recovers_a_known_effect_and_agrees_with_conditional_logit() -> None:
+def test_mixed_model_recovers_an_effect_and_matches_conditional_logit() -> None:
     """Conditioning on the query removes its effect without a distribution for it: another route to one number."""
     first, second = arms(0.7, 150, 3)
     found = fit_mixed_logistic(first, second)
@@ -36,7 +36,7 @@ def test_recovers_a_known_effect_and_agrees_with_conditional_logit() -> None:
 
 
 @pytest.mark.slow
-def test_swapped_arms_mirror() -> None:
+def test_mixed_model_mirrors_swapped_arms() -> None:
     first, second = arms(0.4, 20, 2, seed=1)
     there, back = fit_mixed_logistic(first, second), fit_mixed_logistic(second, first)
     assert back.log_odds == pytest.approx(-there.log_odds, abs=1e-3) and back.sign == -there.sign
@@ -45,7 +45,7 @@ def test_swapped_arms_mirror() -> None:
 
 
 @pytest.mark.slow
-def test_missing_scores_and_one_seed() -> None:
+def test_mixed_model_accepts_missing_scores_and_one_seed() -> None:
     first, second = arms(1.5, 30, 1, seed=2)
     first[:5] = np.nan
     found = fit_mixed_logistic(first, second)
@@ -67,19 +67,21 @@ def test_missing_scores_and_one_seed() -> None:
     ],
     ids=["all pass", "all fail", "NaN arm", "nothing", "one query", "no query"],
 )
-def test_what_cannot_be_fitted_is_nan_and_says_why(first: np.ndarray, second: np.ndarray, reason: str) -> None:
+def test_mixed_model_is_nan_with_a_reason_where_it_cannot_be_fitted(
+    first: np.ndarray, second: np.ndarray, reason: str
+) -> None:
     found = fit_mixed_logistic(first, second)
     assert all(math.isnan(getattr(found, name)) for name in NUMBERS)
     assert reason in found.reason and found.has_converged is False
 
 
-def test_an_optimiser_that_stops_short_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_model_rejects_an_unconverged_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeper.statistics.mixed_model.MAX_ITERATIONS", 1)
     found = fit_mixed_logistic(*arms(0.7, 30, 2))
     assert math.isnan(found.log_odds) and found.reason == "no convergence"
 
 
-def test_one_arm_that_passes_everything_stays_finite() -> None:
+def test_mixed_model_is_finite_for_an_arm_that_passes_everything() -> None:
     found = fit_mixed_logistic(np.ones((15, 2)), arms(0.0, 15, 2)[1])
     assert found.sign == 1.0 and math.isfinite(found.log_odds) and found.probability > 0.99
 
@@ -87,13 +89,13 @@ def test_one_arm_that_passes_everything_stays_finite() -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [(np.ones((2, 2)), np.ones((2, 1))), (np.ones(3), np.ones(3)), ([[0.5]], [[1.0]])], ids=str
 )
-def test_refuses_other_tables(first: np.ndarray, second: np.ndarray) -> None:
+def test_mixed_model_refuses_other_tables(first: np.ndarray, second: np.ndarray) -> None:
     with pytest.raises(DataError):
         fit_mixed_logistic(first, second)
 
 
 @pytest.mark.slow
-def test_sign_is_right_about_as_often_as_it_says() -> None:
+def test_mixed_model_sign_is_calibrated() -> None:
     """Posterior probabilities over studies whose effects come from around 0: calibrated within Monte-Carlo error."""
     rng, studies = np.random.default_rng(3), 60
     claimed, right = [], 0

@@ -30,7 +30,7 @@ def generator() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_runs_are_matched_over_seed_and_the_other_axes_nan_included() -> None:
+def test_runs_are_paired_by_seed_and_other_axes_including_nan() -> None:
     trials, _ = study({("small", 1): 0.5, ("small", 3): 0.5, ("large", 1): 0.5, ("large", 3): 0.5}, seeds=2)
     found = match_runs(trials[trials["fingerprint"] != "large-3-1"], "model", "large", "small")
     assert set(found.pairs) == {
@@ -41,7 +41,7 @@ def test_runs_are_matched_over_seed_and_the_other_axes_nan_included() -> None:
     assert found.unmatched_runs == 1
 
 
-def test_one_seed_is_the_paired_t_interval() -> None:
+def test_paired_difference_with_one_seed_is_the_t_interval() -> None:
     """Against SciPy's one-sample t test on the per-query differences."""
     differences = generator().choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=(300, 1))
     interval, method = compute_two_way_interval(differences, alpha=0.1)
@@ -50,7 +50,7 @@ def test_one_seed_is_the_paired_t_interval() -> None:
     assert "one seed" in method
 
 
-def test_pure_margins_are_students_t() -> None:
+def test_paired_difference_with_one_margin_is_students_t() -> None:
     """Differences that depend on the seed alone: seeds - 1 degrees of freedom; on the query alone: queries - 1."""
     by_seed, by_query = np.array([0.1, 0.3, 0.2]), np.linspace(-1, 1, 50)
     for values, sample in (
@@ -63,7 +63,7 @@ def test_pure_margins_are_students_t() -> None:
         assert spread.compute_half_width(0.05) == pytest.approx((interval.high - interval.low) / 2)
 
 
-def test_half_width_is_banerjees() -> None:
+def test_paired_difference_half_width_is_banerjees() -> None:
     """t(3) = 3.182 and t(19) = 2.093 at 95 %, from a printed table."""
     spread = VarianceEstimate(((0.04, 3), (0.01, 19)))
     assert spread.standard_error == pytest.approx(math.sqrt(0.05))
@@ -71,7 +71,7 @@ def test_half_width_is_banerjees() -> None:
     assert VarianceEstimate().compute_half_width(0.05) == 0
 
 
-def test_the_interaction_is_the_seeds_as_far_as_they_show_it() -> None:
+def test_paired_difference_estimates_the_interaction_from_seeds() -> None:
     whole = combine_crossed_variances([(5.0, 2.0, 30)], 3.0, 2)
     assert whole.terms == ((3.0, 2), (3.0, 30)), "5 + 3 - 2"
     part = combine_crossed_variances([(5.0, 2.0, 30)], 1.0, 2)
@@ -84,7 +84,7 @@ def test_the_interaction_is_the_seeds_as_far_as_they_show_it() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 12), st.integers(2, 5), st.integers(0, 2**31))
-def test_margins_are_the_limit_of_the_pigeonhole_bootstrap(queries: int, seeds: int, seed: int) -> None:
+def test_paired_variances_match_the_pigeonhole_bootstrap(queries: int, seeds: int, seed: int) -> None:
     """Exactly: the variance over weights, whose covariance is that of multinomial draws of one fewer."""
     values = np.random.default_rng(seed).integers(-1, 2, (queries, seeds)).astype(np.int8)
     by_query, by_seed, both = marginal_variances(values)
@@ -97,7 +97,7 @@ def test_margins_are_the_limit_of_the_pigeonhole_bootstrap(queries: int, seeds: 
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4, 8])
-def test_no_seed_spread_makes_it_err_more_often_than_stated(seeds: int) -> None:
+def test_paired_interval_keeps_its_level_at_any_seed_spread(seeds: int) -> None:
     """Normal effects of queries, seeds and both; seeds from none of the variance to nearly all."""
     rng, studies, queries = np.random.default_rng(seeds), 4000, 20
     noise, one_sided = 4 * math.sqrt(0.05 * 0.95 / studies), 4 * math.sqrt(0.025 * 0.975 / studies)
@@ -113,7 +113,7 @@ def test_no_seed_spread_makes_it_err_more_often_than_stated(seeds: int) -> None:
     assert (np.abs(mean) > half).mean() > 0.05 - noise, "exact where seeds dominate"
 
 
-def test_intersection_of_queries_and_its_counts() -> None:
+def test_paired_difference_uses_shared_queries_and_counts_the_rest() -> None:
     trials, _ = study({("small", 1): 0.5, ("large", 1): 0.5}, seeds=1)
     first = rows("large-1-0", [1, 1, np.nan, 1, 0])
     second = rows("small-1-0", [0, 1, 1, 0, 0, 1])
@@ -124,7 +124,7 @@ def test_intersection_of_queries_and_its_counts() -> None:
     assert (found.n_seeds, found.n_runs, found.n) == (1, 1, 4)
 
 
-def test_nothing_to_pair_is_nan() -> None:
+def test_paired_difference_without_pairs_is_nan() -> None:
     trials, outcomes = study({("small", 1): 0.5, ("large", 1): 0.5}, queries=4)
     matrix = build_pass_matrix(trials, outcomes)
     for pairing in (Pairing((), 2), Pairing(((0, "small-1-0", "gone"),), 0)):
@@ -137,7 +137,7 @@ def test_nothing_to_pair_is_nan() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_all_alike_claims_no_certainty(seeds: int) -> None:
+def test_paired_difference_of_equal_outcomes_has_an_interval_with_width(seeds: int) -> None:
     """No discordant query among 120: the bound is Clopper-Pearson's on 0 of 120, about 3.7 / 120."""
     interval, _ = compute_two_way_interval(np.zeros((120, seeds)), alpha=0.05)
     assert interval.high == pytest.approx(1 - 0.025 ** (1 / 120)) and interval.low == -interval.high
@@ -145,14 +145,14 @@ def test_all_alike_claims_no_certainty(seeds: int) -> None:
     assert all_better.low < 0 < all_better.high == 1.0, "five queries decide nothing"
 
 
-def test_one_query_survives() -> None:
+def test_paired_difference_accepts_one_query() -> None:
     interval, _ = compute_two_way_interval(np.array([[1.0]]), alpha=0.05)
     assert interval.low == -clopper_pearson_interval(0, 1, 0.05).high and interval.high == 1.0
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**31))
-def test_contains_the_estimate_and_mirrors_when_the_arms_are_swapped(queries: int, seeds: int, seed: int) -> None:
+def test_paired_interval_contains_the_estimate_and_mirrors_swapped_arms(queries: int, seeds: int, seed: int) -> None:
     differences = np.random.default_rng(seed).integers(-1, 2, (queries, seeds)).astype(float)
     there, _ = compute_two_way_interval(differences, alpha=0.05)
     back, _ = compute_two_way_interval(-differences, alpha=0.05)
@@ -161,7 +161,7 @@ def test_contains_the_estimate_and_mirrors_when_the_arms_are_swapped(queries: in
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.0), (2, 0.1), (3, 0.1), (5, 0.2)])
-def test_interval_covers_the_known_truth(seeds: int, spread: float) -> None:
+def test_paired_interval_covers_the_truth(seeds: int, spread: float) -> None:
     """Probit model: query difficulty sd 1, an effect of 0.3, a normal shift of each arm at each seed."""
     rng = np.random.default_rng(1)
     scale = math.sqrt(2 + spread**2)

@@ -30,7 +30,7 @@ def vectors(a: int, b: int, c: int, d: int) -> tuple[list[float], list[float]]:
     [((1, 1, 7, 12), 0.0703, 0.0391), ((59, 6, 16, 80), 0.0525, 0.0347)],
     ids=["airways", "complete response"],
 )
-def test_both_examples_of_fagerland_2013(table: tuple[int, int, int, int], exact: float, mid: float) -> None:
+def test_mcnemar_matches_fagerland_2013(table: tuple[int, int, int, int], exact: float, mid: float) -> None:
     found = mcnemar_test(*vectors(*table))
     assert (found.b, found.c, found.n, found.n_dropped) == (table[1], table[2], sum(table), 0)
     assert found.p_exact == pytest.approx(exact, abs=5e-5) and found.p_mid == pytest.approx(mid, abs=5e-5)
@@ -38,7 +38,7 @@ def test_both_examples_of_fagerland_2013(table: tuple[int, int, int, int], exact
 
 @settings(max_examples=60, deadline=None)
 @given(*[st.integers(0, 30)] * 4)
-def test_exact_is_statsmodels_and_mid_is_smaller(a: int, b: int, c: int, d: int) -> None:
+def test_mcnemar_exact_matches_statsmodels_and_mid_is_smaller(a: int, b: int, c: int, d: int) -> None:
     first, second = vectors(a, b, c, d)
     found, back = mcnemar_test(first, second), mcnemar_test(second, first)
     if a + b + c + d == 0:
@@ -51,7 +51,7 @@ def test_exact_is_statsmodels_and_mid_is_smaller(a: int, b: int, c: int, d: int)
         assert found.p_exact - found.p_mid == pytest.approx(stats.binom.pmf(b, b + c, 0.5))
 
 
-def test_pairs_without_both_scores_are_dropped_and_counted() -> None:
+def test_mcnemar_drops_and_counts_pairs_without_both_scores() -> None:
     found = mcnemar_test([1, 1, np.nan, 0, np.nan], [0, np.nan, 1, 1, np.nan])
     assert (found.b, found.c, found.n, found.n_dropped) == (1, 1, 2, 3)
     unscored = mcnemar_test([np.nan] * 3, [1, 0, 1])
@@ -59,19 +59,19 @@ def test_pairs_without_both_scores_are_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_arms_that_pass_everything_or_nothing_do_not_differ(value: float) -> None:
+def test_mcnemar_finds_no_difference_between_constant_arms(value: float) -> None:
     found = mcnemar_test([value] * 5, [value] * 5)
     assert (found.p_exact, found.p_mid) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(("first", "second"), [([1, 0], [1]), ([0.5], [1]), ([2], [np.nan]), ([[1]], [[0]])], ids=str)
-def test_mcnemar_refuses_what_is_no_aligned_pass(first: list[float], second: list[float]) -> None:
+def test_mcnemar_refuses_unaligned_or_non_binary_passes(first: list[float], second: list[float]) -> None:
     with pytest.raises(DataError):
         mcnemar_test(first, second)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_few_queries_are_counted_out(seeds: int) -> None:
+def test_permutation_test_enumerates_few_queries(seeds: int) -> None:
     """Against all sign flips in a loop."""
     table = generator(3).integers(-1, 2, (9, seeds)).astype(float)
     sums = table.sum(axis=1)
@@ -82,7 +82,7 @@ def test_few_queries_are_counted_out(seeds: int) -> None:
     assert 0 < expected < 1
 
 
-def test_one_seed_is_the_sign_test() -> None:
+def test_permutation_test_with_one_seed_is_the_sign_test() -> None:
     """Without magnitudes, flipping signs is the exact binomial test, zeros apart; by chance with many queries."""
     table = np.array([1.0] * 70 + [-1.0] * 45 + [0.0] * 300)[:, None]
     found = paired_permutation_test(table, generator(), draws=20_000)
@@ -91,13 +91,13 @@ def test_one_seed_is_the_sign_test() -> None:
     assert mcnemar_test(table[:, 0] > 0, table[:, 0] < 0).p_exact == pytest.approx(expected)
 
 
-def test_a_query_missing_in_one_seed_is_dropped() -> None:
+def test_permutation_test_drops_queries_missing_in_a_seed() -> None:
     table = np.array([[1.0, 1.0], [1.0, np.nan], [-1.0, 0.0], [np.nan, np.nan]])
     found = paired_permutation_test(table, generator())
     assert found == replace(paired_permutation_test(table[[0, 2]], generator()), n_dropped=2) and found.n == 2
 
 
-def test_nothing_to_flip() -> None:
+def test_permutation_test_without_differences() -> None:
     assert math.isnan(paired_permutation_test(np.full((4, 2), np.nan), generator()).p)
     assert math.isnan(paired_permutation_test(np.zeros((0, 2)), generator()).p)
     assert paired_permutation_test(np.zeros((5, 2)), generator()).p == 1.0
@@ -107,7 +107,7 @@ def test_nothing_to_flip() -> None:
         paired_permutation_test([1.0, 0.0], generator())
 
 
-def test_error_rate_under_equal_arms_whose_seeds_agree() -> None:
+def test_permutation_test_keeps_its_level_for_equal_arms() -> None:
     """A query's seeds all alike: flipped one by one instead of together, the test would reject far too often."""
     rng, studies = generator(5), 250
     rejected = 0

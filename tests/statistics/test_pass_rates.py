@@ -27,7 +27,7 @@ def paper_outcomes() -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def test_the_papers_overall_row_is_the_query_weighted_one() -> None:
+def test_overall_rate_weights_queries_as_the_papers_does() -> None:
     trials, _ = study({("small", 1): 0.5}, seeds=1)
     matrix = build_pass_matrix(trials, paper_outcomes())
     overall = compute_pass_rate(matrix, ["small-1-0"])
@@ -42,7 +42,7 @@ def test_the_papers_overall_row_is_the_query_weighted_one() -> None:
     assert mean.high - mean.low > overall.high - overall.low, "the small subset weighs more, so less is known"
 
 
-def test_seeds_add_no_queries_to_the_interval() -> None:
+def test_seeds_do_not_narrow_the_interval_of_a_rate() -> None:
     trials, outcomes = study({("small", 1): 0.3}, seeds=4, queries=50)
     found = compute_pass_rate(build_pass_matrix(trials, outcomes), list(trials["fingerprint"]))
     assert (found.n_queries, found.n_outcomes) == (50, 200)
@@ -51,7 +51,7 @@ def test_seeds_add_no_queries_to_the_interval() -> None:
     )
 
 
-def test_unscored_is_left_out_and_counted_and_nothing_is_nan() -> None:
+def test_pass_rate_counts_unscored_and_is_nan_without_scores() -> None:
     trials, _ = study({("small", 1): 0.5}, seeds=1)
     matrix = build_pass_matrix(trials, rows("small-1-0", [1, np.nan, 0, np.nan]))
     found = compute_pass_rate(matrix, ["small-1-0"])

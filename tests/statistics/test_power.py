@@ -33,7 +33,7 @@ def connor(effect: float, discordance: float) -> float:
 
 
 @pytest.mark.parametrize(("queries", "points"), [(1100, 3.8), (765, 4.5)])
-def test_known_detectable_effects(queries: int, points: float) -> None:
+def test_detectable_effect_matches_known_values(queries: int, points: float) -> None:
     found = find_minimum_detectable_effect(ComparisonDesign(queries, n_seeds=1), rng=generator())
     assert round(100 * found.approximate, 1) == points
     assert abs(found.effect - found.approximate) < 3 * found.standard_error
@@ -43,7 +43,9 @@ def test_known_detectable_effects(queries: int, points: float) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 4), st.floats(0, 1), st.integers(0, 2**31))
-def test_simulated_intervals_are_those_of_a_comparison(queries: int, seeds: int, discordance: float, seed: int) -> None:
+def test_simulated_intervals_equal_those_of_a_comparison(
+    queries: int, seeds: int, discordance: float, seed: int
+) -> None:
     """Sparse ones and single queries included."""
     design = ComparisonDesign(queries, seeds, discordance, seed_sd=0.05, correlation=0.3)
     tables = _simulate_differences(0.1, design, 3, generator(seed))
@@ -55,13 +57,13 @@ def test_simulated_intervals_are_those_of_a_comparison(queries: int, seeds: int,
 @pytest.mark.parametrize(
     ("seeds", "seed_sd"), [(1, 0.0), (2, 0.0), (2, 0.02), (2, 0.1), (3, 0.02), (3, 0.1), (5, 0.05)]
 )
-def test_equal_arms_are_called_superior_at_most_as_often_as_stated(seeds: int, seed_sd: float) -> None:
+def test_simulated_power_of_equal_arms_keeps_the_level(seeds: int, seed_sd: float) -> None:
     found = simulate_power(0.0, ComparisonDesign(200, seeds, seed_sd=seed_sd), rng=generator(1))
     assert found.power < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 2000)
     assert found.standard_error == pytest.approx(math.sqrt(found.power * (1 - found.power) / 2000))
 
 
-def test_one_seed_does_not_see_its_own_spread() -> None:
+def test_one_seed_does_not_include_seed_spread() -> None:
     """Documented: with seed_sd the error rate of one seed is far above its level, which is why it gets no verdict."""
     setting: dict[str, Any] = {"n_queries": 1000, "n_seeds": 1, "discordance": 0.2, "seed_sd": 0.03}
     found = simulate_power(0.0, ComparisonDesign(**setting), rng=generator())
@@ -69,7 +71,7 @@ def test_one_seed_does_not_see_its_own_spread() -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
-def test_simulated_differences_are_what_the_model_says(correlation: float) -> None:
+def test_simulated_differences_match_the_model(correlation: float) -> None:
     design = ComparisonDesign(500, 3, 0.3, correlation=correlation)
     drawn = _simulate_differences(0.1, design, 200, generator()).astype(float)
     assert drawn.mean() == pytest.approx(0.1, abs=0.006)
@@ -78,7 +80,7 @@ def test_simulated_differences_are_what_the_model_says(correlation: float) -> No
     assert np.corrcoef(flat[:, 0], flat[:, 2])[0, 1] == pytest.approx(correlation, abs=0.015)
 
 
-def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
+def test_simulated_seed_spread_is_that_of_two_arms() -> None:
     design = ComparisonDesign(4000, 2, seed_sd=0.03)
     by_seed = _simulate_differences(0.0, design, 300, generator()).mean(axis=1)
     assert by_seed.std() == pytest.approx(math.sqrt(2 * 0.03**2 + 0.2 / 4000), rel=0.1)
@@ -98,7 +100,7 @@ def test_seed_spread_of_the_difference_is_that_of_two_arms() -> None:
     ],
     ids=str,
 )
-def test_integrated_power_is_the_simulated_one(setting: dict[str, Any]) -> None:
+def test_approximate_power_matches_simulated_power(setting: dict[str, Any]) -> None:
     setting = {"n_queries": 300, "discordance": 0.2, **setting}
     for effect in (0.03, 0.08):
         found = simulate_power(effect, ComparisonDesign(**setting), rng=generator(2))
@@ -107,14 +109,14 @@ def test_integrated_power_is_the_simulated_one(setting: dict[str, Any]) -> None:
         assert abs(found.power - expected) < 4 * math.sqrt(expected * (1 - expected) / 2000)
 
 
-def test_one_seeds_power_is_that_of_a_t_test() -> None:
+def test_approximate_power_with_one_seed_is_that_of_a_t_test() -> None:
     from statsmodels.stats.power import TTestPower
 
     expected = TTestPower().power(0.1 / math.sqrt(0.3 - 0.1**2), nobs=40, alpha=0.025, alternative="larger")
     assert approximate_power(0.1, ComparisonDesign(40, 1, 0.3)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_no_better_is_superior_seen_from_the_margin() -> None:
+def test_power_of_no_better_mirrors_superior_at_the_margin() -> None:
     """Equal arms below a margin of 0.06: as often shown as an effect of 0.06 above 0, but for the variance."""
     setting: dict[str, Any] = {"n_queries": 400, "n_seeds": 3, "discordance": 0.2}
     below = simulate_power(
@@ -132,7 +134,7 @@ def test_no_better_is_superior_seen_from_the_margin() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 3), st.floats(0, 1), st.floats(0, 0.1), st.integers(0, 2**31))
-def test_power_is_a_share_and_rises_with_the_effect(
+def test_power_is_a_share_and_increases_with_the_effect(
     queries: int, seeds: int, discordance: float, seed_sd: float, seed: int
 ) -> None:
     setting: dict[str, Any] = {"n_queries": queries, "n_seeds": seeds, "discordance": discordance, "seed_sd": seed_sd}
@@ -145,7 +147,7 @@ def test_power_is_a_share_and_rises_with_the_effect(
 
 
 @pytest.mark.slow
-def test_detectable_effect_has_the_power_asked_for_on_new_random_numbers() -> None:
+def test_detectable_effect_has_the_requested_power_on_new_random_numbers() -> None:
     setting: dict[str, Any] = {"n_queries": 300, "n_seeds": 3, "discordance": 0.25, "seed_sd": 0.01}
     found = find_minimum_detectable_effect(ComparisonDesign(**setting), rng=generator())
     again = simulate_power(found.effect, ComparisonDesign(**setting), rng=generator(99), simulations=2500)
@@ -156,7 +158,7 @@ def test_detectable_effect_has_the_power_asked_for_on_new_random_numbers() -> No
     assert shown.power == pytest.approx(0.8, abs=0.035)
 
 
-def test_more_queries_and_seeds_detect_less() -> None:
+def test_detectable_effect_decreases_with_queries_and_seeds() -> None:
     def smallest(queries: int, seeds: int, target: float = 0.8) -> float:
         found = find_minimum_detectable_effect(
             ComparisonDesign(queries, seeds, seed_sd=0.01),
@@ -171,7 +173,7 @@ def test_more_queries_and_seeds_detect_less() -> None:
 
 
 @pytest.mark.parametrize("queries", [1, 3])
-def test_a_handful_of_queries_detects_nothing(queries: int) -> None:
+def test_few_queries_detect_nothing(queries: int) -> None:
     setting: dict[str, Any] = {"n_queries": queries, "n_seeds": 2, "discordance": 0.2}
     found = find_minimum_detectable_effect(ComparisonDesign(**setting), rng=generator())
     assert math.isnan(found.effect) and math.isnan(found.standard_error)
@@ -181,7 +183,7 @@ def test_a_handful_of_queries_detects_nothing(queries: int) -> None:
 
 
 @pytest.mark.slow
-def test_seeds_needed_are_enough_and_not_one_too_many() -> None:
+def test_required_seeds_are_the_smallest_sufficient_number() -> None:
     setting: dict[str, Any] = {"n_queries": 500, "discordance": 0.2, "seed_sd": 0.01}
     found = find_required_seeds(0.04, ComparisonDesign(**setting), limit=20, rng=generator())
     seeds = found.seeds
@@ -191,7 +193,7 @@ def test_seeds_needed_are_enough_and_not_one_too_many() -> None:
     assert enough.power > 0.8 - 4 * enough.standard_error and fewer.power < 0.8 + 4 * fewer.standard_error
 
 
-def test_seeds_needed_stops_at_the_limit() -> None:
+def test_required_seeds_stop_at_the_limit() -> None:
     """Queries that differ in every seed alike: no number of seeds replaces queries."""
     found = find_required_seeds(0.03, ComparisonDesign(200, discordance=0.3, correlation=1.0), limit=6, rng=generator())
     assert found.seeds is None and found.power < 0.5
@@ -201,7 +203,7 @@ def test_seeds_needed_stops_at_the_limit() -> None:
     assert plenty.seeds == 2, "a verdict needs two"
 
 
-def test_no_discordance_and_no_effect_show_nothing() -> None:
+def test_power_without_discordance_or_effect_is_zero() -> None:
     setting: dict[str, Any] = {"n_queries": 50, "n_seeds": 2, "discordance": 0.0}
     assert simulate_power(0.0, ComparisonDesign(**setting), rng=generator(), simulations=50).power == 0
     assert simulate_power(1.0, ComparisonDesign(**setting), rng=generator(), simulations=50).power == 1
@@ -224,13 +226,13 @@ def test_no_discordance_and_no_effect_show_nothing() -> None:
     ],
     ids=str,
 )
-def test_refuses_values_out_of_range(wrong: dict[str, Any]) -> None:
+def test_power_refuses_values_out_of_range(wrong: dict[str, Any]) -> None:
     setting: dict[str, Any] = {"effect": 0.1, "n_queries": 10, "n_seeds": 2, "discordance": 0.2} | wrong
     with pytest.raises(UsageError):
         simulate_power(setting.pop("effect"), ComparisonDesign(**setting), rng=generator())
 
 
-def test_refuses_targets_and_limits_without_meaning() -> None:
+def test_power_refuses_invalid_targets_and_limits() -> None:
     with pytest.raises(UsageError):
         find_minimum_detectable_effect(ComparisonDesign(10), target_power=1.0, rng=generator())
     with pytest.raises(UsageError):

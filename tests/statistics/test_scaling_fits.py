@@ -36,7 +36,7 @@ def runs(truth: Any, seeds: int, noise: float, rng: np.random.Generator, sizes: 
     return x, truth(x) + rng.normal(0, noise, len(x))
 
 
-def test_quadratic_is_ordinary_least_squares() -> None:
+def test_fit_quadratic_is_ordinary_least_squares() -> None:
     x, y = runs(quadratic_truth, 3, 0.02, generator())
     keep = np.arange(len(x)) != 4  # sizes with different numbers of runs
     x, y = x[keep], y[keep]
@@ -51,7 +51,7 @@ def test_quadratic_is_ordinary_least_squares() -> None:
     assert (found.n_runs, found.n_sizes, found.residual_df, found.caveat) == (14, 5, 2, "")
 
 
-def test_quadratic_parameters_give_back_the_curve() -> None:
+def test_fit_quadratic_parameters_reproduce_the_curve() -> None:
     x, y = runs(quadratic_truth, 1, 0.0, generator())
     found = fit_quadratic(x, y, rng=generator(), curve_sizes=SIZES)
     c0, c1, c2 = found.parameters.values()
@@ -62,7 +62,7 @@ def test_quadratic_parameters_give_back_the_curve() -> None:
     assert found.optimum.is_inside
 
 
-def test_power_law_recovers_itself_and_is_no_worse_than_scipy() -> None:
+def test_fit_power_law_recovers_its_curve_and_is_no_worse_than_scipy() -> None:
     x, y = runs(law_truth, 1, 0.0, generator())
     exact = fit_power_law(x, y, rng=generator())
     assert exact.parameters == pytest.approx({"c": 0.8, "a": -300, "b": 0.35}, rel=1e-3)
@@ -79,7 +79,7 @@ def test_power_law_recovers_itself_and_is_no_worse_than_scipy() -> None:
     assert found.parameters["b"] == pytest.approx(best[2], rel=0.01)
 
 
-def test_power_law_of_a_loss_falls_to_its_asymptote() -> None:
+def test_fit_power_law_of_a_loss_falls_to_its_asymptote() -> None:
     x = np.repeat(SIZES, 2)
     y = 1.7 + 400 * x**-0.34
     found = fit_power_law(x, y, rng=generator(), asymptote=(0.0, math.inf), curve_sizes=[1e12], draws=50)
@@ -87,7 +87,7 @@ def test_power_law_of_a_loss_falls_to_its_asymptote() -> None:
     assert found.curve.value[0] == pytest.approx(1.7 + 400 * 1e12**-0.34, rel=1e-4)
 
 
-def test_bounds_are_kept_and_said() -> None:
+def test_fit_power_law_keeps_and_reports_its_bounds() -> None:
     """A rate that rises as a straight line in log size knows no asymptote: it goes to its bound."""
     y = 0.1 * np.log10(SIZES) - 0.5
     found = fit_power_law(SIZES, y, rng=generator())
@@ -97,7 +97,7 @@ def test_bounds_are_kept_and_said() -> None:
 
 
 @pytest.mark.parametrize("fit", [fit_power_law, fit_quadratic])
-def test_three_sizes_are_an_interpolation_however_many_runs(fit: Any) -> None:
+def test_three_sizes_are_an_interpolation_with_any_number_of_runs(fit: Any) -> None:
     x, y = runs(law_truth, 4, 0.01, generator(), SIZES[:3])
     found = fit(x, y, rng=generator(), curve_sizes=SIZES[:3], draws=50)
     assert found.residual_df == 0 and "interpolation" in found.caveat
@@ -124,7 +124,7 @@ def test_fewer_sizes_than_parameters_are_not_fitted(fit: Any, sizes: int) -> Non
 
 @pytest.mark.parametrize("fit", [fit_power_law, fit_quadratic])
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_equal_values_are_a_flat_line_without_r2_or_optimum(fit: Any, value: float) -> None:
+def test_equal_values_give_a_flat_line_without_r2_or_optimum(fit: Any, value: float) -> None:
     found = fit(np.repeat(SIZES, 2), np.full(10, value), rng=generator())
     assert found.curve.value == pytest.approx([value] * 50)
     assert math.isnan(found.r2) and math.isnan(found.aicc) and all(map(math.isnan, found.curve.low))
@@ -135,7 +135,7 @@ def test_equal_values_are_a_flat_line_without_r2_or_optimum(fit: Any, value: flo
 
 
 @pytest.mark.parametrize("fit", [fit_power_law, fit_quadratic])
-def test_nan_runs_are_left_out_and_counted(fit: Any) -> None:
+def test_fits_leave_out_and_count_nan_runs(fit: Any) -> None:
     x, y = runs(quadratic_truth, 2, 0.02, generator())
     holes = fit(np.append(x, [1e9, np.nan]), np.append(y, [np.nan, 0.5]), rng=generator(), draws=50)
     assert holes.n_dropped == 2 and holes.n_runs == 10
@@ -144,7 +144,7 @@ def test_nan_runs_are_left_out_and_counted(fit: Any) -> None:
     assert nothing.n_sizes == 0 and nothing.n_dropped == 10 and math.isnan(nothing.r2)
 
 
-def test_a_curve_bent_the_other_way_has_no_such_optimum() -> None:
+def test_optimum_is_undefined_for_the_opposite_curvature() -> None:
     x, y = runs(quadratic_truth, 3, 0.001, generator())
     wrong = fit_quadratic(x, y, rng=generator(), best="min", draws=100).optimum
     assert math.isnan(wrong.size) and wrong.share == 0 and not wrong.is_inside
@@ -153,13 +153,13 @@ def test_a_curve_bent_the_other_way_has_no_such_optimum() -> None:
     assert loss.share == 1
 
 
-def test_an_optimum_beyond_the_sizes_is_called_an_extrapolation() -> None:
+def test_optimum_beyond_the_sizes_is_called_an_extrapolation() -> None:
     small = SIZES[:4] / 100
     found = fit_quadratic(small, quadratic_truth(small), rng=generator())
     assert not found.optimum.is_inside and "extrapolation" in found.caveat
 
 
-def test_an_optimum_that_noise_can_take_away_has_an_open_end() -> None:
+def test_uncertain_optimum_has_an_unbounded_interval() -> None:
     x, y = runs(lambda sizes: 0.5 + 0.1 * (np.log10(sizes) - 9), 3, 0.05, generator(2))
     found = fit_quadratic(x, y, rng=generator()).optimum
     assert 0 < found.share < 1 and (math.isnan(found.interval.low) or math.isnan(found.interval.high))
@@ -174,7 +174,7 @@ def test_one_run_per_size_has_no_interval(fit: Any) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(3, 6), st.integers(1, 4), st.integers(0, 2**31))
-def test_intervals_hold_their_curve_whatever_the_runs(sizes: int, seeds: int, seed: int) -> None:
+def test_curve_interval_contains_the_curve(sizes: int, seeds: int, seed: int) -> None:
     rng = generator(seed)
     x, y = np.repeat(np.geomspace(1e7, 1e10, sizes), seeds), rng.integers(0, 6, sizes * seeds) / 5
     for fit in (fit_power_law, fit_quadratic):
@@ -190,7 +190,7 @@ def test_intervals_hold_their_curve_whatever_the_runs(sizes: int, seeds: int, se
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_intervals_cover_the_known_truth(seeds: int) -> None:
+def test_quadratic_intervals_cover_the_truth(seeds: int) -> None:
     """Curve at the middle size and place of the optimum."""
     rng, studies = generator(7), 200
     curve = optimum = 0
@@ -206,7 +206,7 @@ def test_intervals_cover_the_known_truth(seeds: int) -> None:
 
 
 @pytest.mark.slow
-def test_power_law_interval_covers_the_known_truth() -> None:
+def test_power_law_interval_covers_the_truth() -> None:
     rng, studies, covered = generator(8), 150, 0
     for _ in range(studies):
         x, y = runs(law_truth, 3, 0.02, rng)
@@ -215,7 +215,7 @@ def test_power_law_interval_covers_the_known_truth() -> None:
     assert 0.95 - 0.02 - 3 * math.sqrt(0.95 * 0.05 / studies) < covered / studies < 1
 
 
-def test_refuses_what_is_no_size() -> None:
+def test_fits_refuse_invalid_sizes() -> None:
     for sizes, values in (([1.0, 2.0], [1.0]), ([0.0], [1.0]), ([-1.0], [1.0]), ([1.0], [math.inf])):
         with pytest.raises(DataError):
             fit_quadratic(sizes, values, rng=generator())

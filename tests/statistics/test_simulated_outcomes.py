@@ -23,7 +23,7 @@ def truth(**more: object) -> GroundTruth:
     return GroundTruth(**({"arms": arms, "subsets": {"G1_tool": 3000, "G2_category": 3000}} | more))  # type: ignore[arg-type]
 
 
-def test_later_arms_go_before_earlier_ones_and_every_trial_needs_one() -> None:
+def test_later_arm_overrides_an_earlier_one_and_every_trial_needs_one() -> None:
     assert assign_true_rates(trials(), truth()).to_dict() == {
         "small0": 0.6,
         "small1": 0.6,
@@ -37,7 +37,7 @@ def test_later_arms_go_before_earlier_ones_and_every_trial_needs_one() -> None:
 
 
 @pytest.mark.parametrize("query_sd", [0.0, 1.5])
-def test_rates_are_marginal_whatever_the_spread(query_sd: float) -> None:
+def test_simulated_rates_are_marginal_at_any_spread(query_sd: float) -> None:
     matrix = build_pass_matrix(
         trials(), draw_outcomes(trials(), truth(query_sd=query_sd, seed_sd=0), np.random.default_rng(1))
     )
@@ -48,7 +48,7 @@ def test_rates_are_marginal_whatever_the_spread(query_sd: float) -> None:
     assert (shared > 0.3) == (query_sd > 0), "hard queries are hard for every run"
 
 
-def test_seeds_spread_as_stated() -> None:
+def test_simulated_seeds_have_the_given_spread() -> None:
     many = trials(seeds=100)
     small = truth(arms=(SimulatedArm(0.5),), subsets={"G1_tool": 400}, query_sd=0, seed_sd=0.5)
     rates = build_pass_matrix(many, draw_outcomes(many, small, np.random.default_rng(2))).mean()
@@ -57,7 +57,7 @@ def test_seeds_spread_as_stated() -> None:
     assert norm.ppf(rates).std() == pytest.approx(0.5, rel=0.2)
 
 
-def test_a_judges_errors_move_what_is_seen() -> None:
+def test_judge_errors_shift_the_simulated_rate() -> None:
     noisy = truth(arms=(SimulatedArm(0.5),), query_sd=0, seed_sd=0, wrongly_passed=0.2, wrongly_failed=0.1, votes=3)
     outcomes = draw_outcomes(trials(1), noisy, np.random.default_rng(3))
     assert outcomes["passed"].mean() == pytest.approx(0.5 * 0.9 + 0.5 * 0.2, abs=0.015)
@@ -67,6 +67,6 @@ def test_a_judges_errors_move_what_is_seen() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"wrongly_passed": 1.1}, {"seed_sd": -1}, {"votes": 0}, {"arms": (SimulatedArm(2.0),)}, {"subsets": {}}]
 )
-def test_an_impossible_truth_is_refused(wrong: dict[str, object]) -> None:
+def test_simulation_refuses_an_impossible_truth(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="truth"):
         truth(**wrong)

@@ -49,7 +49,7 @@ CASES: list[Any] = [*(lambda s=s, v=v: voted(s, v) for s, v in ((0, 1), (1, 3), 
 
 @pytest.mark.parametrize("categorical", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_matrix_and_rates_are_the_plain_ones(case: Any, categorical: bool) -> None:
+def test_vectorized_matrix_and_rates_equal_the_plain_ones(case: Any, categorical: bool) -> None:
     trials, outcomes = case()
     expected = build_pass_matrix(trials, outcomes)
     if categorical:
@@ -86,7 +86,7 @@ def same(found: Any, expected: Any) -> None:
         assert getattr(found, key) == getattr(expected, key)
 
 
-def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_blocks_give_the_same_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     trials, outcomes = voted(4, 3)
     whole = tally.summarize_outcomes(outcomes, trials)
     monkeypatch.setattr(tally, "ROWS_PER_BLOCK", 50)
@@ -95,7 +95,7 @@ def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole[1] == parts[1]
 
 
-def test_broken_tables_are_named_as_before() -> None:
+def test_invalid_tables_raise_the_errors_of_the_plain_functions() -> None:
     trials, outcomes = voted(0, 1)
     broken = {
         "duplicate rows": pd.concat([outcomes, outcomes.iloc[:1]]),

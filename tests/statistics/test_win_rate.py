@@ -25,7 +25,7 @@ def ends(found: WinRate) -> list[float]:
     return [found.interval.low, found.interval.high]
 
 
-def test_by_hand() -> None:
+def test_win_rate_matches_hand_computed_values() -> None:
     """Five wins, one loss: 2 * (6 + 1) / 2^6 of the fair coin's outcomes are as extreme."""
     found = compute_win_rate(outcomes(5, 1, 2, unscored=3))
     assert (found.n, found.unscored, found.wins, found.losses, found.ties) == (8, 3, 5, 1, 2)
@@ -33,20 +33,20 @@ def test_by_hand() -> None:
     assert found.interval.low < 0.75 < found.interval.high
 
 
-def test_without_ties_the_interval_is_wilsons() -> None:
+def test_win_rate_interval_without_ties_is_wilsons() -> None:
     for alpha in (0.05, 0.2):
         expected = wilson_interval(13, 20, alpha)
         assert ends(compute_win_rate(outcomes(13, 7, 0), alpha)) == pytest.approx([expected.low, expected.high])
 
 
-def test_ties_narrow_the_interval_but_claim_no_certainty() -> None:
+def test_ties_narrow_the_win_rate_interval_but_keep_a_width() -> None:
     half_ties = ends(compute_win_rate(outcomes(10, 10, 20)))
     assert np.diff(half_ties) < np.diff(ends(compute_win_rate(outcomes(20, 20, 0))))
     low, high = ends(compute_win_rate(outcomes(0, 0, 20)))
     assert 0.3 < low < 0.45 and high == pytest.approx(1 - low)
 
 
-def test_nothing_is_undefined() -> None:
+def test_win_rate_without_outcomes_is_undefined() -> None:
     for none in ([], [None, None], [math.nan]):
         found = compute_win_rate(none)
         assert found.n == 0 and found.unscored == len(none)
@@ -55,14 +55,14 @@ def test_nothing_is_undefined() -> None:
     assert ties.value == 0.5 and math.isnan(ties.p_value)
 
 
-def test_other_outcomes_are_refused() -> None:
+def test_win_rate_refuses_other_outcomes() -> None:
     with pytest.raises(DataError, match="draw"):
         compute_win_rate(["a", "draw"])  # type: ignore[list-item]
 
 
 @given(OUTCOMES, st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None)
-def test_order_and_the_unscored_are_irrelevant_and_sides_mirror(given_outcomes: list[Any], random: Any) -> None:
+def test_win_rate_ignores_order_and_unscored_and_mirrors_sides(given_outcomes: list[Any], random: Any) -> None:
     found = compute_win_rate(given_outcomes)
     shuffled = [*given_outcomes, None]
     random.shuffle(shuffled)
@@ -76,7 +76,7 @@ def test_order_and_the_unscored_are_irrelevant_and_sides_mirror(given_outcomes: 
 
 
 @pytest.mark.slow
-def test_the_interval_covers_the_truth() -> None:
+def test_win_rate_interval_covers_the_truth() -> None:
     """Exactly: over all 496 possible tables of 30 outcomes, weighted by their probability."""
     n = 30
     tables = [(wins, n - wins - ties, ties) for wins in range(n + 1) for ties in range(n + 1 - wins)]
@@ -88,7 +88,7 @@ def test_the_interval_covers_the_truth() -> None:
         assert 0.94 < covered < (0.985 if tie < 0.5 else 0.997), (win, tie, covered)
 
 
-def test_the_sign_test_keeps_its_level() -> None:
+def test_win_rate_sign_test_keeps_its_level() -> None:
     p_values = np.array([compute_win_rate(outcomes(wins, 25 - wins, 4)).p_value for wins in range(26)])
     level = stats.binom.pmf(np.arange(26), 25, 0.5)[p_values <= 0.05].sum()
     assert 0.01 < level <= 0.05
