@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_studies import load_small_sweep, run_inline
 
+from sweeper.errors import UsageError
+from sweeper.evaluation import compute_suite_fingerprint
+from sweeper.planning.budget import RESOURCE_USAGE_FILE
+from sweeper.planning.plan import PlannedTrial
 from sweeper.planning.planner import plan_sweep
-from sweeper.results.study_tables import collect_study, load_study_plan
-from sweeper.storage import Store
+from sweeper.results.study_tables import CONTAMINATION_FILE, collect_study, is_finished, load_study_plan, read_trial_row
+from sweeper.search import Proposal
+from sweeper.storage import Store, write_json
+from sweeper.training import Failure, TrialRecord, TrialStatus
 
 
 @pytest.mark.slow
@@ -49,3 +56,81 @@ def test_load_study_plan_plans_a_stored_study_by_its_name(tmp_path: Path) -> Non
     plan = plan_sweep(load_small_sweep("axes.seed=[5]"))
     run_inline(plan, store)
     assert load_study_plan("quickstart", store) == plan
+
+
+def publish_record(store: Store, trial: PlannedTrial, status: TrialStatus) -> None:
+    record = TrialRecord(fingerprint=trial.fingerprint, status=status, model=trial.spec.model.name)
+    store.publish(store.record_path(trial.fingerprint), record.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("status", "evaluation", "expected"),
+    [
+        ("COMPLETE", "null", True),
+        ("DIVERGED", "null", True),
+        ("FAILED", "null", False),
+        ("PRUNED", "null", False),
+        ("COMPLETE", "toolworld", False),
+    ],
+)
+def test_is_finished_needs_a_record_and_an_evaluation(
+    tmp_path: Path, status: TrialStatus, evaluation: str, expected: bool
+) -> None:
+    store = Store(tmp_path)
+    (trial,) = plan_sweep(load_small_sweep("axes.seed=[0]", f"evaluation={evaluation}")).trials
+    assert not is_finished(trial, store)
+    publish_record(store, trial, status)
+    assert is_finished(trial, store) is expected
+
+
+def test_is_finished_accepts_a_pruned_trial_of_its_own_search(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (trial,) = plan_sweep(load_small_sweep("axes.seed=[0]", "evaluation=null")).trials
+    publish_record(store, trial, "PRUNED")
+    assert not is_finished(trial, store)
+    stopped = Proposal("", 0, False, {}, is_stopped=True)
+    assert is_finished(replace(trial, role="explore", proposal=stopped), store)
+
+
+def test_collect_study_hides_a_trial_that_another_search_pruned(tmp_path: Path) -> None:
+    store, plan = Store(tmp_path), plan_sweep(load_small_sweep("axes.seed=[0]", "evaluation=null"))
+    publish_record(store, plan.trials[0], "PRUNED")
+    assert [row.status for row in collect_study(plan, store).trials] == ["PENDING"]
+    assert read_trial_row(plan.trials[0], store).status == "PRUNED"
+
+
+def test_collect_study_reads_documents_of_the_study(tmp_path: Path) -> None:
+    store, plan = Store(tmp_path), plan_sweep(load_small_sweep("axes.seed=[0]"))
+    empty = collect_study(plan, store)
+    assert (empty.manifest, empty.contamination, empty.first_plan, empty.resource_usage) == ({}, None, None, None)
+    folder = store.study_folder("quickstart")
+    for name in ("manifest.json", CONTAMINATION_FILE, "plan.json", RESOURCE_USAGE_FILE):
+        write_json(folder / name, {"file": name})
+    tables = collect_study(plan, store)
+    assert tables.manifest == {"file": "manifest.json"}
+    assert tables.contamination == {"file": CONTAMINATION_FILE}
+    assert tables.first_plan == {"file": "plan.json"}
+    assert tables.resource_usage == {"file": RESOURCE_USAGE_FILE}
+
+
+def test_collect_study_shows_a_failed_evaluation(tmp_path: Path) -> None:
+    store, plan = Store(tmp_path), plan_sweep(load_small_sweep("axes.seed=[0]"))
+    (trial,) = plan.trials
+    publish_record(store, trial, "COMPLETE")
+    assert [row.status for row in collect_study(plan, store).trials] == ["PENDING"]
+    assert trial.evaluation is not None
+    suite = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
+    failure = Failure(kind="bug", message="broken", traceback="")
+    write_json(store.evaluation_folder(trial.fingerprint, suite) / "failure.json", failure.model_dump())
+    (row,) = collect_study(plan, store).trials
+    assert (row.status, row.failure) == ("FAILED", failure)
+
+
+def test_load_study_plan_refuses_a_damaged_stored_sweep(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.study_folder("quickstart")
+    folder.mkdir(parents=True)
+    (folder / "sweep.yaml").write_text("name: quickstart\naxes: 3\n")
+    with pytest.raises(UsageError, match="run the sweep again"):
+        load_study_plan("quickstart", store)
+    assert load_study_plan("quickstart", store, ["axes.seed=[0]"]).sweep.name == "quickstart"
