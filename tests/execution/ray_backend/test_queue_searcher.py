@@ -1,195 +1,112 @@
-"""Mixed sizes on a simulated cluster: real Ray nodes of this machine, GPUs that do not exist, trials that only wait."""
+"""The trial queue as a search algorithm of Tune, without a cluster."""
 
 from __future__ import annotations
 
 import io
-import json
-import multiprocessing
-import os
-import sys
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
+from small_studies import load_small_sweep
 
-from sweeper.cluster import LocalCluster
-from sweeper.config import find_sweep, load_sweep
-from sweeper.errors import LostWorkerError
+from sweeper.execution.budget_tracker import BudgetTracker
 from sweeper.execution.progress import ProgressDisplay
-from sweeper.planning.plan import Plan, PlannedTrial
+from sweeper.execution.ray_backend import queue_searcher
+from sweeper.execution.ray_backend.queue_searcher import LOST_WORKER_RETRIES, MAX_SAME_FAILURES, RayQueueSearcher
+from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.planner import plan_sweep
-from sweeper.results.study_tables import collect_study
+from sweeper.scheduling import Node
 from sweeper.storage import Store
-from sweeper.training import Failure, TrainingProgress, TrialProgress, TrialRow
-
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
-SIZES = {
-    "opt-tiny-32": "{engine: single, cpus: 0.01, gpus: 0.5}",
-    "opt-tiny-64": "{engine: single, cpus: 0.01, gpus: 1}",
-    "opt-tiny-96": "{engine: ddp, workers: 2, cpus: 0.01, gpus: 1}",
-}
+from sweeper.training import Failure, TrainingProgress, TrialProgress, TrialRow, read_record
 
 
-@pytest.fixture(scope="module")
-def driver() -> Iterator[ProcessPoolExecutor]:
-    """A process for the drivers of all tests here: Ray reads its environment once, when it is imported."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        yield pool
+def make_searcher(
+    store: Store, monkeypatch: pytest.MonkeyPatch, nodes: list[Node], *overrides: str
+) -> tuple[RayQueueSearcher, io.StringIO]:
+    """Make a searcher over the nodes, without a cluster."""
+    output = io.StringIO()
+    plan = plan_sweep(load_small_sweep(*overrides))
+    display = ProgressDisplay(Console(file=output, width=200))
+    display.start_study(plan, plan.trials, store)
+    monkeypatch.setattr(queue_searcher, "list_ray_nodes", lambda: nodes)
+    monkeypatch.setattr(queue_searcher, "request_resources", lambda bundles: None)
+    source = FixedTrials(plan.trials, BudgetTracker(plan.sweep, store))
+    return RayQueueSearcher(source, nodes, store, display), output
 
 
-def mixed(trials_of_each: int) -> Plan:
-    runtime = ", ".join(f"{model}: {given}" for model, given in SIZES.items())
-    seeds = list(range(trials_of_each))
-    asked = ["claims=[]", f"axes.model=[{', '.join(SIZES)}]", "axes.num_train_epochs=[1]", f"axes.seed={seeds}"]
-    plan = plan_sweep(load_sweep(find_sweep("quickstart"), [*asked, f"runtime={{{runtime}}}"]))
-    assert plan.problems == ()
-    return plan
+def suggest(searcher: RayQueueSearcher, trial_id: str) -> queue_searcher.TuneConfig:
+    config = searcher.suggest(trial_id)
+    assert isinstance(config, dict)
+    return config
 
 
-def run(plan: Plan, root: Path, work: Any, up: LocalCluster) -> str:
-    os.environ.update(up.environment)
-    from ray import cloudpickle
-
-    from sweeper.execution.backends.ray import open_backend
-    from sweeper.execution.ray_backend.tune import run_trials_on_ray
-    from sweeper.execution.run_context import RunContext
-    from sweeper.execution.trial_source import FixedTrials
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    text = io.StringIO()
-    store = Store(root)
-    with ProgressDisplay(Console(file=text, width=200)) as display, open_backend(up.address, display):
-        display.start_study(plan, list(plan.trials), store)
-        store.study_folder(plan.sweep.name).mkdir(parents=True)
-        run = RunContext.start(plan, store, "none", display)
-        run_trials_on_ray(FixedTrials(plan.trials, run.budget_tracker), run, work)
-    return text.getvalue()
+def test_suggest_returns_trials_as_long_as_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher, _ = make_searcher(Store(tmp_path), monkeypatch, [Node("n", 2, 0)], "axes.seed=[0,1,2]")
+    configs = [suggest(searcher, "a"), suggest(searcher, "b")]
+    assert all(config["nodes"] == ("n",) and config["pinned"] for config in configs)
+    assert searcher.suggest("c") is None
+    searcher.on_trial_result("a", {"row": TrialRow(configs[0]["fingerprint"], "COMPLETE")})
+    last = suggest(searcher, "c")
+    assert len({config["fingerprint"] for config in (*configs, last)}) == 3
+    for trial_id, config in (("b", configs[1]), ("c", last)):
+        searcher.on_trial_result(trial_id, {"row": TrialRow(config["fingerprint"], "COMPLETE")})
+    assert searcher.suggest("d") == "FINISHED"
 
 
-def hold(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: tuple[str, ...], pruner: Any) -> Any:
-    """Take what a real trial takes, a gang as Ray Train takes it, for a moment; note when and where."""
-    import ray
-    from ray.util.placement_group import placement_group, remove_placement_group
-
-    asked, runtime = time.time(), trial.spec.runtime
-    group = None
-    if runtime.workers > 1:
-        here = [{"ray.io/node-id": node} for node in nodes]
-        group = placement_group([{"CPU": runtime.cpus, "GPU": runtime.gpus}] * len(nodes), bundle_label_selector=here)
-        ray.get(group.ready())
-    held = time.time()
-    time.sleep(0.5)
-    note = {
-        "nodes": nodes,
-        "gpus": runtime.gpus,
-        "asked": asked,
-        "held": held,
-        "until": time.time(),
-        "pid": os.getpid(),
-    }
-    if group is not None:
-        remove_placement_group(group)
-    (store.root / f"{trial.fingerprint}.json").write_text(json.dumps(note | {"workers": runtime.workers}))
-    return TrialRow(trial.fingerprint, "COMPLETE")
-
-
-@pytest.mark.parametrize("trials_of_each", [7, pytest.param(20, marks=pytest.mark.long)])
-def test_mixed_trials_all_end_without_overcommitting_a_gpu(
-    trials_of_each: int, two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
+def test_on_trial_complete_requeues_until_a_trial_makes_no_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = mixed(trials_of_each)
-    shown = driver.submit(run, plan, tmp_path, hold, two_nodes).result()
-    notes = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
-    assert len(notes) == 3 * trials_of_each
-    assert shown.count("COMPLETE") == 3 * trials_of_each
-    for moment in sorted(note["held"] for note in notes):
-        lent: dict[str, float] = {}
-        for note in notes:
-            if note["held"] <= moment < note["until"]:
-                for node in note["nodes"]:
-                    lent[node] = lent.get(node, 0) + note["gpus"]
-        assert all(gpus <= 2 for gpus in lent.values())
-    waited = [note["held"] - note["asked"] for note in notes if note["workers"] > 1]
-    assert len(waited) == trials_of_each
-    assert max(waited) < 10, "a gang that counts as running waits for no GPU that another trial has"
-    assert "GPUs in use" in shown
-    print(len({note["pid"] for note in notes}), shown.splitlines()[-1])
-
-
-def lose(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
-    """The first trial's worker dies five times, each time a step further, the second one's always at the same."""
-    tries = store.root / f"{trial.fingerprint}.tries"
-    with tries.open("a") as file:
-        file.write("x")
-    count = len(tries.read_text())
-    if trial.spec.seed == 0 and count <= 5:
-        tell(TrialProgress("training", TrainingProgress(count, 9)))
-        time.sleep(0.5)
-        if count == 1:
-            os._exit(1)
-        raise LostWorkerError("a test", found="gone")
-    if trial.spec.seed == 1:
-        raise LostWorkerError("a test", found="gone")
-    return TrialRow(trial.fingerprint, "COMPLETE")
-
-
-def test_lost_worker_is_replaced_three_times_or_while_its_trial_makes_progress(
-    two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
-) -> None:
-    whole = mixed(3)
-    few = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
-    shown = driver.submit(run, few, tmp_path, lose, two_nodes).result()
-    tries = [len((tmp_path / f"{trial.fingerprint}.tries").read_text()) for trial in few.trials]
-    assert tries == [6, 4, 1]
-    assert shown.count("COMPLETE") == 2
-    assert "lost 4 times" in shown
-    record = collect_study(few, Store(tmp_path)).trials[1]
+    store = Store(tmp_path)
+    searcher, output = make_searcher(store, monkeypatch, [Node("n", 1, 0)], "axes.seed=[0]")
+    for attempt in range(LOST_WORKER_RETRIES + 1):
+        config = suggest(searcher, f"slow-{attempt}")
+        progress = TrialProgress("training", TrainingProgress(attempt + 1, 100))
+        searcher.on_trial_result(f"slow-{attempt}", {"progress": progress})
+        searcher.on_trial_complete(f"slow-{attempt}", error=True)
+    assert output.getvalue().count("it resumes from its checkpoint") == LOST_WORKER_RETRIES + 1
+    for attempt in range(LOST_WORKER_RETRIES):
+        config = suggest(searcher, f"stuck-{attempt}")
+        searcher.on_trial_complete(f"stuck-{attempt}", error=True)
+    assert searcher.suggest("end") == "FINISHED"
+    record = read_record(store.record_path(config["fingerprint"]))
+    assert record is not None
     assert record.failure is not None
-    assert record.failure.kind == "lost-worker"
+    assert "times without progress" in record.failure.message
+    assert searcher.format_summary() == f"{2 * LOST_WORKER_RETRIES + 1} workers lost"
 
 
-def fail(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
-    """A bug: always the same."""
-    (store.root / f"{trial.fingerprint}.tried").touch(exist_ok=False)
-    return TrialRow.failed(trial.fingerprint, Failure(kind="bug", message="KeyError: 'x'", traceback=""))
+def test_suggest_stops_the_study_after_equal_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = list(range(MAX_SAME_FAILURES + 1))
+    searcher, output = make_searcher(Store(tmp_path), monkeypatch, [Node("n", 1, 0)], f"axes.seed={seeds}")
+    for number in range(MAX_SAME_FAILURES):
+        config = suggest(searcher, str(number))
+        failure = Failure(kind="bug", message="broken", traceback="")
+        searcher.on_trial_result(str(number), {"row": TrialRow.failed(config["fingerprint"], failure)})
+    assert searcher.suggest("next") == "FINISHED"
+    assert "trials all failed with broken" in output.getvalue()
 
 
-def test_failure_is_not_retried_and_five_alike_stop_the_study(
-    two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
-) -> None:
-    plan = mixed(8)
-    shown = driver.submit(run, plan, tmp_path, fail, two_nodes).result()
-    assert "all failed with KeyError: 'x'" in shown
-    assert 5 <= len(list(tmp_path.glob("*.tried"))) < 24
+def test_suggest_fails_trials_that_never_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    searcher, _ = make_searcher(store, monkeypatch, [Node("n", 0.5, 0)], "axes.seed=[0]")
+    assert searcher.suggest("a") is None
+    monkeypatch.setattr(queue_searcher, "NO_NODE_TIMEOUT_SECONDS", 0.0)
+    assert searcher.suggest("a") == "FINISHED"
+    (fingerprint,) = searcher.trials
+    record = read_record(store.record_path(fingerprint))
+    assert record is not None
+    assert record.failure is not None
+    assert "no node had 1 CPU" in record.failure.message
 
 
-def run_out_of_memory(trial: PlannedTrial, store: Store, tracker: Any, tell: Any, nodes: Any, pruner: Any) -> Any:
-    """One in three only just: with a smaller micro-batch. One in three not at all."""
-    (store.root / f"{trial.fingerprint}.pid").write_text(str(os.getpid()))
-    row = TrialRow(trial.fingerprint, "COMPLETE")
-    if trial.spec.seed % 3 == 1:
-        return replace(row, out_of_memory_at=(8, 4))
-    if trial.spec.seed % 3 == 2:
-        return TrialRow.failed(trial.fingerprint, Failure(kind="out-of-memory", message="out of memory", traceback=""))
-    return row
-
-
-def test_worker_that_ran_out_of_memory_is_replaced(
-    two_nodes: LocalCluster, driver: ProcessPoolExecutor, tmp_path: Path
-) -> None:
-    whole = mixed(6)
-    plan = Plan(whole.sweep, tuple(trial for trial in whole.trials if trial.spec.model.name == "opt-tiny-64"), ())
-    shown = driver.submit(run, plan, tmp_path, run_out_of_memory, two_nodes).result()
-    pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
-    assert len(pids) == 6
-    assert (shown.count("COMPLETE"), shown.count("FAILED")) == (4, 2)
-    assert "lost" not in shown, "its trial had ended"
-    spent = {
-        int((tmp_path / f"{trial.fingerprint}.pid").read_text()) for trial in plan.trials if trial.spec.seed % 3 != 0
-    }
-    assert len(spent) == 4, "none of them was used again"
+def test_refresh_nodes_lists_trials_stranded_on_a_lost_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [Node("n", 1, 0)]
+    searcher, output = make_searcher(Store(tmp_path), monkeypatch, nodes, "axes.seed=[0]")
+    config = suggest(searcher, "a")
+    nodes[:] = [Node("m", 1, 0)]
+    searcher.refresh_nodes(force=True)
+    assert searcher.stranded_trial_ids == {"a"}
+    searcher.on_trial_complete("a")
+    assert "its node was lost" in output.getvalue()
+    assert suggest(searcher, "b") | {"nodes": config["nodes"]} == config
+    assert searcher.format_summary() == "", "a trial that had not started lost no worker"
