@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from package_copy import run_with_extra_files
 from scripted_agents import DATA, make_evaluation
 
 from sweeper.errors import MissingPathError
@@ -41,3 +42,34 @@ def test_fingerprint_hashes_the_recorded_responses(tmp_path: Path) -> None:
     assert fingerprint(**options) != first
     with pytest.raises(MissingPathError):
         fingerprint(**options | {"recorded": str(tmp_path / "missing")})
+
+
+STRICT_JUDGE = """
+from sweeper.evaluation.judges.base import Judge, JudgeContext, Vote
+
+class StrictJudge(Judge):
+    name = "strict"
+    identity = "strict-1"
+
+    def judge(self, answers):
+        return [[Vote("strict", 0, "unsolved", "")] for _ in answers]
+
+def make_judge(context: JudgeContext) -> StrictJudge:
+    return StrictJudge()
+"""
+PRINT_FINGERPRINTS = """
+from scripted_agents import DATA, make_evaluation
+from sweeper.evaluation import compute_suite_fingerprint
+from sweeper.evaluation.judges import strict
+print(compute_suite_fingerprint(make_evaluation(also_judges=["strict"]), DATA))
+strict.StrictJudge.identity = "strict-2"
+print(compute_suite_fingerprint(make_evaluation(also_judges=["strict"]), DATA))
+print(compute_suite_fingerprint(make_evaluation(also_judges=["rules"]), DATA))
+"""
+
+
+def test_fingerprint_has_the_identity_of_every_judge(tmp_path: Path) -> None:
+    printed = run_with_extra_files(tmp_path, {"evaluation/judges/strict.py": STRICT_JUDGE}, PRINT_FINGERPRINTS)
+    first, changed, rules = printed.split()
+    assert len({first, changed, fingerprint()}) == 3
+    assert rules == fingerprint(also_judges=["rules"])

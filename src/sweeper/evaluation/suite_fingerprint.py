@@ -27,9 +27,8 @@ def compute_suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str
     """
     from sweeper import toolworld
 
-    llm_identity = ""
-    if evaluation.llm and "llm" in evaluation.judges:
-        llm_identity = make_judge("llm", JudgeContext(data, llm=evaluation.llm)).identity
+    context = JudgeContext(data, llm=evaluation.llm)
+    judge_identities = (make_judge(name, context).identity for name in evaluation.judges)
     identity = {
         "semantics": EVALUATION_SEMANTICS,
         "world": [toolworld.WORLD_VERSION, asdict(toolworld.WorldConfig.from_mapping(data.toolworld))],
@@ -37,7 +36,7 @@ def compute_suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str
         "api_format": data.api_format,
         "fit": data.fit,
         "evaluation": _select_identity_settings(evaluation),
-        "judge": llm_identity,
+        "judge": "\n".join(filter(None, judge_identities)),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

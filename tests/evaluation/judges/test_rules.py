@@ -39,7 +39,7 @@ def test_good_answer_is_solved() -> None:
     ((found,),) = judge.judge([answer()])
     assert (found.judge, found.index, found.status) == ("rules", 0, "solved")
     assert found.rules == dict.fromkeys(RULES, True)
-    assert judge.identity == "rules-1"
+    assert judge.identity == ""  # fingerprints of suites with it are older than its identity
 
 
 def test_real_answers_by_rule(real_toolbench: Path) -> None:

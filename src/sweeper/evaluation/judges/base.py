@@ -49,7 +49,8 @@ class Judge(Protocol):
     name: str
     """Shown in tables."""
     identity: str
-    """Everything that changes a judgement, as text; it is hashed into the suite's fingerprint."""
+    """Everything of the judge that changes a judgement, as text; it is hashed into the suite's fingerprint. May be
+    empty: `EVALUATION_SEMANTICS` and the world's version are hashed for every judge."""
 
     def judge(self, answers: Sequence[Answer]) -> list[list[Vote]]:
         """Return the votes on each answer, in the order of `answers`. A failing endpoint does not raise."""

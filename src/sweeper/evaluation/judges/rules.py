@@ -32,8 +32,8 @@ class RulesJudge(Judge):
     """Solved where no rule is violated, unsolved where one is, unsure where none is and some cannot be decided."""
 
     name = "rules"
-    identity = "rules-1"
-    """Changes with every change of a rule."""
+    identity = ""
+    """Set it, e.g. to `rules-2`, with the next change of a rule. Empty keeps the fingerprints of existing suites."""
 
     def judge(self, answers: Sequence[Answer]) -> list[list[Vote]]:
         """Return one vote per answer. It is deterministic."""
