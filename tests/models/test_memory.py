@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from package_copy import run_with_extra_files
 
 from sweeper.config import EngineSpec, HardwareSpec, Recipe, read_yaml_as_dict
 from sweeper.errors import ModelError
@@ -187,7 +188,9 @@ def test_model_states_under_zero_match_deepspeed(model: str, workers: int, monke
     count, largest = count_parameters(config), count_largest_module(config)
 
     def ours(name: str) -> float:
-        return sum(estimate_model_states(count, largest, ENGINES[name], is_half_precision=True, workers=workers))
+        return sum(
+            estimate_model_states(count, largest, ENGINES[name], state_bytes=8, is_half_precision=True, workers=workers)
+        )
 
     for factor in (1.0, 1.5):
         shared = {"num_gpus_per_node": workers, "num_nodes": 1, "additional_buffer_factor": factor}
@@ -365,3 +368,26 @@ def test_memory_of_eager_attention_needs_the_number_of_heads() -> None:
     config = KNOWN_CONFIGS["facebook/opt-125m"] | {"attn_implementation": "eager", "num_attention_heads": None}
     with pytest.raises(ModelError, match="num_attention_heads"):
         estimate_training_memory(config, CANONICAL, ENGINES["single"], workers=1, micro_batch=1, length=8)
+
+
+LION = """
+from sweeper.training.optimizers.base import Optimizer
+
+TRAITS = {"state_bytes": 4, "update_bytes": 100}
+OPTIMIZER = Optimizer("lion_32bit", lambda recipe: {}, lambda group: {})
+"""
+PRINT_LION_MEMORY = f"""
+from pathlib import Path
+from sweeper.config import EngineSpec, Recipe, read_yaml_as_dict
+from sweeper.models import KNOWN_CONFIGS, count_parameters, estimate_training_memory
+document = read_yaml_as_dict(Path({str(CONFIGS / "recipes/canonical.yaml")!r}))
+recipe = Recipe.model_validate(document | {{"optim": "lion"}})
+config, engine = KNOWN_CONFIGS["facebook/opt-125m"], EngineSpec(name="single")
+memory = estimate_training_memory(config, recipe, engine, workers=1, micro_batch=1, length=16)
+print(memory.optimizer / count_parameters(config))
+"""
+
+
+def test_memory_of_an_optimizer_follows_from_its_file(tmp_path: Path) -> None:
+    printed = run_with_extra_files(tmp_path, {"training/optimizers/lion.py": LION}, PRINT_LION_MEMORY)
+    assert float(printed) == 104  # the peak is at the update

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -156,13 +157,14 @@ def test_estimate_training_seconds_of_a_toy_model_matches_a_measurement() -> Non
 
 
 def test_compute_disk_usage_follows_the_retention_policy() -> None:
-    last, best = compute_disk_usage(1e6, "last", evaluated=True), compute_disk_usage(1e6, "best", evaluated=True)
+    usage = partial(compute_disk_usage, 1e6, optimizer_bytes=8e6)
+    last, best = usage("last", evaluated=True), usage("best", evaluated=True)
     assert last.checkpoint_bytes == 12e6
     assert last.peak_bytes == 36e6  # two stay while the third is written
     assert (last.final_bytes, best.final_bytes) == (4e6, 16e6)
     assert best.peak_bytes == 48e6
-    assert compute_disk_usage(1e6, "none-after-evaluation", evaluated=True).final_bytes == 0
-    assert compute_disk_usage(1e6, "none-after-evaluation", evaluated=False).final_bytes == 4e6
+    assert usage("none-after-evaluation", evaluated=True).final_bytes == 0
+    assert usage("none-after-evaluation", evaluated=False).final_bytes == 4e6
 
 
 @pytest.mark.parametrize("name", sorted(load_hardware_specs()))

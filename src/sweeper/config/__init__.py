@@ -22,7 +22,14 @@ from sweeper.config.library import (
 )
 from sweeper.config.loading import find_sweep, list_sweep_files, load_sweep
 from sweeper.config.model import ModelSpec
-from sweeper.config.recipe import RUNTIME_TUNABLES, HyperparameterChange, Recipe, RuntimeTunable
+from sweeper.config.recipe import (
+    RUNTIME_TUNABLES,
+    HyperparameterChange,
+    OptimizerTraits,
+    Recipe,
+    RuntimeTunable,
+    read_optimizer_traits,
+)
 from sweeper.config.reference import Reference
 from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
@@ -59,6 +66,7 @@ __all__ = [
     "JudgeName",
     "LlmSpec",
     "ModelSpec",
+    "OptimizerTraits",
     "PbtConfig",
     "Recipe",
     "Reference",
@@ -81,6 +89,7 @@ __all__ = [
     "load_references",
     "load_sweep",
     "make_trial",
+    "read_optimizer_traits",
     "read_scheduler_traits",
     "read_yaml_as_dict",
     "sum_estimates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Annotated, Any, Literal, get_args
 
@@ -10,7 +11,8 @@ from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_se
 from sweeper.config.base import Choice, FrozenConfig
 from sweeper.registry import Registry
 
-OptimizerName = Annotated[str, Choice(Registry("optimizer", "training/optimizers", "OPTIMIZER", separator="_"))]
+_OPTIMIZERS: Registry[object] = Registry("optimizer", "training/optimizers", "OPTIMIZER", separator="_")
+OptimizerName = Annotated[str, Choice(_OPTIMIZERS)]
 RuntimeTunable = Literal["learning_rate", "max_grad_norm", "weight_decay"]
 RUNTIME_TUNABLES: tuple[RuntimeTunable, ...] = get_args(RuntimeTunable)
 """Fields of a recipe that can change while a model trains."""
@@ -45,6 +47,21 @@ class HyperparameterChange(FrozenConfig):
     def changed_values(self) -> dict[RuntimeTunable, float | None]:
         """The new values, by field."""
         return {field: getattr(self, field) for field in RUNTIME_TUNABLES if field in self.model_fields_set}
+
+
+class OptimizerTraits(FrozenConfig):
+    """What an optimizer needs of memory and disk: the constant `TRAITS` of its file in `training/optimizers`."""
+
+    state_bytes: float = Field(ge=0)
+    """Bytes of its states per trained parameter."""
+    update_bytes: float = Field(ge=0)
+    """Bytes per trained parameter of the temporaries at an update."""
+
+
+@functools.cache  # a plan estimates the memory of thousands of trials
+def read_optimizer_traits(optim: str) -> OptimizerTraits:
+    """Read the traits of an optimizer without importing its file."""
+    return OptimizerTraits.model_validate(_OPTIMIZERS.read_literal(optim, "TRAITS"))
 
 
 class Recipe(FrozenConfig):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
-from sweeper.config import AUTO_ENGINES, EngineSpec, Recipe
+from sweeper.config import AUTO_ENGINES, EngineSpec, Recipe, read_optimizer_traits
 from sweeper.errors import ModelError
 from sweeper.models.architecture import Architecture, ModelConfig
 
@@ -38,7 +38,7 @@ class TrainingMemory:
     gradients: float
     """Gradients, and the buckets of DistributedDataParallel."""
     optimizer: float
-    """AdamW's moments, its temporaries at the update, and under ZeRO float32 weights and gradients."""
+    """The optimizer's states, its temporaries at the update, and under ZeRO float32 weights and gradients."""
     activations: float
     """Tensors kept for the backward pass, and those of the layer whose backward pass runs."""
     logits: float
@@ -78,7 +78,12 @@ def estimate_training_memory(
     is_autocast = is_half and not engine.zero_stage
     count, head, layers = model.parameters, model.head_parameters, model.num_layers
     weights, gradients, optimizer = estimate_model_states(
-        count, count_largest_module(config), engine, is_half_precision=is_half, workers=workers
+        count,
+        count_largest_module(config),
+        engine,
+        state_bytes=read_optimizer_traits(recipe.optim).state_bytes,
+        is_half_precision=is_half,
+        workers=workers,
     )
     residual, inner = (2 if is_half and not is_autocast else 4), (2 if is_half else 4)
     tokens, is_padded = micro_batch * length, micro_batch > 1
@@ -158,21 +163,28 @@ def choose_engine(
 
 
 def estimate_model_states(
-    parameters: int, largest_module_size: int, engine: EngineSpec, *, is_half_precision: bool, workers: int
+    parameters: int,
+    largest_module_size: int,
+    engine: EngineSpec,
+    *,
+    state_bytes: float,
+    is_half_precision: bool,
+    workers: int,
 ) -> tuple[float, float, float]:
     """Estimate the bytes per GPU of weights, gradients and optimizer states, without activations.
 
-    Without ZeRO: 4 + 4 + 8 bytes per parameter, all float32 (Rajbhandari et al. 2020, section 3.1, without the
-    half-precision weights, which autocast makes on the fly). DistributedDataParallel holds gradients a second time in
-    its buckets (`gradient_as_bucket_view` is off by default). With ZeRO and half precision:
+    Without ZeRO and with AdamW: 4 + 4 + 8 bytes per parameter, all float32 (Rajbhandari et al. 2020, section 3.1,
+    without the half-precision weights, which autocast makes on the fly). DistributedDataParallel holds gradients a
+    second time in its buckets (`gradient_as_bucket_view` is off by default). With ZeRO and half precision:
     `estimate_zero2_model_states_mem_needs` and `estimate_zero3_model_states_mem_needs` of DeepSpeed 0.19.8, whose 18
-    partitioned bytes are split here into 2 of half precision and 16 of float32 weights, gradients and moments. Without
-    half precision, 2 becomes 4.
+    partitioned bytes are split here into 2 of half precision, 8 of float32 weights and gradients, and AdamW's 8.
+    Without half precision, 2 becomes 4.
 
     Args:
         parameters: parameters of the model.
         largest_module_size: parameters of its largest module (`count_largest_module`).
         engine: how the workers share the model.
+        state_bytes: bytes of optimizer states per parameter.
         is_half_precision: whether the recipe computes in half precision.
         workers: processes that train together.
 
@@ -182,14 +194,14 @@ def estimate_model_states(
     count = float(parameters)
     if not engine.zero_stage:
         buckets = 4 * count if engine.distributed and workers > 1 else 0.0
-        return 4 * count, 4 * count + buckets, 8 * count
-    low, share = (2 if is_half_precision else 4), count / workers
+        return 4 * count, 4 * count + buckets, state_bytes * count
+    low, share, partitioned = (2 if is_half_precision else 4), count / workers, 8 + state_bytes
     if engine.zero_stage == 2:
-        return low * count, low * share, 16 * share
+        return low * count, low * share, partitioned * share
     gathered = float(low * largest_module_size)
     if engine.offload:
         return gathered, gathered, 0.0
-    return gathered + low * share, gathered, 16 * share
+    return gathered + low * share, gathered, partitioned * share
 
 
 def count_largest_module(config: ModelConfig) -> int:
@@ -247,10 +259,10 @@ def _estimate_bytes_outside_layers(model: Architecture, residual: int, inner: in
 
 
 def _estimate_update_bytes(parameters: int, recipe: Recipe, engine: EngineSpec, workers: int) -> float:
-    """Estimate the bytes of the square roots that AdamW makes for all parameters (`foreach`, its CUDA default)."""
-    if recipe.optim == "adamw_torch_fused" or engine.offload:
+    """Estimate the bytes of the optimizer's temporaries. An offloaded optimizer runs on the host."""
+    if engine.offload:
         return 0.0
-    return 4.0 * parameters / (workers if engine.zero_stage else 1)
+    return read_optimizer_traits(recipe.optim).update_bytes * parameters / (workers if engine.zero_stage else 1)
 
 
 def _estimate_zero_buffer_bytes(parameters: int, engine: EngineSpec, inner: int) -> float:

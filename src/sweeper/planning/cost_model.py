@@ -337,11 +337,21 @@ def sum_costs(costs: Iterable[Cost]) -> Cost:
     return Cost(*(sum_estimates(getattr(cost, field.name) for cost in costs) for field in fields(Cost)))
 
 
-def compute_disk_usage(parameters: float, policy: CheckpointPolicy, *, evaluated: bool) -> DiskUsage:
-    """Compute disk usage from the retention policy (`sweeper.training.retention`). Checkpoints and models dominate;
-    rows, histories and answers are not counted."""
+def compute_disk_usage(
+    parameters: float, policy: CheckpointPolicy, *, optimizer_bytes: float, evaluated: bool
+) -> DiskUsage:
+    """Compute disk usage from the retention policy (`sweeper.training.retention`).
+
+    Checkpoints and models dominate; rows, histories and answers are not counted.
+
+    Args:
+        parameters: parameters of the model.
+        policy: which checkpoints and models stay.
+        optimizer_bytes: bytes of the optimizer's states.
+        evaluated: whether the model is evaluated.
+    """
     weights = FLOAT32_BYTES * parameters
-    checkpoint = 3 * weights
+    checkpoint = weights + optimizer_bytes
     retention = get_retention_policy(policy)
     best = checkpoint if retention.keeps_best_checkpoint else 0.0
     kept = best + (weights if retention.keeps_model or not evaluated else 0.0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, Sweep
+from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, Sweep, read_optimizer_traits
 from sweeper.errors import SweeperError, UsageError
 from sweeper.planning.budget import find_exceeded_limits
 from sweeper.planning.calibration import (
@@ -105,7 +105,7 @@ class CostEstimator:
 
     def _estimate_trial(self, trial: PlannedTrial, workload: Workload, remaining: Remaining) -> TrialEstimate:
         spec = trial.spec
-        recipe = spec.recipe.precision, spec.recipe.gradient_checkpointing
+        recipe = spec.recipe.precision, spec.recipe.gradient_checkpointing, spec.recipe.optim
         key = (spec.model.name, workload, remaining, spec.runtime, *recipe, id(trial.evaluation), id(spec.data))
         if key not in self._trial_estimates:
             candidates = [
@@ -118,7 +118,10 @@ class CostEstimator:
                 else (ZERO_COST if remaining.is_nothing else UNKNOWN_COST, None, "")
             )
             disk = compute_disk_usage(
-                workload.parameters, spec.runtime.checkpoints, evaluated=trial.evaluation is not None
+                workload.parameters,
+                spec.runtime.checkpoints,
+                optimizer_bytes=read_optimizer_traits(spec.recipe.optim).state_bytes * workload.parameters,
+                evaluated=trial.evaluation is not None,
             )
             self._trial_estimates[key] = TrialEstimate(workload, remaining, cost, disk, hardware, basis)
         return self._trial_estimates[key]

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from sweeper.training.optimizers.base import Optimizer, read_adam_settings, request_adam_settings
 
+TRAITS = {"state_bytes": 8, "update_bytes": 4}  # two float32 moments; square roots of all parameters (`foreach`)
 OPTIMIZER = Optimizer("adamw_torch", request_adam_settings, read_adam_settings)

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from sweeper.training.optimizers.base import Optimizer, read_adam_settings, request_adam_settings
 
+TRAITS = {"state_bytes": 8, "update_bytes": 0}  # two float32 moments; the kernel needs no temporaries
 OPTIMIZER = Optimizer("adamw_torch_fused", request_adam_settings, read_adam_settings)
