@@ -14,10 +14,10 @@ from sweeper.errors import ModelError
 from sweeper.models import (
     build_model,
     compute_weights_fingerprint,
-    count_model_parameters,
     count_parameters,
     interpolate_positions,
     load_pretrained,
+    parse_model_architecture,
 )
 
 
@@ -38,7 +38,7 @@ def test_build_model_is_float32_and_seeded_without_touching_the_random_state(
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert {p.dtype for p in first.parameters()} == {torch.float32}
-    assert count_model_parameters(spec, len(tokenizer)) == sum(p.numel() for p in first.parameters())
+    assert parse_model_architecture(spec, len(tokenizer)).parameters == sum(p.numel() for p in first.parameters())
 
 
 def test_tiny_pythia_is_built_trained_and_loaded(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
@@ -47,10 +47,11 @@ def test_tiny_pythia_is_built_trained_and_loaded(tokenizer: PreTrainedTokenizerF
     assert isinstance(model, GPTNeoXForCausalLM)
     assert torch.equal(model.lm_head.weight, again.lm_head.weight)
     assert (model.config.eos_token_id, model.config.vocab_size) == (tokenizer.eos_token_id, len(tokenizer))
-    assert count_model_parameters(spec, len(tokenizer)) == sum(p.numel() for p in model.parameters())
+    assert parse_model_architecture(spec, len(tokenizer)).parameters == sum(p.numel() for p in model.parameters())
     model.save_pretrained(tmp_path)
-    assert count_model_parameters(ModelSpec(name="saved", source=str(tmp_path)), 0) == count_model_parameters(
-        spec, len(tokenizer)
+    assert (
+        parse_model_architecture(ModelSpec(name="saved", source=str(tmp_path)), 0).parameters
+        == parse_model_architecture(spec, len(tokenizer)).parameters
     )
     assert isinstance(load_pretrained(str(tmp_path)), GPTNeoXForCausalLM)
     with pytest.raises(ModelError, match="extend_positions"):
@@ -63,7 +64,7 @@ def test_build_model_refuses_invalid_configs(tokenizer: PreTrainedTokenizerFast)
     with pytest.raises(ModelError, match="attention heads"):
         build_model(ModelSpec(name="x", config=TINY_NEOX | {"num_attention_heads": 3}), tokenizer, 0)
     with pytest.raises(ModelError, match="ffn_dim"):
-        count_model_parameters(ModelSpec(name="x", config={"hidden_size": 8, "num_hidden_layers": 1}), 300)
+        parse_model_architecture(ModelSpec(name="x", config={"hidden_size": 8, "num_hidden_layers": 1}), 300)
 
 
 def test_load_pretrained_converts_half_precision_to_float32(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -71,7 +72,7 @@ def test_load_pretrained_converts_half_precision_to_float32(tmp_path: Path, toke
     build_model(spec, tokenizer, 0).half().save_pretrained(tmp_path)
     assert {p.dtype for p in load_pretrained(str(tmp_path)).parameters()} == {torch.float32}
     saved = ModelSpec(name="saved", source=str(tmp_path))
-    assert count_model_parameters(saved, 0) == count_model_parameters(spec, len(tokenizer))
+    assert parse_model_architecture(saved, 0).parameters == parse_model_architecture(spec, len(tokenizer)).parameters
     before = compute_weights_fingerprint(saved)
     build_model(spec, tokenizer, 1).half().save_pretrained(tmp_path)
     assert compute_weights_fingerprint(saved) != before
@@ -82,7 +83,7 @@ def test_load_pretrained_and_fingerprint_name_what_is_missing(tmp_path: Path) ->
         with pytest.raises(ModelError, match=str(tmp_path)):
             compute_weights_fingerprint(ModelSpec(name="x", source=source))
         with pytest.raises(ModelError, match=str(tmp_path)):
-            count_model_parameters(ModelSpec(name="x", source=source), 0)
+            parse_model_architecture(ModelSpec(name="x", source=source), 0)
         with pytest.raises(ModelError, match="save_pretrained"):
             load_pretrained(source)
     with pytest.raises(ModelError, match="gpt2"):

@@ -189,7 +189,9 @@ def test_model_states_under_zero_match_deepspeed(model: str, workers: int, monke
 
     def ours(name: str) -> float:
         return sum(
-            estimate_model_states(count, largest, ENGINES[name], state_bytes=8, is_half_precision=True, workers=workers)
+            estimate_model_states(
+                count, count, largest, ENGINES[name], state_bytes=8, is_half_precision=True, workers=workers
+            )
         )
 
     for factor in (1.0, 1.5):
@@ -231,6 +233,15 @@ def test_largest_module_matches_deepspeed(model: str, monkeypatch: pytest.Monkey
         count_parameters(config | {"vocab_size": 500}),
         count_largest_module(config | {"vocab_size": 500}),
     )
+
+
+@pytest.mark.parametrize(("engine", "weights"), [("single", 4e6), ("zero2", 2e6), ("zero3", 2e3 + 5e5)])
+def test_frozen_parameters_have_weights_but_no_states(engine: str, weights: float) -> None:
+    states = estimate_model_states(
+        10**6, 0, 10**3, ENGINES[engine], state_bytes=8, is_half_precision=True, workers=1 if engine == "single" else 4
+    )
+    gathered_gradients = 2e3 if engine == "zero3" else 0
+    assert states == (weights, gathered_gradients, 0)
 
 
 def test_layer_memory_matches_korthikanti() -> None:

@@ -10,8 +10,11 @@ from tiny_models import TINY, TINY_NEOX, instantiate
 
 from sweeper.models import (
     KNOWN_CONFIGS,
+    Architecture,
+    TrainableParameters,
     count_non_embedding_parameters,
     count_parameters,
+    count_trainable_parameters,
 )
 
 
@@ -37,6 +40,9 @@ def test_counts_equal_instantiated_models(config: dict[str, Any]) -> None:
     tables = ("embed_tokens", "embed_positions", "embed_in")
     body = sum(p.numel() for name, p in layers.named_parameters() if not name.startswith(tables))
     assert count_non_embedding_parameters(config) == body
+    trainable = count_trainable_parameters(Architecture.parse(config), None)
+    head = model.get_output_embeddings().weight.numel()
+    assert trainable == TrainableParameters(count_parameters(config), body, head)
 
 
 @pytest.mark.parametrize(

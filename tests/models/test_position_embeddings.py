@@ -13,10 +13,10 @@ from sweeper.config import DataSpec, ModelSpec
 from sweeper.errors import UsageError
 from sweeper.models import (
     build_model,
-    count_model_parameters,
     get_max_positions,
     interpolate_positions,
     load_pretrained,
+    parse_model_architecture,
     resolve_extended_positions,
 )
 
@@ -31,7 +31,7 @@ def test_interpolate_positions_keeps_the_old_positions(tokenizer: PreTrainedToke
     assert torch.equal(new[:2], old[:2]), "the padding offset stays"
     torch.testing.assert_close(new[2::2], old[2:])
     torch.testing.assert_close(new[3::2], (old[2:-1] + old[3:]) / 2)
-    assert sum(p.numel() for p in model.parameters()) == count_model_parameters(spec, len(tokenizer), 63)
+    assert sum(p.numel() for p in model.parameters()) == parse_model_architecture(spec, len(tokenizer), 63).parameters
     assert model(input_ids=torch.full((1, 63), 5)).logits.shape[1] == 63
     with pytest.raises(IndexError):
         model(input_ids=torch.full((1, 64), 5))

@@ -52,7 +52,10 @@ def plan(root: Path, *overrides: str) -> Plan:
     alone = () if overrides and overrides[0].startswith("runtime={") else ALONE
     asked = ["axes.seed=[0,1,2,3,4]", "evaluation=null", "claims=[]", *alone, *overrides]
     sweep = load_sweep(root / "sweeps/scaling.yaml", asked)
-    trials = [PlannedTrial(f"{i:x}", spec, 10**8, "") for i, spec in enumerate(expand_sweep(sweep))]
+    trials = [
+        PlannedTrial(f"{i:x}", spec, 10**8, "", trainable_parameters=10**8)
+        for i, spec in enumerate(expand_sweep(sweep))
+    ]
     return Plan(sweep, tuple(trials), ())
 
 

@@ -61,14 +61,14 @@ def test_make_schedule_by_max_steps_ends_within_an_epoch() -> None:
 
 
 def test_make_schedule_by_compute_takes_the_steps_that_the_budget_pays_for() -> None:
-    per_row = compute_row_flops(MODEL, SIZE).per_row
+    per_row = compute_row_flops(MODEL, RECIPE, SIZE).per_row
     schedule = make_schedule(make_plain_spec(train_flops_budget=(100 + 10 * 8) * per_row), SIZE)
     assert schedule.total_steps == 13 + 10
     assert schedule.train_flops == pytest.approx(180 * per_row)
 
 
 def test_compute_row_flops_is_per_token_times_the_mean_length() -> None:
-    flops = compute_row_flops(MODEL, SIZE)
+    flops = compute_row_flops(MODEL, RECIPE, SIZE)
     assert flops.mean_length == 50
     assert flops.per_row == flops.per_token * 50
 
@@ -162,7 +162,7 @@ def test_count_optimizer_steps_comes_nearest_to_the_budget(rows: float) -> None:
 
 def test_compute_row_flops_is_nan_for_an_unknown_architecture() -> None:
     size = data.DataSize(rows=10, tokens=100, vocab_size=5)
-    unknown = compute_row_flops(ModelSpec(name="x", config={"model_type": "gpt2"}), size)
+    unknown = compute_row_flops(ModelSpec(name="x", config={"model_type": "gpt2"}), RECIPE, size)
     assert math.isnan(unknown.per_row)
     assert unknown.mean_length == 10
 

@@ -9,7 +9,13 @@ from sweeper.models.flops import TokenFlops, compute_flops_per_token, compute_fo
 from sweeper.models.known_configs import KNOWN_CONFIGS, load_config
 from sweeper.models.loading import build_model, compute_weights_fingerprint, load_pretrained
 from sweeper.models.memory import LOSS_CHUNK_TOKENS, TrainingMemory, choose_engine, estimate_training_memory
-from sweeper.models.parameter_counts import count_model_parameters, count_non_embedding_parameters, count_parameters
+from sweeper.models.parameter_counts import (
+    TrainableParameters,
+    count_non_embedding_parameters,
+    count_parameters,
+    count_trainable_parameters,
+    parse_model_architecture,
+)
 from sweeper.models.position_embeddings import get_max_positions, interpolate_positions, resolve_extended_positions
 
 __all__ = [
@@ -18,6 +24,7 @@ __all__ = [
     "Architecture",
     "ModelConfig",
     "TokenFlops",
+    "TrainableParameters",
     "TrainingMemory",
     "build_model",
     "choose_engine",
@@ -25,13 +32,14 @@ __all__ = [
     "compute_forward_flops",
     "compute_train_flops",
     "compute_weights_fingerprint",
-    "count_model_parameters",
     "count_non_embedding_parameters",
     "count_parameters",
+    "count_trainable_parameters",
     "estimate_training_memory",
     "get_max_positions",
     "interpolate_positions",
     "load_config",
     "load_pretrained",
+    "parse_model_architecture",
     "resolve_extended_positions",
 ]

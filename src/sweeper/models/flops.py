@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sweeper.config import Recipe
 from sweeper.models.architecture import Architecture, ModelConfig
+from sweeper.models.parameter_counts import count_trainable_parameters
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,14 @@ class TokenFlops:
     """FLOPs per token, by part of the model."""
 
     body: float
-    """Weights of the layers: 2 N forward, 4 N backward; N without embeddings (Kaplan et al. 2020, section 2.1)."""
+    """Weights of the layers: 2 N forward, 2 N for gradients of activations and 2 N for those of weights; N without
+    embeddings (Kaplan et al. 2020, section 2.1). The last N counts only weights that are trained."""
     attention: float
     """Scores and their weighted sums: 12 x layers x hidden x length (Chowdhery et al. 2022, PaLM, appendix B)."""
     head: float
-    """Logits: 6 x vocabulary x width (Hoffmann et al. 2022, Chinchilla, appendix F). Kaplan's N excludes them, which
-    would hide 58 % of Pythia-70M's matrix products and 8 % of Pythia-1.4B's: compute would not be equal over sizes."""
+    """Logits: likewise, with N = vocabulary x width (Hoffmann et al. 2022, Chinchilla, appendix F). Kaplan's N excludes
+    them, which would hide 58 % of Pythia-70M's matrix products and 8 % of Pythia-1.4B's: compute would not be equal
+    over sizes."""
 
     @property
     def total(self) -> float:
@@ -30,7 +34,7 @@ class TokenFlops:
         return self.body + self.attention + self.head
 
 
-def compute_flops_per_token(config: ModelConfig, mean_length: float) -> TokenFlops:
+def compute_flops_per_token(config: ModelConfig, mean_length: float, recipe: Recipe | None = None) -> TokenFlops:
     """Compute the forward and backward FLOPs of one token.
 
     Attention grows with the length of a token's own row. For rows of unequal length, the mean over rows gives a lower
@@ -39,20 +43,22 @@ def compute_flops_per_token(config: ModelConfig, mean_length: float) -> TokenFlo
     Args:
         config: the model's config.
         mean_length: mean tokens of a row.
+        recipe: of the training; None for one that trains all parameters.
 
     Raises:
         ModelError: another architecture, or a missing field.
     """
     architecture = Architecture.parse(config)
+    trainable = count_trainable_parameters(architecture, recipe)
     return TokenFlops(
-        body=6.0 * architecture.body_parameters,
-        attention=12.0 * architecture.num_layers * architecture.hidden_size * mean_length,
-        head=6.0 * architecture.head_parameters,
+        body=4.0 * architecture.body_parameters + 2.0 * trainable.body,
+        attention=12.0 * architecture.num_layers * architecture.hidden_size * mean_length,  # it has no weights
+        head=4.0 * architecture.head_parameters + 2.0 * trainable.head,
     )
 
 
 def compute_train_flops(config: ModelConfig, tokens: float, mean_length: float) -> float:
-    """Compute the FLOPs of training.
+    """Compute the FLOPs of training all parameters.
 
     Args:
         config: the model's config.
@@ -66,7 +72,9 @@ def compute_train_flops(config: ModelConfig, tokens: float, mean_length: float) 
 
 
 def compute_forward_flops(config: ModelConfig, tokens: float, mean_length: float) -> float:
-    """Compute the FLOPs of reading or generating tokens without a backward pass: a third of those of training.
+    """Compute the FLOPs of reading or generating tokens without a backward pass.
+
+    They are a third of those of training all parameters.
 
     Args:
         config: the model's config.

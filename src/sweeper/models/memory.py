@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass
 from sweeper.config import AUTO_ENGINES, EngineSpec, Recipe, read_optimizer_traits
 from sweeper.errors import ModelError
 from sweeper.models.architecture import Architecture, ModelConfig
+from sweeper.models.parameter_counts import count_trainable_parameters
 
 GIB = 2.0**30
 CUDA_CONTEXT_BYTES = 1.0 * GIB
@@ -77,8 +78,10 @@ def estimate_training_memory(
     is_half = recipe.precision != "fp32"
     is_autocast = is_half and not engine.zero_stage
     count, head, layers = model.parameters, model.head_parameters, model.num_layers
+    trainable = count_trainable_parameters(model, recipe).total
     weights, gradients, optimizer = estimate_model_states(
         count,
+        trainable,
         count_largest_module(config),
         engine,
         state_bytes=read_optimizer_traits(recipe.optim).state_bytes,
@@ -111,7 +114,7 @@ def estimate_training_memory(
         (cast_at_end, optimizer, kept, scores * (8 + (inner if is_half else 0))),
         (cast_in_loss, optimizer, kept, scores * 12 + accumulated),
         (cast_in_layer, optimizer, kept + in_backward, 0),
-        (0, optimizer + _estimate_update_bytes(count, recipe, engine, workers), 0, 0),
+        (0, optimizer + _estimate_update_bytes(trainable, recipe, engine, workers), 0, 0),
     )
     cast, states, activations, logits = max(moments, key=sum)
     tensors = weights + cast + gradients + states + activations + logits
@@ -164,6 +167,7 @@ def choose_engine(
 
 def estimate_model_states(
     parameters: int,
+    trainable: int,
     largest_module_size: int,
     engine: EngineSpec,
     *,
@@ -182,26 +186,28 @@ def estimate_model_states(
 
     Args:
         parameters: parameters of the model.
+        trainable: those that are trained, which have gradients and optimizer states.
         largest_module_size: parameters of its largest module (`count_largest_module`).
         engine: how the workers share the model.
-        state_bytes: bytes of optimizer states per parameter.
+        state_bytes: bytes of optimizer states per trained parameter.
         is_half_precision: whether the recipe computes in half precision.
         workers: processes that train together.
 
     Returns:
         Bytes of (weights, gradients, optimizer states).
     """
-    count = float(parameters)
+    count, trained = float(parameters), float(trainable)
     if not engine.zero_stage:
-        buckets = 4 * count if engine.distributed and workers > 1 else 0.0
-        return 4 * count, 4 * count + buckets, state_bytes * count
-    low, share, partitioned = (2 if is_half_precision else 4), count / workers, 8 + state_bytes
+        buckets = 4 * trained if engine.distributed and workers > 1 else 0.0
+        return 4 * count, 4 * trained + buckets, state_bytes * trained
+    low = 2 if is_half_precision else 4
+    share, trained_share, partitioned = count / workers, trained / workers, 8 + state_bytes
     if engine.zero_stage == 2:
-        return low * count, low * share, partitioned * share
+        return low * count, low * trained_share, partitioned * trained_share
     gathered = float(low * largest_module_size)
     if engine.offload:
         return gathered, gathered, 0.0
-    return gathered + low * share, gathered, partitioned * share
+    return gathered + low * share, gathered, partitioned * trained_share
 
 
 def count_largest_module(config: ModelConfig) -> int:
@@ -258,11 +264,11 @@ def _estimate_bytes_outside_layers(model: Architecture, residual: int, inner: in
     return final_norm + projection + inner * model.embedding_width
 
 
-def _estimate_update_bytes(parameters: int, recipe: Recipe, engine: EngineSpec, workers: int) -> float:
+def _estimate_update_bytes(trainable: int, recipe: Recipe, engine: EngineSpec, workers: int) -> float:
     """Estimate the bytes of the optimizer's temporaries. An offloaded optimizer runs on the host."""
     if engine.offload:
         return 0.0
-    return read_optimizer_traits(recipe.optim).update_bytes * parameters / (workers if engine.zero_stage else 1)
+    return read_optimizer_traits(recipe.optim).update_bytes * trainable / (workers if engine.zero_stage else 1)
 
 
 def _estimate_zero_buffer_bytes(parameters: int, engine: EngineSpec, inner: int) -> float:

@@ -1,24 +1,51 @@
-"""Parameter counts from a config alone."""
+"""Parameter counts from a config alone: of a model, and of what a recipe trains of it."""
 
 from __future__ import annotations
 
-from sweeper.config import ModelSpec
+from dataclasses import dataclass
+
+from sweeper.config import ModelSpec, Recipe
 from sweeper.models.architecture import Architecture, ModelConfig
 from sweeper.models.known_configs import load_config
 
 
-def count_model_parameters(model: ModelSpec, vocab_size: int, positions: int | None = None) -> int:
-    """Count the parameters of a model.
+@dataclass(frozen=True)
+class TrainableParameters:
+    """The parameters that a recipe trains."""
+
+    total: int
+    """All of them: each has a gradient and optimizer states."""
+    body: int
+    """Those that are neither token nor position embeddings: a gradient of each takes 2 FLOPs per token."""
+    head: int
+    """Those of the matrix that makes logits: as the body's."""
+
+
+def count_trainable_parameters(architecture: Architecture, recipe: Recipe | None) -> TrainableParameters:
+    """Count the parameters that a recipe trains: all of them, whatever the recipe.
+
+    All predictions depend on this function: FLOPs, memory and disk usage. A recipe field that freezes weights or trains
+    adapters changes the counts here alone.
+
+    Args:
+        architecture: of the model.
+        recipe: of the training; None for one that trains all parameters.
+    """
+    return TrainableParameters(architecture.parameters, architecture.body_parameters, architecture.head_parameters)
+
+
+def parse_model_architecture(model: ModelSpec, vocab_size: int, positions: int | None = None) -> Architecture:
+    """Read the architecture of a model.
 
     Args:
         vocab_size: vocabulary of a model that is built from a config.
         positions: number of positions that its table is stretched to; None keeps its own.
 
     Raises:
-        ModelError: no config, or one that cannot be counted.
+        ModelError: no config, or one of another architecture.
     """
     config = load_config(model, vocab_size)
-    return count_parameters({**config, "max_position_embeddings": positions} if positions else config)
+    return Architecture.parse({**config, "max_position_embeddings": positions} if positions else config)
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -49,7 +49,7 @@ from sweeper.training import FAILED, PRUNED, read_status
 
 ASSUMED = "assumed, not measured"
 
-_TrialKey: TypeAlias = tuple[str, Workload, Remaining, Runtime, Precision, bool, int, int]
+_TrialKey: TypeAlias = tuple[str, Workload, int | None, Remaining, Runtime, Precision, bool, str, int, int]
 """Trials with equal keys have equal estimates."""
 
 
@@ -106,7 +106,17 @@ class CostEstimator:
     def _estimate_trial(self, trial: PlannedTrial, workload: Workload, remaining: Remaining) -> TrialEstimate:
         spec = trial.spec
         recipe = spec.recipe.precision, spec.recipe.gradient_checkpointing, spec.recipe.optim
-        key = (spec.model.name, workload, remaining, spec.runtime, *recipe, id(trial.evaluation), id(spec.data))
+        trainable = trial.trainable_parameters
+        key = (
+            spec.model.name,
+            workload,
+            trainable,
+            remaining,
+            spec.runtime,
+            *recipe,
+            id(trial.evaluation),
+            id(spec.data),
+        )
         if key not in self._trial_estimates:
             candidates = [
                 self._estimate_on_hardware(kind, trial, workload, remaining)
@@ -120,7 +130,7 @@ class CostEstimator:
             disk = compute_disk_usage(
                 workload.parameters,
                 spec.runtime.checkpoints,
-                optimizer_bytes=read_optimizer_traits(spec.recipe.optim).state_bytes * workload.parameters,
+                optimizer_bytes=read_optimizer_traits(spec.recipe.optim).state_bytes * (trainable or math.nan),
                 evaluated=trial.evaluation is not None,
             )
             self._trial_estimates[key] = TrialEstimate(workload, remaining, cost, disk, hardware, basis)

@@ -28,10 +28,12 @@ class PlannedTrial:
     """The trial's identity; empty if its data or weights are missing."""
     spec: TrialSpec
     parameters: int | None
-    """Trainable parameters; None if the config of the model cannot be read."""
+    """Parameters of the model; None if its config cannot be read."""
     data_fingerprint: str
     """Fingerprint of its tokens; empty if unknown."""
     memory_fit: MemoryFit | None = field(default=None, compare=False)
+    trainable_parameters: int | None = field(default=None, compare=False)
+    """Those that its recipe trains."""
     # The fields below are known only once the data are prepared: they do not take part in comparisons.
     planned_steps: int | None = field(default=None, compare=False)
     """Optimizer steps."""

@@ -110,12 +110,14 @@ class Planner:
         chosen, fit = _select_engine(spec, self.sweep, inputs.size, self.hardware, self.problems)
         total_steps = math.inf if steps is None else steps + (shared or 0)
         _record_problem(self.problems, lambda: check_hyperparameter_changes(chosen, total_steps))
+        architecture = inputs.architecture
         return PlannedTrial(
             self.compute_fingerprint(spec),
             chosen,
-            inputs.parameters,
+            None if architecture is None else architecture.parameters,
             inputs.data_fingerprint or "",
             fit,
+            None if architecture is None else models.count_trainable_parameters(architecture, spec.recipe).total,
             steps,
             flops,
             shared,
@@ -237,7 +239,7 @@ class _ResolvedInputs:
 
     data_fingerprint: str | None
     weights_fingerprint: str | None
-    parameters: int | None
+    architecture: models.Architecture | None
     size: DataSize | None
 
 
@@ -249,8 +251,9 @@ def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -
     stretched = _record_problem(problems, lambda: models.resolve_extended_positions(spec.model, spec.data))
     if stretched and weights:
         weights = f"{weights}+interpolated:{stretched}"
-    size = _record_problem(problems, lambda: models.count_model_parameters(spec.model, spec.data.vocab_size, stretched))
-    return _ResolvedInputs(content, weights, size, _load_size(content, store))
+    vocab_size = spec.data.vocab_size
+    architecture = _record_problem(problems, lambda: models.parse_model_architecture(spec.model, vocab_size, stretched))
+    return _ResolvedInputs(content, weights, architecture, _load_size(content, store))
 
 
 def _load_size(data_fingerprint: str | None, store: Store | None) -> DataSize | None:

@@ -48,7 +48,7 @@ def build_workload(trial: PlannedTrial, size: DataSize | None, is_assumed: bool)
     steps = nan if trial.planned_steps is None else float(trial.planned_steps)
     if size is None:
         return Workload(steps, nan, nan, parameters, nan, nan, nan, is_assumed=False)
-    spec, flops = trial.spec, compute_row_flops(trial.spec.model, size)
+    spec, flops = trial.spec, compute_row_flops(trial.spec.model, trial.spec.recipe, size)
     train = nan if trial.planned_train_flops is None else trial.planned_train_flops
     if math.isnan(steps) or math.isnan(train):
         steps, train = _estimate_steps_and_flops(spec, size)
@@ -58,7 +58,7 @@ def build_workload(trial: PlannedTrial, size: DataSize | None, is_assumed: bool)
         train_flops=train,
         parameters=parameters,
         mean_length=flops.mean_length,
-        forward_flops_per_token=flops.per_token / 3,
+        forward_flops_per_token=flops.forward_per_token,
         kv_cache_bytes_per_token=_compute_kv_cache_bytes(spec, size.vocab_size),
         is_assumed=is_assumed,
     )

@@ -158,9 +158,9 @@ def read_deepspeed_settings(trainer: LeanSFTTrainer) -> Settings:
     }
 
 
-def count_sharded_parameters(model: torch.nn.Module) -> int:
-    """Count the parameters of a model, also of one whose weights are sharded over several workers."""
-    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
+def count_trained_parameters(model: torch.nn.Module) -> int:
+    """Count the parameters that a model trained, also of one whose weights are sharded over several workers."""
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters() if p.requires_grad)
 
 
 def list_mismatches(requested: Mapping[str, Setting], applied: Mapping[str, Setting]) -> list[str]:

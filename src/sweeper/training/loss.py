@@ -42,6 +42,7 @@ def patch_target_only_loss(model: Any) -> bool:
     def forward(self: Any, *args: Any, labels: Any = None, num_items_in_batch: Any = None, **inputs: Any) -> Any:
         if labels is None:
             return original(*args, **inputs)
+        # With adapters, `base_model` of a PeftModel is peft's wrapper; peft.inject_adapter_in_model keeps this model.
         hidden = self.base_model(*args, **inputs).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         is_target = targets != -100

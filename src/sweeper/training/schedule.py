@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sweeper.config import ModelSpec, Recipe, TrialSpec
 from sweeper.data import DataSize
 from sweeper.errors import ModelError, UsageError
-from sweeper.models import compute_flops_per_token, load_config
+from sweeper.models import compute_flops_per_token, compute_forward_flops, load_config
 from sweeper.training.pruning import Pruner, compute_rung_steps
 
 CHECKPOINTS_PER_TRIAL = 5
@@ -24,6 +24,8 @@ class RowFlops:
 
     per_token: float
     """FLOPs, forward and backward, in rows of the mean length."""
+    forward_per_token: float
+    """Those of the forward pass alone."""
     mean_length: float
     """Tokens of a training row."""
 
@@ -106,7 +108,7 @@ def make_schedule(spec: TrialSpec, size: DataSize, pruner: Pruner | None = None)
     Raises:
         UsageError: a compute budget that the model cannot meet. `check_schedule` finds what else is wrong.
     """
-    recipe, flops = spec.recipe, compute_row_flops(spec.model, size)
+    recipe, flops = spec.recipe, compute_row_flops(spec.model, spec.recipe, size)
     steps = count_optimizer_steps(recipe, size.rows, flops.per_row)
     decay = count_decay_steps(recipe, steps)
     start = 0
@@ -142,13 +144,15 @@ def _compute_branch_steps(spec: TrialSpec, examples: int) -> frozenset[int]:
     return frozenset(steps - (count_decay_steps(recipe, steps) or 0) for recipe, steps in ends)
 
 
-def compute_row_flops(model: ModelSpec, size: DataSize) -> RowFlops:
+def compute_row_flops(model: ModelSpec, recipe: Recipe, size: DataSize) -> RowFlops:
     """Return the training compute of a model on a data set, from its config alone; NaN where it is unknown."""
     mean_length = size.tokens / size.rows
     try:
-        return RowFlops(compute_flops_per_token(load_config(model, size.vocab_size), mean_length).total, mean_length)
+        config = load_config(model, size.vocab_size)
+        per_token = compute_flops_per_token(config, mean_length, recipe).total
+        return RowFlops(per_token, compute_forward_flops(config, 1, mean_length), mean_length)
     except ModelError:  # it can still be trained; a compute budget for it is refused
-        return RowFlops(math.nan, mean_length)
+        return RowFlops(math.nan, math.nan, mean_length)
 
 
 def count_steps_per_epoch(recipe: Recipe, examples: int) -> int:

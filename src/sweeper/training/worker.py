@@ -260,7 +260,7 @@ def _collect_result(run: _Run, resumed_from_step: int | None) -> _Result:
     """
     from sweeper.training.applied_settings import (
         check_applied_settings,
-        count_sharded_parameters,
+        count_trained_parameters,
         read_applied_settings,
     )
 
@@ -284,7 +284,7 @@ def _collect_result(run: _Run, resumed_from_step: int | None) -> _Result:
         fingerprint=run.job.fingerprint,
         status=PRUNED if run.pruning.is_pruned else DIVERGED if run.divergence.is_diverged else COMPLETE,
         model=run.job.spec.model.name,
-        parameters=count_sharded_parameters(trainer.model),
+        parameters=count_trained_parameters(trainer.model),
         metrics=metrics,
         asked=run.requested,
         applied=applied,
