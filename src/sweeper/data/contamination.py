@@ -200,7 +200,7 @@ def audit_contamination(
     if not training.query_count:
         why = "; ".join(counts.problems[:5]) or "no usable answer"
         raise DataError(f"data {source.location}", requested="training queries to compare with", found=f"none: {why}")
-    categories = source.load_categories() | _collect_test_categories(suite)
+    categories = (source.load_categories() if source.load_categories else {}) | _collect_test_categories(suite)
     auditor = _SubsetAuditor(
         training,
         {tool: categories[tool] for tool in training.tool_names if tool in categories},

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeper.config import DataSpec
-from sweeper.data.readers.base import READERS, DataLocation, Match, Source
+from sweeper.data.readers.base import READERS, DataLocation, Match, Source, read_format
 from sweeper.data.test_queries import find_tool_categories
 from sweeper.errors import DataError, MissingPathError
 
@@ -38,7 +38,8 @@ def open_source(spec: DataSpec, storage: Path | None = None) -> Source:
     except OSError as error:
         raise DataError(f"data {location.path}", found=f"cannot be read: {error}") from error
     cache = storage / "data" / ".digests.json" if storage else None
-    return replace(source, hash_cache=cache, load_categories=partial(find_tool_categories, location.path))
+    load_categories = source.load_categories or partial(find_tool_categories, location.path)
+    return replace(source, hash_cache=cache, load_categories=load_categories)
 
 
 def _detect_reader(location: DataLocation) -> str:
@@ -53,6 +54,5 @@ def _detect_reader(location: DataLocation) -> str:
             found="no such file or folder",
             hint="a path of training data, or a hub id (owner/name)",
         )
-    raise DataError(
-        f"data {location.path}", found="no *.json file in it", hint="a folder such as ToolBench's data/answer"
-    )
+    known = "; ".join(read_format(name).description for name in READERS.names if name != GENERATED)
+    raise DataError(f"data {location.path}", found="no known format of training data", hint=f"known formats: {known}")

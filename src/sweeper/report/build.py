@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Required, TypedDict, cast
 from sweeper.claims import StudyTables as ClaimTables
 from sweeper.claims import Verdict, decide_claims, select_judge_outcomes
 from sweeper.config import load_references
+from sweeper.data.readers.base import describe_source_kind
+from sweeper.data.sources import GENERATED
 from sweeper.report.arms import build_arms, lr_clip_heatmap, marginal_summaries
 from sweeper.report.claims_section import group_protocol_variants, serialize_verdict
 from sweeper.report.combined_document import CombinedReport
@@ -46,14 +48,6 @@ TOY_MODEL_CAVEAT = (
 )
 REPRODUCE_COMMANDS = ("sweeper run sweep.yaml", "sweeper report {name}")
 """The command that runs the study again, in its own folder, and the one that writes the report."""
-GENERATED_WORLD = "a generated world of tools"
-_SOURCE_DESCRIPTIONS = {
-    "toolworld": GENERATED_WORLD,
-    "answers": "ToolBench answers",
-    "toolllama": "ToolLLaMA's released data",
-    "dataset": "a Hugging Face dataset",
-}
-"""Kind of a data source, as a manifest names it -> words for the caveat."""
 _CONTAMINATION_KEYS = ("method", "test", "subsets", "exclude")
 
 
@@ -188,7 +182,7 @@ def _decide_claims(
 
 def _describe_study(info: StudyInfo, trials: pd.DataFrame, axes: list[str], varied: list[str]) -> StudyEntry:
     is_toy = bool(info.get("miniature", False))
-    data = info.get("data", GENERATED_WORLD)
+    data = info.get("data") or describe_source_kind(GENERATED)
     is_unfinished = ~trials["status"].isin([*COUNTED_STATUSES, "FAILED", "PRUNED"])
     return {
         "name": info["name"],
@@ -246,11 +240,11 @@ def describe_data(sweep: Sweep, trials: Sequence[TrialRow]) -> str:
     Args:
         trials: rows of its trials, with the manifest of their data.
     """
-    if sweep.data.source == "toolworld":
-        return GENERATED_WORLD
+    if sweep.data.source == GENERATED:
+        return describe_source_kind(GENERATED)
     sources = [row.data["source"] for row in trials if "source" in row.data]
     kinds = dict.fromkeys(str(source["kind"]) for source in sources if isinstance(source, Mapping))
-    return " and ".join(_SOURCE_DESCRIPTIONS[kind] for kind in kinds) or f"the data set {sweep.data.name}"
+    return " and ".join(describe_source_kind(kind) for kind in kinds) or f"the data set {sweep.data.name}"
 
 
 def write_report(document: Report, *, html_path: Path, json_path: Path) -> None:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pydantic import BaseModel, ConfigDict
+
 from sweeper.config import DataSpec
 from sweeper.data.conversations import Conversation, ReaderCounts
 from sweeper.data.file_hashes import hash_files
@@ -75,8 +77,9 @@ class Source:
     """Whether every query in it has a valid answer, as in a release."""
     hash_cache: Path | None = None
     """File that caches the hashes of files."""
-    load_categories: Callable[[], dict[str, str]] = dict
-    """Returns standard tool name -> category of the training data's tools, as far as known. Raises DataError."""
+    load_categories: Callable[[], dict[str, str]] | None = None
+    """Returns standard tool name -> category of the training data's tools, as far as known. Raises DataError. None:
+    `open_source` looks for ToolBench's queries beside the data."""
 
     def read_conversations(
         self, counts: ReaderCounts, on_progress: FractionReporter = lambda share: None
@@ -142,3 +145,25 @@ class DataReader(Protocol):
 
 
 READERS: Registry[DataReader] = Registry("data reader", "data/readers", attribute="READER")
+
+
+class DataFormat(BaseModel):
+    """The constant `FORMAT` of a reader's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    """`Source.kind` of what it opens."""
+    description: str
+    """A few words for messages and reports."""
+
+
+def read_format(reader: str) -> DataFormat:
+    """Read the format of a reader without importing its file."""
+    return DataFormat.model_validate(READERS.read_literal(reader, "FORMAT"))
+
+
+def describe_source_kind(kind: str) -> str:
+    """Describe the format of a source in a few words; by its kind where no reader has it any longer."""
+    formats = map(read_format, READERS.names)
+    return next((known.description for known in formats if known.kind == kind), f"{kind} data")

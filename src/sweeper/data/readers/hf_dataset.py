@@ -21,6 +21,8 @@ SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation"
 """Split of the dataset -> ours; its test split is not read."""
 _MARKER_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 
+FORMAT = {"kind": "dataset", "description": "a Hugging Face dataset"}
+
 
 class HfDatasetReader:
     """Reader of a folder written by `save_to_disk`, or of a dataset of the hub."""
@@ -39,7 +41,7 @@ class HfDatasetReader:
         files = tuple(sorted(file for file in Path(name).rglob("*") if file.is_file()))
         splits = open_hf_dataset(name)
         return Source(
-            "dataset",
+            FORMAT["kind"],
             name,
             tuple(SourcePart(split, partial(read_hf_dataset, name, rows)) for split, rows in splits.items()),
             files,

@@ -24,6 +24,8 @@ from sweeper.errors import DataError
 _CALL_INSTRUCTION = "with a function call to actually excute your step."
 _FORMAT_INSTRUCTION = " Your output should follow this format:\nThought:\nAction\nAction Input:\n"
 
+FORMAT = {"kind": "answers", "description": "ToolBench answers"}
+
 
 class ToolbenchReader:
     """Reader of answer files, one JSON document each: a file, or all of a folder and its subfolders."""
@@ -43,7 +45,9 @@ class ToolbenchReader:
             raise DataError(
                 f"data {path}", found="no *.json file in it", hint="a folder such as ToolBench's data/answer"
             )
-        return Source("answers", str(path), tuple(SourcePart(None, partial(_read_part, file)) for file in files), files)
+        return Source(
+            FORMAT["kind"], str(path), tuple(SourcePart(None, partial(_read_part, file)) for file in files), files
+        )
 
 
 READER = ToolbenchReader()

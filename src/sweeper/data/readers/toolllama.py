@@ -24,6 +24,8 @@ from sweeper.data.schema_checks import (
 _RELEASE_PATTERNS: dict[Split, str] = {"train": "toolllama*_train.json", "validation": "toolllama*_eval.json"}
 _STEP_PREFIX = re.compile(r"Step (\d+): ", re.ASCII)
 
+FORMAT = {"kind": "toolllama", "description": "ToolLLaMA's released data"}
+
 
 class ToolllamaReader:
     """Reader of ToolLLaMA's release: one file, or the folder of its train and eval files."""
@@ -47,7 +49,7 @@ class ToolllamaReader:
             SourcePart(split if has_own_splits else None, partial(read_toolllama, file)) for split, file in released
         )
         files = tuple(file for _, file in released)
-        return Source("toolllama", str(folder), parts, files, has_only_valid_answers=True)
+        return Source(FORMAT["kind"], str(folder), parts, files, has_only_valid_answers=True)
 
 
 READER = ToolllamaReader()

@@ -12,6 +12,8 @@ from sweeper.data.conversations import Conversation, ReaderCounts
 from sweeper.data.readers.base import DataLocation, FractionReporter, Match, Source, SourcePart, Split
 from sweeper.data.readers.toolbench import parse_toolbench_answer
 
+FORMAT = {"kind": "toolworld", "description": "a generated world of tools"}
+
 
 class ToolworldReader:
     """Reader of the generated world; a path never has its format."""
@@ -38,7 +40,7 @@ class ToolworldReader:
         listed = ", ".join(f"{key}={value!r}" for key, value in sorted(asdict(config).items()))
         settings = f"world version {toolworld.WORLD_VERSION} ({listed})"
         return Source(
-            "toolworld",
+            FORMAT["kind"],
             settings,
             (make_part("train"), make_part("validation")),
             content_identity=settings,
