@@ -1,4 +1,4 @@
-"""The two stages of a trial: a failed evaluation leaves the training as it is."""
+"""The two stages of a trial: failed evaluations leave the training as it is, storage that is away is waited for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from small_studies import load_small_sweep, run_inline
 
-from sweeper.errors import TrialsFailedError
+from sweeper.errors import DataError, StorageUnavailableError, TrialsFailedError
+from sweeper.execution import trial_stages
+from sweeper.execution.trial_stages import run_trial
+from sweeper.planning.plan import PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study
 from sweeper.storage import Store
+from sweeper.tracking import Tracker
+from sweeper.training import ProgressListener, TrainingProgress, TrialJob, TrialProgress, TrialRecord
 
 
 @pytest.mark.slow
@@ -35,3 +40,63 @@ def test_run_trial_keeps_the_training_of_a_failed_evaluation(tmp_path: Path) -> 
     run_inline(plan, store)
     assert collect_study(plan, store).trials[0].status == "COMPLETE"
     assert store.record_path(trial.fingerprint).read_bytes() == before
+
+
+def make_trial(store: Store, *overrides: str) -> PlannedTrial:
+    return plan_sweep(load_small_sweep("axes.seed=[0]", *overrides), store).trials[0]
+
+
+def ignore_progress(progress: TrialProgress) -> None:
+    pass
+
+
+def test_run_trial_reports_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    trial = make_trial(store)
+    record = TrialRecord(fingerprint=trial.fingerprint, status="COMPLETE", model="m", metrics={"val_loss": 1.0})
+
+    def train(job: TrialJob, prepare: object, store: Store, on_progress: ProgressListener, *_: object) -> TrialRecord:
+        on_progress(TrainingProgress(1, 2))
+        return record
+
+    def fail_evaluation(*_: object, **__: object) -> None:
+        raise DataError("suite", found="damaged")
+
+    monkeypatch.setattr(trial_stages, "train_trial", train)
+    monkeypatch.setattr(trial_stages, "evaluate_trial", fail_evaluation)
+    reports: list[TrialProgress] = []
+    row = run_trial(trial, Tracker("none", "quickstart", store), reports.append)
+    assert [report.stage for report in reports] == ["training", "evaluating"]
+    assert (row.status, row.metrics["val_loss"]) == ("FAILED", 1.0)
+    assert row.failure is not None
+    assert row.failure.message.startswith("evaluation: ")
+    assert run_trial(trial, Tracker("none", "quickstart", store), ignore_progress, evaluate=False).status == "COMPLETE"
+
+
+def test_run_trial_resumes_once_its_storage_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    trial = make_trial(store, "evaluation=null")
+    attempts: list[str] = []
+
+    def train(*_: object) -> TrialRecord:
+        attempts.append("training")
+        if len(attempts) == 1:
+            raise StorageUnavailableError(store.location, found="unmounted")
+        return TrialRecord(fingerprint=trial.fingerprint, status="COMPLETE", model="m")
+
+    monkeypatch.setattr(trial_stages, "train_trial", train)
+    reports: list[TrialProgress] = []
+    assert run_trial(trial, Tracker("none", "quickstart", store), reports.append).status == "COMPLETE"
+    assert [report.stage for report in reports] == ["waiting for storage"]
+    assert len(attempts) == 2
+
+
+def test_run_trial_raises_errors_that_are_no_storage_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+
+    def train(*_: object) -> TrialRecord:
+        raise FileNotFoundError("a file of the data")
+
+    monkeypatch.setattr(trial_stages, "train_trial", train)
+    with pytest.raises(FileNotFoundError):
+        run_trial(make_trial(store, "evaluation=null"), Tracker("none", "quickstart", store), ignore_progress)
