@@ -1,4 +1,4 @@
-"""Searches with real training: what a dead driver leaves, early stops that another sweep wants to the end, budgets."""
+"""Searches with real training: resumed after a killed driver, pruned, stopped at a budget, retried."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import warm
+from searches import make_sweep
 
 from sweeper.config import load_sweep
-from sweeper.search import load_proposal_records
+from sweeper.errors import DataError
+from sweeper.execution.failures import record_failure
+from sweeper.execution.search_loop import is_search_complete, is_unrunnable, plan_search_data
+from sweeper.planning.planner import plan_sweep
+from sweeper.search import SearchSession, load_proposal_records
+from sweeper.storage import Store
+from sweeper.training import TrialRow
 
 SWEEP = """
 name: looking
@@ -55,9 +63,9 @@ def run(sweep: Path, store: Path, *more: str, fails: int = 0, backend: str = "in
     return sweeper("run", sweep, *given, fails=fails)
 
 
-def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
-    found = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
-    return [(e.proposal, e.proposal.values, e.state, e.values, e.rung_losses) for e in found]
+def read_history(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
+    records = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
+    return [(r.proposal, r.proposal.values, r.state, r.values, r.rung_losses) for r in records]
 
 
 @pytest.mark.slow
@@ -67,15 +75,15 @@ def test_search_killed_with_sigkill_resumes_with_the_same_history(tmp_path: Path
     for told in (1, 3):  # once while the first proposals run, once between
         process = warm.start("run", sweep, "--backend", "inline", "--tracking", "none", "--storage", broken)
         deadline = time.monotonic() + 200
-        while len([e for e in entries(sweep, broken) if e[2] != "RUNNING"]) < told and time.monotonic() < deadline:
+        while len([e for e in read_history(sweep, broken) if e[2] != "RUNNING"]) < told and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.1 * told)
         process.send_signal(signal.SIGKILL)
         process.wait()
     run(sweep, broken)
-    assert entries(sweep, broken) == entries(sweep, whole)
-    assert len({tuple(values.items()) for _, values, *_ in entries(sweep, broken)}) == 6
-    assert not [state for _, _, state, *_ in entries(sweep, broken) if state == "RUNNING"]
+    assert read_history(sweep, broken) == read_history(sweep, whole)
+    assert len({tuple(values.items()) for _, values, *_ in read_history(sweep, broken)}) == 6
+    assert not [state for _, _, state, *_ in read_history(sweep, broken) if state == "RUNNING"]
     said = json.loads(sweeper("search", "history", "looking", "--storage", broken, "--json"))
     assert [row["anchor"] for row in said["trials"]] == [True] + [False] * 5
     rows = json.loads(sweeper("status", "looking", "--storage", broken, "--json"))["trials"]
@@ -86,8 +94,8 @@ def test_search_killed_with_sigkill_resumes_with_the_same_history(tmp_path: Path
     document = json.loads(sweeper("report", "looking", "--storage", broken, "--json"))
     assert document["study"]["planned"] == 10
     assert [arm["runs_done"] for arm in document["arms"]] == [2, 2]
-    for found in document["exploration"]["finalists"]:
-        assert found["shrinkage"] == pytest.approx(found["confirmed"] - found["explored"])
+    for finalist in document["exploration"]["finalists"]:
+        assert finalist["shrinkage"] == pytest.approx(finalist["confirmed"] - finalist["explored"])
     page = (broken / "studies" / "looking" / "report.html").read_text()
     assert 'id="exploration"' in page and "Explored scores enter no claim" in page
 
@@ -97,9 +105,9 @@ def test_pruned_trial_is_trained_to_its_end_for_another_sweep(tmp_path: Path, sw
     store = tmp_path / "store"
     run(sweep, store)
     pruned = [
-        entry
-        for entry in load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
-        if entry.state == "PRUNED"
+        proposed
+        for proposed in load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
+        if proposed.state == "PRUNED"
     ]
     assert pruned
     record = store / "trials" / pruned[0].fingerprint / "record.json"
@@ -118,7 +126,7 @@ def test_pruned_trial_is_trained_to_its_end_for_another_sweep(tmp_path: Path, sw
     history_of_it = pd.read_parquet(record.parent / "history.parquet")
     assert history_of_it["step"].max() == 20
     run(sweep, store)  # the search, for which it was pruned, has its history
-    assert [e for e in entries(sweep, store) if e[2] == "PRUNED"]
+    assert [e for e in read_history(sweep, store) if e[2] == "PRUNED"]
 
 
 @pytest.mark.slow
@@ -132,13 +140,13 @@ def test_study_stops_at_its_budget_and_resumes_with_a_larger_one(tmp_path: Path,
     (folder / "spent.json").write_text(json.dumps({"gpu_hours": 0, "cpu_hours": 0.999, "usd": 0, "wall_hours": 1}))
     said = run(sweep, store, "--set", "budget={cpu_hours: 1}", fails=1)
     assert "budget.cpu_hours" in said and "run again to resume" in said
-    before = entries(sweep, store)
+    before = read_history(sweep, store)
     assert len(before) < 6
     spent = json.loads((folder / "spent.json").read_text())
     assert 0.999 <= spent["cpu_hours"] <= 1.01
     run(sweep, store, "--set", "budget={cpu_hours: 9}")
-    assert [entry[1] for entry in entries(sweep, store)][: len(before)] == [entry[1] for entry in before]
-    assert len(entries(sweep, store)) == 6
+    assert [entry[1] for entry in read_history(sweep, store)][: len(before)] == [entry[1] for entry in before]
+    assert len(read_history(sweep, store)) == 6
 
 
 @pytest.mark.slow
@@ -148,15 +156,15 @@ def test_invalid_proposal_fails_and_lost_trial_is_retrained(tmp_path: Path, swee
     wide = ["--set", "axes.warmup_steps={int_uniform: [1, 60]}", "--set", "search.seed=1"]
     wide += ["--set", "search.algorithm=random", "--set", "search.sampler={}"]
     run(sweep, store, *wide)
-    found = json.loads(sweeper("search", "history", "looking", "--storage", store, "--json"))["trials"]
-    failed = [row for row in found if row["state"] == "FAIL"]
+    history = json.loads(sweeper("search", "history", "looking", "--storage", store, "--json"))["trials"]
+    failed = [row for row in history if row["state"] == "FAIL"]
     assert failed and all(row["axes"]["warmup_steps"] >= 20 for row in failed)
-    assert {row["state"] for row in found if row["axes"]["warmup_steps"] < 20} <= {"COMPLETE", "PRUNED"}
-    record = store / "trials" / found[0]["fingerprint"] / "record.json"
+    assert {row["state"] for row in history if row["axes"]["warmup_steps"] < 20} <= {"COMPLETE", "PRUNED"}
+    record = store / "trials" / history[0]["fingerprint"] / "record.json"
     shutil.rmtree(record.parent)
     run(sweep, store, *wide)
     assert json.loads(record.read_text())["status"] == "COMPLETE"
-    assert json.loads(sweeper("search", "history", "looking", "--storage", store, "--json"))["trials"] == found
+    assert json.loads(sweeper("search", "history", "looking", "--storage", store, "--json"))["trials"] == history
 
 
 @pytest.mark.ray
@@ -165,15 +173,15 @@ def test_search_on_ray_shares_one_session_among_all_workers(tmp_path: Path, swee
     store = tmp_path / "store"
     more = ("--set", "search.trials=8", "--set", "confirm.seeds=[1]")
     run(sweep, store, *more, backend="ray")
-    found = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
-    assert len(found) == 8
-    assert {entry.state for entry in found} == {"COMPLETE", "PRUNED"}
-    assert found[0].proposal.is_baseline and found[0].state == "COMPLETE"
-    for entry in found:
-        record = json.loads((store / "trials" / entry.fingerprint / "record.json").read_text())
-        assert record["status"] == entry.state
+    records = load_proposal_records(load_sweep(sweep), store / "studies" / "looking")
+    assert len(records) == 8
+    assert {proposed.state for proposed in records} == {"COMPLETE", "PRUNED"}
+    assert records[0].proposal.is_baseline and records[0].state == "COMPLETE"
+    for proposed in records:
+        record = json.loads((store / "trials" / proposed.fingerprint / "record.json").read_text())
+        assert record["status"] == proposed.state
         at = record["metrics"]["steps"]
-        assert max(entry.rung_losses) == (at if entry.state == "PRUNED" else 12)
+        assert max(proposed.rung_losses) == (at if proposed.state == "PRUNED" else 12)
     rows = json.loads(sweeper("status", sweep, *more, "--storage", store, "--json"))["trials"]
     confirmed = [row for row in rows if row["role"] == "confirm"]
     assert [row["status"] for row in confirmed] == ["COMPLETE"] * 2
@@ -190,8 +198,42 @@ def test_workers_of_one_trial_are_stopped_together(tmp_path: Path, sweep: Path) 
     run(sweep, store, *several)
     alone = tmp_path / "alone"
     run(sweep, alone, *several, "--set", "runtime={default: {engine: single, cpus: 1}}")
-    first, second = entries(sweep, store), entries(sweep, alone)
+    first, second = read_history(sweep, store), read_history(sweep, alone)
     assert [(e[0], e[2]) for e in first] == [(e[0], e[2]) for e in second]
     assert [e[2] for e in first] == ["COMPLETE", "PRUNED"]
     for (*_, one), (*_, other) in zip(first, second, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_plan_search_data_plans_a_trial_for_every_data_set_of_a_search(tmp_path: Path) -> None:
+    sweep = make_sweep(
+        tmp_path,
+        axes="fit: {choice: [strict, truncate]}\n  learning_rate: {loguniform: [1.0e-4, 1.0]}",
+        search="algorithm: random, trials: 4, metric: val_pass_rate, scheduler: none",
+        evaluation="toolworld",
+    )
+    trials = plan_search_data([sweep], Store(tmp_path / "store"))
+    assert {trial.spec.data.fit for trial in trials} == {"strict", "truncate"}
+    assert len({trial.data_fingerprint for trial in trials}) == len(trials) == 2
+
+
+def test_is_unrunnable_only_for_explored_trials_with_bad_input(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    trial = plan_sweep(make_sweep(tmp_path), store).trials[0]
+    record_failure(trial, store, DataError("data", found="impossible values"))
+    assert is_unrunnable(replace(trial, role="explore"), store)
+    assert not is_unrunnable(trial, store)
+    store.delete(store.trial_folder(trial.fingerprint))
+    record_failure(trial, store, RuntimeError("a bug"))
+    assert not is_unrunnable(replace(trial, role="explore"), store)
+
+
+def test_is_search_complete_only_once_all_trials_have_ended(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    sweep = make_sweep(tmp_path, search="algorithm: random, trials: 2")
+    session = SearchSession(sweep, store.study_folder(sweep.name))
+    while (proposal := session.ask()) is not None:
+        assert not is_search_complete(sweep, store)
+        session.attach_trial(proposal, f"f{proposal.number}", duplicate_key=None)
+        session.tell(proposal, TrialRow(f"f{proposal.number}", "COMPLETE", {"val_loss": 1.0}))
+    assert is_search_complete(sweep, store)

@@ -1,4 +1,4 @@
-"""A population that really trains: killed twice, to its confirmed report."""
+"""Population based training with real trials: killed twice and resumed to its confirmed report."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def run(sweep: Path, store: Path, *more: str) -> str:
     return sweeper("run", sweep, "--backend", "inline", "--tracking", "none", "--storage", store, *more)
 
 
-def entries(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
-    found = load_proposal_records(load_sweep(sweep), store / "studies" / "population")
-    return [(e.proposal, e.proposal.values, e.proposal.changes, e.state, e.values, e.rung_losses) for e in found]
+def read_history(sweep: Path, store: Path) -> list[tuple[Any, ...]]:
+    records = load_proposal_records(load_sweep(sweep), store / "studies" / "population")
+    return [(r.proposal, r.proposal.values, r.proposal.changes, r.state, r.values, r.rung_losses) for r in records]
 
 
-def record_of(store: Path, fingerprint: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((store / "trials" / fingerprint / "record.json").read_text())
-    return found
+def load_record(store: Path, fingerprint: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((store / "trials" / fingerprint / "record.json").read_text())
+    return record
 
 
 @pytest.mark.slow
@@ -66,18 +66,18 @@ def test_population_killed_with_sigkill_ends_in_the_same_confirmed_report(tmp_pa
     for told in (1, 4):  # once in the first population, once while one goes on from another
         process = warm.start("run", sweep, "--backend", "inline", "--tracking", "none", "--storage", broken)
         deadline = time.monotonic() + 200
-        while len([e for e in entries(sweep, broken) if e[3] != "RUNNING"]) < told and time.monotonic() < deadline:
+        while len([e for e in read_history(sweep, broken) if e[3] != "RUNNING"]) < told and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
     run(sweep, broken)
-    assert entries(sweep, broken) == entries(sweep, whole)
+    assert read_history(sweep, broken) == read_history(sweep, whole)
 
     found = load_proposal_records(load_sweep(sweep), whole / "studies" / "population")
     children = [entry for entry in found if entry.proposal.parent]
     assert children
     for entry in children:
-        record = record_of(whole, entry.fingerprint)
+        record = load_record(whole, entry.fingerprint)
         assert record["metrics"]["branched_from_step"] == entry.proposal.branch_step
         assert record["metrics"]["own_train_seconds"] < record["metrics"]["train_seconds"]
         for change in entry.proposal.changes:
@@ -119,7 +119,7 @@ def test_member_without_its_parents_checkpoint_is_trained_from_the_start_and_cou
     store = tmp_path / "store"
     alone = ["--set", "confirm=null", "--set", "evaluation=null"]
     run(sweep, store, *alone)
-    before = entries(sweep, store)
+    before = read_history(sweep, store)
     child = next(
         e for e in load_proposal_records(load_sweep(sweep), store / "studies" / "population") if e.proposal.parent
     )
@@ -131,7 +131,7 @@ def test_member_without_its_parents_checkpoint_is_trained_from_the_start_and_cou
     assert line.endswith(f"which was missing or damaged: {child.fingerprint}")
     assert json.loads(record.read_text())["metrics"]["branched_from_step"] == 0
     pd.testing.assert_frame_equal(pd.read_parquet(record.parent / "history.parquet"), curve, check_exact=True)
-    assert entries(sweep, store) == before
+    assert read_history(sweep, store) == before
 
 
 def test_plan_estimates_the_rest_of_the_population(tmp_path: Path, sweep: Path) -> None:
