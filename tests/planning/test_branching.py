@@ -1,4 +1,4 @@
-"""A sweep over epochs as branches: refused where it would be another experiment, planned, run in order, cleared up."""
+"""Branched epochs: refused where invalid, planned, run trunks first, and cleaned up."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ def test_branching_savings_are_known_for_prepared_data(tmp_path: Path) -> None:
     plan, alone = (plan_sweep(s, store) for s in (sweep, sweep.model_copy(update={"branch_epochs": False})))
     assert [trial.planned_steps for trial in alone.trials] == [5, 15, 10]
     assert [trial.planned_steps for trial in plan.trials] == [1, 15, 2], "40 rows, batch 8; a fifth decays"
-    found = plan.to_document()["branching"]
-    assert (found["saved_steps"], found["steps"]) == (4 + 8, 18)
-    assert found["saved_share"] == pytest.approx(12 / 30)
+    savings = plan.to_document()["branching"]
+    assert (savings["saved_steps"], savings["steps"]) == (4 + 8, 18)
+    assert savings["saved_share"] == pytest.approx(12 / 30)
     flops, whole = (sum(trial.planned_train_flops or 0 for trial in p.trials) for p in (plan, alone))
-    assert found["saved_flops"] == pytest.approx(whole - flops)
+    assert savings["saved_flops"] == pytest.approx(whole - flops)
     shown = io.StringIO()
     Console(file=shown, width=200).print(render_plan_table(plan))
     assert "40% of the steps saved (12 of 30)" in shown.getvalue()

@@ -1,4 +1,4 @@
-"""A budget holds trials back before it is overrun, counts what earlier runs spent, and says why."""
+"""A budget refuses trials before a limit is exceeded, counts earlier runs, and gives the reason."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sweeper.planning.cost_model import UNKNOWN_COST, ZERO_ESTIMATE, Cost, Estim
 
 
 def make_cost(gpu_hours: float = 0.0, cpu_hours: float = 0.0, usd: float = 0.0) -> Cost:
-    one = [Estimate(value, value, value) for value in (gpu_hours, cpu_hours, usd)]
-    return Cost(Estimate(1, 1, 1), ZERO_ESTIMATE, ZERO_ESTIMATE, one[0], one[1], one[2], ZERO_ESTIMATE)
+    amounts = [Estimate(value, value, value) for value in (gpu_hours, cpu_hours, usd)]
+    return Cost(Estimate(1, 1, 1), ZERO_ESTIMATE, ZERO_ESTIMATE, amounts[0], amounts[1], amounts[2], ZERO_ESTIMATE)
 
 
 def test_check_limits_counts_running_trials() -> None:
@@ -75,9 +75,9 @@ def test_usage_stays_within_limits_if_estimates_are_upper_bounds(
 
 def test_measure_trial_usage_multiplies_seconds_by_devices() -> None:
     gpu = load_hardware_specs()["a10g"]
-    gang = measure_trial_usage(Runtime(workers=4, gpus=1), 3600, 1800, gpu)
-    assert gang.gpu_hours == pytest.approx(4.5)
-    assert gang.usd == pytest.approx(4.5 * (gpu.usd_per_hour or 0))
+    usage = measure_trial_usage(Runtime(workers=4, gpus=1), 3600, 1800, gpu)
+    assert usage.gpu_hours == pytest.approx(4.5)
+    assert usage.usd == pytest.approx(4.5 * (gpu.usd_per_hour or 0))
     assert measure_trial_usage(Runtime(cpus=2), 3600, math.nan) == ResourceUsage(cpu_hours=2.0)
     assert math.isnan(measure_trial_usage(Runtime(gpus=1), 3600).usd), "no price, no dollars: not 0"
 

@@ -25,16 +25,16 @@ PRIOR = HardwareRates(1.0, 1.0)
 
 
 def make_record(steps: float, flops: float, seconds: float | None = None, model: str = "m") -> TimingRecord:
-    found = TimingRecord(model, 1000, "cpu", "fp32", 1, steps, flops, 0.0)
-    return dataclasses.replace(found, train_seconds=TRUTH.predict_seconds(found) if seconds is None else seconds)
+    record = TimingRecord(model, 1000, "cpu", "fp32", 1, steps, flops, 0.0)
+    return dataclasses.replace(record, train_seconds=TRUTH.predict_seconds(record) if seconds is None else seconds)
 
 
 def test_fit_rates_separates_step_overhead_from_flops() -> None:
     rows = [make_record(300, 8e10), make_record(300, 2.4e11), make_record(300, 4.6e11), make_record(900, 2.4e11)]
-    found = fit_rates(rows, PRIOR)
-    assert found.step_seconds == pytest.approx(0.02)
-    assert found.flop_seconds == pytest.approx(4e-11)
-    assert all(ratio.ratio == pytest.approx(1) for ratio in compute_timing_ratios(rows, found))
+    rates = fit_rates(rows, PRIOR)
+    assert rates.step_seconds == pytest.approx(0.02)
+    assert rates.flop_seconds == pytest.approx(4e-11)
+    assert all(ratio.ratio == pytest.approx(1) for ratio in compute_timing_ratios(rows, rates))
 
 
 def test_fit_rates_returns_the_prior_for_equal_flops_per_step() -> None:
@@ -56,17 +56,15 @@ def test_calibration_factor_is_the_geometric_mean_with_a_range() -> None:
     assert (two.expected, two.high, two.trials) == (pytest.approx(1), pytest.approx(FEW_TRIALS_FACTOR), 2)
     noise = random.Random(0)
     many = [TimingRatio("m", 1000, 1.5 * math.exp(noise.gauss(0, 0.06))) for _ in range(40)]
-    found, exact = (
+    factor, exact = (
         estimate_calibration_factor("m", 1000, many),
         estimate_calibration_factor("m", 1000, [TimingRatio("m", 1000, 1.5)] * 3),
     )
-    assert found is not None
+    assert factor is not None
     assert exact is not None
-    assert found.expected == pytest.approx(1.5, rel=0.05)
-    assert 1.09 < found.high / found.expected < FEW_TRIALS_FACTOR
-    assert exact.high / exact.expected == pytest.approx(MIN_SPREAD_FACTOR), (
-        "three that agree are not taken for certainty"
-    )
+    assert factor.expected == pytest.approx(1.5, rel=0.05)
+    assert 1.09 < factor.high / factor.expected < FEW_TRIALS_FACTOR
+    assert exact.high / exact.expected == pytest.approx(MIN_SPREAD_FACTOR), "three equal ratios do not mean certainty"
 
 
 def test_calibration_factor_prefers_trials_with_the_same_work() -> None:
@@ -87,10 +85,10 @@ def test_calibration_factor_prefers_trials_with_the_same_work() -> None:
 
 def test_calibration_factor_of_another_model_has_a_wider_range() -> None:
     ratios = [TimingRatio("small", 1_000, 3.0), TimingRatio("large", 100_000, 2.0)]
-    found = estimate_calibration_factor("middle", 50_000, ratios)
-    assert found is not None
-    assert (found.model, found.expected) == ("large", pytest.approx(2))
-    assert found.high / found.expected == pytest.approx(OTHER_MODEL_FACTOR)
+    factor = estimate_calibration_factor("middle", 50_000, ratios)
+    assert factor is not None
+    assert (factor.model, factor.expected) == ("large", pytest.approx(2))
+    assert factor.high / factor.expected == pytest.approx(OTHER_MODEL_FACTOR)
     assert estimate_calibration_factor("middle", 50_000, []) is None
     assert estimate_calibration_factor("middle", None, ratios) is None
 
@@ -99,7 +97,7 @@ def test_calibration_range_covers_the_next_trial() -> None:
     noise, held = random.Random(1), 0
     for _ in range(400):
         drawn = [math.exp(noise.gauss(0, 0.2)) for _ in range(9)]
-        found = estimate_calibration_factor("m", 1, [TimingRatio("m", 1, ratio) for ratio in drawn[:8]])
-        assert found is not None
-        held += found.low <= drawn[8] <= found.high
+        factor = estimate_calibration_factor("m", 1, [TimingRatio("m", 1, ratio) for ratio in drawn[:8]])
+        assert factor is not None
+        held += factor.low <= drawn[8] <= factor.high
     assert 0.88 < held / 400 < 0.98

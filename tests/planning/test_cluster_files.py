@@ -124,7 +124,7 @@ class TestInvalidFiles:
         assert not ran.exists()
 
     @pytest.mark.parametrize(
-        ("change", "found"),
+        ("change", "message"),
         [
             (lambda c: c.update(available_node_types=[]), "not a mapping"),
             (lambda c: c.update(head_node_type="tail"), "head_node_type: tail"),
@@ -140,14 +140,14 @@ class TestInvalidFiles:
         ],
     )
     def test_read_cluster_refuses_incomplete_launchers(
-        self, tmp_path: Path, launcher: dict[str, Any], change: Any, found: str
+        self, tmp_path: Path, launcher: dict[str, Any], change: Any, message: str
     ) -> None:
         change(launcher)
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(launcher))
-        assert found in self.read_error(tmp_path / "c.yaml")
+        assert message in self.read_error(tmp_path / "c.yaml")
 
     @pytest.mark.parametrize(
-        ("change", "found"),
+        ("change", "message"),
         [
             (lambda g: g["template"]["spec"].update(containers=[]), "no container"),
             (lambda g: g["template"]["spec"]["containers"][0].pop("resources"), "has no `cpu`"),
@@ -157,8 +157,8 @@ class TestInvalidFiles:
         ],
     )
     def test_read_cluster_refuses_incomplete_groups(
-        self, tmp_path: Path, group: dict[str, Any], change: Any, found: str
+        self, tmp_path: Path, group: dict[str, Any], change: Any, message: str
     ) -> None:
         change(group)
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(make_kuberay(group)))
-        assert found in self.read_error(tmp_path / "c.yaml")
+        assert message in self.read_error(tmp_path / "c.yaml")

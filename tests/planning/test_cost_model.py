@@ -52,12 +52,14 @@ WORK = Workload(
     forward_flops_per_token=2e8,
     kv_cache_bytes_per_token=1e4,
 )
-ASKED = EvaluationLoad(queries=100, batch_size=10, max_steps=5, max_new_tokens=40)
+LOAD = EvaluationLoad(queries=100, batch_size=10, max_steps=5, max_new_tokens=40)
 
 
 def estimate_training(**changes: float | str) -> Estimate:
-    asked = {"flops": 9e16, "steps": 100.0, "precision": "fp16", "devices": 1.0} | changes
-    return estimate_training_seconds(asked.pop("flops"), asked.pop("steps"), changes.get("on", GPU), **asked)  # type: ignore[arg-type]
+    arguments = {"flops": 9e16, "steps": 100.0, "precision": "fp16", "devices": 1.0} | changes
+    return estimate_training_seconds(
+        arguments.pop("flops"), arguments.pop("steps"), changes.get("on", GPU), **arguments
+    )  # type: ignore[arg-type]
 
 
 def test_estimate_training_seconds_adds_overhead_and_arithmetic() -> None:
@@ -71,8 +73,8 @@ def test_estimate_training_seconds_adds_overhead_and_arithmetic() -> None:
 
 
 def test_estimate_training_seconds_uses_both_ends_of_assumed_ranges() -> None:
-    found = estimate_training_seconds(9e16, 100, WIDE, precision="fp16", devices=1)
-    assert found == Estimate(pytest.approx(5 + 1800), pytest.approx(10 + 3600), pytest.approx(30 + 9000))  # type: ignore[arg-type]
+    estimate = estimate_training_seconds(9e16, 100, WIDE, precision="fp16", devices=1)
+    assert estimate == Estimate(pytest.approx(5 + 1800), pytest.approx(10 + 3600), pytest.approx(30 + 9000))  # type: ignore[arg-type]
 
 
 def test_estimate_evaluation_seconds_reads_all_weights_per_decoding_step() -> None:
@@ -81,10 +83,10 @@ def test_estimate_evaluation_seconds_reads_all_weights_per_decoding_step() -> No
     memory = (4e8 + 10 * 500 * 1e4) / (1000e9 * 0.7)
     assert memory > 10 * 2e8 / 12.5e12
     expected = 300 * (memory + 0.1 / 3) + 100 * 500 * 2e8 / 12.5e12
-    assert estimate_evaluation_seconds(WORK, ASKED, GPU, 1).expected == pytest.approx(expected)
+    assert estimate_evaluation_seconds(WORK, LOAD, GPU, 1).expected == pytest.approx(expected)
     slow = GPU.model_copy(update={"tflops": {"fp32": 0.1}})
     bound = 300 * (10 * 2e8 / 0.025e12 + 0.1 / 3) + 100 * 500 * 2e8 / 0.025e12
-    assert estimate_evaluation_seconds(WORK, ASKED, slow, 1).expected == pytest.approx(bound)
+    assert estimate_evaluation_seconds(WORK, LOAD, slow, 1).expected == pytest.approx(bound)
 
 
 def test_compute_trial_cost_trains_on_all_workers_and_evaluates_on_one() -> None:
@@ -151,9 +153,9 @@ def test_estimated_ranges_are_ordered_and_fall_with_workers(
 def test_estimate_training_seconds_of_a_toy_model_matches_a_measurement() -> None:
     """139 k parameters, 1,125 steps of 16 rows of 88 tokens took 47 s: within the range, and within a factor of two."""
     flops = 6 * 139e3 * 1125 * 16 * 88
-    found = estimate_training_seconds(flops, 1125, load_hardware_specs()["cpu"], precision="fp32", devices=1)
-    assert found.low < 47 < found.high
-    assert 47 / 2 < found.expected < 47 * 2
+    estimate = estimate_training_seconds(flops, 1125, load_hardware_specs()["cpu"], precision="fp32", devices=1)
+    assert estimate.low < 47 < estimate.high
+    assert 47 / 2 < estimate.expected < 47 * 2
 
 
 def test_compute_disk_usage_follows_the_retention_policy() -> None:

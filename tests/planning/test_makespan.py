@@ -50,8 +50,8 @@ HOUR = Estimate(3000, 3600, 7200)
 
 def plan(root: Path, *overrides: str) -> Plan:
     alone = () if overrides and overrides[0].startswith("runtime={") else ALONE
-    asked = ["axes.seed=[0,1,2,3,4]", "evaluation=null", "claims=[]", *alone, *overrides]
-    sweep = load_sweep(root / "sweeps/scaling.yaml", asked)
+    planned = ["axes.seed=[0,1,2,3,4]", "evaluation=null", "claims=[]", *alone, *overrides]
+    sweep = load_sweep(root / "sweeps/scaling.yaml", planned)
     trials = [
         PlannedTrial(f"{i:x}", spec, 10**8, "", trainable_parameters=10**8)
         for i, spec in enumerate(expand_sweep(sweep))
@@ -63,11 +63,11 @@ ALONE = ("runtime.opt-1.3b.engine=single", "runtime.opt-1.3b.workers=1")
 
 
 def test_forecast_cluster_simulates_the_plan(root: Path) -> None:
-    asked = plan(root)
+    planned = plan(root)
     # Five trials of half a GPU and two hours, ten of one GPU and one hour.
     seconds = [HOUR.scale(2)] * 5 + [HOUR] * 10
-    wall = simulate_makespan(asked.trials, seconds, ONE_FOUR.nodes)
-    forecast = forecast_cluster(asked, ONE_FOUR, wall)
+    wall = simulate_makespan(planned.trials, seconds, ONE_FOUR.nodes)
+    forecast = forecast_cluster(planned, ONE_FOUR, wall)
     document = forecast.to_document()
     assert (document["nodes"], document["gpus"], document["hardware"]) == (2, 8, ["g"])
     assert document["problems"] == document["reasons"] == []
@@ -93,9 +93,9 @@ def test_forecast_cluster_of_the_shipped_cluster(root: Path, tmp_path: Path) -> 
 
 
 def test_makespan_is_unknown_if_a_trial_is(root: Path) -> None:
-    asked = plan(root)
-    wall = simulate_makespan(asked.trials, [HOUR] * 14 + [UNKNOWN_ESTIMATE], ONE_FOUR.nodes)
-    forecast = forecast_cluster(asked, ONE_FOUR, wall)
+    planned = plan(root)
+    wall = simulate_makespan(planned.trials, [HOUR] * 14 + [UNKNOWN_ESTIMATE], ONE_FOUR.nodes)
+    forecast = forecast_cluster(planned, ONE_FOUR, wall)
     document = forecast.to_document()
     assert math.isnan(document["makespan_hours"])
     assert math.isnan(document["utilisation"])
@@ -105,12 +105,12 @@ def test_makespan_is_unknown_if_a_trial_is(root: Path) -> None:
 
 def test_makespan_names_why_it_is_unknown(root: Path, tmp_path: Path) -> None:
     unsized = plan(root, "data.assumed=null")
-    for asked, gpus, why in (
+    for planned, gpus, why in (
         (unsized, [GPU], "data not prepared"),
         (plan(root, "recipe.precision=bf16"), [GPU], "g lists no `tflops` for bf16"),
         (plan(root, "runtime={default: {gpus: 1}}"), [], "unknown GPU"),
     ):
-        priced, wall = estimate_plan(asked, Store(tmp_path), load_hardware_specs(), gpu_kinds=gpus)
+        priced, wall = estimate_plan(planned, Store(tmp_path), load_hardware_specs(), gpu_kinds=gpus)
         assert not wall.seconds.is_known
         assert any(reason.startswith(why) for reason in wall.reasons), wall.reasons
         assert priced.estimate is not None
@@ -119,21 +119,21 @@ def test_makespan_names_why_it_is_unknown(root: Path, tmp_path: Path) -> None:
 
 def test_estimate_uses_the_slower_of_two_gpus(root: Path, tmp_path: Path) -> None:
     fast = GPU.model_copy(update={"name": "f", "utilisation": Estimate(low=0.5, expected=0.5, high=0.5)})
-    asked = plan(root)
-    slow, mixed = (estimate_plan(asked, Store(tmp_path), {}, gpu_kinds=gpus)[0] for gpus in ([GPU], [fast, GPU]))
+    planned = plan(root)
+    slow, mixed = (estimate_plan(planned, Store(tmp_path), {}, gpu_kinds=gpus)[0] for gpus in ([GPU], [fast, GPU]))
     assert [t.estimate for t in mixed.trials] == [t.estimate for t in slow.trials]
 
 
 def test_makespan_names_an_unplaceable_request_once(root: Path) -> None:
-    asked = plan(root, "runtime.opt-1.3b.cpus=65")
-    assert build_resource_request(asked.trials[-1]) == ResourceRequest(1, 65, 1)
-    (problem,) = simulate_makespan(asked.trials, [HOUR] * 15, ONE_FOUR.nodes).problems
+    planned = plan(root, "runtime.opt-1.3b.cpus=65")
+    assert build_resource_request(planned.trials[-1]) == ResourceRequest(1, 65, 1)
+    (problem,) = simulate_makespan(planned.trials, [HOUR] * 15, ONE_FOUR.nodes).problems
     assert problem.startswith("opt-1.3b (5 trials) needs 65 CPUs and 1 GPU: ")
 
 
 def test_choose_default_nodes_fits_the_largest_trial(root: Path) -> None:
-    asked = plan(root, "runtime.opt-1.3b.engine=ddp", "runtime.opt-1.3b.workers=4")
-    assert choose_default_nodes(asked.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
+    planned = plan(root, "runtime.opt-1.3b.engine=ddp", "runtime.opt-1.3b.workers=4")
+    assert choose_default_nodes(planned.trials, 2) == (Node("one machine", 32, 4),)  # half GPUs ask for four cores each
     on_cpus = plan(root, "runtime={default: {cpus: 2}}")
     assert choose_default_nodes(on_cpus.trials, 2) == (Node("this machine", 2, 0),)
     wall = simulate_makespan(on_cpus.trials, [HOUR] * 15, choose_default_nodes(on_cpus.trials, 4))
@@ -149,8 +149,8 @@ def test_makespan_is_at_most_the_sum_of_durations(durations: list[float], cores:
     trial = PlannedTrial("x", expand_sweep(sweep)[0], 1, "d")
     trials = [dataclasses.replace(trial, fingerprint=str(i)) for i in range(len(durations))]
     seconds = [Estimate(each, each, each) for each in durations]
-    found = simulate_makespan(trials, seconds, [Node("n", cores, 0)]).seconds.expected - RUN_START_SECONDS
-    assert max(durations) - 1e-6 <= found <= sum(durations) + 1e-6
+    makespan = simulate_makespan(trials, seconds, [Node("n", cores, 0)]).seconds.expected - RUN_START_SECONDS
+    assert max(durations) - 1e-6 <= makespan <= sum(durations) + 1e-6
 
 
 def test_makespan_orders_trunks_branches_search_and_confirmations(root: Path) -> None:
@@ -158,7 +158,7 @@ def test_makespan_orders_trunks_branches_search_and_confirmations(root: Path) ->
     branch = dataclasses.replace(trial, spec=trial.spec.model_copy(update={"branch": Branch(trunk="x")}))
     explored, confirmed = (dataclasses.replace(trial, role=role) for role in ("explore", "confirm"))
     trials = [confirmed, branch, explored, trial]
-    found = simulate_makespan(trials, [HOUR] * 4, [Node("n", 8, 0)]).schedule
-    assert found is not None
-    assert {run.key: run.start / 3600 for run in found.trials} == {"3": 0, "1": 1, "2": 2, "0": 3}
-    assert found.makespan == 4 * 3600
+    schedule = simulate_makespan(trials, [HOUR] * 4, [Node("n", 8, 0)]).schedule
+    assert schedule is not None
+    assert {run.key: run.start / 3600 for run in schedule.trials} == {"3": 0, "1": 1, "2": 2, "0": 3}
+    assert schedule.makespan == 4 * 3600

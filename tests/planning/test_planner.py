@@ -54,8 +54,10 @@ def test_plan_sweep_reports_more_tokens_than_positions() -> None:
     whole = plan_sweep(load_small_sweep("data.max_length=512", "data.extend_positions=interpolate"))
     assert stretched.problems == whole.problems == ()
     assert stretched.trials[0].parameters == (whole.trials[0].parameters or 0) + 32
-    unasked = plan_sweep(load_small_sweep("data.max_length=512"))
-    assert unasked.trials[0].fingerprint == whole.trials[0].fingerprint, "asked for and not needed: the same trial"
+    plain = plan_sweep(load_small_sweep("data.max_length=512"))
+    assert plain.trials[0].fingerprint == whole.trials[0].fingerprint, (
+        "unneeded interpolation leaves the trial the same"
+    )
 
 
 def test_plan_sweep_computes_steps_and_flops_of_prepared_data(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_read_timing_records_skips_unusable_records(tmp_path: Path) -> None:
     write_finished_trial(tmp_path, "elsewhere", environment={"device": "cuda:0", "device_name": "an unlisted GPU"})
     (tmp_path / "trials" / "torn").mkdir()
     (tmp_path / "trials" / "torn" / "record.json").write_text("{")
-    rows = {found.hardware: found for found in read_timing_records(Store(tmp_path), load_hardware_specs().values())}
+    rows = {record.hardware: record for record in read_timing_records(Store(tmp_path), load_hardware_specs().values())}
     assert set(rows) == {"cpu", "a10g"}
     assert rows["cpu"].flops == pytest.approx(8e10 * 4 / 3)
     assert (rows["cpu"].suite, rows["cpu"].eval_seconds) == ("suite", 3.0)

@@ -39,9 +39,9 @@ def test_ledger_never_overcommits_and_returns_everything(nodes: list[Node], step
                 after = ledger.list_free_resources()
                 for name, workers in Counter(names).items():
                     assert abs(before[name][0] - after[name][0] - workers * need.cpus) < 1e-3
-                    taken = [a - b for a, b in zip(before[name][1], after[name][1], strict=True)]
-                    assert abs(sum(taken) - workers * need.gpus) < 1e-3
-                    assert sum(part > 0 for part in taken) == (workers if need.gpus else 0)
+                    used = [a - b for a, b in zip(before[name][1], after[name][1], strict=True)]
+                    assert abs(sum(used) - workers * need.gpus) < 1e-3
+                    assert sum(part > 0 for part in used) == (workers if need.gpus else 0)
         elif placed and what == "release":
             key = steps.draw(st.sampled_from(sorted(placed)))
             ledger.release(key)

@@ -76,20 +76,22 @@ def test_population_beats_random_search_at_equal_steps(tmp_path: Path, seeds: in
     assert stats.binom.sf(wins - 1, seeds, 0.5) < 0.036
     won = 0
     for seed in range(seeds):
-        asked = f"algorithm: random, anchor: false, seed: {seed}, trials: "
+        options = f"algorithm: random, anchor: false, seed: {seed}, trials: "
         rule = "60, scheduler: pbt, rungs: {first: 20}, pbt: {population: 8}"
-        population = SimulatedPopulation(make_population_sweep(tmp_path, asked + rule), tmp_path / f"population{seed}")
-        found = population.run()
+        population = SimulatedPopulation(
+            make_population_sweep(tmp_path, options + rule), tmp_path / f"population{seed}"
+        )
+        reached = population.run()
         alone = math.ceil(population.trained / STEPS)
         assert 8 <= alone <= 10, "who goes on trains what the one before has left, and at most a rung more"
         search, best = (
-            SearchSession(make_population_sweep(tmp_path, f"{asked}{alone}"), tmp_path / f"random{seed}"),
+            SearchSession(make_population_sweep(tmp_path, f"{options}{alone}"), tmp_path / f"random{seed}"),
             math.inf,
         )
         while (proposal := search.ask()) is not None:
             best = min(best, error_after(START, proposal.values["learning_rate"], range(STEPS)))
             search.tell(proposal, make_outcome(best))
-        won += found < best
+        won += reached < best
     assert won >= wins
 
 
@@ -169,9 +171,9 @@ def test_find_vacancies_replaces_a_member_only_if_it_diverged_after_a_rung(tmp_p
 
 
 def run_one_by_one(tmp_path: Path, name: str, *, dies: bool) -> list[ProposalRecord]:
-    """One by one, as the inline backend does; `dies`: the driver is lost after every step of it, told or not."""
-    asked = POPULATION.replace("trials: 8", "trials: 20").replace("population: 4", "population: 8")
-    sweep, folder = make_population_sweep(tmp_path, asked), tmp_path / name
+    """One by one, as the inline backend does; `dies`: the driver dies after every step, before or after `tell`."""
+    options = POPULATION.replace("trials: 8", "trials: 20").replace("population: 4", "population: 8")
+    sweep, folder = make_population_sweep(tmp_path, options), tmp_path / name
     errors: dict[tuple[int, int], float] = {}
     search = SearchSession(sweep, folder)
 
@@ -207,10 +209,10 @@ def test_population_has_the_same_history_after_any_restart(tmp_path: Path) -> No
     whole, broken = (run_one_by_one(tmp_path, name, dies=name == "broken") for name in ("whole", "broken"))
     assert len(whole) > 10
 
-    def told(entries: list[ProposalRecord]) -> list[Any]:
+    def list_outcomes(entries: list[ProposalRecord]) -> list[Any]:
         return [(e.proposal, e.proposal.values, e.proposal.changes, e.state, e.values, e.rung_losses) for e in entries]
 
-    assert told(whole) == told(broken)
+    assert list_outcomes(whole) == list_outcomes(broken)
     assert [e.proposal.changes for e in whole if e.proposal.parent]
 
 
@@ -235,8 +237,8 @@ def test_perturb_stays_in_the_axes_and_changes_only_tunable_values(tmp_path: Pat
         "learning_rate: {loguniform: [0.09, 0.11]}\n  max_grad_norm: {loguniform: [0.1, 1], or_null: true}\n"
         "  weight_decay: [0.0, 0.01, 0.1]\n  warmup_steps: {int_uniform: [5, 50]}"
     )
-    asked = "algorithm: random, trials: 60, scheduler: pbt, rungs: {first: 20}, pbt: {population: 8}"
-    sweep = make_population_sweep(tmp_path, asked, axes)
+    options = "algorithm: random, trials: 60, scheduler: pbt, rungs: {first: 20}, pbt: {population: 8}"
+    sweep = make_population_sweep(tmp_path, options, axes)
     search, running = SearchSession(sweep, tmp_path), list[tuple[Proposal, int]]()
     while True:
         while (proposal := search.ask()) is not None:
@@ -270,8 +272,8 @@ def test_perturb_stays_in_the_axes_and_changes_only_tunable_values(tmp_path: Pat
 
 
 def test_every_model_has_a_population_of_its_own(tmp_path: Path) -> None:
-    asked = POPULATION.replace("trials: 8", "trials: 16, equal_per: model")
-    sweep = make_population_sweep(tmp_path, asked, models="opt-tiny-32, opt-tiny-64")
+    options = POPULATION.replace("trials: 8", "trials: 16, equal_per: model")
+    sweep = make_population_sweep(tmp_path, options, models="opt-tiny-32, opt-tiny-64")
     search = SearchSession(sweep, tmp_path)
     members = [p for _ in range(8) if (p := search.ask())]
     assert sorted(p.key for p in members) == sorted(

@@ -38,9 +38,9 @@ def test_asha_needs_at_most_half_the_steps_for_the_same_best_value(tmp_path: Pat
         spent, best = count_steps_until(plain, tmp_path / f"none{seed}", -math.inf)
         without += spent
         halved = f"algorithm: random, trials: 40, seed: {seed}, anchor: false, scheduler: asha, rungs: {{first: 3}}"
-        spent, found = count_steps_until(make_sweep(tmp_path, search=halved), tmp_path / f"asha{seed}", best)
-        missed += found > best
-        with_asha += spent if found <= best else 40 * STEPS
+        spent, reached = count_steps_until(make_sweep(tmp_path, search=halved), tmp_path / f"asha{seed}", best)
+        missed += reached > best
+        with_asha += spent if reached <= best else 40 * STEPS
     assert with_asha <= 0.5 * without, (with_asha / without, missed)
 
 
@@ -57,8 +57,8 @@ def run_with_rungs(sweep: Sweep, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 def test_scheduler_stops_some_trials_and_never_the_best(tmp_path: Path, scheduler: str) -> None:
-    asked = f"algorithm: random, trials: 40, scheduler: {scheduler}, rungs: {{first: 10, reduction_factor: 2}}"
-    sweep = make_sweep(tmp_path, search=asked)
+    options = f"algorithm: random, trials: 40, scheduler: {scheduler}, rungs: {{first: 10, reduction_factor: 2}}"
+    sweep = make_sweep(tmp_path, search=options)
     states = run_with_rungs(sweep, tmp_path)
     assert states[0] == "COMPLETE"
     assert 5 <= states.count("PRUNED") <= 38

@@ -36,9 +36,9 @@ def count_wins_over_random(
     for seed in range(seeds):
         best = {}
         for algorithm, sampler in (("tpe", "{n_startup_trials: 20}"), ("random", "{}")):
-            asked = f"algorithm: {algorithm}, trials: 100, seed: {seed}, anchor: false, sampler: {sampler}"
+            options = f"algorithm: {algorithm}, trials: 100, seed: {seed}, anchor: false, sampler: {sampler}"
             best[algorithm] = run_search(
-                make_sweep(tmp_path, axes, asked, recipe=recipe), tmp_path / f"{algorithm}{seed}", loss
+                make_sweep(tmp_path, axes, options, recipe=recipe), tmp_path / f"{algorithm}{seed}", loss
             )
         wins += best["tpe"] < best["random"]
     return wins
@@ -70,8 +70,8 @@ def test_grid_proposes_every_combination_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["gp", "cma-es"])
 def test_sampler_continues_after_a_restart(tmp_path: Path, algorithm: str) -> None:
-    asked = f"algorithm: {algorithm}, trials: 9, sampler: {{n_startup_trials: 4}}"
-    sweep = make_sweep(tmp_path, search=asked)
+    options = f"algorithm: {algorithm}, trials: 9, sampler: {{n_startup_trials: 4}}"
+    sweep = make_sweep(tmp_path, search=options)
     run_search(sweep, tmp_path / "whole", surface)
     first = SearchSession(sweep, tmp_path / "broken")
     for _ in range(6):

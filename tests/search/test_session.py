@@ -39,15 +39,15 @@ def test_should_prune_never_stops_the_baseline(tmp_path: Path) -> None:
 def test_should_prune_repeats_its_decision_after_a_restart(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, search=ASHA)
     before = SearchSession(sweep, tmp_path)
-    told = {}
+    decisions = {}
     for loss in (3.0, 1.0, 2.0):
         proposal = before.ask()
         assert proposal
-        told[proposal] = loss, before.should_prune(proposal, 10, loss)
+        decisions[proposal] = loss, before.should_prune(proposal, 10, loss)
     after = SearchSession(sweep, tmp_path)  # the driver died and came back
-    assert {p: (loss, after.should_prune(p, 10, loss)) for p, (loss, _) in told.items()} == told
+    assert {p: (loss, after.should_prune(p, 10, loss)) for p, (loss, _) in decisions.items()} == decisions
     again = [after.ask() for _ in range(3)]
-    assert again == list(told)
+    assert again == list(decisions)
     fresh = after.ask()
     assert fresh
     assert after.should_prune(fresh, 10, 2.5)  # among the best half of four stand 1 and 2
@@ -114,16 +114,16 @@ def test_session_continues_a_journal_with_a_truncated_line(tmp_path: Path) -> No
 def test_interrupted_search_has_the_history_of_an_uninterrupted_one(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, search="algorithm: tpe, trials: 16, seed: 3, sampler: {n_startup_trials: 5}")
     run_search(sweep, tmp_path / "whole", surface)
-    folder, told = tmp_path / "broken", 0
+    folder, n_told = tmp_path / "broken", 0
     while not is_exhausted(sweep, load_proposal_records(sweep, folder)):
         search = SearchSession(sweep, folder)
-        for _ in range(3):  # the driver dies after three proposals, the third of which it was told nothing of
+        for _ in range(3):  # the driver dies after three proposals, and does not tell the third
             proposal = search.ask()
             if proposal is None:
                 break
-            if _ < 2 or told == 15:
+            if _ < 2 or n_told == 15:
                 search.tell(proposal, make_outcome(surface(proposal.values)))
-                told += 1
+                n_told += 1
     whole, broken = load_proposal_records(sweep, tmp_path / "whole"), load_proposal_records(sweep, folder)
     assert [(e.proposal, e.proposal.values, e.values, e.state) for e in broken] == [
         (e.proposal, e.proposal.values, e.values, e.state) for e in whole
@@ -233,8 +233,8 @@ def test_tell_records_a_retry_that_diverged_as_the_worst_value(tmp_path: Path) -
 
 
 def test_tell_accepts_a_divergence_with_two_metrics(tmp_path: Path) -> None:
-    asked = "algorithm: tpe, trials: 12, metric: [val_loss, train_flops], sampler: {n_startup_trials: 3}"
-    sweep = make_sweep(tmp_path, search=asked)
+    options = "algorithm: tpe, trials: 12, metric: [val_loss, train_flops], sampler: {n_startup_trials: 3}"
+    sweep = make_sweep(tmp_path, search=options)
     search, count = SearchSession(sweep, tmp_path), 0
     while (proposal := search.ask()) is not None:
         count += 1
@@ -251,8 +251,8 @@ def test_convert_outcome_fails_a_trial_without_a_defined_metric(tmp_path: Path) 
 
 
 def test_equal_per_model_gives_every_model_as_many_trials(tmp_path: Path) -> None:
-    asked = "algorithm: tpe, trials: 24, equal_per: model, sampler: {n_startup_trials: 4}"
-    sweep = make_sweep(tmp_path, search=asked, models="opt-tiny-32, opt-tiny-64")
+    options = "algorithm: tpe, trials: 24, equal_per: model, sampler: {n_startup_trials: 4}"
+    sweep = make_sweep(tmp_path, search=options, models="opt-tiny-32, opt-tiny-64")
     run_search(sweep, tmp_path, surface)
     entries = load_proposal_records(sweep, tmp_path)
     groups = [entry.proposal.group for entry in entries]
@@ -276,10 +276,10 @@ def test_ask_restores_whether_a_trial_was_stopped(tmp_path: Path) -> None:
 
 
 def test_maximized_metric_is_pruned_by_loss_and_ranked_by_the_metric(tmp_path: Path) -> None:
-    asked = (
+    options = (
         "algorithm: random, trials: 3, metric: val_pass_rate, scheduler: asha, rungs: {first: 10, reduction_factor: 2}"
     )
-    sweep = make_sweep(tmp_path, search=asked, evaluation="toolworld")
+    sweep = make_sweep(tmp_path, search=options, evaluation="toolworld")
     search = SearchSession(sweep, tmp_path)
     first, second, third = search.ask(), search.ask(), search.ask()
     assert first and second and third
