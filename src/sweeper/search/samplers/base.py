@@ -22,6 +22,9 @@ class SamplerFactory(Protocol):
     def __call__(self, seed: int, options: Mapping[str, SamplerOption], sweep: Sweep) -> BaseSampler:
         """Make the sampler of one proposal.
 
+        Every proposal gets a new sampler with a seed of its own. A sampler that continues one sequence over all
+        proposals, such as a quasi-random one, must use the seed of the search (`sweep.search.seed`) instead.
+
         Args:
             seed: seed of the proposal.
             options: arguments of Optuna's sampler that the sweep sets (`search.sampler`).
