@@ -23,10 +23,9 @@ ORDER = (
     ("claims", "evaluation"),
     ("search", "scheduling"),
     ("planning",),
-    ("results", "tracking"),
+    ("results", "tracking", "cluster"),
     ("execution",),
     ("report",),
-    ("cluster",),
     ("cli",),
 )
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}

@@ -173,11 +173,8 @@ def run_sweep_command(
     tracking: Annotated[str, typer.Option(help="`wandb` (offline unless WANDB_MODE is set) or `none`.")] = "wandb",
 ) -> None:
     """Train and evaluate every unfinished trial. Run again to resume."""
-    import os
-
-    from sweeper import cluster
     from sweeper.config import find_sweep, load_hardware_specs, load_sweep
-    from sweeper.execution.backends.base import BACKENDS
+    from sweeper.execution.backends.base import BACKENDS, SweepSubmission
     from sweeper.execution.progress import ProgressDisplay
     from sweeper.execution.study_runner import run_study
     from sweeper.planning.estimate import estimate_plan
@@ -188,16 +185,17 @@ def run_sweep_command(
 
     BACKENDS.check(backend, where="--backend")
     TRACKERS.check(tracking, where="--tracking")
-    if address is not None and cluster.accepts_jobs(address):
+    if address is not None:
         options = ["--tracking", tracking, *(["--smoke-test"] if smoke_test else [])]
-        raise typer.Exit(cluster.submit_sweep(sweep, address, storage=storage, overrides=set_ or [], options=options))
+        submission = SweepSubmission(sweep, storage, set_ or [], options)
+        if (exit_code := BACKENDS.load(backend).submit(submission, address)) is not None:
+            raise typer.Exit(exit_code)
     store = Store.from_location(storage)
     planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or [], smoke_test=smoke_test), store)
     planned, _ = estimate_plan(planned, store, load_hardware_specs())
     display = ProgressDisplay(make_console(stderr=True))
     if address is not None:
-        os.environ.update(cluster.make_client_environment(address))  # before Ray is imported
-        address = cluster.resolve_address(address)
+        address = BACKENDS.load(backend).resolve_address(address)
     try:
         with display:
             planned = run_study(

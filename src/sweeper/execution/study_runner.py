@@ -68,7 +68,7 @@ def run_study(
         TrialsFailedError: a trial failed.
         KeyboardInterrupt: workers were stopped first; the study can be resumed.
     """
-    opener = BACKENDS.load(backend)
+    opener = BACKENDS.load(backend).open
     if plan.problems:
         hint = "fix these problems; nothing was started"
         raise UsageError(f"sweep {plan.sweep.name}", found="\n".join(plan.problems), hint=hint)

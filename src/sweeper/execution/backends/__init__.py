@@ -1,1 +1,1 @@
-"""Backends, which run trials. A backend is one file here that defines `open_backend`; `--backend` takes its name."""
+"""Backends, which run trials. A backend is one file here that defines `BACKEND`; `--backend` takes its name."""

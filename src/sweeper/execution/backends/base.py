@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class BackendSession:
 
 
 class OpenBackend(Protocol):
-    """What every backend defines as `open_backend`."""
+    """Opens a backend."""
 
     def __call__(self, address: str | None, display: ProgressDisplay) -> AbstractContextManager[BackendSession]:
         """Start the workers; leaving the context stops them.
@@ -43,4 +43,38 @@ class OpenBackend(Protocol):
         """
 
 
-BACKENDS: Registry[OpenBackend] = Registry("backend", "execution/backends", "open_backend")
+@dataclass(frozen=True)
+class SweepSubmission:
+    """A sweep as the command line has it."""
+
+    sweep: str
+    """Its name or file."""
+    storage: str
+    """The store as the cluster sees it."""
+    overrides: Sequence[str] = ()
+    """Texts of `--set`."""
+    options: Sequence[str] = ()
+    """Further options of `sweeper run`."""
+
+
+def _submit_nothing(submission: SweepSubmission, address: str) -> int | None:
+    return None
+
+
+def _keep_address(address: str) -> str:
+    return address
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What every backend's file defines as `BACKEND`."""
+
+    open: OpenBackend
+    submit: Callable[[SweepSubmission, str], int | None] = _submit_nothing
+    """Sends a sweep to the cluster at an address, and returns the exit code of its job there; None where the driver
+    runs in this process."""
+    resolve_address: Callable[[str], str] = _keep_address
+    """Prepares this process for the cluster at a value of `--address`, and returns the address for `open`."""
+
+
+BACKENDS: Registry[Backend] = Registry("backend", "execution/backends", "BACKEND")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from sweeper.errors import LostWorkerError
-from sweeper.execution.backends.base import BackendSession
+from sweeper.execution.backends.base import Backend, BackendSession
 from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.run_context import RunContext
@@ -35,3 +35,6 @@ def _run_trials(trial_source: TrialSource, run: RunContext) -> None:
             row = record_failure(trial, run.store, error)
         run.display.on_trial_end(row)
         trial_source.on_trial_end(row)
+
+
+BACKEND = Backend(open_backend)

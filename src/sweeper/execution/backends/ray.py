@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sweeper import cluster
 from sweeper.errors import SweeperError
-from sweeper.execution.backends.base import BackendSession
+from sweeper.execution.backends.base import Backend, BackendSession, SweepSubmission
 from sweeper.execution.progress import ProgressDisplay
 
 
@@ -29,6 +30,25 @@ def open_backend(address: str | None, display: ProgressDisplay) -> Iterator[Back
         yield BackendSession(run_trials_on_ray, open_ray_search)
     finally:
         ray.shutdown()
+
+
+def submit_sweep(submission: SweepSubmission, address: str) -> int | None:
+    """Submit a sweep as a job of the cluster, if the address is one of a dashboard or a client server."""
+    if not cluster.accepts_jobs(address):
+        return None
+    return cluster.submit_sweep(
+        submission.sweep,
+        address,
+        storage=submission.storage,
+        overrides=submission.overrides,
+        options=submission.options,
+    )
+
+
+def resolve_address(address: str) -> str:
+    """Set the environment of a client of the cluster, before Ray is imported, and replace `local` by its address."""
+    os.environ.update(cluster.make_client_environment(address))
+    return cluster.resolve_address(address)
 
 
 def _silence_ray() -> None:
@@ -61,3 +81,6 @@ def _connect(address: str | None) -> Any:
             found=str(error),
             hint="--backend inline runs without Ray",
         ) from error
+
+
+BACKEND = Backend(open_backend, submit_sweep, resolve_address)
