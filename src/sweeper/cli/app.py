@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _translate_old_spelling},
-    help="Answer questions about fine-tuning small language models with evidence.\n\n"
+    help="Answer questions about fine-tuning small language models, with confidence intervals.\n\n"
     "A question is a YAML file under sweeps/: which sizes, epochs, learning rates and seeds. `run` trains and "
     "evaluates every combination; `report` turns the outcomes into verdicts with confidence intervals.",
     epilog="Start with: sweeper plan quickstart, then sweeper run quickstart, then sweeper report quickstart",

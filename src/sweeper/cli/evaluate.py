@@ -156,7 +156,9 @@ def evaluate_model_command(  # every option of the command line is one parameter
 def judge_answers_command(  # every option of the command line is one parameter
     answers: Annotated[
         list[Path],
-        typer.Argument(help="Files or folders of answers: ToolEval's converted form, ToolBench's raw form, or ours."),
+        typer.Argument(
+            help="Answers, files or folders: ToolEval's converted form, ToolBench's raw form, or sweeper's own format."
+        ),
     ],
     judge: JudgesOption = None,
     judge_endpoint: JudgeEndpointOption = None,

@@ -46,7 +46,9 @@ ExtendPositionsOption = Annotated[
 ]
 JudgesOption = Annotated[
     list[str] | None,
-    typer.Option("--judge", help="oracle, rules, llm or human. Repeat to compare judges; the first one leads."),
+    typer.Option(
+        "--judge", help="oracle, rules, llm or human. Repeat to compare judges; the first decides the verdict."
+    ),
 ]
 JudgeEndpointOption = Annotated[
     str | None,

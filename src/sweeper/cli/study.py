@@ -264,7 +264,7 @@ def write_report_command(
     set_: SetOption = None,
     json_: JsonOption = False,
     out: Annotated[
-        Path | None, typer.Option(help="Path of the HTML report; the JSON report is written beside it.")
+        Path | None, typer.Option(help="Path of the HTML report; the JSON report is written next to it.")
     ] = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Also write wandb_report.json: the report as W&B blocks.")
