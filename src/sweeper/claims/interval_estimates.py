@@ -2,7 +2,7 @@
 
 An `IntervalEstimate` has its interval at any level, and predicts the interval of another design. Intervals are those of
 `statistics.paired.VarianceEstimate`. The interval as a function of the level gives p-values that agree with the
-intervals: p is the level at which the interval just stops lying where it has to.
+intervals: p is the smallest alpha whose interval still lies where the claim requires.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def predict_two_way_variance(
 
 
 def estimate_pass_rate_difference(matrix: pd.DataFrame, pairing: Pairing) -> IntervalEstimate:
-    """Estimate the rate of the first arm minus that of the second; at any level as `estimate_paired_difference`."""
+    """Estimate the difference that `estimate_paired_difference` gives, with its interval at any level."""
     pairs = [p for p in pairing.pairs if p[1] in matrix.columns and p[2] in matrix.columns]
     unmatched_runs = pairing.unmatched_runs + 2 * (len(pairing.pairs) - len(pairs))
     if not pairs:

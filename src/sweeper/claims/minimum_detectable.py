@@ -77,7 +77,8 @@ def compute_established_margins(claim: Claim, model: SingleArmModel, passed: Arr
     mean, variance = model.estimate(samples)
     half = variance.compute_half_width(claim.alpha)
     low, high = np.maximum(model.limits[0], mean - half), np.minimum(model.limits[1], mean + half)
-    # Where nearly all or nearly none pass the normal theory is too narrow: those studies go one by one, as reported.
+    # Where nearly all or nearly none pass the normal theory is too narrow: those studies are computed one by one, as in
+    # a report.
     ever = np.stack([(sample > 0).any(axis=2).sum(axis=1) for sample in samples])
     failed = np.stack([(sample < 1).any(axis=2).sum(axis=1) for sample in samples])
     for study in np.flatnonzero((np.minimum(ever, failed) < MIN_DISCORDANT_QUERIES).any(axis=0)):

@@ -56,7 +56,7 @@ class ClaimDesign:
 
 @dataclass(frozen=True)
 class ClaimPower:
-    """What a design can establish about a claim, were the claim's assumptions true."""
+    """What a design can establish about a claim if the claim's assumptions hold."""
 
     detectable_effect: float | None = None
     """Smallest effect established with a power of 0.8, as a rate; None where there is none."""

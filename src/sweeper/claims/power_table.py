@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyDesign:
-    """A planned study, as far as the power of its claims depends on it."""
+    """The parts of a planned study that the power of its claims depends on."""
 
     claim_axes: Mapping[str, Sequence[ArmValue]]
     """Axis -> values that claims are about, the seed included."""
@@ -62,7 +62,7 @@ class PowerRow:
 
 
 def build_power_rows(claims: Sequence[Claim], design: StudyDesign) -> list[PowerRow]:
-    """Estimate what the design can establish about each claim, were the claim's assumptions true."""
+    """Estimate what the design can establish about each claim, if the claim's assumptions hold."""
     return [_estimate_row(claim, design) for claim in claims]
 
 

@@ -10,7 +10,7 @@ from sweeper.claims.comparison import Comparison, compute_refute_margin, compute
 
 MAX_SEEDS = 1_000
 MAX_QUERIES = 1_000_000
-"""A claim that would need more has its estimate at a boundary."""
+"""The estimate of a claim that would need more lies at a boundary."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sweeper.cli.options import JsonOption
 from sweeper.cli.output import exit_with_error, print_json, print_table
 
 _OLD_SPELLINGS = {"rehearse": "smoke-test", "leave": "drain"}
-"""Spellings of 0.1 that still work, and their current names: `--rehearse` and `cluster leave`."""
+"""Spellings from version 0.1 that still work, and their current names: `--rehearse` and `cluster leave`."""
 
 
 def _translate_old_spelling(token: str) -> str:

@@ -1,4 +1,4 @@
-"""`sweeper cluster`: a Ray cluster on this machine, sweeps sent to one, and nodes that are about to go."""
+"""`sweeper cluster`: start a Ray cluster on this machine, submit sweeps to one, and drain nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sweeper data`: training data before it is trained on."""
+"""`sweeper data`: inspect, prepare, export and audit training data."""
 
 from __future__ import annotations
 

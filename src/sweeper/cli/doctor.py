@@ -97,4 +97,4 @@ def _check_browser() -> EnvironmentCheck:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path:
         return EnvironmentCheck("browser", "ok", path)
-    return EnvironmentCheck("browser", "optional", "none", "install chromium: the report's browser tests need one")
+    return EnvironmentCheck("browser", "optional", "none", "install chromium: the report's browser tests need it")

@@ -1,4 +1,4 @@
-"""What every command prints with: a console, JSON, a progress bar, and errors with an exit code."""
+"""Output shared by all commands: a console, JSON, a progress bar, and errors with an exit code."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _format_resources(row: JsonObject) -> tuple[str | Text, ...]:
 
 
 def _format_memory(row: JsonObject) -> Text:
-    """Format the predicted memory of a worker, and what its share of a GPU has; red if it does not fit."""
+    """Format the predicted memory of a worker and the memory of its share of a GPU; red if it does not fit."""
     if row["memory_gib_predicted"] is None:
         return Text("")
     available = "" if row["memory_gib_there"] is None else f" of {row['memory_gib_there']:.1f}"

@@ -70,7 +70,7 @@ class Claim(FrozenConfig):
         default="beats-smaller", validate_default=True
     )
     """Meaning of "best" for `best-of`; the report also shows the others. `beats-smaller`: superior to every smaller
-    arm, and no larger one better by the margin. `interior`: superior to both neighbours on the axis.
+    arm, and no larger one better by the margin. `interior`: superior to both neighbors on the axis.
     `smallest-non-inferior`: no arm better by the margin, and every smaller arm worse by more than the margin."""
     margin: FiniteFloat = Field(gt=0, lt=1)
     """Difference, as a rate, below which two values count as equal. `stabilises`: of the divergence rates, and of the

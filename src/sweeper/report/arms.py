@@ -177,7 +177,7 @@ def read_metric(row: Row, name: str) -> float | None:
 
 
 def is_finite_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a finite number; a boolean is none."""
+    """Whether a value is a finite number; booleans do not count."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 

@@ -87,7 +87,7 @@ def write_combined_report(
 
 
 def _inherit_combined_tables(part: StudyTables, tables: StudyTables) -> StudyTables:
-    """Add what only the union's folder has. The union's wall time is that of all sweeps, and no sweep's own."""
+    """Add what only the folder of the union holds. Its wall time covers all sweeps; a single sweep has none."""
     return replace(
         part,
         manifest=tables.manifest,

@@ -58,9 +58,9 @@ def compare_predicted_costs(
 ) -> PredictedCostEntry | None:
     """Compare predicted and actual seconds of each arm and of all trials.
 
-    Compared are training and evaluation of trials that were to run whole and have ended; start-up and saving are in no
-    record. Trials that the store already had, and trials that have not ended, are left out and counted. A ratio is
-    actual over predicted, NaN where nothing ran.
+    Only training and evaluation are compared, of trials that were planned in full and have ended; start-up and saving
+    are not recorded. Trials that the store already had, and trials that have not ended, are left out and counted. A
+    ratio is actual over predicted, NaN where nothing ran.
 
     Args:
         rows: the trials of the report.
@@ -106,7 +106,7 @@ def _read_timing(row: TrialEntry, planned: Mapping[str, object]) -> _TrialTiming
         _to_float(planned.get("predicted_train_seconds")), _to_float(planned.get("predicted_eval_seconds"))
     )
     metrics = row.get("metrics") or {}
-    # A trial with a predicted evaluation but no time of it has not ended.
+    # A trial with a predicted evaluation but no evaluation time has not ended.
     evaluation = metrics.get("eval_seconds") if predicted.evaluation else 0.0
     actual = _Seconds(_to_float(metrics.get("train_seconds")), _to_float(evaluation))
     return _TrialTiming(row, predicted, actual, was_reused=bool(planned.get("reused")))

@@ -426,7 +426,7 @@ class Report(TypedDict):
 
 
 RESULT_LABELS = {"shown": "established", "contradicted": "contradicted", "open": "inconclusive"}
-"""Result of a comparison, as the document has it -> as people read it."""
+"""Result of a comparison in the document -> the word that readers see."""
 
 
 def get_axis(entry: ArmEntry | TrialEntry, axis: str) -> AxisValue:

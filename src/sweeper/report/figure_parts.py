@@ -45,7 +45,7 @@ class ArmLine:
 
 
 def pick_color(i: int) -> str:
-    """Return the i-th color, again from the first after the last."""
+    """Return the i-th color; after the last, start over."""
     return COLORS[i % len(COLORS)]
 
 

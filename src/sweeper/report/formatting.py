@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 MISSING = "–"
-"""What an undefined number is shown as."""
+"""Text shown for an undefined number."""
 SMALLEST_P = 1e-12
 """The smallest p-value that `statistics` computes; smaller ones are shown as a bound."""
 

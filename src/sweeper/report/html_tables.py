@@ -12,7 +12,7 @@ from sweeper.report.formatting import MISSING, format_duration, format_number, f
 N_STATIC_ROWS = 200
 """Rows written into the page itself; a longer table is one block of JSON that the script shows page by page."""
 MIN_SEARCHABLE_ROWS = 8
-"""Rows from which a table has a search box."""
+"""A table with at least this many rows has a search box."""
 MAX_CLAIM_ARMS = 60
 """Arms listed under one claim; the page gives their number."""
 MAX_FAILURES = 50

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from sweeper.storage import JsonObject
 
 MIN_AXES = 3
-"""With fewer axes, the plots against each of them show more."""
+"""With fewer axes, a plot against each axis shows more."""
 MIN_TRIALS = 10
 """PED-ANOVA compares the best tenth with all: below ten trials there is no tenth."""
 MAX_PARALLEL_LINES = 300
-"""Trials drawn as lines; of more, these evenly by value, the best and the worst among them."""
+"""Maximum number of trials drawn as lines; of more, a selection evenly spaced by value, with the best and the worst."""
 IMPORTANCE_METHOD = (
     "PED-ANOVA (Watanabe et al. 2023): how far the best tenth of the trials differs from all along one axis"
 )
@@ -42,8 +42,8 @@ DIRECTIONS: dict[str, Direction] = {
 }
 """Metric -> its better direction."""
 _CONFIRMED_METRICS = {"val_loss": "val_loss", "best_val_loss": "best_val_loss", "val_pass_rate": "pass_rate"}
-"""Metric explored by -> metric of the confirmation runs. The pass rate is then of test queries, which no choice used:
-other queries as well as other seeds."""
+"""Metric of the exploration -> metric of the confirmation runs. The confirmed pass rate is measured on test queries
+that no choice has used: other queries as well as other seeds."""
 
 
 def summarize_search(search_history: JsonObject | None, trials: Sequence[TrialEntry]) -> SearchEntry | None:

@@ -1,4 +1,4 @@
-"""The sentences of a report. None can be rendered without its estimate, its interval and its n."""
+"""The sentences of a report. Each requires an estimate, an interval and n."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class TableBlock(TypedDict):
 
 
 class Panel(TypedDict):
-    """A plot of W&B's own."""
+    """A built-in W&B plot."""
 
     type: Literal["line", "scatter"]
     title: str

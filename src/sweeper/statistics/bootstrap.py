@@ -47,7 +47,7 @@ def bootstrap_clusters(
     alpha: float = 0.05,
     draws: int = BOOTSTRAP_DRAWS,
 ) -> tuple[Interval, float]:
-    """Compute the same, resampling whole clusters of queries, such as those about one tool.
+    """Compute the interval and standard error of a mean, resampling clusters of queries, such as those about one tool.
 
     The mean is over the queries drawn, so that a cluster's weight is its number of queries.
 

@@ -23,7 +23,7 @@ class EquivalenceResult:
     p_upper: float
     """P-value of the hypothesis "the difference is margin or more"."""
     p: float
-    """The larger: both have to be rejected, so neither is corrected."""
+    """The larger of the two: both hypotheses must be rejected, so neither is corrected."""
     interval: Interval
     """At 1 - 2 alpha."""
     is_equivalent: bool
@@ -64,7 +64,7 @@ def tost_from_interval(
     alpha: float,
     df: float = math.inf,
 ) -> EquivalenceResult:
-    """Test the same from a two-sided interval, which may be asymmetric: each side has its own spread.
+    """Test equivalence from a two-sided interval, which may be asymmetric: each side has its own spread.
 
     With interval_alpha = 2 alpha, the result's interval is the one given, whatever `df`; otherwise `df` converts it
     from one level to the other. Undefined where a side has no width.

@@ -67,7 +67,7 @@ def measure_agreement(
     """Measure agreement by every statistic of this module.
 
     Constant ratings leave every kappa and alpha 0/0, hence NaN; raw agreement and AC1 are then 1. Where raters agree on
-    every item no method sees a spread: the lower end is then Wilson's of the raw agreement p, converted by
+    every item the spread cannot be estimated: the lower end is then Wilson's of the raw agreement p, converted by
     (p - chance) / (1 - chance).
 
     Args:
@@ -79,6 +79,7 @@ def measure_agreement(
         DataError: fewer than two raters.
 
     Example:
+        >>> import pandas as pd
         >>> labels = pd.DataFrame({"a": ["x", "y", "x"], "b": ["x", "y", "y"]})
         >>> round(measure_agreement(labels, rng=np.random.default_rng(0)).raw.value, 2)
         0.67

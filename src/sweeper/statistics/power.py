@@ -174,7 +174,8 @@ def find_minimum_detectable_effect(
 
     For `no-better` it is the smallest margin below which two equal arms are established to lie; the design's own margin
     is not used. The search bisects simulated power, starting from the closed form. Every effect uses the same random
-    numbers, so that power rises with it but for ties; the rest is made monotone (the highest so far) and interpolated.
+    numbers, so power increases with the effect except for ties; the rest is made monotone (the highest so far) and
+    interpolated.
 
     Raises:
         UsageError: a value out of range.

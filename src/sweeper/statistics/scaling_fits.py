@@ -405,8 +405,8 @@ def _convert_log10_size(place: float) -> float:
 def _fit_power_laws(x: Array, y: Array, weights: Array, asymptote: tuple[float, float]) -> tuple[Array, Array, Array]:
     """Fit y = c + a exp(-b x) by weighted least squares, y (draws, sizes); return c, a and b, each (draws,).
 
-    b is searched over the whole grid, then over finer grids between the neighbors of the best exponent, which it is
-    part of.
+    b is searched over the whole grid, then over finer grids between the neighbors of the best exponent, which stays in
+    the grid.
     """
     rows = np.arange(len(y))
     exponents = np.broadcast_to(_EXPONENT_GRID, (len(y), len(_EXPONENT_GRID)))
@@ -431,8 +431,8 @@ def _fit_given_exponent(
     curve, y = np.exp(-exponents[:, :, None] * x), y[:, None, :]
     shares = weights / weights.sum()
     middle, level = curve @ shares, y @ shares
-    centred = curve - middle[:, :, None]
-    a = (centred * (y - level[:, :, None])) @ weights / (centred**2 @ weights)
+    centered = curve - middle[:, :, None]
+    a = (centered * (y - level[:, :, None])) @ weights / (centered**2 @ weights)
     free = level - a * middle
     c = np.clip(free, *asymptote)
     a = np.where(c == free, a, (curve * (y - c[:, :, None])) @ weights / (curve**2 @ weights))

@@ -1,8 +1,8 @@
 """Rates of all runs and arms of a study at once, in a few passes over flat arrays.
 
 The numbers are those of `build_pass_matrix`, `compute_pass_rate`, `compute_subset_rates`, `average_subset_rates` and
-`compute_rates_by_subset`, for studies of ten thousand runs. A table that breaks its contract is passed to those, which
-raise the error.
+`compute_rates_by_subset`, for studies of ten thousand runs. An invalid table is passed to those functions, which raise
+the error.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ FAILURE_MODES = {
     "unfinished": "no final answer",
     "incoherent": "a step without an Action, or a call made three times",
     "hallucinated": "an API that was not offered",
-    "overgenerated": "text beyond its action",
+    "overgenerated": "extra text after the call",
 }
 """Ways in which small models fail (arXiv 2512.15943, section 6): share of episodes with at least one."""
 
 
 class EncodedOutcomes:
-    """Outcomes by run and query, as codes."""
+    """Outcomes with run and query encoded as integers."""
 
     def __init__(self, outcomes: pd.DataFrame) -> None:
         import pandas as pd
@@ -116,9 +116,9 @@ class EncodedOutcomes:
                 return None
             counts = np.bincount(at, minlength=cells)
             scored = ~np.isnan(own)
-            asked, total = count_codes(at[scored], cells), np.bincount(at[scored], own[scored], minlength=cells)
+            n_scored, total = count_codes(at[scored], cells), np.bincount(at[scored], own[scored], minlength=cells)
             with np.errstate(invalid="ignore"):
-                block = total / asked
+                block = total / n_scored
             values[first:last] = block.reshape(last - first, -1)
             single &= bool((counts <= 1).all())
         if not single:
@@ -135,9 +135,11 @@ class EncodedOutcomes:
             shape = (last - first, len(self.query_index))
             at = (self.run_codes[rows] - first) * shape[1] + self.query_codes[rows]
             cells = shape[0] * shape[1]
-            asked = count_codes(at, cells).reshape(shape) > 0
+            has_votes = count_codes(at, cells).reshape(shape) > 0
             means = self._score_definitions(rows, at, cells)
-            shares = {name: self._compute_episode_share(name, rows, at, asked) for name in (*FAILURE_MODES, "finished")}
+            shares = {
+                name: self._compute_episode_share(name, rows, at, has_votes) for name in (*FAILURE_MODES, "finished")
+            }
             with np.errstate(invalid="ignore"):
                 rates = {name: _average_rows(value.reshape(shape)) for name, value in means.items()}
             for k in range(shape[0]):
@@ -190,18 +192,18 @@ class EncodedOutcomes:
         return {name: np.where(n > 0, found[name], np.nan) for name in DEFINITIONS}
 
     def _flip_coins(self, rows: Any, needs_coin: BoolArray) -> Array:
-        """Flip the coin of each such vote, which depends on its query and number and is the same in every run."""
+        """Flip the coin of each of these votes: it depends on query and vote number, and is equal in every run."""
         chosen = (np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)[needs_coin]
         votes, numbers = self.outcomes["vote"].iloc[chosen].to_numpy(), self.query_codes[chosen]
-        thrown: dict[tuple[int, int], float] = {}
-        made = np.empty(len(chosen))
+        coin_by_key: dict[tuple[int, int], float] = {}
+        coins = np.empty(len(chosen))
         for i, key in enumerate(zip(numbers.tolist(), votes.tolist(), strict=True)):
-            if key not in thrown:
+            if key not in coin_by_key:
                 subset, query = self.query_index[key[0]]
                 vote = {"subset": subset, "query_id": query, "vote": key[1]}
-                thrown[key] = score_tooleval([vote | {"status": "unsure", "task": None, "answered": True}])
-            made[i] = thrown[key]
-        return made
+                coin_by_key[key] = score_tooleval([vote | {"status": "unsure", "task": None, "answered": True}])
+            coins[i] = coin_by_key[key]
+        return coins
 
 
 def encode_column(column: pd.Series[Any]) -> tuple[Codes, NDArray[Any]]:
@@ -267,10 +269,10 @@ def compute_arm_rates(matrix: pd.DataFrame, arms: Sequence[Sequence[str]], alpha
         own = values[:, [places[name] for name in arm if name in places]]
         there = ~np.isnan(own)
         count = there.sum(axis=1)
-        asked = count > 0
-        by_query = np.divide(np.where(there, own, 0.0).sum(axis=1), count, where=asked, out=np.zeros(len(own)))
+        is_scored = count > 0
+        by_query = np.divide(np.where(there, own, 0.0).sum(axis=1), count, where=is_scored, out=np.zeros(len(own)))
         if k:
-            for line, weights in ((queries, asked), (scored, count), (unscored, own.shape[1] - count)):
+            for line, weights in ((queries, is_scored), (scored, count), (unscored, own.shape[1] - count)):
                 line[i, 1:] = np.bincount(subset, weights, minlength=k)[order]
                 line[i, 0] = line[i, 1:].sum()
             sums = np.bincount(subset, by_query, minlength=k)[order]

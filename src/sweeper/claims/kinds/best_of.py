@@ -23,7 +23,7 @@ class BestOf(ClaimKind):
     optional_fields = frozenset({"reading", "protocol"})
     interpretations = {
         "beats-smaller": "superior to every smaller arm, and no larger one better by the margin",
-        "interior": "superior to both neighbours",
+        "interior": "superior to both neighbors",
         "smallest-non-inferior": "no arm better by the margin, and every smaller arm worse by more than it",
     }
     can_simulate = True

@@ -1,6 +1,6 @@
-"""`cheaper`: cost per solved query of the candidate over that of another arm is below the reference.
+"""`cheaper`: the candidate's cost per solved query, divided by another arm's, is below the reference.
 
-At a pass rate that is lower by less than the margin.
+Its pass rate may be lower by less than the margin.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`judge-independent`: judges agree above the reference and give the same pass rate, within the margin.
 
-The sweep's other claims also have to end alike under each judge.
+The sweep's other claims must also reach the same verdict under every judge.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def estimate_agreement(passes: Mapping[str, Array], n_seeds: int) -> IntervalEst
     block = np.searchsorted(distinct, query) % blocks
     without_block = np.asarray([gwet_ac1(labels[block != b], categories=2).value for b in range(blocks)])
     error = math.sqrt((blocks - 1) / blocks * float(((without_block - without_block.mean()) ** 2).sum()))
-    # Without any disagreement no method sees a spread: Wilson's end then, on one answer to each query.
+    # Without any disagreement the spread cannot be estimated: the lower end is Wilson's, on one answer per query.
     first_answers = labels.iloc[np.unique(query, return_index=True)[1]]
     is_perfect = bool((labels.nunique(axis=1) == 1).all())
 

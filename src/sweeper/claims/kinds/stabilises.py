@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sweeper.statistics.aliases import ArmValue
 
 SPIKE_WINDOW = 10
-"""Logged steps before one, whose median loss a spike is compared with."""
+"""Number of preceding logged steps whose median loss a spike is compared with."""
 SPIKE_RATIO = 1.5
 """A logged loss above this multiple of that median is a spike."""
 DIVERGENCE_RATE = Metric("divergence_rate", "share of diverged runs", observations=PAIRS_OF_RUNS)
