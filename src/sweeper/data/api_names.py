@@ -31,8 +31,8 @@ def make_function_name(api: str, tool: str) -> str:
 def find_candidate_tools(name: str) -> set[str]:
     """Return the standard names of the tools that a function name can belong to: what follows any `_for_` in it.
 
-    There are several where API or tool have `_for_` in their own names. A name cut so short that no `_for_` is left is
-    itself the end of its tool's name.
+    There are several if `_for_` occurs in the name of the API or of the tool. A name truncated so far that no `_for_`
+    is left is the end of its tool's name.
     """
     parts = name.split(_TOOL_SEPARATOR)
     return {_TOOL_SEPARATOR.join(parts[k:]) for k in range(1, len(parts))} or {name}

@@ -25,8 +25,8 @@ MINHASH_PERMUTATIONS = 128
 SIMILARITY_THRESHOLD = 0.7
 """Jaccard similarity from which two queries are near duplicates; usual for deduplication of text (0.7 to 0.8)."""
 CANDIDATE_SLACK = 0.3
-"""How far below the threshold the hash tables collect candidates, so that they miss hardly a pair above it. The exact
-similarity decides whether a candidate counts."""
+"""How far below the threshold the hash tables collect candidates, so that almost no pair above it is missed. The
+exact similarity then decides."""
 
 _MAX_SHOWN_CHARACTERS = 80
 """Characters of a training query in a reason; `duplicates` has both texts in full."""
@@ -56,7 +56,7 @@ class SubsetContamination:
     categories_in_training: int | None
     """None where no category of a training tool is known."""
     promise: str
-    """What its name promises."""
+    """What the subset's name promises."""
     verdict: PromiseStatus
     """Whether the promise holds; unknown where training data were unreadable, or tools have no known category."""
     excluded: int
@@ -93,9 +93,9 @@ class ContaminationReport:
     source: Source
     """The training data."""
     counts: ReaderCounts
-    """What was read of them."""
+    """What was read and left out."""
     training: TrainingDataSummary
-    """What they hold."""
+    """Their queries and API names."""
     tools_with_known_category: int
     suite: Suite
     """The test queries."""
@@ -149,7 +149,7 @@ class TrainingDataSummary:
         return self.closest_queries.get((subset, query.id), (0.0, ""))
 
     def count_tools_at_least(self) -> int:
-        """Return a lower bound of the number of tools: each name has one right reading among its candidates."""
+        """Return a lower bound of the number of tools: each name has exactly one true tool among its candidates."""
         return len({min(find_candidate_tools(name), key=len) for name in self.function_names})
 
 
@@ -276,7 +276,7 @@ def _iterate_distinct_queries(
 
 
 def _collect_test_categories(suite: Suite) -> dict[str, str]:
-    """Return tool -> category as the test queries have it."""
+    """Map each tool of the test queries to its category."""
     return {api.tool: api.category for queries in suite.subsets.values() for query in queries for api in query.apis}
 
 

@@ -19,7 +19,7 @@ ApiSchema = dict[str, Any]
 class ApiList:
     """The APIs offered in one conversation: schemas, and the Python text in which ToolBench shows them.
 
-    Each is derived from the other on first use: most readers have one of them, most callers need one.
+    Each is derived from the other on first use, since most readers provide one and most callers need one.
     """
 
     def __init__(self, functions: Iterable[ApiSchema] | None = None, *, text: str | None = None) -> None:

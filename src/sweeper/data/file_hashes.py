@@ -22,7 +22,7 @@ def hash_files(files: Sequence[Path], hash_cache: Path | None = None) -> list[by
 
     Args:
         hash_cache: a JSON file of hashes by path, with size, inode and times of modification and change. While all of
-            these are unchanged, so are the bytes: the time of change cannot be set by hand.
+            these are unchanged, so are the bytes: a program cannot set the time of change (ctime).
 
     Raises:
         DataError: a file cannot be read.

@@ -97,7 +97,7 @@ class LengthLimiter:
         Args:
             conversation: the example.
             target_turns: the turns to learn, counted from 0 among the assistant's turns. A row of several is never cut:
-                it is `too-long`.
+                if it does not fit, it is `too-long`.
         """
         row = self.tokenize_conversation(conversation, target_turns)
         if len(row.input_ids) <= self.max_length:
@@ -114,7 +114,7 @@ class LengthLimiter:
         return LENGTH_POLICIES.load(self.policy).shorten_prompt(self, prompt, max_tokens)
 
     def make_prompt_segments(self, prompt: Prompt) -> list[Segment]:
-        """Return the segments of a prompt, up to where the model answers."""
+        """Return the segments of a prompt, up to the label that precedes the answer."""
         opening = [
             ("system", format_system_message(prompt.system, prompt.apis, self.api_format)),
             ("user", format_user_message(prompt.query)),
@@ -141,7 +141,7 @@ class LengthLimiter:
         return TokenizedRow(np.concatenate(ids), np.concatenate(labels))
 
     def count_lost_apis(self, apis: ApiList, ids: TokenIds) -> int:
-        """Count the APIs whose entry no longer begins in these tokens."""
+        """Count the APIs whose entry does not begin within these tokens."""
         text, api_format = self.decode(ids), API_FORMATS.load(self.api_format)
         return sum(api_format.make_entry_prefix(name) not in text for name in apis.names)
 

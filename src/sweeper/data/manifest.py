@@ -30,13 +30,13 @@ class SplitCounts(_Frozen):
     """A count for each split."""
 
     train: int
-    """Of the training split."""
+    """Count of the training split."""
     validation: int
-    """Of the validation split."""
+    """Count of the validation split."""
 
 
 class LengthPolicySummary(_Frozen):
-    """What a length policy kept and lost. Shares are NaN, null in JSON, where there is nothing to divide by."""
+    """What a length policy kept and lost. Shares are NaN (null in JSON) if their denominator is 0."""
 
     examples: int
     """Targets kept."""
@@ -45,7 +45,7 @@ class LengthPolicySummary(_Frozen):
     prompts_cut: int
     """Rows whose prompt was cut."""
     prompts_cut_share: float | None
-    """Share of them in `examples`."""
+    """Their share of `examples`."""
     targets_cut: int
     """Rows whose target was cut."""
     apis_in_cut_prompts: int
@@ -53,7 +53,7 @@ class LengthPolicySummary(_Frozen):
     apis_lost: int
     """APIs that are no longer listed there."""
     apis_lost_share: float | None
-    """Share of them in `apis_in_cut_prompts`."""
+    """Their share of `apis_in_cut_prompts`."""
     dropped: dict[str, int]
     """Targets dropped, by reason."""
 
@@ -94,7 +94,7 @@ class DataManifest(_Frozen):
     tokens: SplitCounts
     """Tokens of these rows."""
     target_tokens: SplitCounts
-    """Of these, tokens with a loss."""
+    """Tokens with a loss, among these."""
     truncated: int
     """Rows that lost a part of prompt or target."""
     fit: LengthPolicySummary

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 ENCODING_VERSION = 2
 """Raised whenever the same conversations and tokenizer give other rows."""
 MAX_TOKENIZER_CONVERSATIONS = 20_000
-"""Conversations that a tokenizer is trained on at most: more of the same text hardly changes it."""
+"""Most conversations that a tokenizer is trained on; more of the same text hardly changes it."""
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A tokenised data set on disk: `rows.arrow`, `train.npy` and `validation.npy` (row numbers), `tokenizer/`,
+    """A tokenized data set on disk: `rows.arrow`, `train.npy` and `validation.npy` (row numbers), `tokenizer/`,
     `manifest.json`."""
 
     fingerprint: str
@@ -102,11 +102,11 @@ def prepare_data(
 ) -> PreparedData:
     """Return the data set under `<storage>/data/<fingerprint>/`; tokenize it first if it is not there.
 
-    It appears complete or not at all. Two processes at once build it once, also on two machines that share a remote
-    store.
+    It appears complete or not at all. Two concurrent processes build it once, even on two machines that share a
+    remote store.
 
     Raises:
-        DataError: it cannot be read or written, or nothing is left of it.
+        DataError: it cannot be read or written, or no example is left.
         UsageError: the model has too few positions.
     """
     resolve_extended_positions(model, data)
@@ -235,7 +235,7 @@ def _build_dataset(
 
 @dataclass
 class _RowTable:
-    """Of every row written: its split where the data have one, the hash of its query, its sizes in tokens."""
+    """Columns of the rows written: split (None if the data have none), hash of the query, sizes in tokens."""
 
     splits: list[Split | None]
     queries: list[int]

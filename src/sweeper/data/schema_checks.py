@@ -1,4 +1,4 @@
-"""Checks of untrusted documents: fields, roles, their order."""
+"""Checks of untrusted documents: fields, roles and the order of turns."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ GENERATED = "toolworld"
 
 
 def open_source(spec: DataSpec, storage: Path | None = None) -> Source:
-    """Open what a data specification names.
+    """Open the data that a specification names.
 
     Args:
         spec: the data; its `path` is read by the reader that matches it best.
-        storage: folder of a store, where hashes of files are cached from command to command.
+        storage: folder of a store, where hashes of files are cached between commands.
 
     Raises:
         DataError: the data are missing, or of no known format.

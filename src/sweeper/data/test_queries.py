@@ -70,7 +70,7 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """Name of the published suite with these counts, or the part of one that this is."""
+        """Name of the published suite with these counts, or which part of one this is."""
         for name, expected in PUBLISHED_SUITES.items():
             if self.query_counts == expected:
                 return name

@@ -36,7 +36,7 @@ FORMAT_PHRASES = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """Train a byte-level BPE of at most `vocab_size` tokens, one for each digit. Deterministic."""
+    """Train a byte-level BPE of at most `vocab_size` tokens, with one token per digit. Deterministic."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

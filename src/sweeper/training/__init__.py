@@ -1,4 +1,4 @@
-"""Train one model from one TrialSpec, and leave its record. Imports no Ray.
+"""Train one model from a TrialSpec and write its record. Imports no Ray.
 
 job = TrialJob(spec, fingerprint, data_fingerprint)
 record = train_trial(job, lambda: open_prepared_data(store, data_fingerprint), store, print)

@@ -113,7 +113,7 @@ def _read_tunable_settings(settings_callback: AppliedSettingsCallback) -> Settin
 
 
 def _infer_max_grad_norm(requested: float | None, settings: AppliedSettings) -> float | None:
-    """Return the norm to which gradients were clipped. Without a sample it is unknown, and differs from a request."""
+    """Return the norm to which gradients were clipped. Without a sample it is unknown: None, a mismatch."""
     if settings.clipping_off:
         return None
     clipped = (

@@ -1,4 +1,4 @@
-"""A branch: a trial that continues another one, its trunk, whose steps it shares until its own decay or change."""
+"""Branches: trials that continue another one (the trunk), sharing its steps up to their own decay or change."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def copy_trunk_checkpoint(spec: TrialSpec, schedule: TrainingSchedule, checkpoin
         checkpoints: its own checkpoints.
 
     Returns:
-        The copy; None for a trial that is to be trained from scratch instead. That is one that is no branch; one whose
-        trunk diverged by then (the same steps lead to the same divergence); and one whose branch names its step, where
-        no complete checkpoint exists: its record then says that it branched from step 0.
+        The copy; None if the trial is trained from scratch: it is not a branch; its trunk diverged before the branch
+        point (the same steps lead to the same divergence); or its branch names the step, and no complete checkpoint
+        exists. In the last case its record has 0 as `branched_from_step`.
 
     Raises:
-        BranchError: no complete checkpoint exists for any other branch.
+        BranchError: the branch does not name the step, and no complete checkpoint exists.
     """
     if spec.branch is None:
         return None
@@ -56,7 +56,7 @@ def copy_trunk_checkpoint(spec: TrialSpec, schedule: TrainingSchedule, checkpoin
         )
     target = checkpoints.directory / source.name
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, copy_function=link_or_copy)  # not yet ours: its manifest names the trunk
+    shutil.copytree(source, target, copy_function=link_or_copy)  # its manifest still names the trunk
     state = target / "trainer_state.json"
     text = json.dumps(read_json(state) | {"save_steps": schedule.save_steps}, indent=2, sort_keys=True)
     write_bytes(state, f"{text}\n".encode())

@@ -59,7 +59,7 @@ class HyperparameterChangeCallback(TrainerCallback):
     """Sets learning rate, clipping and weight decay at the steps that the recipe names.
 
     `AppliedSettingsCallback` reads back what was set. A resumed run, or a branch, finds the earlier values in its
-    checkpoint; the current ones are set once more, so that it equals a run trained in one go.
+    checkpoint; the current ones are set again, so that the result equals that of an uninterrupted run.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -69,7 +69,7 @@ class HyperparameterChangeCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Set what holds from this step on. `global_step` counts the steps taken so far."""
+        """Set the values that hold from this step on. `global_step` counts the steps taken so far."""
         values = next(values for step, values in reversed(self.segments) if step <= state.global_step)
         if values == self._current_values or len(self.segments) == 1:
             return
@@ -86,12 +86,12 @@ class HyperparameterChangeCallback(TrainerCallback):
 
 @dataclass
 class AppliedSettings:
-    """What the optimizer really used during one segment of the recipe. Saved in checkpoint manifests."""
+    """What the optimizer actually used during one segment of the recipe. Saved in checkpoint manifests."""
 
     peak_learning_rate: float = 0.0
     """Largest learning rate of any step."""
     scheduled_learning_rate: float | None = None
-    """Peak from which the schedule derived every rate, also where no step reaches it. It keeps the first value that
+    """Peak from which the schedule derived every rate, even if no step reaches it. It keeps the first value that
     differs from the requested one."""
     largest_norm_after_clipping: float = 0.0
     """Largest gradient norm sampled after clipping."""
@@ -215,7 +215,7 @@ class EpochValidationCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure what is missing: a checkpoint of an epoch's last step is older than that epoch's measurement."""
+        """Measure a missing loss: the checkpoint of an epoch's last step is written before the epoch is measured."""
         at_epoch_end = state.global_step > 0 and float(state.epoch or 0.0).is_integer()
         measured = any("val_loss" in row and row["step"] == state.global_step for row in state.log_history)
         if at_epoch_end and not measured:
@@ -230,7 +230,7 @@ class EpochValidationCallback(TrainerCallback):
 
 
 class PruningCallback(TrainerCallback):
-    """Measures the validation loss at each rung, and stops the trial where the search decides so.
+    """Measures the validation loss at each rung, and stops the trial if the search decides to.
 
     The loss has a column of its own in the history: the rest of the history is the same with and without a search.
     """

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: written once all of it is on disk, checked before anything continues from it."""
+"""The manifest of a checkpoint: written last, and checked before a trial continues from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CheckpointIdentity:
 
 @dataclass(frozen=True)
 class CheckpointManifest:
-    """Content of the manifest: who wrote the checkpoint, the state that the trainer does not save, and checksums."""
+    """Content of the manifest: the checkpoint's writer, state that the trainer does not save, and checksums."""
 
     identity: CheckpointIdentity
     """The trial and how its workers shared the model."""
@@ -103,7 +103,7 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
 
 
 def write_manifest(checkpoint: Path, manifest: CheckpointManifest) -> None:
-    """Write the manifest: from now on the checkpoint is complete."""
+    """Write the manifest, which makes the checkpoint complete."""
     write_json(checkpoint / MANIFEST_FILE, manifest.to_document())
 
 
@@ -127,7 +127,10 @@ def find_checkpoint_problem(checkpoint: Path, identity: CheckpointIdentity) -> s
 
 
 def find_other_writer(checkpoint: Path, identity: CheckpointIdentity) -> str:
-    """Describe the engine and workers that wrote a complete checkpoint of this trial if they are others; else empty."""
+    """Describe the writer of a complete checkpoint of this trial if it is another engine or number of workers.
+
+    Returns an empty string otherwise.
+    """
     try:
         writer = read_manifest(checkpoint).identity
     except StoreError:

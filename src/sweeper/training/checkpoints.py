@@ -1,4 +1,4 @@
-"""A trial's checkpoints: checked before it resumes, marked as complete, and deleted when they have served."""
+"""A trial's checkpoints: checked before it resumes, marked as complete, and deleted once no longer needed."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def _find_loss_at(log_history: LogHistory, step: int) -> float:
 
 
 def restore_callbacks(trainer: LeanSFTTrainer, settings_callback: AppliedSettingsCallback, checkpoint: Path) -> None:
-    """Restore what the interrupted run had read back, and the losses that it had not logged yet.
+    """Restore the settings that the interrupted run had read back, and the losses that it had not logged.
 
-    A resumed run does not see its own warm-up, nor a branch that of its trunk.
+    A resumed run does not repeat its warm-up, and a branch does not repeat its trunk's.
     """
     manifest = read_manifest(checkpoint)
     own = settings_callback.segment_settings
@@ -177,7 +177,7 @@ class ManifestCallback(TrainerCallback):
         if checkpoints.rank == 0:
             manifest = self._make_manifest(others | compute_file_checksums(path), float(unlogged))
             if state.global_step in checkpoints.branch_steps:
-                # Before the checkpoint is complete: a run that resumes from it does not pass here again.
+                # Before the checkpoint is complete: a run that resumes from it does not get here again.
                 _save_branch_point(path, manifest, checkpoints)
             write_manifest(path, manifest)
             checkpoints.uploads.enqueue(path, retained_step=checkpoints.find_best_step(state.log_history))

@@ -22,7 +22,7 @@ from sweeper.errors import (
 
 FailureKind = Literal["out-of-memory", "lost-worker", "bad-input", "bug"]
 _SEVERITY: tuple[FailureKind, ...] = ("out-of-memory", "bad-input", "bug", "lost-worker")
-"""Most severe first: out of memory before all else; a lost partner explains the others' errors."""
+"""Most severe first. A lost worker comes last: it is often the consequence of another worker's error."""
 
 _LOST_PEER_PATTERN = re.compile(
     r"Dist(Backend|Network|Store)Error|Connection (closed|reset) by peer|gloo.*(timed out|closed|reset)|NCCL error"
@@ -38,7 +38,7 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: FailureKind
-    """Who has to act: the hardware's, the cluster's, the user's or our own fault."""
+    """What was at fault: memory, the cluster, the user's input, or this program."""
     message: str
     """The error in one line or a few."""
     traceback: str

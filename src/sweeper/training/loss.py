@@ -1,7 +1,7 @@
 """A language model's loss without the logits of prompts and padding.
 
 In tool-calling data one token in twenty is a target, and OPT's vocabulary has 50,272 entries. TRL's own fused head
-scores only targets where Triton runs; elsewhere it scores every position, and everywhere it projects twice.
+restricts itself to targets only where Triton is available, and projects twice everywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from sweeper.models import LOSS_CHUNK_TOKENS
 
 PLAIN_HEAD_ARCHITECTURES = ("opt", "gpt_neox")
-"""Architectures (`model_type`) whose logits are just the output embedding of the last hidden states."""
+"""Architectures (`model_type`) whose logits are the output embedding applied to the last hidden states, unscaled."""
 
 
 def patch_target_only_loss(model: Any) -> bool:

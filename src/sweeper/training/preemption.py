@@ -1,4 +1,4 @@
-"""Preemption: on SIGTERM, as a spot instance sends it, a trial saves a checkpoint and stops; another worker resumes."""
+"""Preemption: on SIGTERM (a spot instance is reclaimed), a trial saves a checkpoint and stops, to be resumed later."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def drain(seconds: float) -> tuple[int, int]:
         seconds: how long to wait for them.
 
     Returns:
-        How many processes were signaled, and how many of them still train.
+        How many processes were signaled, and how many of them are still training.
 
     Raises:
         UsageError: a system without /proc.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sweeper.config import Rungs, read_scheduler_traits
 
 PruningRule = Callable[[int, float], bool]
-"""(resource spent, in the rungs' unit; validation loss there) -> whether to stop. Equal arguments, equal answers."""
+"""(resource spent, in the rungs' unit; validation loss there) -> whether to stop. Deterministic."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A trial's record: its end, its metrics, and its requested and applied settings."""
+"""A trial's record: how it ended, its metrics, and its requested and applied settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrialRecord(BaseModel):
     """val_loss, best_val_loss and train_loss (nats per target token), steps, tokens, train_flops and train_seconds, all
     of the whole schedule. A branch also has `branched_from_step`, and `own_train_seconds`: its time after that step."""
     asked: JsonObject = {}
-    """Requested settings: what the specification says."""
+    """Requested settings, from the specification."""
     applied: JsonObject = {}
     """Applied settings: the same, read back from optimizer, trainer and model."""
     data: JsonObject = {}
@@ -73,15 +73,14 @@ def read_status(path: Path) -> str | None:
     """
     if not path.exists():
         return None
-    document: object = read_json(path)
-    status = document.get("status") if isinstance(document, dict) else None
+    status = read_json(path).get("status")
     if status not in (COMPLETE, DIVERGED, FAILED, PRUNED):
         raise StoreError(str(path), found="not a trial record", hint="delete it and run again")
     return str(status)
 
 
 def publish_failure(store: Store, fingerprint: str, model: str, failure: Failure) -> None:
-    """Write a FAILED record, unless the trial has finished before: a later problem costs no finished training."""
+    """Write a FAILED record, unless the trial has already finished: a later problem discards no finished training."""
     path = store.record_path(fingerprint)
     before = read_record(path)
     if before is None or before.status in (FAILED, PRUNED):  # a pruned trial may be trained to its end

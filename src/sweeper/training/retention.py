@@ -34,7 +34,7 @@ CHECKPOINTS_WHILE_TRAINING = 2
 
 
 def get_retention_policy(name: CheckpointPolicy) -> RetentionPolicy:
-    """Return the policy of that name. KeyError for an unknown one, which configuration does not let through."""
+    """Return the policy of that name. Raises KeyError for an unknown one, which the configuration refuses earlier."""
     return RETENTION_POLICIES[name]
 
 
@@ -69,5 +69,5 @@ def find_lowest_loss_step(checkpoints: Iterable[tuple[int, float]]) -> int | Non
 
 
 def may_delete_model(policy: CheckpointPolicy, *, is_finished: bool, is_evaluated: bool) -> bool:
-    """Return whether the final model has served: its evaluation finished (not failed), and the policy drops it."""
+    """Return whether the final model can be deleted: it was evaluated successfully, and the policy drops it."""
     return not get_retention_policy(policy).keeps_model and is_finished and is_evaluated

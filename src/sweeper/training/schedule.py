@@ -1,4 +1,4 @@
-"""When things happen in a training run, in optimizer steps. Computed once, for planning and training alike."""
+"""The step counts of a training run: when it logs, saves, decays and ends. Planning and training share them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sweeper.training.pruning import Pruner, compute_rung_steps
 
 CHECKPOINTS_PER_TRIAL = 5
 MIN_BUDGET_STEPS = 20
-"""Least optimizer steps of a compute budget. With fewer, rounding to whole steps alone can miss the budget by more than
-2.5 %, and the rows of a last, partial epoch need not have the mean length."""
+"""Fewest optimizer steps of a compute budget. With fewer, rounding to whole steps alone can miss the budget by more
+than 2.5 %, and the rows of a last, partial epoch need not have the mean length."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def make_schedule(spec: TrialSpec, size: DataSize, pruner: Pruner | None = None)
         pruner: the search that may stop it early; a population keeps a checkpoint at each of its rungs.
 
     Raises:
-        UsageError: a compute budget that the model cannot meet. `check_schedule` finds what else is wrong.
+        UsageError: a compute budget that the model cannot meet. `check_schedule` checks the rest.
     """
     recipe, flops = spec.recipe, compute_row_flops(spec.model, spec.recipe, size)
     steps = count_optimizer_steps(recipe, size.rows, flops.per_row)
@@ -276,7 +276,7 @@ def compute_decay_start(recipe: Recipe, steps: int) -> int:
 def choose_logging_steps(recipe: Recipe, steps: int) -> int:
     """Return the steps between two rows of the history: at least twenty rows where there are enough steps.
 
-    Runs with `decay_fraction` that differ only in their whole epochs log at the same steps, whatever their length.
+    Runs with `decay_fraction` that differ only in their number of whole epochs log at the same steps.
     Until the shorter one decays they have the same history, and the same rows decide whether they diverged.
     """
     if recipe.decay_fraction is not None and recipe.ends_by_epochs:

@@ -1,4 +1,4 @@
-"""Recipe -> TRL's SFTConfig and DeepSpeed's JSON. The one place where our words become the trainer's."""
+"""Recipe -> TRL's SFTConfig and DeepSpeed's JSON. The only place that maps recipe fields to theirs."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def make_deepspeed_config(engine: EngineSpec) -> JsonObject | None:
 
     Settings of the recipe are "auto": the Trainer fills them in, and `read_deepspeed_settings` reads back what the
     engine applies. The key `gradient_clipping` is required, or DeepSpeed clips at its own default. There is no
-    `optimizer` section: DeepSpeed's own optimizer would also decay biases and layer norms, and the trial would be
-    another one.
+    `optimizer` section: DeepSpeed's own optimizer would also decay biases and layer norms, which would be
+    another trial.
     """
     if not engine.zero_stage:
         return None

@@ -26,7 +26,7 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     """The strategy of the sampler in use, read back for the applied settings."""
 
     unlogged_loss: tuple[float, int | None] = (0.0, None)
-    """Of the run that this one resumes: sum of the losses since its last logged step, and that step."""
+    """Sum of the losses since the last logged step of the run that this one resumes, and that step."""
 
     def __init__(self, *, batch_split: BatchSplit | None = None, train_dataset: Any, **rest: Any) -> None:
         self._example_count, self._padding_rows = len(train_dataset), 0
@@ -62,7 +62,7 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def _make_length_sampler(self) -> Any:
         """Sample groups of similar length in an order that depends on seed and epoch alone.
 
-        Transformers draws its groups from the global generator: a run resumed within an epoch would see others.
+        Transformers draws its groups from the global generator: a run resumed within an epoch would draw others.
         """
         from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
@@ -95,7 +95,7 @@ class _SamplerEpochCallback(TrainerCallback):
     """Sets the sampler's epoch.
 
     A run resumed within an epoch uses Accelerate's skipping sampler, around the one that distributes batches to the
-    workers. They do not pass the epoch on, and the rest of that epoch would come in the order of the first one.
+    workers. Neither forwards the epoch, so the rest of that epoch would come in the order of the first one.
     """
 
     def on_epoch_begin(

@@ -110,7 +110,7 @@ def _run_workers(job: WorkerJob, path: Path, log: Path, on_progress: ProgressLis
     command += [f"--nproc-per-node={runtime.workers}", "-m", "sweeper.training.torchrun", str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, int(runtime.cpus)))}
     with log.open("wb") as errors:
-        workers = subprocess.Popen(  # noqa: S603 # our own words
+        workers = subprocess.Popen(  # noqa: S603 # our own command
             command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
         )
         try:
@@ -162,7 +162,7 @@ def run_worker(path: Path) -> int:
 
 
 def _request_decision(path: Path, resource: int, loss: float) -> bool:
-    """Return the launcher's pruning decision: it reads our lines, and writes a complete file."""
+    """Request a pruning decision from the launcher, which reads the printed line and writes the answer to a file."""
     print(RUNG_PREFIX + json.dumps({"resource": resource, "loss": loss}), flush=True)
     answer = _get_answer_path(path, resource)
     while not answer.exists():

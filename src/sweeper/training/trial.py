@@ -1,4 +1,4 @@
-"""Train one trial under a lock, resuming from a checkpoint if there is one, and leave its record."""
+"""Train one trial under a lock, resuming from a checkpoint if there is one, and write its record."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def train_trial(
         The record.
 
     Raises:
-        PreemptedError: the machine is about to go; the checkpoints stay.
+        PreemptedError: the machine is being reclaimed; the checkpoints stay.
         LostWorkerError: a worker or the storage is gone; the checkpoints stay.
-        KeyboardInterrupt: a person stopped it; the checkpoints stay.
+        KeyboardInterrupt: the user stopped it; the checkpoints stay.
     """
     path = store.record_path(job.fingerprint)
     with store.lock_folder(path.parent) as lock:
@@ -149,7 +149,7 @@ def _free_memory() -> None:
     gc.collect()
     torch = sys.modules.get("torch")  # a process that only launches workers has not loaded it
     if torch is not None and torch.cuda.is_available():
-        with contextlib.suppress(RuntimeError):  # after a fault on the GPU, the trial's own error says more
+        with contextlib.suppress(RuntimeError):  # after a GPU fault, the trial's own error is more useful
             torch.cuda.empty_cache()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only in glibc
         trim(0)

@@ -15,7 +15,7 @@ RowStatus = Literal["PENDING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "PRU
 
 @dataclass(frozen=True)
 class TrialRow:
-    """How one trial stands. Backends return it, searches read it, and the tables of a study consist of it.
+    """The state of one trial. Backends return it, searches read it, and the tables of a study consist of it.
 
     To add a column: add a field here, fill it in `from_record` (or where it becomes known), and write it in
     `to_document`.

@@ -25,8 +25,8 @@ def compute_validation_loss(
         model: the model; its training mode is restored.
         rows: `input_ids` and `labels` of each row.
         collate: pads a batch of rows.
-        max_tokens: largest batch, in tokens, padding included; a batch has at least one row. Training's own batch keeps
-            the memory below that of training.
+        max_tokens: largest batch, in tokens, padding included; a batch has at least one row. With the size of a
+            training batch, it needs less memory than training.
 
     Returns:
         Nats per target token; NaN without any target.

@@ -59,7 +59,7 @@ def train_worker(
 
     Raises:
         PreemptedError: after a SIGTERM, once a checkpoint is on disk.
-        Exception: whatever else goes wrong.
+        Exception: any other failure of the run.
     """
     from sweeper.training.checkpoints import Checkpoints
     from sweeper.training.preemption import allow_preemption
@@ -115,7 +115,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Result:
-    """What one worker's training came to."""
+    """The result of one worker's training."""
 
     record: TrialRecord
     history: pd.DataFrame
@@ -136,7 +136,7 @@ def _configure_process(spec: TrialSpec) -> None:
         if spec.engine and spec.engine.zero_stage:
             disable_deepspeed_jit()
     torch.set_num_threads(max(1, int(spec.runtime.cpus)))
-    if torch.cuda.is_available():  # several trials share a GPU: none may use another's part
+    if torch.cuda.is_available():  # trials that share a GPU may each use only their own part
         torch.cuda.set_per_process_memory_fraction(min(1.0, spec.runtime.gpus or 1.0))
     set_seed(spec.seed)
 
@@ -256,7 +256,7 @@ def _collect_result(run: _Run, resumed_from_step: int | None) -> _Result:
     """Make record and history of a trained model. Every worker takes part.
 
     Raises:
-        AppliedMismatchError: a setting of a run that came to its end was not applied as requested.
+        AppliedMismatchError: a setting of a completed run was not applied as requested.
     """
     from sweeper.training.applied_settings import (
         check_applied_settings,

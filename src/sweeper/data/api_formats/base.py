@@ -1,4 +1,4 @@
-"""What an API format is."""
+"""The interface of API formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a length policy is, and the rows that it makes."""
+"""The interface of length policies, and the rows that they make."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class KeepTarget:
     def shorten_example(
         self, limiter: LengthLimiter, conversation: Conversation, target_turns: frozenset[int], row: TokenizedRow
     ) -> TokenizedRow | DropReason:
-        """Cut the prompt to what the target leaves."""
+        """Cut the prompt to the length that the target leaves."""
         *prompt, ask, target = make_conversation_segments(conversation, limiter.api_format)
         tail = [limiter.tokenize(ask), limiter.tokenize(target)]
         cut = cut_middle(prompt, limiter.tokenize, limiter.max_length - 1 - sum(map(len, tail)))

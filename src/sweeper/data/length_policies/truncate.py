@@ -21,7 +21,7 @@ class Truncate:
         return TokenizedRow(ids, labels, is_target_cut=True, lost_apis=lost)
 
     def shorten_prompt(self, limiter: LengthLimiter, prompt: Prompt, max_tokens: int) -> TokenIds | None:
-        """Return None: a prompt without its end asks for no answer."""
+        """Return None: a prompt without its end does not elicit an answer."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a reader of training data is, and the source that it opens."""
+"""The interface of data readers, and the source that a reader opens."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ FractionReporter = Callable[[float], None]
 
 
 class Match(IntEnum):
-    """How surely a path has a reader's format. The surest reader opens it."""
+    """How surely a path has a reader's format. The reader with the highest match opens it."""
 
     NONE = 0
-    """It has not."""
+    """Another format."""
     ANY_JSON = 1
-    """It has the right kind of file, which other formats have too."""
+    """JSON files, which other formats also have."""
     NAMES_OR_SHAPE = 2
     """The names of its files, or the first bytes of one, are those of this format."""
     MARKER = 3
-    """It has a file that only this format has."""
+    """A file that only this format has, or a hub id."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class ToolworldReader:
         return Match.NONE
 
     def open(self, location: DataLocation, spec: DataSpec) -> Source:
-        """Open a world of the given settings; its splits are generated apart. Raises UsageError for a wrong setting."""
+        """Open a world of the given settings, with splits of its own. Raises UsageError for a wrong setting."""
         config = toolworld.WorldConfig.from_mapping(spec.toolworld)
 
         def make_part(split: Split) -> SourcePart:

@@ -1,4 +1,4 @@
-"""What the trainer has to know about an optimizer."""
+"""The interface of optimizers: what the trainer needs to configure one and to read it back."""
 
 from __future__ import annotations
 
