@@ -57,3 +57,12 @@ def test_hash_files_ignores_a_damaged_cache(tmp_path: Path, damage: str) -> None
 def test_hash_files_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         hash_files([tmp_path / "none"])
+
+
+def test_hash_files_works_without_a_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_hashes, "_MIN_FILE_AGE_NS", -(10**12))
+    (tmp_path / "x").write_bytes(b"one")
+    cache = tmp_path / "x" / "cache.json"  # its folder is a file
+    assert hash_files([tmp_path / "x"], cache) == [hashlib.sha256(b"one").digest()]

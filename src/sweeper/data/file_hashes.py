@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def hash_files(files: Sequence[Path], hash_cache: Path | None = None) -> list[by
         if max(key[2:]) < horizon
     }
     if hash_cache and any(known.get(path) != entry for path, entry in fresh.items()):
-        write_bytes(hash_cache, json.dumps(known | fresh).encode())
+        with suppress(OSError):  # a full disk: the cache only saves time
+            write_bytes(hash_cache, json.dumps(known | fresh).encode())
     return [digest for _, digest in hashed]
 
 
