@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 import numpy as np
 
@@ -73,6 +73,8 @@ def select_runs(claim: Claim, rows: pd.DataFrame, axes: Sequence[str]) -> RunSel
             return _select_tuned_runs(claim, rows, axes)
         case "equal-compute":
             return _select_equal_compute_runs(claim, rows, axes)
+        case _:
+            assert_never(claim.protocol)
 
 
 def _select_tuned_runs(claim: Claim, rows: pd.DataFrame, axes: Sequence[str]) -> RunSelection:

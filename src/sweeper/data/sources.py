@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 from sweeper.config import DataSpec
 from sweeper.data.readers.base import READERS, DataLocation, Match, Source, read_format
@@ -26,8 +27,16 @@ def open_source(spec: DataSpec, storage: Path | None = None) -> Source:
         DataError: the data are missing, or of no known format.
         UsageError: wrong settings of a generated world.
     """
-    if spec.source == GENERATED:
-        return READERS.load(GENERATED).open(DataLocation(Path(), ""), spec)
+    match spec.source:
+        case "toolworld":
+            return READERS.load("toolworld").open(DataLocation(Path(), ""), spec)
+        case "toolbench":
+            return _open_path(spec, storage)
+        case _:
+            assert_never(spec.source)
+
+
+def _open_path(spec: DataSpec, storage: Path | None) -> Source:
     if spec.path is None:
         raise DataError(
             f"data {spec.name}", found="no path", hint="give the path of ToolBench training data (data.path)"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from sweeper.config import DataSpec
 from sweeper.data.api_names import make_function_name, standardize_api_name, standardize_name
@@ -129,13 +129,17 @@ def open_suite(data: DataSpec, split: Literal["test", "validation"] = "test") ->
         DataError: they cannot be read, or there are none.
         UsageError: wrong settings of the generated world.
     """
-    if data.source == "toolworld":
-        from sweeper import toolworld
+    match data.source:
+        case "toolworld":
+            from sweeper import toolworld
 
-        world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
-        documents = toolworld.make_test_query_documents(world, split)
-        return Suite({subset: parse_queries(subset, rows) for subset, rows in documents.items()}, {})
-    return read_suite(Path(str(data.path)).expanduser())
+            world = toolworld.build_world(toolworld.WorldConfig.from_mapping(data.toolworld))
+            documents = toolworld.make_test_query_documents(world, split)
+            return Suite({subset: parse_queries(subset, rows) for subset, rows in documents.items()}, {})
+        case "toolbench":
+            return read_suite(Path(str(data.path)).expanduser())
+        case _:
+            assert_never(data.source)
 
 
 def parse_queries(location: str, rows: object) -> tuple[SuiteQuery, ...]:

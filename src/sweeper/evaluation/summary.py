@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from sweeper.config import EvaluationSpec
 from sweeper.storage import Store, read_json
@@ -81,10 +81,14 @@ def extract_metrics(summary: EvaluationSummary, evaluation: EvaluationSpec) -> d
     On validation queries the pass rate is named `val_pass_rate`, and no other number is returned: the names of numbers
     on test queries never stand for numbers on validation queries.
     """
-    if evaluation.split == "validation":
-        return {"val_pass_rate": summary.pass_rate, "val_eval_seconds": summary.eval_seconds}
-    document = summary.to_document()
-    return {name: v for name, v in document.items() if isinstance(v, int | float) and not math.isnan(v)}
+    match evaluation.split:
+        case "validation":
+            return {"val_pass_rate": summary.pass_rate, "val_eval_seconds": summary.eval_seconds}
+        case "test":
+            document = summary.to_document()
+            return {name: v for name, v in document.items() if isinstance(v, int | float) and not math.isnan(v)}
+        case _:
+            assert_never(evaluation.split)
 
 
 def summarize_outcomes(outcomes: pd.DataFrame, *, suite: str, eval_seconds: float) -> EvaluationSummary:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
+from typing import assert_never
 
 from sweeper.config import AUTO_ENGINES, EngineSpec, Recipe, read_optimizer_traits
 from sweeper.errors import ModelError
@@ -196,18 +197,21 @@ def estimate_model_states(
     Returns:
         Bytes of (weights, gradients, optimizer states).
     """
-    count, trained = float(parameters), float(trainable)
-    if not engine.zero_stage:
-        buckets = 4 * trained if engine.distributed and workers > 1 else 0.0
-        return 4 * count, 4 * trained + buckets, state_bytes * trained
-    low = 2 if is_half_precision else 4
+    count, trained, low = float(parameters), float(trainable), 2 if is_half_precision else 4
     share, trained_share, partitioned = count / workers, trained / workers, 8 + state_bytes
-    if engine.zero_stage == 2:
-        return low * count, low * trained_share, partitioned * trained_share
     gathered = float(low * largest_module_size)
-    if engine.offload:
-        return gathered, gathered, 0.0
-    return gathered + low * share, gathered, partitioned * trained_share
+    match engine.zero_stage:
+        case 0:
+            buckets = 4 * trained if engine.distributed and workers > 1 else 0.0
+            return 4 * count, 4 * trained + buckets, state_bytes * trained
+        case 2:
+            return low * count, low * trained_share, partitioned * trained_share
+        case 3 if engine.offload:
+            return gathered, gathered, 0.0
+        case 3:
+            return gathered + low * share, gathered, partitioned * trained_share
+        case _:
+            assert_never(engine.zero_stage)
 
 
 def count_largest_module(config: ModelConfig) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from sweeper.config import DataSpec, ModelSpec
 from sweeper.errors import ModelError, UsageError
@@ -39,14 +39,18 @@ def resolve_extended_positions(model: ModelSpec, data: DataSpec) -> int | None:
             found=f"a {family} model of {positions:,} positions: only OPT's learned positions can be stretched",
             hint=f"a max_length of at most {positions}, or an OPT",
         )
-    if data.extend_positions is None:
-        raise UsageError(
-            f"model {model.name}",
-            requested=f"data.max_length {data.max_length:,}",
-            found=f"a model of {positions:,} positions",
-            hint=f"a max_length of at most {positions}, or data.extend_positions: interpolate (--extend-positions)",
-        )
-    return data.max_length
+    match data.extend_positions:
+        case "interpolate":
+            return data.max_length
+        case None:
+            raise UsageError(
+                f"model {model.name}",
+                requested=f"data.max_length {data.max_length:,}",
+                found=f"a model of {positions:,} positions",
+                hint=f"a max_length of at most {positions}, or data.extend_positions: interpolate (--extend-positions)",
+            )
+        case _:
+            assert_never(data.extend_positions)
 
 
 def interpolate_positions(model: Any, count: int) -> Any:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, Sweep, read_optimizer_traits
 from sweeper.errors import SweeperError, UsageError
@@ -202,12 +202,18 @@ def retarget_hardware(sweep: Sweep, kind: HardwareSpec) -> Sweep:
     Raises:
         UsageError: the sweep uses GPUs and `kind` is a CPU, or it uses none.
     """
-    if kind.kind != "gpu" and any(runtime.gpus for runtime in sweep.runtime.values()):
-        raise UsageError("--hardware", requested=kind.name, found="a sweep whose trials use GPUs", hint="name a GPU")
-    if kind.kind == "gpu" and not sweep.sweeps and not any(runtime.gpus for runtime in sweep.runtime.values()):
-        raise UsageError(
-            "--hardware", requested=kind.name, found="a sweep whose trials use no GPU", hint="leave it out"
-        )
+    uses_gpus = any(runtime.gpus for runtime in sweep.runtime.values())
+    match kind.kind:
+        case "cpu":
+            if uses_gpus:
+                found = "a sweep whose trials use GPUs"
+                raise UsageError("--hardware", requested=kind.name, found=found, hint="name a GPU")
+        case "gpu":
+            if not uses_gpus and not sweep.sweeps:
+                found = "a sweep whose trials use no GPU"
+                raise UsageError("--hardware", requested=kind.name, found=found, hint="leave it out")
+        case _:
+            assert_never(kind.kind)
     runtimes = {
         name: runtime.model_copy(update={"hardware": kind.name}) if runtime.gpus else runtime
         for name, runtime in sweep.runtime.items()

@@ -68,7 +68,14 @@ def require_search(sweep: Sweep) -> SearchSpec:
 
 def list_groups(sweep: Sweep) -> list[str]:
     """List the groups of a search: each model with `equal_per: model`, else one group with an empty name."""
-    return list(sweep.axes["model"]) if sweep.search and sweep.search.equal_per else [""]
+    equal_per = sweep.search.equal_per if sweep.search else None
+    match equal_per:
+        case "model":
+            return list(sweep.axes["model"])
+        case None:
+            return [""]
+        case _:
+            assert_never(equal_per)
 
 
 def count_planned_trials(sweep: Sweep) -> int:

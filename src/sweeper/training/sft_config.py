@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ from sweeper.training.schedule import TrainingSchedule
 
 if TYPE_CHECKING:
     from trl import SFTConfig
+
+MIXED_PRECISION: Mapping[str, dict[str, bool]] = {
+    "fp32": {"fp16": False, "bf16": False},
+    "fp16": {"fp16": True, "bf16": False},
+    "bf16": {"fp16": False, "bf16": True},
+}
+"""Precision of a recipe -> the trainer's switches. TRL switches bf16 on where neither is given."""
 
 
 def make_sft_config(
@@ -60,8 +68,7 @@ def make_sft_config(
         optim=optimizer.name,
         **optimizer.request(recipe),
         weight_decay=recipe.weight_decay,
-        fp16=recipe.precision == "fp16",
-        bf16=recipe.precision == "bf16",
+        **MIXED_PRECISION[recipe.precision],
         activation_checkpointing=recipe.gradient_checkpointing,  # transformers' new name for it
         train_sampling_strategy=recipe.train_sampling_strategy,
         dataloader_num_workers=recipe.dataloader_num_workers,

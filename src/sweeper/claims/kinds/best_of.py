@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from sweeper.claims.comparison import ComparisonTest, Hypothesis
 from sweeper.claims.kinds.base import ARM_FIELDS, ClaimKind, ComparisonSet
@@ -70,6 +70,8 @@ def choose_sides(
                 *(("superior-by", candidate, arm) for arm in smaller),
                 *(("no-better", arm, candidate) for arm in larger),
             ]
+        case _:
+            assert_never(claim.reading)
 
 
 KIND = BestOf()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -142,14 +142,18 @@ def compare_spread(
 
 def _collect_spreading_values(claim: Claim, tables: ClaimTables, rows: pd.DataFrame) -> tuple[dict[str, float], float]:
     """Return fingerprint -> the value that spreads over seeds, and the smallest step it can take."""
-    if claim.spread_of == "val_loss":
-        losses = extract_metric(rows, "val_loss").where(rows["status"] == "COMPLETE")
-        return dict(zip(rows["fingerprint"], losses, strict=True)), 0.0
-    runs = tables.matrix[[name for name in rows["fingerprint"] if name in tables.matrix.columns]]
-    # The same queries for every run, or the spread would be one between queries.
-    scored = runs.dropna()
-    rates = {str(name): float(scored[name].mean()) for name in scored.columns}
-    return rates, 1 / len(scored) if len(scored) else 0.0
+    match claim.spread_of:
+        case "val_loss":
+            losses = extract_metric(rows, "val_loss").where(rows["status"] == "COMPLETE")
+            return dict(zip(rows["fingerprint"], losses, strict=True)), 0.0
+        case "pass_rate":
+            runs = tables.matrix[[name for name in rows["fingerprint"] if name in tables.matrix.columns]]
+            # The same queries for every run, or the spread would be one between queries.
+            scored = runs.dropna()
+            rates = {str(name): float(scored[name].mean()) for name in scored.columns}
+            return rates, 1 / len(scored) if len(scored) else 0.0
+        case _:
+            assert_never(claim.spread_of)
 
 
 def compare_step_shares(
