@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -22,13 +22,14 @@ from sweeper.report.formatting import (
     format_range,
     format_si,
 )
+from sweeper.report.trial_columns import STATUS, list_status_columns
 from sweeper.storage import JsonObject
 
 if TYPE_CHECKING:
     from sweeper.cli.doctor import EnvironmentReport
     from sweeper.planning.plan import Plan
     from sweeper.report.combined_document import CombinedReport
-    from sweeper.report.document import Report
+    from sweeper.report.document import Report, TrialEntry
     from sweeper.training import TrialRow
 
 _RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")
@@ -248,18 +249,13 @@ def format_part_lines(plan: Plan, trials: Sequence[TrialRow]) -> list[Text]:
 def render_status_table(name: str, trials: Sequence[TrialRow], varying_axes: Sequence[str]) -> RenderableType:
     """Render every planned trial with the axes that vary, and the number of trials by status."""
     axes = list(dict.fromkeys(["num_train_epochs", "learning_rate", "max_grad_norm", *varying_axes]))
-    labels = [get_axis_label(axis, short=True) for axis in axes]
-    table = make_table(name, ["trial", "model", *labels, "seed", "status", "val loss", "pass rate"], n_left_columns=2)
+    columns = list_status_columns(axes)
+    status = columns.index(STATUS)
+    table = make_table(name, [column.label for column in columns], n_left_columns=2)
     for row in trials:
-        table.add_row(
-            row.fingerprint[:8] or "unknown",
-            str(row.planned["model"]),
-            *(format_axis_value(row.planned[axis]) for axis in axes),
-            str(row.planned["seed"]),
-            make_status(row.status),
-            format_number(row.get_metric("val_loss"), ".3f"),
-            format_number(row.get_metric("pass_rate"), ".1%"),
-        )
+        entry = cast("TrialEntry", row.to_document())
+        texts = [column.format(column.read(entry)) for column in columns]
+        table.add_row(*texts[:status], make_status(texts[status]), *texts[status + 1 :])
     failures = [
         Text(f"{row.fingerprint}: {row.failure.kind}: {row.failure.message}", style="red")
         for row in trials

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypedDict
 
-from sweeper.config.axes import format_arm_name, format_axis_value, get_axis_label
-from sweeper.report.document import ArmEntry, AxisValue, ClaimEntry, FailureEntry, Number, Range, Report, get_axis
+from sweeper.config.axes import format_arm_name
+from sweeper.report.document import (
+    ArmEntry,
+    ClaimEntry,
+    FailureEntry,
+    Number,
+    Range,
+    Report,
+    TrialEntry,
+    get_axis,
+)
 from sweeper.report.formatting import MISSING, format_duration, format_number, format_percentage_points
+from sweeper.report.trial_columns import STATUS, TrialColumn, list_page_columns, shorten_fingerprint
 
 N_STATIC_ROWS = 200
 """Rows written into the page itself; a longer table is one block of JSON that the script shows page by page."""
@@ -134,30 +144,31 @@ def build_html_tables(document: Report) -> dict[str, HtmlTable]:
 
 def build_trials_table(document: Report) -> HtmlTable:
     """Build the table of every planned trial."""
-    axes = [axis for axis in document["study"]["varied"] if axis != "model"]
-    columns = [Column("trial", "mono"), Column("model", "nowrap"), Column("parameters", "n")]
-    columns += _make_number_columns(*(get_axis_label(axis) for axis in axes), "seed")
-    columns += [Column("status"), *_make_number_columns("pass rate", "val. loss", "training", "evaluation")]
+    columns = list_page_columns([axis for axis in document["study"]["varied"] if axis != "model"])
     failure_numbers = {key: k for k, failure in enumerate(group_failures(document), 1) for key in failure["trials"]}
     rows = []
     for i, trial in enumerate(document["trials"]):
-        metrics, status = trial["metrics"], str(trial["status"])
-        href = f"#failure-{failure_numbers[i]}" if i in failure_numbers else ""
-        rows.append(
-            (
-                Cell(_shorten_fingerprint(trial["fingerprint"])),
-                Cell(str(trial["model"])),
-                make_count_cell(trial.get("parameters")),
-                *(make_axis_cell(get_axis(trial, axis)) for axis in axes),
-                make_count_cell(trial["seed"]),
-                Cell(status, css_class=f"status {status}", href=href),
-                make_percent_cell(metrics.get("pass_rate")),
-                make_number_cell(metrics.get("val_loss")),
-                make_duration_cell(metrics.get("train_seconds")),
-                make_duration_cell(metrics.get("eval_seconds")),
-            )
-        )
-    return HtmlTable("trials", "Every planned trial", tuple(columns), tuple(rows), status_column=4 + len(axes))
+        cells = [_make_trial_cell(column, trial) for column in columns]
+        if i in failure_numbers:
+            k = columns.index(STATUS)
+            cells[k] = replace(cells[k], href=f"#failure-{failure_numbers[i]}")
+        rows.append(tuple(cells))
+    return HtmlTable(
+        "trials",
+        "Every planned trial",
+        tuple(Column(column.label, column.css_class) for column in columns),
+        tuple(rows),
+        status_column=columns.index(STATUS),
+    )
+
+
+def _make_trial_cell(column: TrialColumn, trial: TrialEntry) -> Cell:
+    value = column.read(trial)
+    text = column.format(value)
+    if column is STATUS:
+        return Cell(text, css_class=f"status {text}")
+    is_number = column.css_class == "n" and not isinstance(value, bool)
+    return Cell(text, value if is_number else None)
 
 
 def build_subsets_table(document: Report) -> HtmlTable:
@@ -282,12 +293,8 @@ def group_failures(document: Report) -> list[FailureGroup]:
                 {**failure, "traceback": failure["traceback"][-MAX_TRACEBACK_CHARS:], "trials": [], "names": []},
             )
             group["trials"].append(i)
-            group["names"].append(_shorten_fingerprint(trial["fingerprint"]))
+            group["names"].append(shorten_fingerprint(trial["fingerprint"]))
     return list(groups.values())[:MAX_FAILURES]
-
-
-def _shorten_fingerprint(fingerprint: str) -> str:
-    return str(fingerprint)[:8] or "unknown"
 
 
 def _make_number_columns(*labels: str) -> list[Column]:
@@ -296,11 +303,6 @@ def _make_number_columns(*labels: str) -> list[Column]:
 
 def _make_share_cell(count: int, total: int) -> Cell:
     return Cell(f"{count:,} of {total:,}", count)
-
-
-def make_axis_cell(axis_value: AxisValue) -> Cell:
-    """Make a cell for a value of an axis."""
-    return Cell(format_axis_value(axis_value), None if isinstance(axis_value, bool) else axis_value)
 
 
 def make_count_cell(number: Number) -> Cell:

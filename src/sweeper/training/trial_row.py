@@ -17,8 +17,8 @@ RowStatus = Literal["PENDING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "PRU
 class TrialRow:
     """The state of one trial. Backends return it, searches read it, and the tables of a study consist of it.
 
-    To add a column: add a field here, fill it in `from_record` (or where it becomes known), and write it in
-    `to_document`.
+    A column of the printed tables that shows a metric or a planned value needs no field here: see
+    `sweeper.report.trial_columns`. A new kind of value does, and `to_document` then has it as a JSON key.
     """
 
     fingerprint: str
