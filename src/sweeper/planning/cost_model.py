@@ -107,7 +107,7 @@ class DiskUsage:
     """Disk space of a trial in the store."""
 
     checkpoint_bytes: float
-    """One checkpoint: weights and AdamW's two moments, float32."""
+    """One checkpoint: weights and the optimizer's states."""
     peak_bytes: float
     """Maximum at one time: retained checkpoints, the one being written and, with policy `best`, the best one."""
     final_bytes: float
