@@ -11,7 +11,7 @@ from claim_cases import SPOT, STABLE, clipping_runs, decide_runs, size_runs
 from claim_tables import tables
 
 from sweeper.claims.robustness import compute_definition_matrices, find_solvable_queries
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import decide_claim
 from sweeper.statistics import score_stabletoolbench, score_strict, score_tooleval
 
@@ -27,7 +27,7 @@ def test_robustness_checks_decide_on_every_variant() -> None:
     solved = set(outcomes.loc[outcomes["fingerprint"].isin(small) & (outcomes["passed"] == 1), "query_id"])
     subset = dict(zip(outcomes["query_id"], outcomes["subset"], strict=True))
     leaked = [(subset[i], i) for i in ids if i not in solved]
-    found = decide_claim(SPOT, StudyTables(trials, outcomes, leaked_queries=leaked))
+    found = decide_claim(SPOT, StudyEvidence(trials, outcomes, leaked_queries=leaked))
     rows = {row.name: row for row in found.robustness_checks}
     assert list(rows) == [
         "definition: strict",
@@ -39,7 +39,7 @@ def test_robustness_checks_decide_on_every_variant() -> None:
     assert found.label == rows["definition: strict"].label == "supported"
     assert rows["without leaked queries"].label == "inconclusive"
     assert rows["without leaked queries"].n_queries == 600 - len(leaked)
-    plain = decide_claim(SPOT, StudyTables(trials, outcomes.drop(columns=["status", "task"])))
+    plain = decide_claim(SPOT, StudyEvidence(trials, outcomes.drop(columns=["status", "task"])))
     gone = {row.name: row for row in plain.robustness_checks}
     assert all(row.label is None and row.reason and math.isnan(row.estimate) for row in gone.values())
     assert "no column status" in gone["definition: tooleval"].reason

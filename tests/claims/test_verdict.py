@@ -11,7 +11,7 @@ from claim_tables import tables
 from statistics_tables import study
 from statsmodels.stats.multitest import multipletests
 
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import Verdict, decide_claim, decide_claims, holm_adjusted, select_judge_outcomes
 from sweeper.config import Claim
 from sweeper.errors import DataError
@@ -24,7 +24,7 @@ ONE_EPOCH = Claim(
 
 def decided(claim: Claim, rates: dict[tuple[str, float], Any], **more: Any) -> Verdict:
     trials, outcomes = study(rates, **more)
-    return decide_claim(claim, StudyTables(trials, outcomes), with_robustness_checks=False)
+    return decide_claim(claim, StudyEvidence(trials, outcomes), with_robustness_checks=False)
 
 
 def sizes(small: Any, middle: Any, large: Any) -> dict[tuple[str, float], Any]:
@@ -94,9 +94,9 @@ def test_incomplete_study_is_not_supported_by_its_survivors(status: str) -> None
 
 def test_unevaluated_run_is_named() -> None:
     trials, outcomes = study(sizes(0.5, 0.8, 0.8))
-    found = decide_claim(SPOT, StudyTables(trials, outcomes[outcomes["fingerprint"] != "small-1-0"]))
+    found = decide_claim(SPOT, StudyEvidence(trials, outcomes[outcomes["fingerprint"] != "small-1-0"]))
     assert found.label == "inconclusive" and "UNEVALUATED" in found.reason
-    nothing = decide_claim(SPOT, StudyTables(trials, pd.DataFrame()))
+    nothing = decide_claim(SPOT, StudyEvidence(trials, pd.DataFrame()))
     assert nothing.label == "inconclusive" and math.isnan(nothing.estimate) and nothing.n == 0
 
 
@@ -142,7 +142,7 @@ def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
     rate = np.where(matrix.columns.str.contains("-3-"), 0.55, 0.5)
     for _ in range(studies):
         matrix[:] = (rng.random(matrix.shape) < rate).astype(float)
-        simulated = StudyTables(trials, outcomes, matrix=matrix)
+        simulated = StudyEvidence(trials, outcomes, matrix=matrix)
         wrong += decide_claim(ONE_EPOCH, simulated, with_robustness_checks=False).label == "supported"
     assert wrong / studies < 0.025 + 3 * math.sqrt(0.025 * 0.975 / studies)
 
@@ -157,7 +157,7 @@ def test_holm_adjusted_counts_undecided_claims() -> None:
 def test_several_judges_need_a_deciding_judge() -> None:
     trials, outcomes = judge_twice(0.02)
     with pytest.raises(DataError, match="one judge"):
-        decide_claim(SPOT, StudyTables(trials, outcomes))
+        decide_claim(SPOT, StudyEvidence(trials, outcomes))
     with pytest.raises(DataError, match="nobody"):
         select_judge_outcomes(outcomes, "nobody")
 
@@ -186,11 +186,11 @@ def test_one_seed_one_query_or_no_outcome_is_inconclusive(kind: str) -> None:
         assert decide_runs(asks, runs, queries=6).label == "inconclusive"
         trials, outcomes = tables(runs)
         single = outcomes[outcomes["query_id"] == "1"]
-        assert decide_claim(asks, StudyTables(trials, single)).label == "inconclusive"
+        assert decide_claim(asks, StudyEvidence(trials, single)).label == "inconclusive"
     unscored = tables(runs)[1].assign(passed=math.nan)
-    found = decide_claim(asks, StudyTables(tables(runs)[0], unscored))
+    found = decide_claim(asks, StudyEvidence(tables(runs)[0], unscored))
     assert found.label == "inconclusive"
-    assert decide_claim(asks, StudyTables(tables(runs)[0], pd.DataFrame())).label == "inconclusive"
+    assert decide_claim(asks, StudyEvidence(tables(runs)[0], pd.DataFrame())).label == "inconclusive"
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -198,14 +198,14 @@ def test_duplicate_outcomes_are_an_error(kind: str) -> None:
     asks, runs = CASES[kind]
     trials, outcomes = tables(runs)
     with pytest.raises(DataError, match="duplicate"):
-        decide_claim(asks, StudyTables(trials, pd.concat([outcomes, outcomes.tail(1)])))
+        decide_claim(asks, StudyEvidence(trials, pd.concat([outcomes, outcomes.tail(1)])))
 
 
 def test_unequal_query_sets_are_compared_on_shared_queries() -> None:
     trials, outcomes = tables(size_runs(0.5, 0.8, 0.8))
     large = trials.loc[trials["model"] == "large", "fingerprint"]
     short = outcomes[~(outcomes["fingerprint"].isin(large) & (outcomes["query_id"].astype(int) >= 500))]
-    found = decide_claim(SPOT, StudyTables(trials, short))
+    found = decide_claim(SPOT, StudyEvidence(trials, short))
     against = next(c for c in found.comparisons if c.first == "large")
     assert against.estimate.n_queries == 500 and against.estimate.exclusions.queries == 100
     assert "100 queries not scored" in found.reason
@@ -228,7 +228,7 @@ def test_holm_adjusts_over_the_claims_of_one_report() -> None:
     trials, outcomes = tables(size_runs(0.66, 0.715, 0.66, count=4), 600)
     claims = [SPOT.model_copy(update={"id": f"c{k}", "reading": "interior"}) for k in range(2)]
     claims += [JUDGES, REACHES.model_copy(update={"where": {"model": "small"}, "reference": 0.9})]
-    found = decide_claims(claims, StudyTables(trials, outcomes))
+    found = decide_claims(claims, StudyEvidence(trials, outcomes))
     tested = [verdict.p for verdict in found if not math.isnan(verdict.p)]
     expected = multipletests([*tested, 1.0], method="holm")[1][:-1]
     assert math.isnan(found[2].p) and math.isnan(found[2].p_adjusted) and found[2].is_supported_in_family is False

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from claim_tables import run, seeds, tables
 
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import Verdict, decide_claim, decide_claims
 from sweeper.config import Claim
 
@@ -46,7 +46,7 @@ CHEAP = make_claim(
 
 def decide_runs(asks: Claim, runs: list[dict[str, Any]], queries: int = 600, **more: Any) -> Verdict:
     trials, outcomes = tables(runs, queries)
-    return decide_claim(asks, StudyTables(trials, outcomes), **({"with_robustness_checks": False} | more))
+    return decide_claim(asks, StudyEvidence(trials, outcomes), **({"with_robustness_checks": False} | more))
 
 
 def size_runs(small: Any, middle: Any, large: Any, count: int = 3, **fields: Any) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def judge_twice(flip: float, lenient: bool = False, rates: tuple[float, ...] = (
 
 
 def decide_across_judges(trials: pd.DataFrame, outcomes: pd.DataFrame, claims: list[Claim]) -> Verdict:
-    return decide_claims(claims, StudyTables(trials, outcomes), judge="oracle")[-1]
+    return decide_claims(claims, StudyEvidence(trials, outcomes), judge="oracle")[-1]
 
 
 CASES = {
@@ -104,7 +104,7 @@ def measure_false_support(asks: Claim, runs: list[dict[str, Any]], rate: Any, st
         chance = np.clip(truth + hard[places] - hard.mean() + drift[names], 0, 1)
         passed = (rng.random(len(outcomes)) < chance).astype(float)
         drawn = outcomes.assign(passed=passed)
-        found = decide_claim(asks, StudyTables(trials, drawn), with_robustness_checks=False)
+        found = decide_claim(asks, StudyEvidence(trials, drawn), with_robustness_checks=False)
         wrong += found.label == "supported"
     assert len(set(seed)) > 1
     return wrong / studies

@@ -7,7 +7,7 @@ A claim kind is one file of `kinds/`. `decide_claims` turns claims and the table
 from sweeper.claims.comparison import Comparison, Metric
 from sweeper.claims.kinds.base import CLAIM_KINDS, ClaimKind
 from sweeper.claims.sample_size import RequiredSampleSize
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import (
     Interpretation,
     RobustnessCheck,
@@ -27,7 +27,7 @@ __all__ = [
     "Metric",
     "RequiredSampleSize",
     "RobustnessCheck",
-    "StudyTables",
+    "StudyEvidence",
     "Verdict",
     "adjust_verdicts",
     "decide_claim",

@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeper.claims.comparison import Comparison, compute_support_margin
 from sweeper.claims.kinds.base import CLAIM_KINDS, VerdictLabel
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import Verdict, decide_claim
 from sweeper.errors import UsageError
 from sweeper.statistics.aliases import ArmValue
@@ -110,7 +110,7 @@ def can_simulate(claim: Claim) -> bool:
 
 def simulate_verdicts(
     claims: Sequence[Claim],
-    study: StudyTables,
+    study: StudyEvidence,
     truth: GroundTruth,
     *,
     n_studies: int,
@@ -135,7 +135,7 @@ def simulate_verdicts(
     is_covered: list[list[bool]] = [[] for _ in claims]
     differences = [_list_differences(verdict) for verdict in truths]
     for number in range(n_studies):
-        drawn = StudyTables(study.trials, draw_outcomes(study.trials, truth, rng), study.axes)
+        drawn = StudyEvidence(study.trials, draw_outcomes(study.trials, truth, rng), study.axes)
         for k, claim in enumerate(claims):
             verdict = decide_claim(claim, drawn, with_robustness_checks=False)
             labels[k].append(verdict.label)
@@ -157,7 +157,7 @@ def simulate_verdicts(
     ]
 
 
-def _decide_true_rates(claim: Claim, study: StudyTables, truth: GroundTruth) -> Verdict:
+def _decide_true_rates(claim: Claim, study: StudyEvidence, truth: GroundTruth) -> Verdict:
     """Decide the claim on outcomes that are the true rates themselves, as the judge's errors change them.
 
     The majority of several votes is not modeled: with one vote this is exact.
@@ -173,7 +173,7 @@ def _decide_true_rates(claim: Claim, study: StudyTables, truth: GroundTruth) -> 
         for name, rate in judged.items()
         for subset, count in truth.subsets.items()
     ]
-    tables = StudyTables(study.trials, pd.concat(frames, ignore_index=True), study.axes)
+    tables = StudyEvidence(study.trials, pd.concat(frames, ignore_index=True), study.axes)
     return decide_claim(claim, tables, with_robustness_checks=False)
 
 

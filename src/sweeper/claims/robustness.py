@@ -14,7 +14,7 @@ from sweeper.statistics.pass_matrix import QUERY_COLUMNS, build_pass_matrix, dro
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeper.claims.tables import StudyTables
+    from sweeper.claims.tables import StudyEvidence
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class OutcomeVariant:
     """Why they do not, or what the variant leaves out."""
 
 
-def build_outcome_variants(study: StudyTables, matrix: pd.DataFrame) -> list[OutcomeVariant]:
+def build_outcome_variants(study: StudyEvidence, matrix: pd.DataFrame) -> list[OutcomeVariant]:
     """Build every variant of one judge's outcomes.
 
     Args:
@@ -42,7 +42,7 @@ def build_outcome_variants(study: StudyTables, matrix: pd.DataFrame) -> list[Out
     ]
 
 
-def _build_definition_variants(study: StudyTables, matrix: pd.DataFrame) -> list[OutcomeVariant]:
+def _build_definition_variants(study: StudyEvidence, matrix: pd.DataFrame) -> list[OutcomeVariant]:
     missing = [name for name in ("status", "task", "answered") if name not in study.outcomes.columns]
     if missing:
         reason = f"the outcomes have no column {', '.join(missing)}"
@@ -56,7 +56,7 @@ def _build_definition_variants(study: StudyTables, matrix: pd.DataFrame) -> list
     return variants
 
 
-def _build_unleaked_variant(study: StudyTables, matrix: pd.DataFrame) -> OutcomeVariant:
+def _build_unleaked_variant(study: StudyEvidence, matrix: pd.DataFrame) -> OutcomeVariant:
     name = "without leaked queries"
     if study.leaked_queries is None:
         return OutcomeVariant(name, None, "no contamination audit of the training data")
@@ -64,7 +64,7 @@ def _build_unleaked_variant(study: StudyTables, matrix: pd.DataFrame) -> Outcome
     return OutcomeVariant(name, kept, f"{len(matrix) - len(kept)} queries left out")
 
 
-def _build_solvable_variant(study: StudyTables, matrix: pd.DataFrame) -> OutcomeVariant:
+def _build_solvable_variant(study: StudyEvidence, matrix: pd.DataFrame) -> OutcomeVariant:
     name = "solvable queries only"
     if study.solvable_queries is None:
         solvable = find_solvable_queries(study.outcomes)

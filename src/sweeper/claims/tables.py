@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StudyTables:
-    """The tables of a study.
+class StudyEvidence:
+    """The tables of a study that claims are decided from.
 
     Example:
-        >>> verdict = decide_claim(claim, StudyTables(trials, outcomes))  # doctest: +SKIP
+        >>> verdict = decide_claim(claim, StudyEvidence(trials, outcomes))  # doctest: +SKIP
     """
 
     trials: pd.DataFrame

@@ -15,7 +15,7 @@ from sweeper.claims.protocols import AxisChoice, RunSelection, select_runs
 from sweeper.claims.reasons import choose_label, find_binding_comparison, list_incomplete_runs
 from sweeper.claims.robustness import OutcomeVariant, build_judge_variants, build_outcome_variants
 from sweeper.claims.sample_size import RequiredSampleSize, estimate_required_sample_size, make_unknown_sample_size
-from sweeper.claims.tables import ClaimTables, StudyTables
+from sweeper.claims.tables import ClaimTables, StudyEvidence
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.multiple_testing import holm_step_down
@@ -98,7 +98,7 @@ class Verdict:
 
 def decide_claim(
     claim: Claim,
-    study: StudyTables,
+    study: StudyEvidence,
     *,
     other_claims: Sequence[Claim] = (),
     with_robustness_checks: bool = True,
@@ -142,7 +142,7 @@ def decide_claim(
     return replace(verdict, robustness_checks=checks)
 
 
-def decide_claims(claims: Sequence[Claim], study: StudyTables, *, judge: str | None = None) -> list[Verdict]:
+def decide_claims(claims: Sequence[Claim], study: StudyEvidence, *, judge: str | None = None) -> list[Verdict]:
     """Decide the claims of one report, with p-values adjusted over all of them by Holm's method.
 
     Args:
@@ -267,7 +267,7 @@ def _decide_other_interpretations(
     return tuple(interpretations)
 
 
-def _decide_across_judges(claim: Claim, study: StudyTables, other_claims: Iterable[Claim]) -> Verdict:
+def _decide_across_judges(claim: Claim, study: StudyEvidence, other_claims: Iterable[Claim]) -> Verdict:
     outcomes = study.outcomes
     rows = _filter_claim_trials(claim, study.trials)
     selection = select_runs(claim, rows, study.axes)

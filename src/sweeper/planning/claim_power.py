@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeper.claims.operating_characteristics import can_simulate, parse_truth, simulate_verdicts
 from sweeper.claims.power_table import PowerRow, StudyDesign, build_power_rows
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.errors import SweeperError, UsageError
 from sweeper.evaluation import load_evaluation_suite
 
@@ -84,7 +84,7 @@ def simulate_plan(
     assumed = parse_truth(truth, load_evaluation_suite(sweep.evaluation, sweep.data).query_counts)
     trials = pd.DataFrame([trial.to_row() | {"status": "COMPLETE", "val_loss": math.nan} for trial in plan.trials])
     trials["fingerprint"] = [trial.fingerprint or f"trial-{k}" for k, trial in enumerate(plan.trials)]
-    study = StudyTables(trials, pd.DataFrame(), [axis for axis in sweep.axes if axis != "seed"])
+    study = StudyEvidence(trials, pd.DataFrame(), [axis for axis in sweep.axes if axis != "seed"])
     claims = [claim for claim in sweep.claims if can_simulate(claim)]
     rng = np.random.default_rng(seed)
     rows = simulate_verdicts(claims, study, assumed, n_studies=n_studies, rng=rng, on_progress=on_progress)

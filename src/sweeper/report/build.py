@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Required, TypedDict, cast
 
-from sweeper.claims import StudyTables as ClaimTables
-from sweeper.claims import Verdict, decide_claims, select_judge_outcomes
+from sweeper.claims import StudyEvidence, Verdict, decide_claims, select_judge_outcomes
 from sweeper.config import load_references
 from sweeper.data.readers.base import describe_source_kind
 from sweeper.data.sources import GENERATED
@@ -174,7 +173,7 @@ def _decide_claims(
     if tables.search_history is not None:
         winners = select_confirmed_winners(serialize_trials(trials))
         trials, claim_axes = trials[trials["fingerprint"].isin(winners)], ["model"]
-    study = ClaimTables(
+    study = StudyEvidence(
         trials, tables.outcomes, claim_axes, matrix, tables.histories, leaked_queries=tables.leaked_queries
     )
     return decide_claims(claims, study, judge=info.get("judge"))

@@ -6,7 +6,7 @@ import pytest
 from claim_cases import GENERAL, decide_runs
 from claim_tables import seeds, tables
 
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import decide_claim
 
 
@@ -30,7 +30,7 @@ def test_generalises_by_direction(unseen: float, direction: str, word: str) -> N
 def test_generalises_names_missing_subsets() -> None:
     trials, outcomes = tables(seeds(3, 0.8))
     seen = outcomes[outcomes["subset"].str.endswith("_instruction")]
-    found = decide_claim(GENERAL, StudyTables(trials, seen))
+    found = decide_claim(GENERAL, StudyEvidence(trials, seen))
     assert found.label == "inconclusive" and "no unseen" in found.reason
     odd = outcomes.assign(subset=outcomes["subset"].str.replace("G3_instruction", "G3_other"))
-    assert "G3_other" in decide_claim(GENERAL, StudyTables(trials, odd)).reason
+    assert "G3_other" in decide_claim(GENERAL, StudyEvidence(trials, odd)).reason

@@ -7,7 +7,7 @@ import pytest
 from claim_cases import JUDGES, SPOT, decide_across_judges, judge_twice, size_runs
 from claim_tables import asked, tables
 
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import decide_claim
 
 
@@ -32,9 +32,9 @@ def test_reversed_verdict_of_another_claim_refutes() -> None:
 
 def test_one_judge_is_inconclusive() -> None:
     trials, outcomes = tables(size_runs(0.5, 0.8, 0.5))
-    found = decide_claim(JUDGES, StudyTables(trials, outcomes))
+    found = decide_claim(JUDGES, StudyEvidence(trials, outcomes))
     assert found.label == "inconclusive" and "one judge only (oracle)" in found.reason
-    assert decide_claim(JUDGES, StudyTables(trials, pd.DataFrame())).label == "inconclusive"
+    assert decide_claim(JUDGES, StudyEvidence(trials, pd.DataFrame())).label == "inconclusive"
 
 
 def test_agreement_excludes_diverged_runs() -> None:

@@ -11,7 +11,7 @@ from claim_cases import STABLE, clipping_runs, decide_runs
 from claim_tables import run, tables
 
 from sweeper.claims.kinds.stabilises import compute_spike_share, compute_tail_share
-from sweeper.claims.tables import StudyTables
+from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import decide_claim
 
 
@@ -37,7 +37,7 @@ def test_spikes_and_gradient_tails_are_supplementary() -> None:
         name: calm if clip == 0.3 else wild
         for name, clip in zip(trials["fingerprint"], trials["max_grad_norm"], strict=True)
     }
-    found = decide_claim(STABLE, StudyTables(trials, outcomes, histories=histories))
+    found = decide_claim(STABLE, StudyEvidence(trials, outcomes, histories=histories))
     by_metric = {c.metric.name: c for c in found.comparisons}
     assert by_metric["gradient_tail"].estimate.estimate == pytest.approx(0.5)
     assert by_metric["loss_spikes"].estimate.estimate == pytest.approx(5 / 90)
@@ -62,7 +62,7 @@ def test_spread_of_validation_loss_needs_no_outcomes() -> None:
     runs += [run(seed=20 + k, max_grad_norm=0.3, val_loss=1 + 0.001 * k) for k in range(9)]
     trials, _ = tables(runs)
     asks = STABLE.model_copy(update={"spread_of": "val_loss"})
-    found = decide_claim(asks, StudyTables(trials, pd.DataFrame()))
+    found = decide_claim(asks, StudyEvidence(trials, pd.DataFrame()))
     assert found.label == "supported" and {c.unit for c in found.comparisons} == {"points", "nats"}
 
 
