@@ -97,6 +97,28 @@ def test_importing_a_package_loads_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+MOST_LINES, LONGEST_FUNCTION, MOST_PARAMETERS = 450, 80, 8
+MANY_PARAMETERS = {
+    # Typer makes one option of each parameter.
+    "cli/evaluate.py:evaluate_model_command",
+    "cli/evaluate.py:judge_answers_command",
+    "cli/evaluate.py:compare_answers_command",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_files_and_functions_stay_small_and_are_named_by_verbs(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            where = f"{path.relative_to(SOURCE)}:{node.name}"
+            assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, where
+            names = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            assert len(set(names) - {"self", "cls"}) <= MOST_PARAMETERS or where in MANY_PARAMETERS, where
+            assert not node.name.endswith("_of"), where
+
+
 def test_files_that_begin_first_exist() -> None:
     tests = Path(__file__).parent
     names = re.findall(r'^    "(\S+\.py)",$', (tests / "conftest.py").read_text(), re.MULTILINE)
