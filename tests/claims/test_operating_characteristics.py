@@ -26,6 +26,12 @@ def test_parse_truth_spreads_queries_over_subsets() -> None:
         {"arms": [{"rate": "high"}]},
         {"arms": [{"rate": 0.5}], "seeds": 3},
         {"arms": [{"rte": 1}]},
+        {"arms": [{"rate": True}]},
+        {"arms": [{"rate": 0.5, "where": 5}]},
+        {"arms": [{"rate": 0.5}], "seed_sd": "x"},
+        {"arms": [{"rate": 0.5}], "query_sd": float("nan")},
+        {"arms": [{"rate": 0.5}], "votes": 1.5},
+        {"arms": [{"rate": 0.5}], "queries": 0},
     ],
 )
 def test_parse_truth_refuses_other_documents(document: Any) -> None:

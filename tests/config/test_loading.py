@@ -161,6 +161,23 @@ def test_later_override_reaches_into_a_mapping_of_an_earlier_one() -> None:
     assert (sweep.data.name, sweep.data.max_length) == ("toolworld", 300)
 
 
+@pytest.mark.parametrize("key", ["models", "engines", "hardware", "searched", "rehearsal", "sweeps"])
+def test_override_of_a_field_that_no_file_has_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown key `{key}`"):
+        load_sweep(find_sweep("quickstart"), [f"{key}=x"])
+
+
+@pytest.mark.parametrize("claims", ["5", "single-epoch", "{a: b}"])
+def test_claims_are_a_list(claims: str) -> None:
+    with pytest.raises(ConfigError, match="not a list of claims"):
+        load_sweep(find_sweep("quickstart"), [f"claims={claims}"])
+
+
+def test_settings_of_the_world_are_checked_when_a_sweep_is_loaded() -> None:
+    with pytest.raises(ConfigError, match="unknown key `train_quries`; did you mean `train_queries`"):
+        load_sweep(find_sweep("quickstart"), ["data.toolworld.train_quries=5"])
+
+
 @pytest.mark.parametrize("override", ["axes", "foo=1", "axes.modl=[1]", "recipe.lr=1", "name.x=1", "axes.seed=[", "=1"])
 def test_load_sweep_refuses_an_invalid_override(override: str) -> None:
     with pytest.raises(UsageError):

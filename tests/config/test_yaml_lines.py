@@ -55,8 +55,30 @@ def test_raise_first_raises_the_first_problem_with_its_line(source: YamlFile) ->
     assert (error.where, error.requested, error.found, error.hint) == (f"{source.path}:4", "seed", "wrong", "fix it")
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "an empty file, not a mapping"),
+        ("# nothing", "an empty file, not a mapping"),
+        ("- a", "a list, not a mapping"),
+        ("a", "a single value, not a mapping"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+    ],
+)
+def test_read_names_what_is_no_mapping(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=found):
+        YamlFile.read(path)
+
+
+class Inner(FrozenConfig):
+    first: int
+
+
 class Named(FrozenConfig):
     name: str
+    inner: Inner | None = None
     count: int = Field(default=1, gt=0)
     url: str = ""
 
@@ -86,7 +108,25 @@ def test_validate_reports_the_line_of_the_first_mistake(
         file.validate(Named, file.node)
     error = failure.value
     assert (error.where, error.requested, error.found) == (f"{path}:{line}", requested, found)
-    assert error.hint == ("did you mean `count`? known: count, name, url" if "cuont" in text else "")
+    assert error.hint == ("did you mean `count`? known: count, inner, name, url" if "cuont" in text else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "requested", "hint"),
+    [
+        ("nmae: a", "nmae", "did you mean `name`? known: count, inner, name, url"),
+        ("name: a\ninner: {frist: 1}", "inner.frist", "did you mean `first`? known: first"),
+    ],
+)
+def test_a_misspelled_key_is_reported_before_the_missing_one(
+    tmp_path: Path, text: str, requested: str, hint: str
+) -> None:
+    path = tmp_path / "named.yaml"
+    path.write_text(text)
+    file = YamlFile.read(path)
+    with pytest.raises(ConfigError) as failure:
+        file.validate(Named, file.node)
+    assert (failure.value.requested, failure.value.hint) == (requested, hint)
 
 
 def test_write_yaml_and_read_yaml_as_dict_round_trip(tmp_path: Path) -> None:
@@ -97,5 +137,6 @@ def test_write_yaml_and_read_yaml_as_dict_round_trip(tmp_path: Path) -> None:
 
 def test_parse_yaml_value_follows_yaml_1_2() -> None:
     assert [parse_yaml_value(text) for text in ("5e-5", "no", "null", "[1, x]")] == [5e-5, "no", None, [1, "x"]]
-    with pytest.raises(UsageError):
-        parse_yaml_value("[")
+    for text in ("[", "2020-13-45", "!!int x"):
+        with pytest.raises(UsageError):
+            parse_yaml_value(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_studies import load_small_sweep, run_inline
 
-from sweeper.errors import UsageError
+from sweeper.errors import StoreError, UsageError
 from sweeper.evaluation import compute_suite_fingerprint
 from sweeper.planning.budget import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import PlannedTrial
@@ -124,6 +125,26 @@ def test_collect_study_shows_a_failed_evaluation(tmp_path: Path) -> None:
     write_json(store.evaluation_folder(trial.fingerprint, suite) / "failure.json", failure.model_dump())
     (row,) = collect_study(plan, store).trials
     assert (row.status, row.failure) == ("FAILED", failure)
+
+
+def test_collect_study_refuses_a_damaged_history(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "pinned" / "store", tmp_path / "store")
+    store = Store(tmp_path / "store")
+    plan = load_study_plan("tiny", store)
+    (store.trial_folder(plan.trials[0].fingerprint) / "history.parquet").write_bytes(b"no parquet")
+    with pytest.raises(StoreError, match="history cannot be read"):
+        collect_study(plan, store)
+
+
+def test_load_study_plan_suggests_studies_and_sweeps(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.study_folder("mine")
+    folder.mkdir(parents=True)
+    (folder / "sweep.yaml").write_text("name: mine")
+    with pytest.raises(UsageError, match=r"did you mean `mine`\? known: .*mine, .*quickstart"):
+        load_study_plan("mien", store)
+    with pytest.raises(UsageError, match="give the path of its sweep file"):
+        load_study_plan("mine", store, ["axes.seed=[0]"])
 
 
 def test_load_study_plan_refuses_a_damaged_stored_sweep(tmp_path: Path) -> None:

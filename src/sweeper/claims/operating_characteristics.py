@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -41,30 +41,49 @@ def parse_truth(document: object, query_counts: Mapping[str, int]) -> GroundTrut
         raise UsageError(
             "--truth",
             found=f"{document!r:.200}",
-            hint=f"a mapping with `arms` and optionally {sorted(TRUTH_KEYS - {'arms'})}",
+            hint=f"a mapping with `arms` and optionally {', '.join(sorted(TRUTH_KEYS - {'arms'}))}",
         )
     arms = []
     for k, arm in enumerate(document["arms"]):
-        if not isinstance(arm, dict) or not isinstance(arm.get("rate"), int | float) or set(arm) - {"rate", "where"}:
+        is_arm = isinstance(arm, dict) and not set(arm) - {"rate", "where"} and _is_number(arm.get("rate"))
+        if not is_arm or not isinstance(arm.get("where") or {}, dict):
             raise UsageError(
                 "--truth", requested=f"arms[{k}]", found=f"{arm!r}", hint="{rate: 0.8, where: {model: NAME}}"
             )
         arms.append(SimulatedArm(float(arm["rate"]), arm.get("where") or {}))
     return GroundTruth(
         arms=tuple(arms),
-        subsets=_scale_subsets(query_counts, document.get("queries")),
-        query_sd=float(document.get("query_sd", 1.0)),
-        seed_sd=float(document.get("seed_sd", 0.1)),
-        wrongly_passed=float(document.get("wrongly_passed", 0.0)),
-        wrongly_failed=float(document.get("wrongly_failed", 0.0)),
-        votes=int(document.get("votes", 1)),
+        subsets=_scale_subsets(query_counts, _read_count(document, "queries", None)),
+        query_sd=_read_number(document, "query_sd", 1.0),
+        seed_sd=_read_number(document, "seed_sd", 0.1),
+        wrongly_passed=_read_number(document, "wrongly_passed", 0.0),
+        wrongly_failed=_read_number(document, "wrongly_failed", 0.0),
+        votes=_read_count(document, "votes", 1) or 1,
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_number(document: Mapping[str, Any], key: str, default: float) -> float:
+    value = document.get(key, default)
+    if not _is_number(value):
+        raise UsageError("--truth", requested=f"{key}: {value!r}", found="not a number")
+    return float(value)
+
+
+def _read_count(document: Mapping[str, Any], key: str, default: int | None) -> int | None:
+    value = document.get(key, default)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise UsageError("--truth", requested=f"{key}: {value!r}", found="not a whole number above 0")
+    return value
 
 
 def _scale_subsets(query_counts: Mapping[str, int], n_queries: int | None) -> dict[str, int]:
     if n_queries is None:
         return dict(query_counts)
-    share = int(n_queries) / sum(query_counts.values())
+    share = n_queries / sum(query_counts.values())
     return {name: max(1, round(count * share)) for name, count in query_counts.items()}
 
 

@@ -81,5 +81,6 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(0) from None
     except OSError as error:
-        where, found = str(error.filename or "sweeper"), error.strerror or str(error)
+        # A file is written under another name first, and then renamed to its own, the second name of the error.
+        where, found = str(error.filename2 or error.filename or "sweeper"), error.strerror or str(error)
         exit_with_error(str(SweeperError(where, found=found, hint="give a path that can be used")), 1)

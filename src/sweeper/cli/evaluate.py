@@ -106,7 +106,7 @@ def evaluate_model_command(  # every option of the command line is one parameter
     votes: VotesOption = 4,
     input_price: InputPriceOption = None,
     output_price: OutputPriceOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Output folder; resumed if it exists. Default: one in the store.")
     ] = None,

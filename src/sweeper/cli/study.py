@@ -130,7 +130,7 @@ def simulate_verdicts_command(
         typer.Option("--truth", help="YAML file: the true pass rate of each arm, and the spread of seeds and queries."),
     ],
     studies: Annotated[int, typer.Option(min=1, help="Number of simulated studies.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 0,
     set_: SetOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -144,10 +144,9 @@ def simulate_verdicts_command(
     planned = plan_sweep(load_sweep(find_sweep(sweep), set_ or []))
     if planned.parts:
         raise UsageError("simulate", requested=sweep, found="a union of sweeps", hint="simulate each of its sweeps")
+    assumed = read_yaml_as_dict(truth)
     with show_progress("simulating") as on_progress:
-        document = simulate_plan(
-            planned, read_yaml_as_dict(truth), n_studies=studies, seed=seed, on_progress=on_progress
-        )
+        document = simulate_plan(planned, assumed, n_studies=studies, seed=seed, on_progress=on_progress)
     if json_:
         print_json(document)
     else:

@@ -20,7 +20,7 @@ from sweeper.config.library import (
     load_model_spec,
     load_references,
 )
-from sweeper.config.loading import find_sweep, list_sweep_files, load_sweep
+from sweeper.config.loading import find_sweep, list_sweep_files, list_sweep_names, load_sweep
 from sweeper.config.model import ModelSpec
 from sweeper.config.recipe import (
     RUNTIME_TUNABLES,
@@ -82,6 +82,7 @@ __all__ = [
     "find_hardware_spec",
     "find_sweep",
     "list_sweep_files",
+    "list_sweep_names",
     "load_data_spec",
     "load_evaluation_spec",
     "load_hardware_specs",

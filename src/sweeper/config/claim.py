@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import Choice, FrozenConfig
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import Recipe
 from sweeper.registry import Registry
@@ -48,7 +48,7 @@ class Claim(FrozenConfig):
     """Name of the claim in reports."""
     text: str = Field(min_length=1)
     """The claim in one sentence."""
-    kind: str
+    kind: Annotated[str, Choice(CLAIM_KINDS)]
     """What is claimed: one file of `sweeper/claims/kinds/`, described in docs/claims.md."""
     metric: str = Field(default="pass_rate", validate_default=True)
     """What is tested, as the kind requires: `divergence_rate` (share of runs) for `stabilises`, `agreement` (Gwet's
@@ -114,13 +114,6 @@ class Claim(FrozenConfig):
     train_flops: FiniteFloat | None = Field(default=None, gt=0, validate_default=True)
     """`equal-compute`: the common budget, FLOPs of one training run; `null`: that of the candidate's run that the other
     arms come closest to."""
-
-    @field_validator("kind")
-    @classmethod
-    def _check_kind(cls, value: str) -> str:
-        if value not in CLAIM_KINDS.names:
-            raise ValueError(f"no claim kind of this name; one of: {', '.join(CLAIM_KINDS.names)}")
-        return value
 
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),

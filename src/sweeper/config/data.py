@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, field_validator
 
 from sweeper.config.base import Choice, FrozenConfig
+from sweeper.errors import UsageError
 from sweeper.registry import Registry
+from sweeper.toolworld import WorldConfig
 
 _LENGTH_POLICIES: Registry[object] = Registry("length policy", "data/length_policies", "POLICY")
 LENGTH_POLICIES = _LENGTH_POLICIES.names
@@ -58,3 +60,13 @@ class DataSpec(FrozenConfig):
     """Vocabulary of the tokenizer trained on the corpus, for models built from a config."""
     assumed: AssumedSize | None = None
     """Size assumed by `sweeper plan` to estimate costs before the data are prepared."""
+
+    @field_validator("toolworld")
+    @classmethod
+    def _check_world_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            WorldConfig.from_mapping(value)
+        except UsageError as error:
+            found = ", ".join(text for text in (error.requested, error.found) if text)
+            raise ValueError(f"{found}; {error.hint}") from error
+        return value

@@ -94,7 +94,8 @@ class ConfigLibrary:
         if isinstance(entry, str):
             return self.load(kind, entry, source.locate(keys))
         fields = source.require_mapping(entry, keys)
-        return source.validate(kind, self.merge_base(kind, fields, source, keys), keys)
+        merged = self.merge_base(kind, fields, source, keys)
+        return source.validate(kind, merged, keys, [*kind.model_fields, "extends"])
 
     def merge_base(
         self, kind: type[FrozenConfig], fields: Mapping[str, Any], source: YamlFile, keys: Keys
@@ -129,7 +130,7 @@ class ConfigLibrary:
         for override in overrides:
             if override.is_nested and override.section == key:
                 override.apply_to_section(fields)
-        source.node[key] = file.validate(kind, fields, keys).model_dump()
+        source.node[key] = file.validate(kind, fields, keys, [*kind.model_fields, "extends"]).model_dump()
 
 
 def load_model_spec(name: str) -> ModelSpec:

@@ -34,6 +34,7 @@ _SECTIONS: dict[str, type[Recipe] | type[DataSpec] | type[EvaluationSpec]] = {
 """Keys of a sweep that hold one named configuration."""
 _RESOLVED_FIELDS = {"models", "engines", "hardware", "searched"}
 """Fields of `Sweep` that a file does not have: they are read from `configs/`, or split from `axes`."""
+_FILE_KEYS = [key for key in Sweep.model_fields if key not in _RESOLVED_FIELDS]
 _RECIPE_AXES = [field for field in Recipe.model_fields if field != "changes"]
 
 
@@ -43,12 +44,20 @@ def find_sweep(name: str) -> Path:
     Raises:
         UsageError: no such sweep.
     """
-    folders = [Path("sweeps"), PROJECT_ROOT / "sweeps"]
-    for path in [Path(name), *(folder / f"{name}.yaml" for folder in folders)]:
+    for path in [Path(name), *(folder / f"{name}.yaml" for folder in _list_sweep_folders())]:
         if path.is_file():
             return path
-    hint = suggest_nearest(name, {path.stem for folder in folders for path in folder.glob("*.yaml")})
+    hint = suggest_nearest(name, list_sweep_names())
     raise UsageError("sweep", requested=name, found="no such file, and no sweep of this name", hint=hint)
+
+
+def list_sweep_names() -> list[str]:
+    """List the names of the sweeps in `sweeps/` of the working directory and of the project."""
+    return sorted({path.stem for folder in _list_sweep_folders() for path in folder.glob("*.yaml")})
+
+
+def _list_sweep_folders() -> list[Path]:
+    return [Path("sweeps"), PROJECT_ROOT / "sweeps"]
 
 
 def list_sweep_files(path: Path) -> list[Path]:
@@ -82,7 +91,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, smoke_test: bool = 
     source = YamlFile.read(path)
     if "models" in source.node and "engines" in source.node:
         return _load_archived_sweep(source, has_changes=smoke_test or bool(overrides))
-    source.raise_first(_find_unknown_keys(source))
+    source.raise_first(_find_unknown_keys(source, [*_FILE_KEYS, "rehearsal"]))
     library = ConfigLibrary(path)
     if smoke_test:
         source = _apply_smoke_test(source, library)
@@ -91,7 +100,9 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, smoke_test: bool = 
     if "sweeps" in source.node:
         return _load_combined_sweep(source, given, overrides, smoke_test=smoke_test)
     _apply_overrides(source, given, library)
+    source.raise_first(_find_unknown_keys(source, [key for key in _FILE_KEYS if key != "sweeps"]))
     source.raise_first(_find_axis_problems(source))
+    source.raise_first(_find_claim_problems(source))
     sweep = source.validate(Sweep, _resolve_names(source, library))
     _check_axis_values(sweep, source)
     check_search(sweep, source)
@@ -108,8 +119,7 @@ def _load_archived_sweep(source: YamlFile, *, has_changes: bool) -> Sweep:
     return source.validate(Sweep, source.node)
 
 
-def _find_unknown_keys(source: YamlFile) -> Iterator[Problem]:
-    known = [*(key for key in Sweep.model_fields if key not in _RESOLVED_FIELDS), "rehearsal"]
+def _find_unknown_keys(source: YamlFile, known: Sequence[str]) -> Iterator[Problem]:
     for key in source.node:
         if key not in known:
             yield Problem([key], str(key), f"unknown key `{key}`", suggest_nearest(str(key), known))
@@ -205,6 +215,12 @@ def _find_axis_problems(source: YamlFile) -> Iterator[Problem]:
             yield Problem(keys, requested, "an empty list", "give at least one value")
         elif repeated := [value for i, value in enumerate(values) if value in values[:i]]:
             yield Problem(keys, requested, f"the value {repeated[0]!r} twice", "name each value once")
+
+
+def _find_claim_problems(source: YamlFile) -> Iterator[Problem]:
+    claims = source.node.get("claims")
+    if claims is not None and not isinstance(claims, list):
+        yield Problem(["claims"], "claims", f"{claims!r}, not a list of claims", "claims: [single-epoch]")
 
 
 def _resolve_names(source: YamlFile, library: ConfigLibrary) -> dict[str, Any]:

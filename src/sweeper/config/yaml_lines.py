@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -60,8 +61,13 @@ class YamlFile:
             raise ConfigError(f"{path}:{line}", found=f"not valid YAML: {error.problem}") from error
         except (YAMLError, ValueError) as error:
             raise ConfigError(str(path), found=f"not valid YAML: {error}") from error
+        except RecursionError as error:
+            raise ConfigError(str(path), found="not valid YAML: nested too deeply") from error
+        if document is None:
+            raise ConfigError(f"{path}:1", found="an empty file, not a mapping of keys to values")
         if not isinstance(document, CommentedMap):
-            raise ConfigError(f"{path}:1", found=f"{type(document).__name__}, not a mapping of keys to values")
+            found = "a list" if isinstance(document, list) else "a single value"
+            raise ConfigError(f"{path}:1", found=f"{found}, not a mapping of keys to values")
         return cls(path, document)
 
     @property
@@ -107,7 +113,7 @@ class YamlFile:
             kind: its class.
             fields: its fields, as ruamel's nodes or plain values.
             keys: path to them in this file.
-            known: keys to suggest for an unknown one; by default the fields of `kind`.
+            known: keys to suggest for an unknown one beside `fields`; by default the fields of `kind`.
 
         Raises:
             ConfigError: pydantic's first complaint, with file, line and, for an unknown name, the nearest known one.
@@ -115,11 +121,13 @@ class YamlFile:
         try:
             return kind.model_validate(to_builtin(fields))
         except ValidationError as error:
-            raise self.make_validation_error(error, known or kind.model_fields, keys) from error
+            nested = _find_nested_kind(kind, _select_complaint(error)["loc"])
+            names = known if known and nested is kind else nested.model_fields
+            raise self.make_validation_error(error, names, keys) from error
 
     def make_validation_error(self, error: ValidationError, known: Iterable[str], prefix: Keys = ()) -> ConfigError:
         """Turn pydantic's first complaint about fields below `prefix` into an error with file and line."""
-        first = error.errors(include_url=False)[0]
+        first = _select_complaint(error)
         message, value = first["msg"].removeprefix("Value error, "), first["input"]
         below = [key for key in first["loc"] if not str(key).startswith(("function-", "constrained-"))]
         keys = [*prefix, *below]
@@ -135,6 +143,25 @@ class YamlFile:
         # A password belongs neither on the screen nor in a log.
         shown = "" if not below or "password" in message else f" (given: {value!r})"
         return self.make_error(Problem(keys, dotted, message + shown))
+
+
+def _select_complaint(error: ValidationError) -> ErrorDetails:
+    """Return pydantic's first complaint. A misspelled key comes before the field that is missing because of it."""
+    complaints = error.errors(include_url=False)
+    first = complaints[0]
+    if first["type"] != "missing":
+        return first
+    beside = (c for c in complaints if c["type"] == "extra_forbidden" and c["loc"][:-1] == first["loc"][:-1])
+    return next(beside, first)
+
+
+def _find_nested_kind(kind: type[FrozenConfig], loc: Sequence[str | int]) -> type[FrozenConfig]:
+    """Return the class of the mapping that holds a value, from the path to that value below a mapping of `kind`."""
+    for key in loc[:-1]:
+        if (field := kind.model_fields.get(str(key))) is not None:
+            types = (field.annotation, *get_args(field.annotation))
+            kind = next((t for t in types if isinstance(t, type) and issubclass(t, FrozenConfig)), kind)
+    return kind
 
 
 @lru_cache(maxsize=128)  # combined sweeps name the same files; a copy takes a fifth of the time
@@ -166,7 +193,7 @@ def parse_yaml_value(text: str) -> Any:
     """
     try:
         return YAML(typ="safe", pure=True).load(io.StringIO(text))
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UsageError("--set", requested=text, found="not a YAML value") from error
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import Sweep, find_sweep, load_sweep, read_yaml_as_dict
-from sweeper.errors import UsageError
+from sweeper.config import Sweep, find_sweep, list_sweep_names, load_sweep, read_yaml_as_dict
+from sweeper.errors import StoreError, UsageError, suggest_nearest
 from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_outcomes, read_summary
 from sweeper.planning.budget import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import Plan, PlannedTrial
@@ -68,7 +68,22 @@ def load_study_plan(name: str, store: Store, overrides: list[str] | None = None)
             return plan_sweep(Sweep.model_validate(read_yaml_as_dict(stored_sweep)), store)
         except ValueError as error:
             raise UsageError(str(stored_sweep), found=f"invalid sweep: {error}", hint="run the sweep again") from error
-    return plan_sweep(load_sweep(find_sweep(name), overrides or []), store)
+    try:
+        path = find_sweep(name)
+    except UsageError as error:
+        raise _make_unknown_study_error(name, store, is_stored=is_name and stored_sweep.exists()) from error
+    return plan_sweep(load_sweep(path, overrides or []), store)
+
+
+def _make_unknown_study_error(name: str, store: Store, *, is_stored: bool) -> UsageError:
+    """Return the error for a study that no sweep file describes; a stored one is refused only with `--set`."""
+    if is_stored:
+        hint = "give the path of its sweep file, or leave out --set"
+        return UsageError(f"study {name}", requested="--set", found="no sweep file of this name", hint=hint)
+    studies = [path.parent.name for path in store.study_folder(name).parent.glob("*/sweep.yaml")]
+    hint = suggest_nearest(name, [*studies, *list_sweep_names()])
+    found = f"no such file, no study of this name in {store.location}, and no sweep of this name"
+    return UsageError("study", requested=name, found=found, hint=hint)
 
 
 def read_trial_row(trial: PlannedTrial, store: Store) -> TrialRow:
@@ -175,8 +190,12 @@ def _read_json_or_none(path: Path) -> JsonObject | None:
 def _read_history(path: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        history: pd.DataFrame = file.read(
-            [name for name in HISTORY_COLUMNS if name in file.schema_arrow.names]
-        ).to_pandas()
+    try:
+        with pq.ParquetFile(path) as file:
+            history: pd.DataFrame = file.read(
+                [name for name in HISTORY_COLUMNS if name in file.schema_arrow.names]
+            ).to_pandas()
+    except (OSError, ValueError) as error:
+        hint = f"delete {path.parent} and run again"
+        raise StoreError(str(path), found=f"history cannot be read: {error}", hint=hint) from error
     return history

@@ -20,8 +20,8 @@ def test_backends_lists_names_without_importing_them() -> None:
 def test_only_ray_submits_jobs(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[3])
     inline, ray = BACKENDS.load("inline"), BACKENDS.load("ray")
-    assert inline.submit(SUBMISSION, address) is None
-    assert inline.resolve_address(address) == address
+    with pytest.raises(UsageError, match="--backend inline, which runs trials in this process"):
+        inline.submit(SUBMISSION, address)
     with pytest.raises(UsageError, match="--storage"):  # nothing is sent with a folder that the job cannot see
         ray.submit(SUBMISSION, address)
 

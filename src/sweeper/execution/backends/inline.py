@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from sweeper.errors import LostWorkerError
-from sweeper.execution.backends.base import Backend, BackendSession
+from sweeper.errors import LostWorkerError, UsageError
+from sweeper.execution.backends.base import Backend, BackendSession, SweepSubmission
 from sweeper.execution.failures import record_failure
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.run_context import RunContext
@@ -37,4 +37,14 @@ def _run_trials(trial_source: TrialSource, run: RunContext) -> None:
         trial_source.on_trial_end(row)
 
 
-BACKEND = Backend(open_backend)
+def refuse_address(submission: SweepSubmission, address: str) -> None:
+    """Refuse any cluster.
+
+    Raises:
+        UsageError: always.
+    """
+    found = "--backend inline, which runs trials in this process"
+    raise UsageError("--address", requested=address, found=found, hint="leave out --address, or use --backend ray")
+
+
+BACKEND = Backend(open_backend, refuse_address)
