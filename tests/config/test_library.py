@@ -22,7 +22,7 @@ def test_load_model_spec_refuses_an_unknown_name() -> None:
     assert load_model_spec("opt-125m").name == "opt-125m"
     with pytest.raises(ConfigError) as failure:
         load_model_spec("opt-124m")
-    assert failure.value.where == "--model"
+    assert (failure.value.where, failure.value.requested) == ("--model", "opt-124m")
     assert failure.value.found == "unknown name: not in configs/models/"
     assert failure.value.hint.startswith("did you mean `opt-125m`?")
 
@@ -31,6 +31,11 @@ def test_load_data_spec_reads_a_named_data_set_with_fields_over_it() -> None:
     assert load_data_spec("toolworld", max_length=77).max_length == 77
     with pytest.raises(ConfigError, match="max_lenght"):
         load_data_spec("toolworld", max_lenght=77)
+
+
+def test_load_data_spec_refuses_an_empty_name() -> None:
+    with pytest.raises(ConfigError, match="known: toolbench, toolworld"):
+        load_data_spec("")
 
 
 @pytest.mark.parametrize("source", ["someone/tool-data", "missing/answers.json"])

@@ -156,6 +156,8 @@ def test_store_location_is_a_folder_or_url(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
     assert Store.from_location(tmp_path) == Store.from_location(f"file://{tmp_path}") == Store(tmp_path.resolve())
     assert Store.from_location(tmp_path).location == str(tmp_path.resolve())
+    with pytest.raises(UsageError, match="an empty name"):
+        Store.from_location("")
     far = Store.from_location("memory://somewhere/store/")
     assert (far.location, far.root.parent) == ("memory://somewhere/store", (tmp_path / "cache").resolve())
     assert (

@@ -62,9 +62,7 @@ class ConfigLibrary:
             if (path := root / folder / f"{name}.yaml").is_file():
                 return path
         hint = suggest_nearest(name, self.list_names(kind))
-        raise ConfigError(
-            where, requested=f"{folder}: {name}", found=f"unknown name: not in configs/{folder}/", hint=hint
-        )
+        raise ConfigError(where, requested=name, found=f"unknown name: not in configs/{folder}/", hint=hint)
 
     def find_shared_file(self, name: str) -> Path:
         """Find a file that lies directly in `configs/`. The project has all of them."""
@@ -157,7 +155,7 @@ def load_data_spec(source: str, **fields: object) -> DataSpec:
     known = library.list_names(DataSpec)
     entry: dict[str, object] = {"extends": source}
     if source not in known:
-        if "/" not in source and not Path(source).exists():
+        if not source or ("/" not in source and not Path(source).exists()):
             found = "not a name of configs/data/, an existing path, or a hub id (owner/name)"
             raise ConfigError("data", requested=source, found=found, hint=suggest_nearest(source, known))
         entry = {"extends": "toolbench", "path": source}

@@ -339,10 +339,11 @@ def resolve_model_path(name: str, store: Store) -> str:
         return str(store.trial_folder(name) / "model")
     try:
         spec = load_model_spec(name)
-    except ConfigError:
+    except ConfigError as error:
         if "/" in name:
             return name
-        raise
+        found = "not a folder, a trial's fingerprint, a name of configs/models/, or a hub id (owner/name)"
+        raise ConfigError(f"model {name}", found=found, hint=error.hint) from error
     if spec.source is None:
         raise UsageError(
             f"model {name}", found="it is built from a config and has no weights", hint="give a trial's fingerprint"

@@ -52,6 +52,8 @@ class Store:
             StoreError: the URL cannot be reached or used.
         """
         text = str(location)
+        if not text:
+            raise UsageError("--storage", found="an empty name", hint="give a folder")
         scheme, separator, rest = text.partition("://")
         if separator and scheme.lower() not in ("file", "local"):
             return cls._open_url(text.rstrip("/"))
