@@ -20,7 +20,7 @@ def of_benchmarks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     return found
 
 
-def test_a_ratio_is_of_neighbours_and_the_aim_is_of_its_median(of_benchmarks: dict[str, ModuleType]) -> None:
+def test_ratio_is_of_neighbours_and_the_aim_is_of_its_median(of_benchmarks: dict[str, ModuleType]) -> None:
     row = of_benchmarks["row"].Row("x", "s", [1.0, 4.0, 9.0], "a loop", [2.0, 2.0, 3.0], aim="<= 1.9")
     assert row.figures == [0.5, 2.0, 3.0]
     assert (row.middle, row.reached) == (2.0, False)
@@ -31,7 +31,7 @@ def test_a_ratio_is_of_neighbours_and_the_aim_is_of_its_median(of_benchmarks: di
         _ = of_benchmarks["row"].Row("x", "s", [1.0, 2.0], "a loop", [1.0]).figures
 
 
-def test_the_last_line_is_what_the_table_is_drawn_from(
+def test_last_line_is_what_the_table_is_drawn_from(
     of_benchmarks: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
     row, run = of_benchmarks["row"], of_benchmarks["run"]

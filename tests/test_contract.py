@@ -117,7 +117,7 @@ def test_json_documents_keep_their_keys(name: str, store: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_store_written_before_gives_the_same_numbers(name: str, store: Path) -> None:
+def test_store_written_before_gives_the_same_numbers(name: str, store: Path) -> None:
     found, pinned = numbers(show(name, store)), load_pinned("documents.json")[name]["numbers"]
     assert found.keys() == pinned.keys()
     for path, value in pinned.items():

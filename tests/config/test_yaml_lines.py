@@ -118,7 +118,7 @@ def test_validate_reports_the_line_of_the_first_mistake(
         ("name: a\ninner: {frist: 1}", "inner.frist", "did you mean `first`? known: first"),
     ],
 )
-def test_a_misspelled_key_is_reported_before_the_missing_one(
+def test_misspelled_key_is_reported_before_the_missing_one(
     tmp_path: Path, text: str, requested: str, hint: str
 ) -> None:
     path = tmp_path / "named.yaml"

@@ -71,7 +71,7 @@ print(describe_data(sweep, [TrialRow("x", "COMPLETE", data={"source": source.des
 """
 
 
-def test_a_format_is_added_by_one_file(tmp_path: Path) -> None:
+def test_format_is_added_by_one_file(tmp_path: Path) -> None:
     code = OPEN_LINES.replace("FOLDER", repr(str(tmp_path)))
     printed = run_with_extra_files(tmp_path, {"data/readers/lines.py": LINES_READER}, code)
     assert printed.splitlines() == ["2 {'t': 'Travel'}", "a file of queries, one a line"]

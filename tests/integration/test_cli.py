@@ -17,7 +17,7 @@ from sweeper.toolworld import WorldConfig, build_world, export_world
 pytestmark = pytest.mark.slow  # every one starts processes
 
 
-def test_a_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> None:
+def test_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> None:
     more = ["--cluster", "cluster/aws/g5.yaml", "--storage", str(tmp_path)]
     asked = [*more, "--set", "runtime={default: {engine: auto, gpus: 0.5}}"]
     planned = document("plan", "quickstart", *asked)
@@ -67,7 +67,7 @@ def test_every_shipped_sweep_can_be_planned(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["scaling", "paper"])
-def test_a_rehearsal_is_planned_with_nothing_but_this_machine(name: str, tmp_path: Path) -> None:
+def test_rehearsal_is_planned_with_nothing_but_this_machine(name: str, tmp_path: Path) -> None:
     planned = plan_of(name, "--smoke-test", "--storage", str(tmp_path))
     assert planned["sweep"] == f"{name}-rehearsal"
     assert planned["problems"] == []

@@ -117,7 +117,7 @@ def test_judges_side_by_side_with_toolevals_files(answers: Path, tmp_path: Path)
     )
 
 
-def test_a_judge_that_is_down_gives_no_rate(answers: Path, tmp_path: Path) -> None:
+def test_judge_that_is_down_gives_no_rate(answers: Path, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{reserve_refusing_port()}/v1"
     llm = ("--judge", "llm", "--judge-endpoint", url, "--judge-model", "m", "--votes", "1", "--storage", str(tmp_path))
     done = sweeper("judge", str(answers / "G3_instruction.json"), *llm, "--json", code=1)
@@ -346,7 +346,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     file.unlink()
 
 
-def test_a_checkpoint_is_evaluated_resumed_and_read_back(trained: Path, data: str, tmp_path: Path) -> None:
+def test_checkpoint_is_evaluated_resumed_and_read_back(trained: Path, data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     asked = ("evaluate", str(trained), "--suite", "toolworld", "--data", data, "--out", str(out), "--judge", "oracle")
     found = document(*asked, "--judge", "rules")
@@ -394,7 +394,7 @@ def served(trained: Path) -> Iterator[str]:
     process.wait()
 
 
-def test_a_served_checkpoint_answers_as_the_local_one(trained: Path, served: str, data: str, tmp_path: Path) -> None:
+def test_served_checkpoint_answers_as_the_local_one(trained: Path, served: str, data: str, tmp_path: Path) -> None:
     asked = ("evaluate", str(trained), "--suite", "toolworld", "--data", data)
     local = document(*asked, "--out", str(tmp_path / "local"))
     there = document(*asked, "--endpoint", served, "--protocol", "chat", "--out", str(tmp_path / "there"))

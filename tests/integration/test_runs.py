@@ -59,7 +59,7 @@ def test_killed_and_run_again_ends_as_uninterrupted(tmp_path: Path, tiny: Path) 
             assert a["metrics"][key] == b["metrics"][key], key
 
 
-def test_a_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
+def test_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
     store = str(tmp_path / "store")
     tiny.write_text(
         TINY.replace("warmup_steps: 2}", "warmup_steps: 30}")

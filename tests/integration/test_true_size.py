@@ -72,7 +72,7 @@ def test_every_cell_of_the_gpu_benchmark_runs_as_a_miniature(root: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_gpu_benchmark_ends_in_time_and_says_what_it_left_out(root: Path, tmp_path: Path) -> None:
+def test_gpu_benchmark_ends_in_time_and_says_what_it_left_out(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     command = [sys.executable, str(root / "benchmarks" / "gpu.py"), "--device", "cpu", "--minutes", "0.1"]
     subprocess.run([*command, "--json", str(out)], check=True, capture_output=True, timeout=300)
@@ -82,7 +82,7 @@ def test_the_gpu_benchmark_ends_in_time_and_says_what_it_left_out(root: Path, tm
 
 
 @pytest.mark.slow
-def test_a_model_that_does_not_fit_is_skipped_and_a_cell_that_fails_is_a_row(
+def test_model_that_does_not_fit_is_skipped_and_a_cell_that_fails_is_a_row(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gpu = benchmark(root)

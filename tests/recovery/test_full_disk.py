@@ -40,7 +40,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_waited_for(small_disk: Path, tmp_path: Path) -> None:
+def test_full_disk_is_waited_for(small_disk: Path, tmp_path: Path) -> None:
     undisturbed, store = Store(tmp_path / "undisturbed"), Store(small_disk / "store")
     warm.sweeper(*RUN, "--storage", undisturbed.root)
     (trial,) = [path.parent.name for path in undisturbed.root.glob("trials/*/record.json")]

@@ -179,7 +179,7 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
     assert records[told].resumed_from_step not in regular | {None}, "saved where SIGTERM found it"
 
 
-def test_the_driver_and_then_the_head_die_and_the_same_command_goes_on(
+def test_driver_and_then_the_head_die_and_the_same_command_goes_on(
     plan: Plan, undisturbed: Store, folder: Path, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
