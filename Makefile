@@ -16,7 +16,7 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper run quickstart
 	$(BIN)/sweeper report quickstart
 
-test: setup  ## everything but the long tests; a quarter of an hour on two cores
+test: setup  ## everything but the long tests; 18 minutes on two cores with other work
 	$(BIN)/python -m pytest -m 'not long and not true_size' -n auto --dist loadgroup --durations=30
 
 test-fast: setup  ## without processes, Ray and browsers
