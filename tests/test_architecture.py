@@ -26,6 +26,7 @@ ORDER = (
     ("results", "tracking", "cluster"),
     ("execution",),
     ("report",),
+    ("api",),
     ("cli",),
 )
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
@@ -59,6 +60,13 @@ def test_imports_point_one_way(path: Path) -> None:
             assert LEVEL[other] < LEVEL[own], f"{own} imports {module}"
 
 
+def test_the_command_line_uses_the_api_alone() -> None:
+    for path in (SOURCE / "cli").rglob("*.py"):
+        used = {module for module in imports(path) if module.startswith("sweeper.")}
+        allowed = ("sweeper.api", "sweeper.errors", "sweeper.cli", "sweeper.__version__")
+        assert {module for module in used if not module.startswith(allowed)} == set(), path.name
+
+
 def test_every_package_has_a_level() -> None:
     packages = {
         path.name.removesuffix(".py")
@@ -88,7 +96,16 @@ def test_statistics_does_no_io_and_loads_no_framework() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "module", ["sweeper.cli", "sweeper.config", "sweeper.planning.plan", "sweeper.training", "sweeper.evaluation"]
+    "module",
+    [
+        "sweeper",
+        "sweeper.api",
+        "sweeper.cli",
+        "sweeper.config",
+        "sweeper.planning.plan",
+        "sweeper.training",
+        "sweeper.evaluation",
+    ],
 )
 def test_importing_a_package_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "ray", "transformers", "trl", "datasets", "pandas", "wandb", "plotly", "scipy")

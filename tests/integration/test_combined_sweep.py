@@ -12,6 +12,7 @@ from rich.console import Console
 from small_studies import run_inline
 
 from sweeper import report
+from sweeper.api import Study
 from sweeper.cli.tables_study import format_part_lines, render_plan_table, render_verdict_lines
 from sweeper.config import load_sweep
 from sweeper.planning.claim_power import build_power_table
@@ -57,7 +58,7 @@ def test_combined_plan_lists_equal_trials_once(combined: Path) -> None:
     assert document["asked"] == 8
     assert [claim["id"] for claim in document["claims"]] == [row.claim.id for row in build_power_table(plan)]
     text = io.StringIO()
-    Console(file=text, width=200).print(render_plan_table(plan))
+    Console(file=text, width=200).print(render_plan_table(plan.to_document(), list(plan.sweep.axes)))
     assert "6 trials (8 requested by 2 sweeps)" in text.getvalue()
     assert "parts" not in alone[0].to_document()
 
@@ -70,7 +71,8 @@ def test_combined_study_reports_each_sweep_as_if_run_alone(combined: Path, tmp_p
     assert "4 finished before, 0 to run" in run_inline(plan_sweep(load_sweep(combined.with_name("long.yaml"))), store)
     tables = collect_study(load_study_plan("both", store), store)
     assert [row.status for row in tables.trials] == ["COMPLETE"] * 6
-    assert [line.plain for line in format_part_lines(tables.plan, tables.trials)] == [
+    statuses = Study(tables.plan, store).part_statuses
+    assert [line.plain for line in format_part_lines(statuses)] == [
         "short: 4 COMPLETE of 4",
         "long: 4 COMPLETE of 4",
     ]

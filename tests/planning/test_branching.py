@@ -15,6 +15,7 @@ from sweeper.cli.tables_study import render_plan_table
 from sweeper.config import Sweep, load_sweep
 from sweeper.errors import ConfigError, TrialsFailedError
 from sweeper.planning.branching import split_into_batches
+from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_study, load_study_plan
 from sweeper.storage import Store, read_json
@@ -101,12 +102,17 @@ def test_branch_specs_makes_the_longest_arm_the_trunk() -> None:
     assert split_into_batches([]) == []
 
 
+def print_plan(plan: Plan) -> str:
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(render_plan_table(plan.to_document(), list(plan.sweep.axes)))
+    return shown.getvalue()
+
+
 def test_branching_savings_are_known_for_prepared_data(tmp_path: Path) -> None:
     store, sweep = Store(tmp_path), load_branched_sweep("axes.seed=[0]")
-    unknown = plan_sweep(sweep, store).branching_savings
-    assert unknown is not None
-    assert math.isnan(unknown.saved_share)
-    assert "until the data are prepared" in unknown.format_line()
+    unknown = plan_sweep(sweep, store)
+    assert math.isnan(unknown.to_document()["branching"]["saved_share"])
+    assert "until the data are prepared" in print_plan(unknown)
     data.prepare_data(sweep.data, sweep.models["opt-tiny-32"], tmp_path)
     plan, alone = (plan_sweep(s, store) for s in (sweep, sweep.model_copy(update={"branch_epochs": False})))
     assert [trial.planned_steps for trial in alone.trials] == [5, 15, 10]
@@ -116,9 +122,7 @@ def test_branching_savings_are_known_for_prepared_data(tmp_path: Path) -> None:
     assert savings["saved_share"] == pytest.approx(12 / 30)
     flops, whole = (sum(trial.planned_train_flops or 0 for trial in p.trials) for p in (plan, alone))
     assert savings["saved_flops"] == pytest.approx(whole - flops)
-    shown = io.StringIO()
-    Console(file=shown, width=200).print(render_plan_table(plan))
-    assert "40% of the steps saved (12 of 30)" in shown.getvalue()
+    assert "40% of the steps saved (12 of 30)" in print_plan(plan)
     too_long = plan_sweep(load_branched_sweep("axes.seed=[0]", "recipe.warmup_steps=5"), store)
     assert "whose decay begins after 4" in too_long.problems[0]
 

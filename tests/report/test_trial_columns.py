@@ -64,7 +64,7 @@ def test_status_table_prints_one_line_per_trial() -> None:
     row = TrialRow(ROW.fingerprint, ROW.status, ROW.metrics, planned=PLANNED | {"num_train_epochs": 3.0})
     console = Console(width=120)
     with console.capture() as printed:
-        console.print(render_status_table("study", [row], ["learning_rate"]))
+        console.print(render_status_table("study", [row.to_document()], ["learning_rate"]))
     lines = printed.get().splitlines()
     assert lines[2].split() == ["01234567", "opt", "3", "1e-05", "off", "12345", "COMPLETE", "1.235", "77.5%"]
     assert lines[3] == "1 COMPLETE"

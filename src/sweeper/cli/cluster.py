@@ -22,9 +22,9 @@ def start_local_cluster_command(
     json_: JsonOption = False,
 ) -> None:
     """Start a Ray cluster of several nodes on this machine, to try a sweep before it costs money."""
-    from sweeper import cluster
+    from sweeper import api
 
-    up = cluster.start_local_cluster(nodes, gpus_per_node, cpus_per_node)
+    up = api.start_local_cluster(nodes, gpus_per_node, cpus_per_node)
     if json_:
         print_json(up.to_document())
     else:
@@ -37,9 +37,9 @@ def start_local_cluster_command(
 @commands.command("down-local")
 def stop_local_cluster_command(json_: JsonOption = False) -> None:
     """Stop the local cluster."""
-    from sweeper import cluster
+    from sweeper import api
 
-    down = cluster.stop_local_cluster()
+    down = api.stop_local_cluster()
     if json_:
         print_json(down.to_document())
     else:
@@ -52,9 +52,9 @@ def drain_node_command(
     json_: JsonOption = False,
 ) -> None:
     """Drain this node: checkpoint and stop its trials. Other nodes resume them."""
-    from sweeper.training import drain
+    from sweeper import api
 
-    n_processes, n_training = drain(seconds)
+    n_processes, n_training = api.drain_node(seconds)
     if json_:
         print_json({"asked": n_processes, "still_training": n_training})
     elif not n_training:
@@ -77,6 +77,6 @@ def submit_sweep_command(
     set_: SetOption = None,
 ) -> None:
     """Run a sweep as a job of a Ray cluster, follow its log, and exit with its exit code."""
-    from sweeper import cluster
+    from sweeper import api
 
-    raise typer.Exit(cluster.submit_sweep(sweep, address, storage=storage, overrides=set_ or []))
+    raise typer.Exit(api.submit_sweep(sweep, address, storage=storage, overrides=set_ or []))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
@@ -25,7 +25,7 @@ from sweeper.cli.options import (
 from sweeper.cli.output import check_choice, exit_on_interrupt, exit_with_error, print_json, print_table, show_progress
 
 if TYPE_CHECKING:
-    from sweeper.config import LlmSpec
+    from sweeper.api import LlmSpec
 
 commands = typer.Typer()
 Protocol = Literal["chat", "completions"]
@@ -48,7 +48,7 @@ class LlmJudgeOptions:
         Raises:
             UsageError: one of endpoint and model is missing, or no judge uses them.
         """
-        from sweeper.config import LlmSpec
+        from sweeper.api import LlmSpec
         from sweeper.errors import UsageError
 
         where = "--judge llm"
@@ -114,34 +114,18 @@ def evaluate_model_command(  # every option of the command line is one parameter
     json_: JsonOption = False,
 ) -> None:
     """Run a model over a suite as a tool-using agent, judge its answers, and write them in ToolBench's formats."""
+    from sweeper import api
     from sweeper.cli.tables_judging import render_judging_table
-    from sweeper.config import load_data_spec, load_evaluation_spec
-    from sweeper.evaluation import offline
-    from sweeper.storage import Store
 
     check_choice("--protocol", protocol, get_args(Protocol))
-    overrides = {"environment": environment} if environment else {}
-    evaluation = load_evaluation_spec(suite, set_ or [], **overrides)
-    data_spec = load_data_spec(data or ("toolworld" if evaluation.queries is None else "toolbench"))
-    names = judge or [evaluation.judge]
-    _refuse_human_judge("evaluate", names)
-    store = Store.from_location(storage)
-    llm = LlmJudgeOptions(judge_endpoint, judge_model, votes).make_spec(_check_judges(names), evaluation.llm)
-    context = offline.JudgeContext(data_spec, llm, cache=store.root / "judgements")
-    request = offline.ModelEvaluation(
-        model=model if endpoint else offline.resolve_model_path(model, store),
-        evaluation=evaluation,
-        data=data_spec,
-        panel=offline.JudgePanel(tuple(names), context),
-        storage=store.root,
-        out=out,
-        endpoint=offline.AgentEndpoint(endpoint, cast("Protocol", protocol), input_price, output_price)
-        if endpoint
-        else None,
-        seed=seed,
-    )
+    evaluation = api.load_evaluation(suite, set_ or [], environment)
+    llm_options = LlmJudgeOptions(judge_endpoint, judge_model, votes)
+    judges = api.JudgeSettings(names := judge or [evaluation.judge], storage=storage)
+    judges = replace(judges, llm=llm_options.make_spec(names, evaluation.llm))
+    server = api.AgentEndpoint(endpoint, cast("Protocol", protocol), input_price, output_price) if endpoint else None
+    options = api.EvaluationOptions(endpoint=server, data=data, seed=seed, out=out)
     with show_progress("evaluating") as on_progress:
-        report = offline.evaluate_model(request, on_progress)
+        report = api.evaluate_model(model, evaluation, judges, options, on_progress)
     document = report.to_document()
     if json_:
         print_json(document)
@@ -181,16 +165,11 @@ def judge_answers_command(  # every option of the command line is one parameter
     json_: JsonOption = False,
 ) -> None:
     """Judge existing answers: pass rates under every definition, failing rules, agreement between judges."""
+    from sweeper import api
     from sweeper.cli.tables_judging import render_judging_table
-    from sweeper.config import load_data_spec
-    from sweeper.data import open_suite
-    from sweeper.evaluation import offline
-    from sweeper.evaluation.answer_files import read_answers
-    from sweeper.storage import Store
 
-    saved_answers = read_answers(answers)
     if label_sheet is not None:
-        sheet = offline.write_label_sheet(saved_answers, label_sheet, items)
+        sheet = api.write_label_sheet(answers, label_sheet, items)
         if json_:
             print_json(sheet.to_document())
         else:
@@ -200,18 +179,11 @@ def judge_answers_command(  # every option of the command line is one parameter
     names = list(judge or ["rules"])
     if labels is not None and "human" not in names:
         names.append("human")
-    llm_options = LlmJudgeOptions(
-        judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price
-    ).make_spec(_check_judges(names))
-    cache = Store.from_location(storage).root / "judgements"
-    context = offline.JudgeContext(load_data_spec(data), llm_options, cache, labels, key)
-    panel = offline.JudgePanel(tuple(names), context)
-    suites = [open_suite(load_data_spec(name)) if name else None for name in (suite, solvable)]
-    model = answers[0].name.removesuffix(".json")
+    judges = api.JudgeSettings(names, labels=labels, label_key=key, world=data, storage=storage)
+    llm_options = LlmJudgeOptions(judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price)
+    judges = replace(judges, llm=llm_options.make_spec(names))
     with show_progress("judging") as on_progress:
-        report = offline.judge_saved_answers(
-            saved_answers, panel, suite=suites[0], solvable=suites[1], out=out, model=model, on_progress=on_progress
-        )
+        report = api.judge_answers(answers, judges, suite=suite, solvable=solvable, out=out, on_progress=on_progress)
     document = report.to_document()
     if json_:
         print_json(document)
@@ -240,45 +212,20 @@ def compare_answers_command(  # every option of the command line is one paramete
 
     A pass beats a fail; --judge llm decides between two passes or two fails. The default judge is `rules`.
     """
+    from sweeper import api
     from sweeper.cli.tables_judging import render_comparison_table
-    from sweeper.config import load_data_spec
-    from sweeper.evaluation import offline
-    from sweeper.evaluation.answer_files import read_answers
-    from sweeper.storage import Store
 
-    names = judge or ["rules"]
-    _refuse_human_judge("compare", names)
-    llm_options = LlmJudgeOptions(
-        judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price
-    ).make_spec(_check_judges(names))
-    cache = Store.from_location(storage).root / "judgements"
-    panel = offline.JudgePanel(tuple(names), offline.JudgeContext(load_data_spec(data), llm_options, cache))
-    sides = read_answers([answers_a]), read_answers([answers_b])
+    judges = api.JudgeSettings(names := judge or ["rules"], world=data, storage=storage)
+    llm_options = LlmJudgeOptions(judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price)
+    judges = replace(judges, llm=llm_options.make_spec(names))
     with show_progress("comparing") as on_progress:
-        report = offline.compare_saved_answers(*sides, panel, on_progress)
+        report = api.compare_answers(answers_a, answers_b, judges, on_progress)
     document = report.to_document()
     if json_:
         print_json(document)
     else:
         print_table(render_comparison_table(document))
     _exit_on_problems(report.problems)
-
-
-def _check_judges(judge_names: list[str]) -> list[str]:
-    from sweeper.evaluation.judges import JUDGES
-
-    return [JUDGES.check(name, where="--judge") for name in judge_names]
-
-
-def _refuse_human_judge(command: str, judge_names: list[str]) -> None:
-    from sweeper.errors import UsageError
-
-    if "human" in judge_names:
-        raise UsageError(
-            f"{command} --judge human",
-            found=f"{command} reads no labels",
-            hint="use oracle, rules or llm; `judge ANSWERS --labels CSV` gives the pass rates of human labels",
-        )
 
 
 def _exit_on_problems(problems: Sequence[str]) -> None:

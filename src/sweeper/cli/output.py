@@ -32,7 +32,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def print_json(document: Mapping[str, object]) -> None:
     """Print a document as strict JSON: NaN and infinity become null."""
-    from sweeper.storage import dump_json
+    from sweeper.api.formatting import dump_json
 
     # Indented JSON is written by Python code, which takes seconds for ten thousand trials.
     trials = document.get("trials", ())

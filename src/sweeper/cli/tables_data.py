@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sweeper.api.formatting import JsonObject, format_counts, format_number
 from sweeper.cli.formatting import (
     MAX_LISTED_LINES,
     format_problems,
@@ -12,8 +13,6 @@ from sweeper.cli.formatting import (
     make_table,
     make_warning,
 )
-from sweeper.report.formatting import format_counts, format_number
-from sweeper.storage import JsonObject
 
 
 def render_length_table(document: JsonObject) -> RenderableType:

@@ -8,9 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.api.formatting import MISSING, JsonObject, format_counts, format_number
 from sweeper.cli.formatting import MAX_LISTED_LINES, format_plural, make_table, make_warning
-from sweeper.report.formatting import MISSING, format_counts, format_number
-from sweeper.storage import JsonObject
 
 _DEFINITIONS = {"strict": "strict", "stabletoolbench": "StableToolBench", "tooleval": "ToolEval"}
 _CALL_FAULTS = {"missed": "not recorded", "substituted": "answered by another recorded response", "failed": "failed"}

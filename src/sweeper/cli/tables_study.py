@@ -5,32 +5,30 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.cli.formatting import format_plural, make_status, make_table, truncate_lines
-from sweeper.config.axes import format_axis_value, get_axis_label
-from sweeper.report.formatting import (
+from sweeper.api.formatting import (
     MISSING,
+    STATUS,
+    format_axis_value,
     format_bytes,
     format_counts,
     format_duration,
     format_number,
     format_range,
     format_si,
+    get_axis_label,
+    list_status_columns,
 )
-from sweeper.report.trial_columns import STATUS, list_status_columns
-from sweeper.storage import JsonObject
+from sweeper.cli.formatting import format_plural, make_status, make_table, truncate_lines
 
 if TYPE_CHECKING:
+    from sweeper.api.formatting import JsonObject, TrialEntry
     from sweeper.cli.doctor import EnvironmentReport
-    from sweeper.planning.plan import Plan
-    from sweeper.report.combined_document import CombinedReport
-    from sweeper.report.document import Report, TrialEntry
-    from sweeper.training import TrialRow
 
 _RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")
 _MAX_LISTED_TRIALS = 60
@@ -38,63 +36,73 @@ _MAX_LISTED_TRIALS = 60
 _MAX_LISTED_ARMS = 40
 
 
-def render_plan_table(plan: Plan) -> RenderableType:
-    """Render the trials of a plan, or the arms of a large one, and what they will cost."""
-    table = _render_trials_table(plan) if len(plan.trials) <= _MAX_LISTED_TRIALS else _render_arms_table(plan)
+def render_plan_table(document: JsonObject, axes: Sequence[str]) -> RenderableType:
+    """Render the trials of a plan, or the arms of a large one, and what they will cost.
+
+    Args:
+        document: the document of `plan --json`.
+        axes: axes of the sweep, those of its search included.
+    """
+    trials: list[JsonObject] = document["trials"]
+    make = _render_trials_table if len(trials) <= _MAX_LISTED_TRIALS else _render_arms_table
     lines: list[RenderableType] = [
-        Text(plan.sweep.question, style="bold"),
-        table,
-        Text(_format_trial_counts(plan)),
-        *(Text(_format_part_counts(part.to_part_row(plan))) for part in plan.parts),
+        Text(document["question"], style="bold"),
+        make(document["sweep"], trials, axes),
+        Text(_format_trial_counts(document)),
+        *(Text(_format_part_counts(part)) for part in document.get("parts", ())),
     ]
-    if savings := plan.branching_savings:
-        lines.append(Text(savings.format_line()))
-    if plan.estimate is not None:
-        lines += [Text(line) for line in format_cost_lines(plan.estimate.to_document())]
-    lines += [Text(f"claim {claim.id}: {claim.text}") for claim in plan.sweep.claims]
+    if "branching" in document:
+        lines.append(Text(_format_savings(document["branching"])))
+    if "cost" in document:
+        lines += [Text(line) for line in format_cost_lines(document)]
+    lines += [Text(f"claim {claim['id']}: {claim['text']}") for claim in document["claims"]]
     return Group(*lines)
 
 
-def _format_trial_counts(plan: Plan) -> str:
+def _format_trial_counts(document: JsonObject) -> str:
     """Format `222 trials: 129 unique + 57 search + 36 confirmation (174 requested by 8 sweeps)`."""
-    text = format_plural(len(plan.trials) + len(plan.placeholders), "trial")
-    roles = Counter("confirmation" if trial.role == "confirm" else "search" for trial in plan.placeholders)
-    if roles:
-        parts = [f"{roles[role]:,} {role}" for role in ("search", "confirmation") if roles[role]]
-        text += f": {' + '.join([f'{len(plan.trials):,} unique', *parts])}"
-    if plan.parts:
-        text += f" ({plan.requested:,} requested by {len(plan.parts)} sweeps)"
-    return f"{text}; search trials cost what random values would" if roles else text
+    pending = document.get("to_come", {"explore": 0, "confirm": 0})
+    n_trials = len(document["trials"])
+    text = format_plural(n_trials + sum(pending.values()), "trial")
+    if any(pending.values()):
+        roles = {"search": pending["explore"], "confirmation": pending["confirm"]}
+        parts = [f"{count:,} {role}" for role, count in roles.items() if count]
+        text += f": {' + '.join([f'{n_trials:,} unique', *parts])}"
+    if "parts" in document:
+        text += f" ({document['asked']:,} requested by {len(document['parts'])} sweeps)"
+    return f"{text}; search trials cost what random values would" if any(pending.values()) else text
 
 
 def _format_part_counts(row: JsonObject) -> str:
     return f"  {row['sweep']}: {format_plural(row['trials'], 'trial')}, {row['shared']:,} of them shared"
 
 
-def _list_axes(plan: Plan) -> list[str]:
-    return [*plan.sweep.axes, *plan.sweep.searched]
+def _format_savings(savings: JsonObject) -> str:
+    """Format what branched epochs save."""
+    arms = f"branched epochs: {savings['branches']} arms continue from {savings['trunks']} longest arms"
+    if math.isnan(savings["saved_share"]):
+        return f"{arms}; the saving is unknown until the data are prepared: `sweeper data prepare …`"
+    whole = savings["saved_steps"] + savings["steps"]
+    return f"{arms}: {savings['saved_share']:.0%} of the steps saved ({savings['saved_steps']:,} of {whole:,})"
 
 
-def _render_trials_table(plan: Plan) -> Table:
-    axes = _list_axes(plan)
+def _render_trials_table(name: str, trials: Sequence[JsonObject], axes: Sequence[str]) -> Table:
     columns = ["fingerprint", *(get_axis_label(axis, short=True) for axis in axes), *_RESOURCE_COLUMNS]
-    table = make_table(plan.sweep.name, columns, n_left_columns=2)
-    for trial in plan.trials:
-        row = trial.to_row()
+    table = make_table(name, columns, n_left_columns=2)
+    for row in trials:
         values = [format_axis_value(row[axis]) for axis in axes]
         table.add_row(row["fingerprint"] or "unknown", *values, *_format_resources(row), _format_trial_time(row))
     return table
 
 
-def _render_arms_table(plan: Plan) -> RenderableType:
+def _render_arms_table(name: str, trials: Sequence[JsonObject], axes: Sequence[str]) -> RenderableType:
     """Render one line per arm: trials that differ in their seed alone."""
-    axes = [axis for axis in _list_axes(plan) if axis != "seed"]
+    axes = [axis for axis in axes if axis != "seed"]
     arms: dict[tuple[object, ...], list[JsonObject]] = {}
-    for trial in plan.trials:
-        row = trial.to_row()
+    for row in trials:
         arms.setdefault(tuple(row[axis] for axis in axes), []).append(row)
     columns = [*(get_axis_label(axis, short=True) for axis in axes), "seeds", "reused", *_RESOURCE_COLUMNS]
-    table = make_table(plan.sweep.name, columns, n_left_columns=1)
+    table = make_table(name, columns, n_left_columns=1)
     for values, rows in list(arms.items())[:_MAX_LISTED_ARMS]:
         n_reused = sum(row.get("reused") == "whole" for row in rows)
         longest = max(rows, key=lambda row: row.get("predicted_seconds") or 0.0)
@@ -231,37 +239,39 @@ def render_simulation_table(document: JsonObject) -> RenderableType:
     return Group(table, *note)
 
 
-def format_part_lines(plan: Plan, trials: Sequence[TrialRow]) -> list[Text]:
-    """Format the progress of each sweep of a union.
+def format_part_lines(part_statuses: Mapping[str, Mapping[str, int]]) -> list[Text]:
+    """Format the progress of each sweep of a combined study.
 
     Args:
-        plan: the plan of the union.
-        trials: one row per trial of the plan, in order.
+        part_statuses: sweep -> its number of trials by status.
     """
-    status: dict[str, str] = {trial.key: row.status for trial, row in zip(plan.trials, trials, strict=True)}
-    lines = []
-    for part in plan.parts:
-        counts = Counter(status[trial.key] for trial in part.trials)
-        lines.append(Text(f"{part.sweep.name}: {format_counts(counts)} of {len(part.trials):,}"))
-    return lines
+    return [
+        Text(f"{name}: {format_counts(counts)} of {sum(counts.values()):,}") for name, counts in part_statuses.items()
+    ]
 
 
-def render_status_table(name: str, trials: Sequence[TrialRow], varying_axes: Sequence[str]) -> RenderableType:
-    """Render every planned trial with the axes that vary, and the number of trials by status."""
+def render_status_table(name: str, trials: Sequence[JsonObject], varying_axes: Sequence[str]) -> RenderableType:
+    """Render every planned trial with the axes that vary, and the number of trials by status.
+
+    Args:
+        name: name of the study.
+        trials: the trials of the document of `status --json`.
+        varying_axes: axes with several values.
+    """
     axes = list(dict.fromkeys(["num_train_epochs", "learning_rate", "max_grad_norm", *varying_axes]))
     columns = list_status_columns(axes)
     status = columns.index(STATUS)
     table = make_table(name, [column.label for column in columns], n_left_columns=2)
     for row in trials:
-        entry = cast("TrialEntry", row.to_document())
+        entry = cast("TrialEntry", row)
         texts = [column.format(column.read(entry)) for column in columns]
         table.add_row(*texts[:status], make_status(texts[status]), *texts[status + 1 :])
     failures = [
-        Text(f"{row.fingerprint}: {row.failure.kind}: {row.failure.message}", style="red")
+        Text(f"{row['fingerprint']}: {row['failure']['kind']}: {row['failure']['message']}", style="red")
         for row in trials
-        if row.failure
+        if row["failure"]
     ]
-    return Group(table, Text(format_counts(Counter(row.status for row in trials))), *failures)
+    return Group(table, Text(format_counts(Counter(row["status"] for row in trials))), *failures)
 
 
 def render_search_table(document: JsonObject) -> RenderableType:
@@ -296,7 +306,7 @@ def _format_proposal(entry: JsonObject) -> str:
     return text if entry["retry_of"] is None else f"{text} retry of {entry['retry_of']}"
 
 
-def render_verdict_lines(document: Report | CombinedReport) -> list[RenderableType]:
+def render_verdict_lines(document: Mapping[str, Any]) -> list[RenderableType]:
     """Render two lines per claim: its verdict and its sentence."""
     lines: list[RenderableType] = []
     for claim in document["claims"]:

@@ -20,7 +20,7 @@ from sweeper.config.library import (
     load_model_spec,
     load_references,
 )
-from sweeper.config.loading import find_sweep, list_sweep_files, list_sweep_names, load_sweep
+from sweeper.config.loading import find_sweep, list_sweep_files, list_sweep_names, load_sweep, parse_sweep
 from sweeper.config.model import ModelSpec
 from sweeper.config.recipe import (
     RUNTIME_TUNABLES,
@@ -90,6 +90,7 @@ __all__ = [
     "load_references",
     "load_sweep",
     "make_trial",
+    "parse_sweep",
     "read_optimizer_traits",
     "read_scheduler_traits",
     "read_yaml_as_dict",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,29 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, smoke_test: bool = 
         >>> len(expand_sweep(sweep))
         6
     """
-    source = YamlFile.read(path)
+    return _load(YamlFile.read(path), ConfigLibrary(path), overrides, smoke_test=smoke_test)
+
+
+def parse_sweep(content: Mapping[str, object], overrides: Sequence[str] = (), *, smoke_test: bool = False) -> Sweep:
+    """Resolve and validate a sweep that is a mapping of the keys of a sweep file.
+
+    Args:
+        content: the mapping. It is not changed.
+        overrides: as for `load_sweep`.
+        smoke_test: as for `load_sweep`.
+
+    Raises:
+        ConfigError: a mistake; the message has the key.
+        UsageError: an override that cannot be applied.
+    """
+    source = YamlFile(Path("sweep"), to_commented(copy.deepcopy(dict(content))))
+    return _load(source, ConfigLibrary(), overrides, smoke_test=smoke_test)
+
+
+def _load(source: YamlFile, library: ConfigLibrary, overrides: Sequence[str], *, smoke_test: bool) -> Sweep:
     if "models" in source.node and "engines" in source.node:
         return _load_archived_sweep(source, has_changes=smoke_test or bool(overrides))
     source.raise_first(_find_unknown_keys(source, [*_FILE_KEYS, "rehearsal"]))
-    library = ConfigLibrary(path)
     if smoke_test:
         source = _apply_smoke_test(source, library)
     source.node.pop("rehearsal", None)

@@ -77,10 +77,12 @@ class YamlFile:
 
     def locate(self, keys: Keys) -> str:
         """Return `file:line` of a value, or `--set (over file)` for a value without a line."""
+        if not self.node.lc.data:  # a mapping that was not read from a file
+            return str(self.path)
         line = find_line(self.node, keys)
         if line is None and keys and keys[0] in self.node:
             return f"--set (over {self.path})"
-        return f"{self.path}:{line or 1}" if self.node.lc.data else str(self.path)
+        return f"{self.path}:{line or 1}"
 
     def make_error(self, problem: Problem) -> ConfigError:
         """Return the error of a problem, with file and line."""

@@ -114,14 +114,6 @@ class BranchingSavings:
             "saved_share": self.saved_share,
         }
 
-    def format_line(self) -> str:
-        """Format the savings for people."""
-        arms = f"branched epochs: {self.branches} arms continue from {self.trunks} longest arms"
-        if math.isnan(self.saved_share):
-            return f"{arms}; the saving is unknown until the data are prepared: `sweeper data prepare …`"
-        whole = self.saved_steps + self.steps
-        return f"{arms}: {self.saved_share:.0%} of the steps saved ({self.saved_steps:,} of {whole:,})"
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -1,0 +1,58 @@
+"""Sweep files, names and mappings -> `Sweep`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sweeper import config
+from sweeper.config import Sweep
+
+__all__ = ["Sweep", "list_sweeps", "load_sweep"]
+
+
+def load_sweep(
+    source: str | Path | Mapping[str, object],
+    overrides: Mapping[str, object] | Sequence[str] = (),
+    *,
+    smoke_test: bool = False,
+) -> Sweep:
+    """Load a sweep and check all of it.
+
+    Args:
+        source: the name of a sweep in `sweeps/`, the path of a sweep file, or the content of one as a mapping.
+        overrides: values that replace those of the sweep, by dotted key, or `key=value` texts as given to `--set`.
+        smoke_test: replace the models by toy models and the data by a generated world; minutes on two cores.
+
+    Returns:
+        The sweep, with every configuration that it names.
+
+    Raises:
+        UsageError: no such sweep, or an override that cannot be applied.
+        ConfigError: a mistake in the sweep; with file and line, and the nearest known name for an unknown one.
+
+    Example:
+        >>> sweep = load_sweep("quickstart", {"axes.seed": [0], "axes.num_train_epochs": [1]})
+        >>> sweep.name, sweep.axes["seed"]
+        ('quickstart', [0])
+    """
+    texts = overrides
+    if isinstance(overrides, Mapping):
+        texts = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]  # JSON is YAML
+    if isinstance(source, Mapping):
+        return config.parse_sweep(source, list(texts), smoke_test=smoke_test)
+    return config.load_sweep(config.find_sweep(str(source)), list(texts), smoke_test=smoke_test)
+
+
+def list_sweeps() -> list[str]:
+    """List the names of the sweeps in `sweeps/` of the working directory and of the project.
+
+    Returns:
+        Names that `load_sweep` takes, in alphabetical order.
+
+    Example:
+        >>> "quickstart" in list_sweeps()
+        True
+    """
+    return config.list_sweep_names()

@@ -1,0 +1,146 @@
+"""Training data: what a source holds, tokens of it, another tool's format, and leaked test queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.config import LENGTH_POLICIES, DataSpec, ModelSpec, load_data_spec, load_model_spec
+from sweeper.errors import UsageError
+from sweeper.storage import Store, write_bytes
+
+if TYPE_CHECKING:
+    from sweeper.data import PreparedData
+    from sweeper.data.contamination import ContaminationReport
+    from sweeper.data.export import ExportSummary
+    from sweeper.data.length_report import LengthReport
+
+__all__ = ["LENGTH_POLICIES", "check_contamination", "export_data", "inspect_data", "load_specs", "prepare_data"]
+
+ShareCallback = Callable[[float], None]
+
+
+def _ignore(share: float) -> None:
+    pass
+
+
+def load_specs(
+    source: str,
+    model: str,
+    *,
+    max_length: int | None = None,
+    length_policy: str | None = None,
+    extend_positions: bool = False,
+) -> tuple[DataSpec, ModelSpec]:
+    """Load a data source and the model whose tokenizer reads it.
+
+    Args:
+        source: a folder of ToolBench answers, ToolLLaMA's released file, a Hugging Face dataset, or a name in
+            `configs/data/`.
+        model: a name in `configs/models/`.
+        max_length: tokens per row, at most; None: the data's own, at most the model's positions.
+        length_policy: what happens to longer examples; None: the data's own.
+        extend_positions: allow more tokens than the model has positions (interpolated).
+
+    Raises:
+        ConfigError: an unknown source or model.
+        UsageError: an unknown policy.
+    """
+    from sweeper.models import get_max_positions
+
+    if length_policy is not None and length_policy not in LENGTH_POLICIES:
+        hint = f"one of: {', '.join(LENGTH_POLICIES)}"
+        raise UsageError("--fit", requested=length_policy, found="not one of the choices", hint=hint)
+    model_spec = load_model_spec(model)
+    options = {
+        "fit": length_policy,
+        "max_length": max_length,
+        "extend_positions": "interpolate" if extend_positions else None,
+    }
+    data_spec = load_data_spec(source, **{key: value for key, value in options.items() if value is not None})
+    positions = get_max_positions(model_spec)
+    if max_length is None and positions is not None and positions < data_spec.max_length and not extend_positions:
+        data_spec = data_spec.model_copy(update={"max_length": positions})
+    return data_spec, model_spec
+
+
+def inspect_data(data: DataSpec, model: ModelSpec, on_progress: ShareCallback = _ignore) -> LengthReport:
+    """Count what training would keep, cut and drop under every length policy. Writes nothing.
+
+    Args:
+        data: the source, as `load_specs` returns it.
+        model: the model whose tokenizer counts.
+        on_progress: called with the share read, 0 to 1.
+
+    Raises:
+        DataError: the source has no usable example.
+        UsageError: the model has too few positions.
+    """
+    from sweeper.data import report_lengths
+
+    return report_lengths(data, model, on_progress)
+
+
+def prepare_data(
+    data: DataSpec, model: ModelSpec, storage: str | Path = "storage", on_progress: ShareCallback = _ignore
+) -> PreparedData:
+    """Tokenize a source into the store, once. `run` does this when needed.
+
+    Args:
+        data: the source, as `load_specs` returns it.
+        model: the model whose tokenizer is used.
+        storage: the store: a folder or a URL.
+        on_progress: called with the share done, 0 to 1.
+
+    Raises:
+        DataError: the source cannot be read, or no example is left.
+        UsageError: the model has too few positions.
+    """
+    from sweeper.data import prepare_data as prepare
+
+    return prepare(data, model, Store.from_location(storage), on_progress)
+
+
+def export_data(source: str, out: Path, on_progress: ShareCallback = _ignore) -> ExportSummary:
+    """Write the conversations of a source in the format of ToolLLaMA's released data.
+
+    Args:
+        source: as for `load_specs`.
+        out: the file; it appears complete or not at all.
+        on_progress: called with the share done, 0 to 1.
+
+    Raises:
+        DataError: nothing can be read or written.
+    """
+    from sweeper.data import export_toolllama
+
+    return export_toolllama(load_data_spec(source), out, on_progress)
+
+
+def check_contamination(
+    train: str,
+    test: str,
+    *,
+    threshold: float = 0.7,
+    out: Path | None = None,
+    on_progress: ShareCallback = _ignore,
+) -> ContaminationReport:
+    """Find leaked test queries (train/test contamination), and check what each subset promises to be unseen.
+
+    Args:
+        train: training data, as for `load_specs`.
+        test: test queries: ToolBench's folder or file, or a name in `configs/data/`.
+        threshold: Jaccard similarity of word shingles from which two queries are near duplicates.
+        out: also write the queries to exclude here, one `subset<TAB>query_id` per line.
+        on_progress: called with the share of the training data read, 0 to 1.
+
+    Raises:
+        DataError: training data or queries that cannot be read.
+    """
+    from sweeper.data import audit_contamination, open_suite
+
+    audit = audit_contamination(load_data_spec(train), open_suite(load_data_spec(test)), threshold, on_progress)
+    if out is not None:
+        write_bytes(out, "".join(f"{query.subset}\t{query.query_id}\n" for query in audit.exclude).encode())
+    return audit
