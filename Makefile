@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fast test-long lint bench clean
+.PHONY: setup demo test test-fast test-long lint docs docs-serve bench clean
 
 setup: .venv/.ready
 
@@ -30,8 +30,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: setup  ## the documentation site, in site/; a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: setup  ## the same at http://127.0.0.1:8000, rebuilt when a file changes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload
+
 bench: setup  ## all benchmarks, their results and their table; an hour and a quarter on two quiet cores
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf .venv storage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv storage site .pytest_cache .mypy_cache .ruff_cache .hypothesis
