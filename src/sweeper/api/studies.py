@@ -201,7 +201,9 @@ class Study:
         """One row per logged step of a trial: fingerprint, axes, step, loss, grad_norm and val_loss (nats)."""
         import pandas as pd
 
-        frames = [frame.assign(fingerprint=name) for name, frame in self.tables.histories.items()]
+        frames = [frame.copy() for frame in self.tables.histories.values()]
+        for name, frame in zip(self.tables.histories, frames, strict=True):
+            frame.insert(0, "fingerprint", name)
         if not frames:
             return pd.DataFrame(columns=["fingerprint", "step", "loss", "grad_norm", "val_loss"])
         return self._add_axes(pd.concat(frames, ignore_index=True))
@@ -209,6 +211,12 @@ class Study:
     @cached_property
     def outcomes(self) -> pd.DataFrame:
         """One row per trial, test query, judge and vote, with the trial's axes; `passed` is 1, 0 or NaN (unscored)."""
+        import pandas as pd
+
+        from sweeper.evaluation.outcomes_table import OUTCOME_COLUMNS
+
+        if self.tables.outcomes.empty:
+            return pd.DataFrame(columns=list(OUTCOME_COLUMNS))
         return self._add_axes(self.tables.outcomes.copy(deep=False))
 
     def _add_axes(self, table: pd.DataFrame) -> pd.DataFrame:
