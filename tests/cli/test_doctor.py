@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+from commands import document
 from rich.console import Console
 
 from sweeper.cli.doctor import EnvironmentCheck, EnvironmentReport, check_environment
@@ -29,3 +31,10 @@ def test_only_a_missing_part_prevents_the_quickstart() -> None:
     console.print(render_environment_table(report))
     text = console.export_text()
     assert "make setup" in text and "2 CPU cores; the quickstart cannot run here" in text
+
+
+@pytest.mark.slow
+def test_doctor_prints_its_checks_as_json() -> None:
+    found = document("doctor")
+    assert found["ok"]
+    assert {"python", "torch", "ray", "gpu", "disk"} <= {check["name"] for check in found["checks"]}

@@ -2,44 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from rich.console import Console, RenderableType
+from judged_answers import ANSWERS, JUDGED, answer, votes
 
-from sweeper.cli.tables_judging import render_comparison_table, render_judging_table
-from sweeper.evaluation.answers import Answer, ToolCall
 from sweeper.evaluation.judged_rates import build_votes_table, summarize_comparisons, summarize_votes
-from sweeper.evaluation.judges import Vote
 from sweeper.evaluation.pairwise import PairwiseResult
-
-FINISH = ToolCall("Finish", '{"return_type": "give_answer", "final_answer": "x"}', "")
-
-
-def answer(number: int, subset: str = "G1_tool", finished: bool = True) -> Answer:
-    steps = (FINISH,) if finished else ()
-    return Answer(str(number), subset, "q", (), steps, FINISH.arguments if finished else "")
-
-
-def votes(judge: str, *statuses: str | None, **rules: bool | None) -> list[Vote]:
-    return [Vote(judge, k, status, "why", None, rules) for k, status in enumerate(statuses)]  # type: ignore[arg-type]
-
-
-ANSWERS = [answer(1), answer(2), answer(3, "G3_instruction"), answer(4, "G3_instruction", finished=False)]
-JUDGED: dict[str, Any] = {
-    "rules": [
-        votes("rules", "solved", grounded=True),
-        votes("rules", "unsure", grounded=None),
-        votes("rules", "solved", grounded=True),
-        votes("rules", "unsolved", grounded=False),
-    ],
-    "llm": [
-        votes("llm", "solved", "solved", "unsure"),
-        votes("llm", "unsolved", "unsolved", "solved"),
-        votes("llm", None, None, None),
-        votes("llm", "unsolved", "unsolved", "unsolved"),
-    ],
-}
 
 
 def test_summarize_votes_counts_rates_rules_and_denominators() -> None:
@@ -86,47 +53,6 @@ def test_answer_without_finish_fails_under_toolevals_definition() -> None:
     found = summarize_votes(ANSWERS, {"j": [votes("j", "solved")] * 4})
     assert found["overall"]["pass_rate"]["strict"]["value"] == 1.0
     assert found["overall"]["pass_rate"]["tooleval"]["value"] == 0.75
-
-
-def shown(table: RenderableType) -> str:
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
-
-
-def test_missing_task_status_is_counted_and_shown() -> None:
-    cast = [[Vote("llm", k, "unsolved", "gave up", None, {}, "500") for k in range(2)] for _ in ANSWERS[:3]]
-    found = summarize_votes(ANSWERS, {"llm": [*cast, votes("llm", "solved")]}) | {"judging_usage": {}}
-    assert found["task_unanswered"] == {"500": 6}
-    assert "llm did not judge whether the query is solvable for 6 votes" in shown(render_judging_table(found))
-
-
-def test_table_shows_undefined_rates_as_dashes() -> None:
-    found = summarize_votes(ANSWERS, {"llm": [votes("llm", None, None) for _ in ANSWERS]}) | {"judging_usage": {}}
-    text = shown(render_judging_table(found))
-    assert "(–" not in text
-    assert "unscored answers" in text
-    assert "unscored by llm: 8 votes: why" in text
-    row = next(line.split() for line in text.splitlines() if line.startswith("overall"))
-    assert row == ["overall", "4", "4", "0", "4", "–", "–", "–"]
-
-
-def test_table_has_a_column_of_missing_queries() -> None:
-    found = summarize_votes(ANSWERS, JUDGED, missing=[("G1_tool", "9")]) | {"judging_usage": {}}
-    row = next(line.split() for line in shown(render_judging_table(found)).splitlines() if line.startswith("G1_tool"))
-    assert row[1:5] == ["3", "2", "1", "0"]
-
-
-@pytest.mark.parametrize(("wins", "p"), [(30, "<0.001"), (3, "0.250"), (0, "–")])
-def test_table_never_shows_a_p_value_of_zero(wins: int, p: str) -> None:
-    rows = [answer(k) for k in range(wins + 1)]
-    made = [*(PairwiseResult("a", "pass", "") for _ in range(wins)), PairwiseResult("tie", "tie", "")]
-    found = summarize_comparisons(made, rows) | {"judge": "rules", "answered_by_one_side_only": {"a": 0, "b": 0}}
-    line = next(
-        line for line in shown(render_comparison_table(found | {"judging_usage": {}})).splitlines() if "overall" in line
-    )
-    assert line.split()[-1] == p
 
 
 def test_summarize_comparisons_by_subset() -> None:
