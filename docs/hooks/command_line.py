@@ -76,7 +76,7 @@ def write_row(parameter: Any) -> str:
         name = f"`{parameter.name.upper()}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
-    value = "" if getattr(parameter, "is_flag", False) else f"`{parameter.metavar or parameter.display_type}`"
+    value = "" if getattr(parameter, "is_flag", False) else f"`{parameter.metavar or parameter.display_type()}`"
     if parameter.multiple or parameter.nargs == -1:
         value += ", repeatable"
     default = "" if parameter.default in (None, False) else f"`{parameter.default}`"

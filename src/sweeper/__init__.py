@@ -1,10 +1,11 @@
 """sweeper: sweeps over fine-tuned small language models that end in verdicts with intervals.
 
-import sweeper
-
-sweep = sweeper.load_sweep("quickstart")
-study = sweeper.run(sweep, backend="inline")
-print(study.verdict("sweet-spot").sentence)
+Example:
+    >>> import sweeper
+    >>> sweep = sweeper.load_sweep("quickstart")
+    >>> study = sweeper.run(sweep, backend="inline")  # doctest: +SKIP
+    >>> study.verdict("sweet-spot").label  # doctest: +SKIP
+    'inconclusive'
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sweeper.errors import SweeperError
 
 __version__ = "0.1.0"
+"""Version of the package."""
 __all__ = [
     "Study",
     "StudyReport",

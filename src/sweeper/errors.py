@@ -5,6 +5,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = [
+    "AppliedMismatchError",
+    "BranchError",
+    "BudgetReachedError",
+    "ConfigError",
+    "DataError",
+    "EvaluationError",
+    "LostWorkerError",
+    "MissingPathError",
+    "ModelError",
+    "PreemptedError",
+    "StoppedError",
+    "StorageUnavailableError",
+    "StoreError",
+    "SweeperError",
+    "TrialsFailedError",
+    "UsageError",
+    "is_out_of_memory",
+    "suggest_nearest",
+]
+
 
 class SweeperError(Exception):
     """Base of all errors with a message for users. It survives pickling, because Ray sends errors between processes.

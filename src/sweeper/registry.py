@@ -16,6 +16,8 @@ from typing import Generic, TypeVar, cast
 
 from sweeper.errors import UsageError, suggest_nearest
 
+__all__ = ["Registry"]
+
 T = TypeVar("T")
 _SOURCE = Path(__file__).parent
 _NO_CHOICE = ("base",)

@@ -6,11 +6,14 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from parts import report_missing
 
 
 class Browser:
@@ -121,6 +124,14 @@ class Browser:
         """What the page asked for, but itself and what it carries."""
         asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [url[:200] for url in asked[1:] if not url.startswith(("data:", "blob:"))]
+
+
+def find_chromium() -> str:
+    """Path of the browser; without one the test is skipped, and fails in CI."""
+    paths = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    return next((path for path in paths if path), None) or report_missing(
+        "no chromium on PATH: this test needs a real browser (apt-get install chromium)"
+    )
 
 
 def _is_load_event(event: dict[str, Any], loader: str) -> bool:

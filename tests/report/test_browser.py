@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, browser
-from parts import report_missing
+from browser import Browser, browser, find_chromium
 from report_tables import document
 from wide_tables import long_document, wide_document
 
@@ -25,12 +23,7 @@ TAB, ENTER = 9, 13
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    if found is None:
-        report_missing("no chromium on PATH: the report needs a real browser (apt-get install chromium)")
-    return found
+    return find_chromium()
 
 
 @pytest.fixture(scope="module")

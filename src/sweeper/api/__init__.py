@@ -1,9 +1,12 @@
 """The Python API, which the command line itself calls.
 
-sweep = load_sweep("quickstart", overrides={"axes.seed": [0]})
-plan(sweep).trials                                  # what would run, as a DataFrame
-study = run(sweep, storage="storage", backend="inline")
-study.verdict("sweet-spot").interval
+Example:
+    >>> from sweeper.api import load_sweep, plan, run
+    >>> sweep = load_sweep("quickstart", overrides={"axes.seed": [0]})
+    >>> len(plan(sweep, storage=None).trials)  # what would run, as a DataFrame
+    6
+    >>> study = run(sweep, storage="storage", backend="inline")  # doctest: +SKIP
+    >>> study.verdict("sweet-spot").interval  # doctest: +SKIP
 """
 
 from __future__ import annotations

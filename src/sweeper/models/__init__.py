@@ -1,7 +1,12 @@
 """Models: their size, FLOPs and memory from a config alone, and loading or building them.
 
-config = load_config(load_model_spec("opt-350m"), vocab_size=0)
-count_parameters(config), compute_train_flops(config, tokens=1e9, mean_length=1024)
+Example:
+    >>> from sweeper.config import load_model_spec
+    >>> config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+    >>> f"{count_parameters(config):,} parameters"
+    '331,196,416 parameters'
+    >>> f"{compute_train_flops(config, tokens=1e9, mean_length=1024):.2e} FLOPs"
+    '2.28e+18 FLOPs'
 """
 
 from sweeper.models.architecture import Architecture, ModelConfig

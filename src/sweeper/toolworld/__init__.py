@@ -1,9 +1,11 @@
 """The synthetic tool environment: executable tools, queries with gold solutions, and an oracle, in ToolBench's formats.
 
-world = build_world(WorldConfig(seed=1, train_queries=100))
-query = world.splits["test"][0]
-name, arguments, observation = query.gold_calls[0]
-assert execute_call(world.catalogue, query.apis, name, arguments) == observation
+Example:
+    >>> world = build_world(WorldConfig(seed=1, train_queries=100))
+    >>> query = world.splits["test"][0]
+    >>> name, arguments, observation = query.gold_calls[0]
+    >>> execute_call(world.catalogue, query.apis, name, arguments) == observation
+    True
 """
 
 from sweeper.toolworld.config import SUBSETS, WORLD_VERSION, WorldConfig
