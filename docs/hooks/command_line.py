@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import typer
 import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -12,6 +13,7 @@ from mkdocs.structure.files import File, Files
 from sweeper.cli.app import app
 
 PAGE = "reference/cli.md"
+_TYPE_NAMES = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "path": "PATH"}
 _INTRODUCTION = """# Command line
 
 Every command and option, generated from the program itself.
@@ -57,7 +59,8 @@ def write_command(path: tuple[str, ...], command: Any) -> Iterator[str]:
         yield f"Commands: {', '.join(links)}.\n"
     else:
         yield f"```console\n$ {' '.join((title, *list_arguments(command)))} [OPTIONS]\n```\n"
-    if rows := [write_row(parameter) for parameter in command.params]:
+    context = typer.Context(command, info_name=title)
+    if rows := [write_row(parameter, context) for parameter in command.params]:
         yield "| option | value | default | meaning |\n|---|---|---|---|"
         yield from rows
         yield ""
@@ -70,13 +73,13 @@ def list_arguments(command: Any) -> list[str]:
     return [name if each.required else f"[{name}]" for name, each in zip(names, arguments, strict=True)]
 
 
-def write_row(parameter: Any) -> str:
+def write_row(parameter: Any, context: typer.Context) -> str:
     """Return the table row of an argument or an option."""
     if parameter.param_type_name == "argument":
         name = f"`{parameter.name.upper()}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
-    value = "" if getattr(parameter, "is_flag", False) else f"`{parameter.metavar or parameter.display_type()}`"
+    value = "" if getattr(parameter, "is_flag", False) else f"`{parameter.metavar or name_type(parameter, context)}`"
     if parameter.multiple or parameter.nargs == -1:
         value += ", repeatable"
     default = "" if parameter.default in (None, False) else f"`{parameter.default}`"
@@ -85,3 +88,9 @@ def write_row(parameter: Any) -> str:
     variable = f" Environment variable: `{parameter.envvar}`." if parameter.envvar else ""
     cells = (name, value, default, " ".join((parameter.help or "").split()) + variable)
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def name_type(parameter: Any, context: typer.Context) -> str:
+    """Return what stands for a value: `<list[str]>` of Typer becomes `TEXT`."""
+    name = parameter.display_type(context).strip("<>").removeprefix("list[").removesuffix("]")
+    return _TYPE_NAMES.get(name.lower(), name)

@@ -18,6 +18,7 @@ import typer.main
 from browser import Browser, browser, find_chromium
 from doc_examples import ROOT
 
+import sweeper
 from sweeper.cli.app import app
 from sweeper.config.base import FrozenConfig
 
@@ -87,8 +88,10 @@ def test_every_public_name_is_in_the_reference_with_its_docstring(site: Path, pa
     html = "".join(path.read_text() for path in (site / "reference" / "python").glob("*.html"))
     assert f'id="{package}"' in html
     for name in module.__all__:
-        if not isinstance(getattr(module, name), types.ModuleType):
-            assert read_docstring(html, f"{package}.{name}"), f"{package}.{name}"
+        value = getattr(module, name)
+        if not isinstance(value, types.ModuleType):
+            owner = "sweeper" if getattr(sweeper, name, None) is value else package
+            assert read_docstring(html, f"{owner}.{name}"), f"{owner}.{name}"
 
 
 def test_every_field_of_the_configuration_is_documented(site: Path) -> None:
