@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sweeper.api.clusters import drain_node, start_local_cluster, stop_local_cluster, submit_run, submit_sweep
     from sweeper.api.plans import SweepPlan, plan
     from sweeper.api.studies import Study, StudyReport, StudyVerdict, open_study, run
-    from sweeper.api.sweeps import Sweep, list_sweeps, load_sweep
+    from sweeper.api.sweeps import Sweep, build_schema, list_sweeps, load_sweep
     from sweeper.api.training_data import check_contamination, export_data, inspect_data, load_specs, prepare_data
 
 _MODULES = {
@@ -47,7 +47,7 @@ _MODULES = {
     "clusters": ("drain_node", "start_local_cluster", "stop_local_cluster", "submit_run", "submit_sweep"),
     "plans": ("SweepPlan", "plan"),
     "studies": ("Study", "StudyReport", "StudyVerdict", "open_study", "run"),
-    "sweeps": ("Sweep", "list_sweeps", "load_sweep"),
+    "sweeps": ("Sweep", "build_schema", "list_sweeps", "load_sweep"),
     "training_data": ("check_contamination", "export_data", "inspect_data", "load_specs", "prepare_data"),
 }
 
@@ -61,6 +61,7 @@ __all__ = [
     "StudyVerdict",
     "Sweep",
     "SweepPlan",
+    "build_schema",
     "check_contamination",
     "compare_answers",
     "drain_node",

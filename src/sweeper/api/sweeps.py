@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sweeper import config
 from sweeper.config import Sweep
+from sweeper.config.schema import build_schema
 
-__all__ = ["Sweep", "list_sweeps", "load_sweep"]
+__all__ = ["Sweep", "build_schema", "list_sweeps", "load_sweep"]
 
 
 def load_sweep(

@@ -69,6 +69,18 @@ def check_environment_command(json_: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("schema")
+def print_schema_command(
+    kind: Annotated[
+        str, typer.Option(help="sweep, or a kind of file in configs/: recipe, data, evaluation, claim, model, …")
+    ] = "sweep",
+) -> None:
+    """Print the JSON Schema of a sweep file, for completion and documentation in an editor."""
+    from sweeper import api
+
+    print_json(api.build_schema(kind))
+
+
 def main() -> None:
     """Run the command line. Errors are printed for people; exit code 2 for usage errors, 1 for failed trials."""
     from sweeper.errors import SweeperError

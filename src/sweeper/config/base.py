@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sweeper.registry import Registry
@@ -36,6 +37,10 @@ class Choice:
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Hook of pydantic: the check runs after the field is known to be text."""
         return core_schema.no_info_after_validator_function(self._check_name, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Hook of pydantic: the names become an enumeration."""
+        return {**handler(schema), "enum": list(self.registry.names)}
 
     def _check_name(self, name: str) -> str:
         names = self.registry.names

@@ -14,11 +14,14 @@ from pydantic import ConfigDict
 class Estimate:
     """An expected value with the range that it may well lie in; NaN if unknown."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     low: float
+    """Lower end of the range."""
     expected: float
+    """The expected value."""
     high: float
+    """Upper end of the range."""
 
     def __add__(self, other: Estimate) -> Estimate:
         """Add expected values and ends of the ranges."""

@@ -35,7 +35,8 @@ _SECTIONS: dict[str, type[Recipe] | type[DataSpec] | type[EvaluationSpec]] = {
 """Keys of a sweep that hold one named configuration."""
 _RESOLVED_FIELDS = {"models", "engines", "hardware", "searched"}
 """Fields of `Sweep` that a file does not have: they are read from `configs/`, or split from `axes`."""
-_FILE_KEYS = [key for key in Sweep.model_fields if key not in _RESOLVED_FIELDS]
+SWEEP_FILE_KEYS = tuple(key for key in Sweep.model_fields if key not in _RESOLVED_FIELDS)
+"""Keys of a sweep file, except `rehearsal`."""
 _RECIPE_AXES = [field for field in Recipe.model_fields if field != "changes"]
 
 
@@ -111,7 +112,7 @@ def parse_sweep(content: Mapping[str, object], overrides: Sequence[str] = (), *,
 def _load(source: YamlFile, library: ConfigLibrary, overrides: Sequence[str], *, smoke_test: bool) -> Sweep:
     if "models" in source.node and "engines" in source.node:
         return _load_archived_sweep(source, has_changes=smoke_test or bool(overrides))
-    source.raise_first(_find_unknown_keys(source, [*_FILE_KEYS, "rehearsal"]))
+    source.raise_first(_find_unknown_keys(source, [*SWEEP_FILE_KEYS, "rehearsal"]))
     if smoke_test:
         source = _apply_smoke_test(source, library)
     source.node.pop("rehearsal", None)
@@ -119,7 +120,7 @@ def _load(source: YamlFile, library: ConfigLibrary, overrides: Sequence[str], *,
     if "sweeps" in source.node:
         return _load_combined_sweep(source, given, overrides, smoke_test=smoke_test)
     _apply_overrides(source, given, library)
-    source.raise_first(_find_unknown_keys(source, [key for key in _FILE_KEYS if key != "sweeps"]))
+    source.raise_first(_find_unknown_keys(source, [key for key in SWEEP_FILE_KEYS if key != "sweeps"]))
     source.raise_first(_find_axis_problems(source))
     source.raise_first(_find_claim_problems(source))
     sweep = source.validate(Sweep, _resolve_names(source, library))
