@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import typer.main
 from doc_examples import (
     PAGES,
+    ROOT,
     check_command,
     copy_project,
     name_page,
@@ -89,3 +91,11 @@ def test_yaml_of_a_page_loads(page: Path, tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, 'tests/helpers')\n{LOAD_YAML}"
     loaded = run_in_copy(folder, "-c", code, str(folder / name_page(page)))
     assert len(loaded.splitlines()) == len(read_blocks(page, "yaml"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_outside_of_the_site_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
+    links = [target for target in re.findall(r"\]\(([^)#]+)", text) if not target.startswith("http")]
+    assert links
+    assert [target for target in links if not (ROOT / target).exists()] == []
