@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) if not {"adr", "log.md"} & {*path.parts}
-)
+PAGES = sorted(path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) if "adr" not in path.parts)
 """All pages but the decision records, which quote what no longer exists."""
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]*)(?P<options>.*)$")
 _TITLE = re.compile(r'title="([^"]+)"')

@@ -40,12 +40,12 @@ def load_branched_sweep(*more: str) -> Sweep:
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("  num_train_epochs: [1, 2, 3, 5]\n", "", 14, "no axis `num_train_epochs`"),
-        ("[1, 2, 3, 5]", "[5]", 13, "no axis `num_train_epochs` with several values"),
-        ("[1, 2, 3, 5]", "[1, 2.5]", 13, "2.5 epochs"),
-        ("  lr_scheduler_type: warmup_stable_decay\n  decay_fraction: 0.2\n", "", 13, "lr_scheduler_type: linear"),
-        ("  decay_fraction: 0.2\n", "  decay_fraction: 0.2\n  max_steps: 60\n", 16, "end by max_steps"),
-        ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 17, "branching supports one worker"),
+        ("  num_train_epochs: [1, 2, 3, 5]\n", "", 15, "no axis `num_train_epochs`"),
+        ("[1, 2, 3, 5]", "[5]", 14, "no axis `num_train_epochs` with several values"),
+        ("[1, 2, 3, 5]", "[1, 2.5]", 14, "2.5 epochs"),
+        ("  lr_scheduler_type: warmup_stable_decay\n  decay_fraction: 0.2\n", "", 14, "lr_scheduler_type: linear"),
+        ("  decay_fraction: 0.2\n", "  decay_fraction: 0.2\n  max_steps: 60\n", 17, "end by max_steps"),
+        ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 18, "branching supports one worker"),
     ],
 )
 def test_load_sweep_refuses_unbranchable_sweeps_with_their_line(
