@@ -128,7 +128,8 @@ def link_or_copy(source: str, target: str) -> None:
 def truncate_partial_line(path: Path) -> None:
     """Cut off the incomplete last line that a killed process left, so that the next line starts a line of its own.
 
-    Only the single writer of the file may call this. SIGKILL tears even a small write at a page boundary (docs/adr, 0085).
+    Only the single writer of the file may call this. SIGKILL tears even a small write where it crosses a page
+    (docs/adr, 0085).
     """
     if path.exists():
         whole = path.read_bytes()
