@@ -141,3 +141,46 @@ def test_files_that_begin_first_exist() -> None:
     names = re.findall(r'^    "(\S+\.py)",$', (tests / "conftest.py").read_text(), re.MULTILINE)
     assert names
     assert [name for name in names if not (tests / name).is_file()] == [], "renamed: see LONGEST_FIRST in conftest.py"
+
+
+TESTED_TOGETHER = {
+    "search/samplers": "search/test_samplers.py",
+    "search/pruners": "search/test_pruners.py",
+    "tracking/sinks": "tracking/test_tracker.py",
+    "execution/ray_backend/train.py": "execution/ray_backend/test_tune.py",
+    "execution/ray_backend/search_actor.py": "execution/test_search_loop.py",
+    "execution/run_context.py": "execution/test_study_runner.py",
+    "models/quiet_libraries.py": "models/test_loading.py",
+}
+"""Folders and modules whose behavior is tested where they are used together."""
+TYPES_ALONE = {
+    "evaluation/agents/base.py",
+    "evaluation/environments/base.py",
+    "evaluation/judges/base.py",
+    "report/document.py",
+    "report/combined_document.py",
+    "statistics/aliases.py",
+    "training/job.py",
+}
+"""Interfaces, records and aliases: there is nothing to call."""
+
+
+def find_test_file(module: str) -> str:
+    together = next((test for place, test in TESTED_TOGETHER.items() if f"{module}/".startswith(f"{place}/")), None)
+    folder, _, name = module.rpartition("/")
+    return together or f"{folder}/test_{name.removeprefix('_')}".removeprefix("/")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_every_module_has_its_tests(path: Path) -> None:
+    module = str(path.relative_to(SOURCE))
+    if path.name != "__init__.py" and module not in TYPES_ALONE:
+        assert (SOURCE.parents[1] / "tests" / find_test_file(module)).is_file()
+
+
+def test_modules_of_types_alone_define_no_function() -> None:
+    for module in TYPES_ALONE - {"report/document.py", "evaluation/judges/base.py"}:
+        functions = [
+            node for node in ast.parse((SOURCE / module).read_text()).body if isinstance(node, ast.FunctionDef)
+        ]
+        assert functions == [], module

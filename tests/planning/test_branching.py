@@ -13,7 +13,7 @@ from small_studies import run_inline
 from sweeper import data
 from sweeper.cli.tables_study import render_plan_table
 from sweeper.config import Sweep, load_sweep
-from sweeper.errors import ConfigError, TrialsFailedError
+from sweeper.errors import TrialsFailedError
 from sweeper.planning.branching import split_into_batches
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
@@ -35,37 +35,6 @@ SMALL = [
 
 def load_branched_sweep(*more: str) -> Sweep:
     return load_sweep(SHIPPED, [*SMALL, *more])
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "line", "says"),
-    [
-        ("  num_train_epochs: [1, 2, 3, 5]\n", "", 15, "no axis `num_train_epochs`"),
-        ("[1, 2, 3, 5]", "[5]", 14, "no axis `num_train_epochs` with several values"),
-        ("[1, 2, 3, 5]", "[1, 2.5]", 14, "2.5 epochs"),
-        ("  lr_scheduler_type: warmup_stable_decay\n  decay_fraction: 0.2\n", "", 14, "lr_scheduler_type: linear"),
-        ("  decay_fraction: 0.2\n", "  decay_fraction: 0.2\n  max_steps: 60\n", 17, "end by max_steps"),
-        ("{engine: single, cpus: 1}", "{engine: ddp, workers: 2}", 18, "branching supports one worker"),
-    ],
-)
-def test_load_sweep_refuses_unbranchable_sweeps_with_their_line(
-    tmp_path: Path, old: str, new: str, line: int, says: str
-) -> None:
-    head, _, rest = SHIPPED.read_text().partition("claims:")
-    text = f"{head}runtime:{rest.partition('runtime:')[2]}"
-    assert old in text
-    path = tmp_path / "wrong.yaml"
-    path.write_text(text.replace(old, new))
-    with pytest.raises(ConfigError) as caught:
-        load_sweep(path)
-    assert caught.value.requested == "branch_epochs: true"
-    assert says in caught.value.found
-    assert caught.value.where == f"{path}:{line}"
-
-
-def test_load_sweep_refuses_a_branched_search() -> None:
-    with pytest.raises(ConfigError, match="trained separately"):
-        load_branched_sweep("axes.seed=[0]", "search={algorithm: random, trials: 3}")
 
 
 def test_branch_epochs_is_off_by_default_and_changes_fingerprints() -> None:
