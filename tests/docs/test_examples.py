@@ -80,6 +80,9 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     folder = copy_project(tmp_path, page)
     blocks = read_blocks(page, "python")
     run_python_blocks(folder, [block for block in blocks if not block.title])
+    if files := [block.title for block in blocks if block.title]:
+        for command in (("check",), ("format", "--check")):
+            run_in_copy(folder, "-m", "ruff", *command, *files)
     if tests := [block.title for block in blocks if block.title.startswith("tests/")]:
         assert "passed" in run_in_copy(folder, "-m", "pytest", "-m", "", "-p", "no:cacheprovider", *tests)
 
