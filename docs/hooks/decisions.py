@@ -1,29 +1,34 @@
-"""Hook of MkDocs: lists the decision records of `adr/` in the navigation."""
+"""Hook of MkDocs: adds the decision records of `adr/` to the navigation, by topic."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 
 TAB = "Design decisions"
-INDEX = "adr/index.md"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add one navigation entry per record, in order of file names."""
-    entries = [{read_title(path): f"adr/{path.name}"} for path in list_records(Path(config.docs_dir))]
-    config.nav = [*(config.nav or []), {TAB: [{"All decisions": INDEX}, *entries]}]
+    """Add one navigation entry per record, in order of numbers within each topic."""
+    topics: dict[str, list[dict[str, str]]] = {}
+    for topic, title, page in read_records(Path(config.docs_dir)):
+        topics.setdefault(topic, []).append({title: page})
+    sections = [{topic: entries} for topic, entries in topics.items()]
+    config.nav = [*(config.nav or []), {TAB: ["adr/index.md", *sections]}]
     return config
 
 
-def list_records(folder: Path) -> list[Path]:
-    """List the records, in order of their numbers."""
-    return sorted((folder / "adr").glob("[0-9]*.md"))
+def read_records(docs: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield topic, title and page of each record.
 
-
-def read_title(path: Path) -> str:
-    """Return the first heading of a record."""
-    found = re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)
-    return found.group(1).strip() if found else path.stem
+    Raises:
+        ValueError: a record without a title or a topic.
+    """
+    for path in sorted((docs / "adr").glob("[0-9]*.md")):
+        found = re.search(r"^# \d+\. (.+)$.*?^- Topic: (.+)$", path.read_text(), re.MULTILINE | re.DOTALL)
+        if found is None:
+            raise ValueError(f"{path}: no title `# NUMBER. TITLE`, or no line `- Topic: TOPIC`")
+        yield found[2].strip(), found[1].strip(), f"adr/{path.name}"
