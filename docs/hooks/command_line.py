@@ -60,10 +60,8 @@ def write_command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     else:
         yield f"```console\n$ {' '.join((title, *list_arguments(command)))} [OPTIONS]\n```\n"
     context = typer.Context(command, info_name=title)
-    if rows := [write_row(parameter, context) for parameter in command.params]:
-        yield "| option | value | default | meaning |\n|---|---|---|---|"
-        yield from rows
-        yield ""
+    for parameter in command.params:
+        yield from write_parameter(parameter, context)
 
 
 def list_arguments(command: Any) -> list[str]:
@@ -73,21 +71,23 @@ def list_arguments(command: Any) -> list[str]:
     return [name if each.required else f"[{name}]" for name, each in zip(names, arguments, strict=True)]
 
 
-def write_row(parameter: Any, context: typer.Context) -> str:
-    """Return the table row of an argument or an option."""
-    if parameter.param_type_name == "argument":
-        name = f"`{parameter.name.upper()}`"
-    else:
-        name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
-    value = "" if getattr(parameter, "is_flag", False) else f"`{parameter.metavar or name_type(parameter, context)}`"
+def write_parameter(parameter: Any, context: typer.Context) -> Iterator[str]:
+    """Yield the definition of an argument or an option."""
+    names = [parameter.name.upper()] if parameter.param_type_name == "argument" else parameter.opts
+    facts = []
+    if not getattr(parameter, "is_flag", False):
+        facts.append(parameter.metavar or name_type(parameter, context))
     if parameter.multiple or parameter.nargs == -1:
-        value += ", repeatable"
-    default = "" if parameter.default in (None, False) else f"`{parameter.default}`"
+        facts.append("repeatable")
     if parameter.required:
-        default = "required"
-    variable = f" Environment variable: `{parameter.envvar}`." if parameter.envvar else ""
-    cells = (name, value, default, " ".join((parameter.help or "").split()) + variable)
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+        facts.append("required")
+    elif parameter.default not in (None, False):
+        facts.append(f"default `{parameter.default}`")
+    if parameter.envvar:
+        facts.append(f"environment variable `{parameter.envvar}`")
+    listed = ", ".join(f"`{name}`{{ .field }}" for name in names)
+    yield f'{listed} <span class="field-facts">{" · ".join(facts)}</span>\n'
+    yield f":   {' '.join((parameter.help or '').split())}\n"
 
 
 def name_type(parameter: Any, context: typer.Context) -> str:

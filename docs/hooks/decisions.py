@@ -28,7 +28,9 @@ def read_records(docs: Path) -> Iterator[tuple[str, str, str]]:
         ValueError: a record without a title or a topic.
     """
     for path in sorted((docs / "adr").glob("[0-9]*.md")):
-        found = re.search(r"^# \d+\. (.+)$.*?^- Topic: (.+)$", path.read_text(), re.MULTILINE | re.DOTALL)
-        if found is None:
+        title, topic = (
+            re.search(pattern, path.read_text(), re.MULTILINE) for pattern in (r"^# \d+\. (.+)$", r"^- Topic: (.+)$")
+        )
+        if title is None or topic is None:
             raise ValueError(f"{path}: no title `# NUMBER. TITLE`, or no line `- Topic: TOPIC`")
-        yield found[2].strip(), found[1].strip(), f"adr/{path.name}"
+        yield topic[1].strip(), title[1].strip(), f"adr/{path.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html as html_escapes
 import importlib
 import inspect
 import os
@@ -116,15 +117,22 @@ def test_every_command_and_option_is_documented(site: Path) -> None:
         for parameter in command.params:
             assert parameter.help, f"{path}: {parameter.name}"
             if parameter.param_type_name == "option":
-                assert f"<code>{parameter.opts[0]}</code>" in html
+                assert f'<code class="field">{parameter.opts[0]}</code>' in html
         pending += [((*path, name), inner) for name, inner in getattr(command, "commands", {}).items()]
 
 
 def test_every_decision_is_in_the_navigation(site: Path) -> None:
     html = (site / "index.html").read_text()
-    for record in (ROOT / "docs" / "adr").glob("[0-9]*.md"):
-        assert (site / "adr" / f"{record.stem}.html").is_file()
-        assert "adr/index.html" in html
+    assert "adr/index.html" in html
+    records = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert records
+    for record in records:
+        title = record.read_text().splitlines()[0].partition(". ")[2]
+        label = html_escapes.escape(title, quote=False)
+        assert re.search(rf'href="adr/{record.stem}\.html"[^>]*>\s*<span[^>]*>\s*{re.escape(label)}\s*<', html), record
+        topic = re.search(r"^- Topic: (.+)$", record.read_text(), re.MULTILINE)
+        assert topic is not None
+        assert re.search(rf"<span[^>]*>\s*{topic[1]}\s*</span>", html), record
 
 
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
