@@ -66,7 +66,18 @@ _OUT_OF_MEMORY_MESSAGES = ("out of memory", "ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error is a lack of memory, of the machine or of a GPU."""
+    """Tell whether an error is a lack of memory, of the machine or of a GPU.
+
+    Args:
+        error: any exception.
+
+    Returns:
+        Whether it is a lack of memory.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("bad"))
+        (True, False)
+    """
     has_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return has_type or any(message in str(error) for message in _OUT_OF_MEMORY_MESSAGES)
 
@@ -77,6 +88,13 @@ def _rebuild_error(error_class: type[SweeperError], where: str, requested: str, 
 
 def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint with the known name nearest to a word, and all known names.
+
+    Args:
+        word: what was given.
+        known: the names that exist.
+
+    Returns:
+        The hint.
 
     Example:
         >>> suggest_nearest("orcale", ["oracle", "rules"])

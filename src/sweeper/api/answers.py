@@ -101,8 +101,15 @@ def load_evaluation(suite: str, overrides: Sequence[str] = (), environment: str 
         overrides: `key=value` texts; they override the file's.
         environment: `toolworld`, `replay` or `http`; None: the file's.
 
+    Returns:
+        The evaluation.
+
     Raises:
         ConfigError: an unknown name or an invalid field.
+
+    Example:
+        >>> load_evaluation("toolworld", ["max_new_tokens=64"]).max_new_tokens
+        64
     """
     fields = {"environment": environment} if environment else {}
     return load_evaluation_spec(suite, list(overrides), **fields)
@@ -169,6 +176,9 @@ def judge_answers(
         out: folder for votes and ToolEval's result files; None writes nothing.
         on_progress: called with the share done, 0 to 1.
 
+    Returns:
+        Pass rates by judge, subset and definition; `problems` says why there is no rate.
+
     Raises:
         DataError: answers, queries or labels that cannot be read.
         UsageError: a missing setting of a judge, or no answer to the suite's queries.
@@ -200,6 +210,9 @@ def compare_answers(
         judges: one judge, except `human`. `llm` also decides between two passes or two fails.
         on_progress: called with the share done, 0 to 1.
 
+    Returns:
+        The win rate with its interval, overall and by subset, and what was compared.
+
     Raises:
         DataError: answers that cannot be read.
         UsageError: no common query, several judges, or a missing setting of the judge.
@@ -217,6 +230,9 @@ def write_label_sheet(answers: Sequence[str | Path], path: Path, n_items: int = 
         answers: files or folders, as for `judge_answers`.
         path: the sheet, a new CSV file.
         n_items: answers on the sheet; all of them where there are fewer.
+
+    Returns:
+        The two files and the number of items.
 
     Raises:
         DataError: answers that cannot be read.

@@ -141,6 +141,9 @@ def plan(
         cluster: a cluster file of the Ray launcher or of KubeRay: what fits, how many trials at once, how long.
         hardware: plan for this GPU of `configs/hardware/` instead of the sweep's.
 
+    Returns:
+        The plan: its trials, cost, claims and problems.
+
     Raises:
         UsageError: unknown hardware, a cluster without it, or a store that cannot be used.
         ConfigError: a cluster file that cannot be read.
@@ -149,7 +152,7 @@ def plan(
         >>> from sweeper.api import load_sweep
         >>> planned = plan(load_sweep("quickstart"), storage=None)
         >>> planned.problems, list(planned.trials["model"].unique())
-        ((), ['opt-tiny-32', 'opt-tiny-64', 'opt-tiny-128'])
+        ((), ['opt-tiny-32', 'opt-tiny-64', 'opt-tiny-96'])
     """
     specs = load_hardware_specs()
     gpu = find_hardware_spec(hardware, specs) if hardware else None

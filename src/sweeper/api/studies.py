@@ -332,6 +332,9 @@ def open_study(name: str | Path, storage: str | Path = "storage", overrides: Seq
         storage: the store: a folder, or a URL such as `s3://bucket/folder`.
         overrides: `key=value` texts as given to `--set`; the study is then planned from its sweep file.
 
+    Returns:
+        The study; its results are read on first use.
+
     Raises:
         UsageError: no such study and no such sweep.
         ConfigError: the sweep is invalid.

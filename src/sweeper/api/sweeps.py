@@ -34,9 +34,9 @@ def load_sweep(
         ConfigError: a mistake in the sweep; with file and line, and the nearest known name for an unknown one.
 
     Example:
-        >>> sweep = load_sweep("quickstart", {"axes.seed": [0], "axes.num_train_epochs": [1]})
+        >>> sweep = load_sweep("quickstart", {"axes.seed": [0, 1, 2]})
         >>> sweep.name, sweep.axes["seed"]
-        ('quickstart', [0])
+        ('quickstart', [0, 1, 2])
     """
     texts = overrides
     if isinstance(overrides, Mapping):

@@ -43,9 +43,17 @@ def load_specs(
         length_policy: what happens to longer examples; None: the data's own.
         extend_positions: allow more tokens than the model has positions (interpolated).
 
+    Returns:
+        The data and the model.
+
     Raises:
         ConfigError: an unknown source or model.
         UsageError: an unknown policy.
+
+    Example:
+        >>> data, model = load_specs("toolworld", "opt-tiny-32", length_policy="truncate")
+        >>> data.fit, model.name
+        ('truncate', 'opt-tiny-32')
     """
     from sweeper.models import get_max_positions
 
@@ -73,9 +81,17 @@ def inspect_data(data: DataSpec, model: ModelSpec, on_progress: ShareCallback = 
         model: the model whose tokenizer counts.
         on_progress: called with the share read, 0 to 1.
 
+    Returns:
+        What every policy keeps, cuts and drops, and quantiles of tokens.
+
     Raises:
         DataError: the source has no usable example.
         UsageError: the model has too few positions.
+
+    Example:
+        >>> report = inspect_data(*load_specs("toolworld", "opt-tiny-32"))
+        >>> report.to_document()["valid_queries"]
+        2520
     """
     from sweeper.data import report_lengths
 
@@ -93,9 +109,18 @@ def prepare_data(
         storage: the store: a folder or a URL.
         on_progress: called with the share done, 0 to 1.
 
+    Returns:
+        The data set, with its manifest.
+
     Raises:
         DataError: the source cannot be read, or no example is left.
         UsageError: the model has too few positions.
+
+    Example:
+        >>> import tempfile
+        >>> prepared = prepare_data(*load_specs("toolworld", "opt-tiny-32"), storage=tempfile.mkdtemp())
+        >>> prepared.manifest.examples
+        6300
     """
     from sweeper.data import prepare_data as prepare
 
@@ -110,8 +135,18 @@ def export_data(source: str, out: Path, on_progress: ShareCallback = _ignore) ->
         out: the file; it appears complete or not at all.
         on_progress: called with the share done, 0 to 1.
 
+    Returns:
+        Numbers of conversations written and left out.
+
     Raises:
         DataError: nothing can be read or written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> export_data("toolworld", folder / "world.json").conversations
+        6300
     """
     from sweeper.data import export_toolllama
 
@@ -135,8 +170,16 @@ def check_contamination(
         out: also write the queries to exclude here, one `subset<TAB>query_id` per line.
         on_progress: called with the share of the training data read, 0 to 1.
 
+    Returns:
+        Duplicates by subset, what each subset promises, and the queries to exclude.
+
     Raises:
         DataError: training data or queries that cannot be read.
+
+    Example:
+        >>> report = check_contamination("toolworld", "toolworld")
+        >>> len(report.exclude)
+        28
     """
     from sweeper.data import audit_contamination, open_suite
 

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyEvidence:
-    """The tables of a study that claims are decided from.
-
-    Example:
-        >>> verdict = decide_claim(claim, StudyEvidence(trials, outcomes))  # doctest: +SKIP
-    """
+    """The tables of a study that claims are decided from."""
 
     trials: pd.DataFrame
     """One row per planned trial."""

@@ -113,10 +113,14 @@ def decide_claim(
     spread between training runs is then unknown (in simulation such intervals cover as little as 56 % of the time).
 
     Args:
+        claim: the claim.
         study: the tables, with the outcomes of one judge unless the claim is about the judges.
         other_claims: the claims whose verdicts a claim about the judges depends on.
         with_robustness_checks: whether to decide it on variants of the outcomes as well.
         outcome_variants: those variants; built where not given.
+
+    Returns:
+        The verdict with its comparisons.
 
     Raises:
         DataError: a table that breaks its contract.
@@ -146,8 +150,12 @@ def decide_claims(claims: Sequence[Claim], study: StudyEvidence, *, judge: str |
     """Decide the claims of one report, with p-values adjusted over all of them by Holm's method.
 
     Args:
+        claims: all claims of a report.
         study: the tables, with the outcomes of every judge.
         judge: whose outcomes decide, where there are several judges.
+
+    Returns:
+        One verdict per claim, in order.
 
     Raises:
         DataError: a table that breaks its contract.
@@ -178,8 +186,21 @@ def decide_claims(claims: Sequence[Claim], study: StudyEvidence, *, judge: str |
 def select_judge_outcomes(outcomes: pd.DataFrame, judge: str | None) -> pd.DataFrame:
     """Return the outcomes of one judge; all where `judge` is None.
 
+    Args:
+        outcomes: one row per trial, query, judge and vote.
+        judge: name of the judge; None takes all.
+
+    Returns:
+        The rows of that judge.
+
     Raises:
         DataError: the judge has none.
+
+    Example:
+        >>> import pandas as pd
+        >>> outcomes = pd.DataFrame({"judge": ["rules", "llm"], "passed": [1.0, 0.0]})
+        >>> len(select_judge_outcomes(outcomes, "rules"))
+        1
     """
     if judge is None or outcomes.empty:
         return outcomes
@@ -191,13 +212,32 @@ def select_judge_outcomes(outcomes: pd.DataFrame, judge: str | None) -> pd.DataF
 
 
 def holm_adjusted(p_values: Sequence[float], alpha: float) -> list[float]:
-    """Return Holm's adjusted p-values. A claim that is not decidable (NaN) was registered, so it counts as 1."""
+    """Return Holm's adjusted p-values. A claim that is not decidable (NaN) was registered, so it counts as 1.
+
+    Args:
+        p_values: one per claim; NaN counts as 1.
+        alpha: family-wise error level.
+
+    Returns:
+        Adjusted p-values.
+
+    Example:
+        >>> [round(p, 3) for p in holm_adjusted([0.01, 0.04], 0.05)]
+        [0.02, 0.04]
+    """
     adjusted = holm_step_down([1.0 if math.isnan(p) else p for p in p_values], alpha).adjusted
     return [math.nan if math.isnan(p) else float(q) for p, q in zip(p_values, adjusted, strict=True)]
 
 
 def adjust_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts with Holm's adjusted p-values (Holm 1979), and whether each is supported in the family."""
+    """Return the verdicts with Holm's adjusted p-values (Holm 1979), and whether each is supported in the family.
+
+    Args:
+        verdicts: of all claims of a report.
+
+    Returns:
+        The verdicts, in the same order.
+    """
     if not verdicts:
         return []
     adjusted = holm_adjusted([verdict.p for verdict in verdicts], min(verdict.alpha for verdict in verdicts))

@@ -75,6 +75,9 @@ def submit_sweep(
         on_log: called with each piece of the job's log.
         folder: of the local cluster's state; None is the user's.
 
+    Returns:
+        The exit code of the job.
+
     Raises:
         UsageError: a wrong sweep, address or storage; nothing was sent.
         SweeperError: the cluster cannot be reached, or rejects the job.

@@ -111,6 +111,9 @@ def start_local_cluster(
         cpus_per_node: CPUs that each node advertises; None divides this machine's.
         folder: for the state; None is the user's.
 
+    Returns:
+        Address, dashboard and nodes of the cluster.
+
     Raises:
         UsageError: a local cluster is already running, or impossible numbers.
         SweeperError: a node does not start. Nothing is left running.
@@ -163,6 +166,12 @@ def start_local_cluster(
 
 def stop_local_cluster(folder: Path | None = None) -> LocalCluster:
     """Stop the local cluster's processes, and no others.
+
+    Args:
+        folder: of the cluster's state; None is the user's.
+
+    Returns:
+        The cluster that was stopped.
 
     Raises:
         UsageError: there is no local cluster.

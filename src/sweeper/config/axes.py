@@ -17,6 +17,9 @@ def get_axis_label(axis: str, *, short: bool = False) -> str:
         axis: name of the axis, as in a sweep file.
         short: return the label for a narrow column.
 
+    Returns:
+        The label.
+
     Example:
         >>> get_axis_label("learning_rate"), get_axis_label("learning_rate", short=True), get_axis_label("weight_decay")
         ('learning rate', 'lr', 'weight decay')
@@ -26,6 +29,12 @@ def get_axis_label(axis: str, *, short: bool = False) -> str:
 
 def format_axis_value(value: object) -> str:
     """Format a value of an axis; None and NaN are `off`.
+
+    Args:
+        value: the value, as in a sweep file.
+
+    Returns:
+        The text.
 
     Example:
         >>> format_axis_value(1e-05), format_axis_value(None), format_axis_value("opt-125m")

@@ -49,6 +49,9 @@ def build_schema(kind: str = "sweep") -> JsonSchema:
     Args:
         kind: `sweep`, or the kind of a file in `configs/`; one of `SCHEMA_KINDS`.
 
+    Returns:
+        The schema, as a mapping that JSON can hold.
+
     Raises:
         UsageError: an unknown kind.
 

@@ -192,8 +192,19 @@ def audit_contamination(
         threshold: Jaccard similarity from which two queries are near duplicates.
         on_progress: receives the share of the training data read.
 
+    Returns:
+        Duplicates by subset, what each subset promises, and the queries to exclude.
+
     Raises:
         DataError: the training data cannot be read, or hold no query.
+
+    Example:
+        >>> from sweeper.config import load_data_spec
+        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+        >>> data = load_data_spec("toolworld", toolworld=world)
+        >>> report = audit_contamination(data, open_suite(data))
+        >>> report.to_document()["subsets"][0]["exact_duplicates"]
+        0
     """
     source, counts = open_source(data), ReaderCounts()
     training = _compare_queries(source, suite, threshold, counts, on_progress)

@@ -44,8 +44,26 @@ def export_toolllama(data: DataSpec, out: Path, on_progress: FractionReporter = 
 
     The file appears complete or not at all.
 
+    Args:
+        data: the source.
+        out: the file.
+        on_progress: receives the share read, 0 to 1.
+
+    Returns:
+        Numbers of conversations written and left out.
+
     Raises:
         DataError: nothing can be read or written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> from sweeper.config import load_data_spec
+        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+        >>> data = load_data_spec("toolworld", toolworld=world)
+        >>> export_toolllama(data, folder / "world.json").conversations
+        22
     """
     counts, written = ReaderCounts(), 0
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")

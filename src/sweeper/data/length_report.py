@@ -78,9 +78,21 @@ def report_lengths(
         model: the model whose tokenizer counts.
         on_progress: receives the share read.
 
+    Returns:
+        What every policy keeps, cuts and drops, and quantiles of tokens.
+
     Raises:
         DataError: the source has no usable example.
         UsageError: the model has too few positions.
+
+    Example:
+        >>> from sweeper.config import load_data_spec
+        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+        >>> data = load_data_spec("toolworld", toolworld=world)
+        >>> from sweeper.config import load_model_spec
+        >>> model = load_model_spec("opt-tiny-32")
+        >>> report_lengths(data, model).to_document()["valid_queries"]
+        9
     """
     resolve_extended_positions(model, data)
     source, reader = open_source(data), ReaderCounts()

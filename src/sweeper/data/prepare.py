@@ -71,6 +71,7 @@ def fingerprint_data(data: DataSpec, model: ModelSpec, storage: Path | None = No
     Models built from a config share a tokenizer, and so a data set.
 
     Args:
+        data: the source and the encoding policy.
         model: the model, for its tokenizer.
         storage: folder of a store, whose cache spares hashing unchanged files again.
 
@@ -79,6 +80,15 @@ def fingerprint_data(data: DataSpec, model: ModelSpec, storage: Path | None = No
 
     Raises:
         DataError: the source is missing.
+
+    Example:
+        >>> from sweeper.config import load_data_spec
+        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+        >>> data = load_data_spec("toolworld", toolworld=world)
+        >>> from sweeper.config import load_model_spec
+        >>> model = load_model_spec("opt-tiny-32")
+        >>> len(fingerprint_data(data, model))
+        16
     """
     return _compute_fingerprint(open_source(data, storage), data, model)
 
@@ -105,9 +115,30 @@ def prepare_data(
     It appears complete or not at all. Two concurrent processes build it once, even on two machines that share a
     remote store.
 
+    Args:
+        data: the source and the encoding policy.
+        model: the model whose tokenizer is used.
+        storage: the store, or its folder.
+        on_progress: receives the share done, 0 to 1.
+
+    Returns:
+        The data set, with its manifest.
+
     Raises:
         DataError: it cannot be read or written, or no example is left.
         UsageError: the model has too few positions.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> from sweeper.config import load_data_spec
+        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+        >>> data = load_data_spec("toolworld", toolworld=world)
+        >>> from sweeper.config import load_model_spec
+        >>> model = load_model_spec("opt-tiny-32")
+        >>> prepare_data(data, model, folder).manifest.read
+        22
     """
     resolve_extended_positions(model, data)
     store = _ensure_store(storage)
@@ -130,14 +161,30 @@ def prepare_data(
 
 
 def open_prepared_data(storage: Store | Path, fingerprint: str) -> PreparedData:
-    """Open a data set that was prepared before. Raises StoreError where it was not."""
+    """Open a data set that was prepared before. Raises StoreError where it was not.
+
+    Args:
+        storage: the store, or its folder.
+        fingerprint: the result of `fingerprint_data`.
+
+    Returns:
+        The data set.
+    """
     store = _ensure_store(storage)
     store.pull(store.data_folder(fingerprint))
     return _load_prepared_data(store, fingerprint)
 
 
 def read_data_manifest(store: Store, fingerprint: str) -> DataManifest:
-    """Read the manifest of a data set that was prepared before. Raises StoreError where it was not."""
+    """Read the manifest of a data set that was prepared before. Raises StoreError where it was not.
+
+    Args:
+        store: the store.
+        fingerprint: the result of `fingerprint_data`.
+
+    Returns:
+        The manifest.
+    """
     store.pull(store.data_folder(fingerprint), patterns=["manifest.json"])
     return _load_prepared_data(store, fingerprint).manifest
 
@@ -157,7 +204,14 @@ def _ensure_store(storage: Store | Path) -> Store:
 
 
 def describe_prepared_data(prepared: PreparedData) -> str:
-    """Describe in a line or two what was kept, cut and dropped, and why."""
+    """Describe in a line or two what was kept, cut and dropped, and why.
+
+    Args:
+        prepared: the data set.
+
+    Returns:
+        The text.
+    """
     m = prepared.manifest
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in m.dropped.items()) or "none"
     text = (

@@ -98,8 +98,20 @@ def read_suite(location: Path) -> Suite:
         location: a folder with `test_instruction/` or `instruction/`, such a folder itself, or one file. With
             `test_query_ids/` beside it, a subset consists of its ids, in their order.
 
+    Returns:
+        The queries by subset.
+
     Raises:
         DataError: the queries cannot be read, or there are none.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> from sweeper.toolworld import WorldConfig, build_world, export_world
+        >>> export_world(build_world(WorldConfig(train_queries=3, test_queries_per_subset=2)), folder)
+        >>> read_suite(folder).query_counts["G1_tool"]
+        2
     """
     files = _find_query_files(location)
     ids = {subset: _read_ids(file) for subset, file in _find_id_files(location).items()}
@@ -125,9 +137,23 @@ def read_suite(location: Path) -> Suite:
 def open_suite(data: DataSpec, split: Literal["test", "validation"] = "test") -> Suite:
     """Open the generated world's queries of a split, or the test queries at the data's path.
 
+    Args:
+        data: the source.
+        split: which queries of a generated world.
+
+    Returns:
+        The queries by subset.
+
     Raises:
         DataError: they cannot be read, or there are none.
         UsageError: wrong settings of the generated world.
+
+    Example:
+        >>> from sweeper.config import load_data_spec
+        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+        >>> data = load_data_spec("toolworld", toolworld=world)
+        >>> sum(open_suite(data).query_counts.values())
+        6
     """
     match data.source:
         case "toolworld":

@@ -112,7 +112,18 @@ def make_length_limiter(
     api_format: str,
     segment_tokenizer: SegmentTokenizer | None = None,
 ) -> tuple[LengthLimiter, SegmentTokenizer]:
-    """Make a length limiter for a tokenizer, and its cache of segments (a new one, or the given one)."""
+    """Make a length limiter for a tokenizer, and its cache of segments (a new one, or the given one).
+
+    Args:
+        tokenizer: the tokenizer.
+        policy: name of a length policy.
+        max_length: tokens of the longest row.
+        api_format: format of the API list in prompts.
+        segment_tokenizer: a cache to share; None makes a new one.
+
+    Returns:
+        The limiter and the cache.
+    """
     segment_tokenizer = segment_tokenizer or SegmentTokenizer(tokenizer)
     return LengthLimiter(
         policy, max_length, api_format, tokenizer.bos_token_id, segment_tokenizer, segment_tokenizer.decode

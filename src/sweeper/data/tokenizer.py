@@ -36,7 +36,20 @@ FORMAT_PHRASES = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """Train a byte-level BPE of at most `vocab_size` tokens, with one token per digit. Deterministic."""
+    """Train a byte-level BPE of at most `vocab_size` tokens, with one token per digit. Deterministic.
+
+    Args:
+        texts: the corpus.
+        vocab_size: the most tokens.
+
+    Returns:
+        The tokenizer.
+
+    Example:
+        >>> tokenizer = train_tokenizer(["a blue lamp", "a red lamp"] * 9, vocab_size=300)
+        >>> len(tokenizer) <= 300
+        True
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -74,7 +87,14 @@ def _remove_phrases(text: str) -> str:
 
 
 def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
-    """Load a pretrained model's own tokenizer, with padding and begin tokens. Raises ModelError."""
+    """Load a pretrained model's own tokenizer, with padding and begin tokens. Raises ModelError.
+
+    Args:
+        model: a pretrained model.
+
+    Returns:
+        The tokenizer.
+    """
     from transformers import AutoTokenizer
 
     try:

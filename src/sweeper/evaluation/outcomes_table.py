@@ -68,11 +68,18 @@ def build_outcomes_table(
 def read_outcomes(files: Sequence[Path]) -> pd.DataFrame:
     """Read outcome files into one table, file after file. A column that a file lacks is NaN in its rows.
 
+    Args:
+        files: `outcomes.parquet` of each evaluation.
+
     Returns:
         One row per (trial, query, judge, vote), with the columns of `OUTCOME_COLUMNS`.
 
     Raises:
         StoreError: a file that cannot be read.
+
+    Example:
+        >>> read_outcomes([]).empty
+        True
     """
     import pandas as pd
     import pyarrow as pa

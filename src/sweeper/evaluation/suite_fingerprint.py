@@ -21,9 +21,22 @@ _NON_IDENTITY_FIELDS = {"name": True, "batch_size": True, "llm": _NON_IDENTITY_L
 def compute_suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str:
     """Hash the queries, the prompt format, the agent loop and the judges (SHA-256, first 16 hex digits).
 
+    Args:
+        evaluation: the suite, the environment and the judges.
+        data: the prompt format and the generated world.
+
+    Returns:
+        16 hex digits.
+
     Raises:
         MissingPathError: queries or recorded responses that do not exist.
         DataError: queries or recorded responses that cannot be read.
+
+    Example:
+        >>> from sweeper.config import load_data_spec, load_evaluation_spec
+        >>> evaluation, data = load_evaluation_spec("toolworld"), load_data_spec("toolworld")
+        >>> len(compute_suite_fingerprint(evaluation, data))
+        16
     """
     from sweeper import toolworld
 

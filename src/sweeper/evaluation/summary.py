@@ -68,8 +68,22 @@ class EvaluationSummary:
 def read_summary(store: Store, fingerprint: str, suite: str) -> EvaluationSummary | None:
     """Read the summary of a finished evaluation; None where it did not finish.
 
+    Args:
+        store: the store.
+        fingerprint: of the trial.
+        suite: the result of `compute_suite_fingerprint`.
+
+    Returns:
+        The summary; None where the evaluation did not finish.
+
     Raises:
         StoreError: a file that cannot be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from sweeper.storage import Store
+        >>> read_summary(Store(Path("no-store")), "0123456789abcdef", "0123456789abcdef") is None
+        True
     """
     path = store.evaluation_folder(fingerprint, suite) / "summary.json"
     return EvaluationSummary.from_document(read_json(path)) if path.exists() else None
@@ -80,6 +94,13 @@ def extract_metrics(summary: EvaluationSummary, evaluation: EvaluationSpec) -> d
 
     On validation queries the pass rate is named `val_pass_rate`, and no other number is returned: the names of numbers
     on test queries never stand for numbers on validation queries.
+
+    Args:
+        summary: of a finished evaluation.
+        evaluation: its suite.
+
+    Returns:
+        Name -> value.
     """
     match evaluation.split:
         case "validation":

@@ -91,9 +91,22 @@ class Task:
 def load_evaluation_suite(evaluation: EvaluationSpec, data: DataSpec) -> Suite:
     """Load the queries of an evaluation.
 
+    Args:
+        evaluation: names the queries.
+        data: holds the settings of a generated world.
+
+    Returns:
+        The queries by subset, and ids that are listed and missing.
+
     Raises:
         DataError: queries that cannot be read.
         UsageError: a wrong setting.
+
+    Example:
+        >>> from sweeper.config import load_data_spec, load_evaluation_spec
+        >>> evaluation, data = load_evaluation_spec("toolworld"), load_data_spec("toolworld")
+        >>> sum(load_evaluation_suite(evaluation, data).query_counts.values())
+        180
     """
     if evaluation.queries is not None:
         return read_suite(Path(evaluation.queries).expanduser())

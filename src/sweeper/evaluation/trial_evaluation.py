@@ -38,6 +38,9 @@ def evaluate_trial(
         seed: of the sampling.
         threads: PyTorch's CPU threads.
 
+    Returns:
+        Pass rates, overall and by subset, and how episodes ended.
+
     Raises:
         EvaluationError: the episodes or a judge give no signal.
         SweeperError: whatever the model, the environment or a judge raises.

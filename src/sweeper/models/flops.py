@@ -45,8 +45,17 @@ def compute_flops_per_token(config: ModelConfig, mean_length: float, recipe: Rec
         mean_length: mean tokens of a row.
         recipe: of the training; None for one that trains all parameters.
 
+    Returns:
+        Forward and backward FLOPs of one token.
+
     Raises:
         ModelError: another architecture, or a missing field.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+        >>> round(compute_flops_per_token(config, mean_length=1024).total / 1e9, 1)
+        2.3
     """
     architecture = Architecture.parse(config)
     trainable = count_trainable_parameters(architecture, recipe)
@@ -65,8 +74,17 @@ def compute_train_flops(config: ModelConfig, tokens: float, mean_length: float) 
         tokens: tokens trained on, repetitions counted.
         mean_length: mean tokens of a row.
 
+    Returns:
+        FLOPs, forward and backward; about 6 per parameter and token (Kaplan et al. 2020) plus those of attention.
+
     Raises:
         ModelError: another architecture, or a missing field.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+        >>> f"{compute_train_flops(config, tokens=1e6, mean_length=1024):.2e}"
+        '2.28e+15'
     """
     return compute_flops_per_token(config, mean_length).total * tokens
 
@@ -81,7 +99,16 @@ def compute_forward_flops(config: ModelConfig, tokens: float, mean_length: float
         tokens: tokens read or generated.
         mean_length: mean tokens of a row.
 
+    Returns:
+        FLOPs (a multiplication and an addition are two).
+
     Raises:
         ModelError: another architecture, or a missing field.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+        >>> f"{compute_forward_flops(config, tokens=1e6, mean_length=1024):.2e}"
+        '7.59e+14'
     """
     return compute_train_flops(config, tokens, mean_length) / 3

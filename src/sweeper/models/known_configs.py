@@ -64,10 +64,19 @@ def load_config(model: ModelSpec, vocab_size: int) -> ModelConfig:
     """Load a model's config: its own fields, the `config.json` of a local folder, or that of a known hub id.
 
     Args:
+        model: pretrained, or built from its own fields.
         vocab_size: size of the tokenizer, for a model built from its own fields.
+
+    Returns:
+        The fields of `config.json`.
 
     Raises:
         ModelError: no config, or an unreadable one.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> load_config(load_model_spec("opt-125m"), vocab_size=0)["num_hidden_layers"]
+        12
     """
     if model.config is not None:
         default = {"model_type": DEFAULT_FAMILY, "max_position_embeddings": _DEFAULT_MAX_POSITIONS}

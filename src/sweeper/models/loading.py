@@ -26,8 +26,18 @@ def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
         tokenizer: gives the vocabulary size and the special tokens.
         seed: of the weights. PyTorch's random state is left as it was.
 
+    Returns:
+        The model, in training mode, on the CPU.
+
     Raises:
         ModelError: an unsupported `model_type` or an invalid field.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> from sweeper.data import train_tokenizer
+        >>> tokenizer = train_tokenizer(["How much is the blue lamp?"] * 9, vocab_size=300)
+        >>> build_model(load_model_spec("opt-tiny-32"), tokenizer, seed=0).config.hidden_size
+        32
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
@@ -60,6 +70,9 @@ def load_pretrained(source: str) -> PreTrainedModel:
     Args:
         source: local folder or hub id.
 
+    Returns:
+        The model, in float32 on the CPU.
+
     Raises:
         ModelError: it cannot be loaded.
     """
@@ -80,12 +93,20 @@ def load_pretrained(source: str) -> PreTrainedModel:
 def compute_weights_fingerprint(model: ModelSpec) -> str:
     """Identify the initial weights of a model.
 
+    Args:
+        model: pretrained, or built from a config.
+
     Returns:
         `config:` or `files:` and a SHA-256 of the config they are drawn from or of the files of a local folder; or
         `hub:`, the hub id and the commit in the local cache (`unpinned` if it is not cached yet).
 
     Raises:
         ModelError: a local folder that is missing or has no weights.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> compute_weights_fingerprint(load_model_spec("opt-tiny-32")).partition(":")[0]
+        'config'
     """
     if model.config is not None:
         text = json.dumps(model.config, sort_keys=True)

@@ -72,8 +72,21 @@ def estimate_training_memory(
         micro_batch: rows of one forward pass.
         length: tokens of a row, padding included.
 
+    Returns:
+        Bytes of weights, gradients, optimizer states, activations and logits, and their sum.
+
     Raises:
         ModelError: another architecture, or a missing field.
+
+    Example:
+        >>> from sweeper.config import find_sweep, load_model_spec, load_sweep
+        >>> sweep = load_sweep(find_sweep("canonical"))
+        >>> config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+        >>> memory = estimate_training_memory(
+        ...     config, sweep.recipe, sweep.engines["single"], workers=1, micro_batch=2, length=1024
+        ... )
+        >>> round(memory.total_gib, 1)
+        8.0
     """
     model = Architecture.parse(config)
     is_half = recipe.precision != "fp32"
@@ -152,6 +165,15 @@ def choose_engine(
 
     Raises:
         ModelError: another architecture, or a missing field.
+
+    Example:
+        >>> from sweeper.config import find_sweep, load_model_spec, load_sweep
+        >>> sweep = load_sweep(find_sweep("scaling"))
+        >>> config = load_config(load_model_spec("opt-1.3b"), vocab_size=0)
+        >>> options = {"workers": 4, "micro_batch_for": lambda workers: 2, "length": 1024, "memory_gib": 22.0}
+        >>> engine, workers = choose_engine(config, sweep.recipe, sweep.engines, **options)
+        >>> engine.name, workers
+        ('zero2', 4)
     """
     for name in AUTO_ENGINES:
         engine = engines.get(name)

@@ -30,6 +30,15 @@ def count_trainable_parameters(architecture: Architecture, recipe: Recipe | None
     Args:
         architecture: of the model.
         recipe: of the training; None for one that trains all parameters.
+
+    Returns:
+        Numbers of parameters, by what depends on them.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> architecture = parse_model_architecture(load_model_spec("opt-125m"), vocab_size=0)
+        >>> count_trainable_parameters(architecture, None).total
+        125239296
     """
     return TrainableParameters(architecture.parameters, architecture.body_parameters, architecture.head_parameters)
 
@@ -38,11 +47,20 @@ def parse_model_architecture(model: ModelSpec, vocab_size: int, positions: int |
     """Read the architecture of a model.
 
     Args:
+        model: pretrained, or built from a config.
         vocab_size: vocabulary of a model that is built from a config.
         positions: number of positions that its table is stretched to; None keeps its own.
 
+    Returns:
+        Its layers, widths, vocabulary and positions.
+
     Raises:
         ModelError: no config, or one of another architecture.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> parse_model_architecture(load_model_spec("opt-1.3b"), vocab_size=0).num_layers
+        24
     """
     config = load_config(model, vocab_size)
     return Architecture.parse({**config, "max_position_embeddings": positions} if positions else config)
@@ -50,6 +68,12 @@ def parse_model_architecture(model: ModelSpec, vocab_size: int, positions: int |
 
 def count_parameters(config: ModelConfig) -> int:
     """Count all parameters, exactly as in `OPTForCausalLM` and `GPTNeoXForCausalLM`.
+
+    Args:
+        config: the model's config.
+
+    Returns:
+        Number of parameters.
 
     Raises:
         ModelError: another architecture, or a missing field.
@@ -64,7 +88,19 @@ def count_parameters(config: ModelConfig) -> int:
 def count_non_embedding_parameters(config: ModelConfig) -> int:
     """Count the parameters that are neither token nor position embeddings: N of Kaplan et al. 2020, exactly.
 
+    Args:
+        config: the model's config.
+
+    Returns:
+        Number of parameters.
+
     Raises:
         ModelError: another architecture, or a missing field.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> config = load_config(load_model_spec("opt-350m"), vocab_size=0)
+        >>> count_non_embedding_parameters(config)
+        303357952
     """
     return Architecture.parse(config).body_parameters

@@ -13,8 +13,19 @@ from sweeper.models.known_configs import load_config
 def get_max_positions(model: ModelSpec) -> int | None:
     """Return the number of positions in a model's config; None if it sets no limit.
 
+    Args:
+        model: pretrained, or built from a config.
+
+    Returns:
+        Number of positions; None without a limit.
+
     Raises:
         ModelError: no config, or an unreadable one.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> get_max_positions(load_model_spec("opt-350m"))
+        2048
     """
     positions = load_config(model, vocab_size=0).get("max_position_embeddings")
     return None if positions is None else int(positions)
@@ -23,9 +34,22 @@ def get_max_positions(model: ModelSpec) -> int | None:
 def resolve_extended_positions(model: ModelSpec, data: DataSpec) -> int | None:
     """Return the number of positions that a model must be stretched to for the data; None if it has enough.
 
+    Args:
+        model: the model.
+        data: the data, with the longest row.
+
+    Returns:
+        Number of positions; None if the model's own are enough.
+
     Raises:
         UsageError: it has too few, and the data do not set `extend_positions` or it is not an OPT.
         ModelError: no config, or an unreadable one.
+
+    Example:
+        >>> from sweeper.config import load_model_spec
+        >>> from sweeper.config import load_data_spec
+        >>> resolve_extended_positions(load_model_spec("opt-350m"), load_data_spec("toolworld")) is None
+        True
     """
     positions = get_max_positions(model)
     if positions is None or data.max_length <= positions:
@@ -61,6 +85,9 @@ def interpolate_positions(model: Any, count: int) -> Any:
     Args:
         model: an `OPTForCausalLM`.
         count: number of positions afterwards.
+
+    Returns:
+        The model.
 
     Raises:
         ModelError: another architecture.

@@ -19,6 +19,13 @@ def is_undefined(value: object) -> bool:
 def format_number(value: float | None, format_spec: str = ".3f") -> str:
     """Format a number; a dash where it is undefined.
 
+    Args:
+        value: the number; None or NaN is a dash.
+        format_spec: as for `format`.
+
+    Returns:
+        The text.
+
     Example:
         >>> format_number(0.775, ".1%"), format_number(None)
         ('77.5%', '–')
@@ -27,7 +34,18 @@ def format_number(value: float | None, format_spec: str = ".3f") -> str:
 
 
 def format_duration(n_seconds: float | None) -> str:
-    """Format seconds as `47 s`, `12 min` or `3.4 h`."""
+    """Format seconds as `47 s`, `12 min` or `3.4 h`.
+
+    Args:
+        n_seconds: seconds; None or NaN is a dash.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> format_duration(47), format_duration(720), format_duration(12_240)
+        ('47 s', '12 min', '3.4 h')
+    """
     if n_seconds is None or math.isnan(n_seconds):
         return MISSING
     if n_seconds < 120:
@@ -75,12 +93,34 @@ def format_short_count(value: float | None) -> str:
 
 
 def format_si(value: float | None) -> str:
-    """Format a large count with an SI prefix: `5.76 G`; below a million with all its digits."""
+    """Format a large count with an SI prefix: `5.76 G`; below a million with all its digits.
+
+    Args:
+        value: the number; None or NaN is a dash.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> format_si(5_760_000_000), format_si(1_234)
+        ('5.76 G', '1,234')
+    """
     return _scale(value, (1e12, "T"), (1e9, "G"), (1e6, "M"), smallest="{:,.0f}")
 
 
 def format_bytes(count: float | None) -> str:
-    """Format bytes in units of 10^3, as disks are sold."""
+    """Format bytes in units of 10^3, as disks are sold.
+
+    Args:
+        count: bytes; None or NaN is a dash.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> format_bytes(5_200_000)
+        '5.2 MB'
+    """
     return _scale(count, (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (0, "kB"), smallest="{:.0f} B")
 
 
@@ -95,7 +135,20 @@ def _scale(value: float | None, *units: tuple[float, str], smallest: str) -> str
 
 
 def format_range(low: float, expected: float, high: float) -> str:
-    """Format an estimate as `87 (58 to 180)`; one number where both ends are equal."""
+    """Format an estimate as `87 (58 to 180)`; one number where both ends are equal.
+
+    Args:
+        low: lower end.
+        expected: expected value; NaN is `unknown`.
+        high: upper end.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> format_range(58, 87, 180)
+        '87 (58 to 180)'
+    """
     if math.isnan(expected):
         return "unknown"
     text = format_significant(expected)
@@ -108,7 +161,18 @@ def format_significant(value: float) -> str:
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
-    """Format counts by name: `22 too-long, 1 no-target`, or `none`."""
+    """Format counts by name: `22 too-long, 1 no-target`, or `none`.
+
+    Args:
+        counts: name -> count.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> format_counts({'COMPLETE': 1200, 'FAILED': 1})
+        '1,200 COMPLETE, 1 FAILED'
+    """
     return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
 
 

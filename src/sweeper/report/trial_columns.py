@@ -66,7 +66,18 @@ EVALUATION = TrialColumn("evaluation", _read_metric("eval_seconds"), _format_sec
 
 
 def list_status_columns(axes: Sequence[str]) -> list[TrialColumn]:
-    """List the columns of `sweeper status`."""
+    """List the columns of `sweeper status`.
+
+    Args:
+        axes: axes of the sweep that are shown.
+
+    Returns:
+        The columns, in order.
+
+    Example:
+        >>> [column.label for column in list_status_columns(["learning_rate"])]
+        ['trial', 'model', 'lr', 'seed', 'status', 'val loss', 'pass rate']
+    """
     axis_columns = [_make_axis_column(axis, is_narrow=True) for axis in axes]
     seed, loss = replace(SEED, format=str), replace(LOSS, label="val loss")
     return [TRIAL, MODEL, *axis_columns, seed, STATUS, loss, replace(PASS_RATE, format=_format_number(".1%"))]

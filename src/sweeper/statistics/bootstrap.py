@@ -29,11 +29,22 @@ def bootstrap_two_way(
 
     Args:
         values: (queries, seeds).
+        rng: source of the random draws.
         alpha: the interval is at 1 - alpha.
         draws: bootstrap draws.
 
+    Returns:
+        The percentile interval and the standard error.
+
     Raises:
         DataError: a table that is empty or contains NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> differences = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], size=(50, 3))
+        >>> interval, _ = bootstrap_two_way(differences, rng=np.random.default_rng(0))
+        >>> bool(interval.low < differences.mean() < interval.high)
+        True
     """
     table = np.asarray(values, dtype=np.float64)
     return _bootstrap_mean(table, np.arange(len(table)), rng, alpha, draws)
@@ -54,11 +65,22 @@ def bootstrap_clusters(
     Args:
         values: (queries, seeds).
         clusters: each query's label.
+        rng: source of the random draws.
         alpha: the interval is at 1 - alpha.
         draws: bootstrap draws.
 
+    Returns:
+        The percentile interval and the standard error.
+
     Raises:
         DataError: an invalid table, or another number of labels than queries.
+
+    Example:
+        >>> import numpy as np
+        >>> passed = np.array([[1, 1], [0, 1], [0, 0], [1, 0]], dtype=float)
+        >>> interval, _ = bootstrap_clusters(passed, ["a", "a", "b", "b"], rng=np.random.default_rng(0))
+        >>> bool(interval.low <= passed.mean() <= interval.high)
+        True
     """
     table = np.asarray(values, dtype=np.float64)
     if len(clusters) != len(table):

@@ -66,8 +66,17 @@ def estimate_clustered_difference(
         clusters: each query's label.
         alpha: the interval is at 1 - alpha.
 
+    Returns:
+        The estimate with its interval, its standard error, the design effect, and what was counted and dropped.
+
     Raises:
         DataError: another shape, or a query without a label.
+
+    Example:
+        >>> import numpy as np
+        >>> differences = np.array([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
+        >>> estimate_clustered_difference(differences, ["a", "b", "c", "d"], 0.05).estimate
+        0.5
     """
     rows, is_kept = keep_scored_rows(differences, "clustered interval")
     sizes, codes = _encode_clusters(clusters, is_kept, "clustered interval")
@@ -111,8 +120,15 @@ def estimate_clustered_rate(passed: ArrayLike, clusters: Sequence[Hashable], alp
         clusters: each query's label.
         alpha: the interval is at 1 - alpha.
 
+    Returns:
+        The rate with its interval, the design effect, and the effective number of queries.
+
     Raises:
         DataError: another shape, other values, or a query without a label.
+
+    Example:
+        >>> estimate_clustered_rate([1, 1, 0, 0], ["a", "a", "b", "b"], 0.05).rate
+        0.5
     """
     where = "clustered rate"
     table = np.asarray(passed, dtype=np.float64)

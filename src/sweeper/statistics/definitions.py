@@ -122,13 +122,38 @@ def score_strict(votes: Votes) -> float:
     """Return 1 if more than half of the query's scored votes are `solved`, else 0.
 
     A tie fails, and `unsure` is not solved. NaN where no vote is scored.
+
+    Args:
+        votes: the votes on one query.
+
+    Returns:
+        1, 0 or NaN.
+
+    Example:
+        >>> vote = {"subset": "G1_tool", "query_id": "1", "vote": 0, "task": None, "answered": True}
+        >>> votes = [vote | {"status": status, "vote": k} for k, status in enumerate(["solved", "unsure"])]
+        >>> score_strict(votes)
+        0.0
     """
     scored = _keep_scored_votes(votes)
     return float(2 * _count_votes(scored, "solved") > len(scored)) if scored else math.nan
 
 
 def score_stabletoolbench(votes: Votes) -> float:
-    """Return the mean over the query's scored votes of solved 1, unsure 0.5, unsolved 0; NaN where none is scored."""
+    """Return the mean over the query's scored votes of solved 1, unsure 0.5, unsolved 0; NaN where none is scored.
+
+    Args:
+        votes: the votes on one query.
+
+    Returns:
+        The score, 0 to 1.
+
+    Example:
+        >>> vote = {"subset": "G1_tool", "query_id": "1", "vote": 0, "task": None, "answered": True}
+        >>> votes = [vote | {"status": status, "vote": k} for k, status in enumerate(["solved", "unsure"])]
+        >>> score_stabletoolbench(votes)
+        0.75
+    """
     scored = _keep_scored_votes(votes)
     return (_count_votes(scored, "solved") + _count_votes(scored, "unsure") / 2) / len(scored) if scored else math.nan
 
@@ -142,6 +167,15 @@ def score_tooleval(votes: Votes, seed: int = 0) -> float:
     Args:
         votes: the votes on one query.
         seed: seed of the coins.
+
+    Returns:
+        1, 0 or NaN.
+
+    Example:
+        >>> vote = {"subset": "G1_tool", "query_id": "1", "vote": 0, "task": None, "answered": True}
+        >>> votes = [vote | {"status": status, "vote": k} for k, status in enumerate(["solved", "unsure"])]
+        >>> score_tooleval(votes)
+        1.0
     """
     passed = [_passes_tooleval(vote, seed) for vote in _keep_scored_votes(votes)]
     return float(2 * sum(passed) >= len(passed)) if passed else math.nan
@@ -165,8 +199,19 @@ def compute_judged_rates(
         seed: seed of ToolEval's coins.
         alpha: intervals are at 1 - alpha.
 
+    Returns:
+        The rate under every definition, the numbers of queries and votes, and what was not scored.
+
     Raises:
         DataError: a table that breaks this contract, with duplicate rows, or of several judges.
+
+    Example:
+        >>> import pandas as pd
+        >>> votes = pd.DataFrame({"subset": "G1_tool", "query_id": ["1", "2"], "judge": "rules", "vote": 0})
+        >>> votes = votes.assign(status=["solved", "unsolved"], task=None, answered=True)
+        >>> rates = compute_judged_rates(votes, missing=[("G1_tool", "3")])
+        >>> round(rates.pass_rate["strict"].value, 3)
+        0.333
     """
     return _summarize_votes(*_collect_requested_votes(votes, missing, solvable_queries), seed, alpha)
 
@@ -179,7 +224,26 @@ def compute_rates_by_subset(
     seed: int = 0,
     alpha: float = 0.05,
 ) -> SubsetRates:
-    """Compute `compute_judged_rates` of all queries and of each subset, and the plain mean of the subsets."""
+    """Compute `compute_judged_rates` of all queries and of each subset, and the plain mean of the subsets.
+
+    Args:
+        votes: one row per (subset, query_id, judge, vote) with `status`, `task` and `answered`, as for
+            `compute_judged_rates`.
+        missing: queries of the suite without any answer.
+        solvable_queries: restricts the rates to these queries.
+        seed: seed of ToolEval's coins.
+        alpha: the interval is at 1 - alpha.
+
+    Returns:
+        The rates of all queries, of each subset, and the mean of the subsets.
+
+    Example:
+        >>> import pandas as pd
+        >>> votes = pd.DataFrame({"subset": "G1_tool", "query_id": ["1", "2"], "judge": "rules", "vote": 0})
+        >>> votes = votes.assign(status=["solved", "unsolved"], task=None, answered=True)
+        >>> list(compute_rates_by_subset(votes, []).subsets)
+        ['G1_tool']
+    """
     queries, absent = _collect_requested_votes(votes, missing, solvable_queries)
     subsets = {
         name: _summarize_votes(
@@ -207,7 +271,23 @@ def compare_definitions(
 ) -> DefinitionComparison:
     """Compute the rate under every definition, on all queries and, where given, on the solvable ones.
 
-    The arguments are those of `compute_judged_rates`.
+    Args:
+        votes: one row per (subset, query_id, judge, vote) with `status`, `task` and `answered`, as for
+            `compute_judged_rates`.
+        missing: queries of the suite without any answer.
+        solvable_queries: restricts the rates to these queries.
+        seed: seed of ToolEval's coins.
+        alpha: the interval is at 1 - alpha.
+
+    Returns:
+        The rates by definition and set of queries, and how far they differ.
+
+    Example:
+        >>> import pandas as pd
+        >>> votes = pd.DataFrame({"subset": "G1_tool", "query_id": ["1", "2"], "judge": "rules", "vote": 0})
+        >>> votes = votes.assign(status=["solved", "unsolved"], task=None, answered=True)
+        >>> compare_definitions(votes, []).spread
+        0.0
     """
     absent = list(missing)
     populations: dict[str, Set[QueryKey] | None] = {"all": None}
@@ -232,7 +312,23 @@ def compute_rates_by_judge(
 ) -> RatesByJudge:
     """Compute the rates of each judge on the queries that every judge scored.
 
-    The arguments are those of `compute_judged_rates`, with the votes of several judges.
+    Args:
+        votes: one row per (subset, query_id, judge, vote), of several judges.
+        missing: queries of the suite without any answer.
+        solvable_queries: restricts the rates to these queries.
+        seed: seed of ToolEval's coins.
+        alpha: the interval is at 1 - alpha.
+
+    Returns:
+        The rates of each judge, and the number of queries left out.
+
+    Example:
+        >>> import pandas as pd
+        >>> votes = pd.DataFrame({"subset": "G1_tool", "query_id": ["1", "2"], "judge": "rules", "vote": 0})
+        >>> votes = votes.assign(status=["solved", "unsolved"], task=None, answered=True)
+        >>> both = pd.concat([votes, votes.assign(judge="llm", status=["solved", None])])
+        >>> compute_rates_by_judge(both, []).left_out
+        1
     """
     if votes.empty:
         return RatesByJudge({}, 0)

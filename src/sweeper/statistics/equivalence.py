@@ -43,8 +43,15 @@ def tost(estimate: float, standard_error: float, df: float, margin: float, alpha
         margin: the margin, as a rate.
         alpha: level of each one-sided test.
 
+    Returns:
+        The p-value, the interval at 1 - 2 alpha, and whether the difference lies within the margin.
+
     Raises:
         DataError: a margin or alpha out of range, or a negative standard error.
+
+    Example:
+        >>> tost(0.01, 0.01, df=30, margin=0.05, alpha=0.05).is_equivalent
+        True
     """
     _check_equivalence_inputs(margin, alpha, standard_error)
     if not all(map(math.isfinite, (estimate, standard_error))) or not df > 0 or standard_error == 0:
@@ -77,8 +84,15 @@ def tost_from_interval(
         alpha: level of each one-sided test.
         df: degrees of freedom; infinite for normal theory.
 
+    Returns:
+        The p-value, the interval at 1 - 2 alpha, and whether the difference lies within the margin.
+
     Raises:
         DataError: a value out of range, or an estimate outside its interval.
+
+    Example:
+        >>> tost_from_interval(0.0, Interval(-0.03, 0.03), interval_alpha=0.1, margin=0.05, alpha=0.05).is_equivalent
+        True
     """
     _check_equivalence_inputs(margin, alpha, 0.0)
     low, high = interval.low, interval.high

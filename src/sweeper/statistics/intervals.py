@@ -30,6 +30,9 @@ def wilson_interval(successes: float, n: float, alpha: float) -> Interval:
         n: trials; the interval is NaN for 0.
         alpha: the interval is two-sided, at 1 - alpha.
 
+    Returns:
+        Lower and upper end.
+
     Raises:
         ValueError: more successes than trials, or fewer than 0.
 
@@ -60,7 +63,18 @@ def wilson_intervals(rates: Array, sizes: Array, alpha: float) -> tuple[Array, A
 def clopper_pearson_interval(successes: float, n: float, alpha: float) -> Interval:
     """Compute the Clopper-Pearson interval (1934) of a proportion, which never covers less than 1 - alpha.
 
-    The arguments are those of `wilson_interval`.
+    Args:
+        successes: successes, from 0 to `n`.
+        n: trials; the interval is NaN for 0.
+        alpha: the interval is two-sided, at 1 - alpha.
+
+    Returns:
+        Lower and upper end.
+
+    Example:
+        >>> interval = clopper_pearson_interval(8, 10, 0.05)
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (0.444, 0.975)
     """
     if n == 0:
         return UNDEFINED_INTERVAL

@@ -72,8 +72,12 @@ def measure_agreement(
 
     Args:
         labels: one row per item, one column per rater; None or NaN = not rated.
+        rng: source of the random draws.
         alpha: intervals are at 1 - alpha.
         draws: bootstrap draws.
+
+    Returns:
+        Every statistic with its interval; NaN where it is undefined.
 
     Raises:
         DataError: fewer than two raters.
@@ -95,7 +99,21 @@ def measure_agreement(
 
 
 def raw_agreement(labels: pd.DataFrame, *, alpha: float = 0.05) -> AgreementStatistic:
-    """Compute the mean over items of the share of rater pairs that agree, with a Wilson interval on the items."""
+    """Compute the mean over items of the share of rater pairs that agree, with a Wilson interval on the items.
+
+    Args:
+        labels: one row per item, one column per rater; None or NaN = not rated.
+        alpha: the interval is at 1 - alpha.
+
+    Returns:
+        The share and its interval.
+
+    Example:
+        >>> import pandas as pd
+        >>> labels = pd.DataFrame({"a": ["x", "y", "x", "x"], "b": ["x", "y", "y", "x"]})
+        >>> raw_agreement(labels).value
+        0.75
+    """
     counts = _drop_single_ratings(_count_ratings(labels))
     agreed = _compute_pair_agreement(counts)
     interval = wilson_interval(math.fsum(agreed), len(counts), alpha)
@@ -107,8 +125,21 @@ def cohen_kappa(labels: pd.DataFrame, *, alpha: float = 0.05) -> AgreementStatis
 
     The interval is the large-sample one of Fleiss, Cohen and Everitt (1969).
 
+    Args:
+        labels: one row per item, one column per rater; None or NaN = not rated.
+        alpha: the interval is at 1 - alpha.
+
+    Returns:
+        The statistic and its interval; NaN where it is undefined.
+
     Raises:
         DataError: not two raters.
+
+    Example:
+        >>> import pandas as pd
+        >>> labels = pd.DataFrame({"a": ["x", "y", "x", "x"], "b": ["x", "y", "y", "x"]})
+        >>> round(cohen_kappa(labels).value, 2)
+        0.5
     """
     from statsmodels.stats.inter_rater import cohens_kappa
 
@@ -133,7 +164,24 @@ def cohen_kappa(labels: pd.DataFrame, *, alpha: float = 0.05) -> AgreementStatis
 def fleiss_kappa(
     labels: pd.DataFrame, *, rng: np.random.Generator, alpha: float = 0.05, draws: int = BOOTSTRAP_DRAWS
 ) -> AgreementStatistic:
-    """Compute Fleiss' kappa (1971) on the items that every rater rated, with a percentile bootstrap over items."""
+    """Compute Fleiss' kappa (1971) on the items that every rater rated, with a percentile bootstrap over items.
+
+    Args:
+        labels: one row per item, one column per rater; None or NaN = not rated.
+        rng: source of the random draws.
+        alpha: the interval is at 1 - alpha.
+        draws: bootstrap draws.
+
+    Returns:
+        The statistic and its interval; NaN where it is undefined.
+
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> labels = pd.DataFrame({"a": ["x", "y", "x", "x"], "b": ["x", "y", "y", "x"]})
+        >>> round(fleiss_kappa(labels, rng=np.random.default_rng(0)).value, 2)
+        0.47
+    """
     from statsmodels.stats.inter_rater import fleiss_kappa as kappa
 
     counts = _count_ratings(labels)
@@ -147,6 +195,22 @@ def krippendorff_alpha(
     """Compute Krippendorff's alpha (2004) for nominal categories on the items with two ratings or more.
 
     The interval is a percentile bootstrap over items.
+
+    Args:
+        labels: one row per item, one column per rater; None or NaN = not rated.
+        rng: source of the random draws.
+        alpha: the interval is at 1 - alpha.
+        draws: bootstrap draws.
+
+    Returns:
+        The statistic and its interval; NaN where it is undefined.
+
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> labels = pd.DataFrame({"a": ["x", "y", "x", "x"], "b": ["x", "y", "y", "x"]})
+        >>> round(krippendorff_alpha(labels, rng=np.random.default_rng(0)).value, 2)
+        0.53
     """
     import krippendorff
 
@@ -169,8 +233,17 @@ def gwet_ac1(labels: pd.DataFrame, *, alpha: float = 0.05, categories: int | Non
         categories: number of categories that raters chose from, by default those that occur. More of them make chance
             agreement smaller.
 
+    Returns:
+        The statistic and its interval; NaN where it is undefined.
+
     Raises:
         DataError: fewer categories than occur.
+
+    Example:
+        >>> import pandas as pd
+        >>> labels = pd.DataFrame({"a": ["x", "y", "x", "x"], "b": ["x", "y", "y", "x"]})
+        >>> round(gwet_ac1(labels).value, 2)
+        0.53
     """
     counts = _count_ratings(labels)
     counts = counts[counts.sum(axis=1) > 0]

@@ -72,8 +72,19 @@ def fit_mixed_logistic(first: ArrayLike, second: ArrayLike) -> MixedLogisticFit:
             still informs.
         second: those of the second arm, rows and columns aligned.
 
+    Returns:
+        Log-odds of the first arm over the second with their posterior sd, and the spreads of queries and seeds; NaN and
+        a `reason` where nothing was fitted.
+
     Raises:
         DataError: other shapes or values.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> first, second = rng.random((40, 2)) < 0.9, rng.random((40, 2)) < 0.3
+        >>> fit_mixed_logistic(first, second).log_odds > 0
+        True
     """
     from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM
 

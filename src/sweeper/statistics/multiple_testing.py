@@ -32,6 +32,9 @@ def holm_step_down(p_values: ArrayLike, alpha: float) -> HolmResult:
         p_values: (claims,); NaN = not tested: it stays NaN, is not rejected and not counted.
         alpha: family-wise error level.
 
+    Returns:
+        Adjusted p-values, and whether each hypothesis is rejected.
+
     Raises:
         DataError: a value outside 0..1.
 

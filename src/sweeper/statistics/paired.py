@@ -71,7 +71,25 @@ class Pairing:
 def match_runs(
     trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = DEFAULT_AXES
 ) -> Pairing:
-    """Pair the runs of `axis` = first with those of `axis` = second."""
+    """Pair the runs of `axis` = first with those of `axis` = second.
+
+    Args:
+        trials: one row per planned trial.
+        axis: the compared axis.
+        first: its value in the first arm.
+        second: its value in the second arm.
+        axes: columns that distinguish arms; the others than `axis` must agree.
+
+    Returns:
+        (seed, first fingerprint, second fingerprint) of each pair, and the number of runs without a partner.
+
+    Example:
+        >>> import pandas as pd
+        >>> trials = pd.DataFrame({"fingerprint": ["r0", "r1"], "model": ["small", "large"], "seed": [0, 0]})
+        >>> trials["status"] = "COMPLETE"
+        >>> match_runs(trials, "model", "large", "small", ["model"]).pairs
+        ((0, 'r1', 'r0'),)
+    """
     others = [name for name in axes if name != axis and name in trials.columns]
     # NaN, such as clipping switched off, differs from itself; None does not.
     columns = [[None if item != item else item for item in trials[name].tolist()] for name in [axis, *others, "seed"]]
@@ -99,6 +117,19 @@ def estimate_paired_difference(matrix: pd.DataFrame, pairing: Pairing, *, alpha:
         matrix: the result of `build_pass_matrix`.
         pairing: the compared runs.
         alpha: the interval is at 1 - alpha.
+
+    Returns:
+        The estimate with its interval at 1 - alpha, and what was left out.
+
+    Example:
+        >>> import pandas as pd
+        >>> index = pd.MultiIndex.from_tuples([("G1_tool", "1"), ("G1_tool", "2")], names=["subset", "query_id"])
+        >>> matrix = pd.DataFrame({"r0": [0.0, 1.0], "r1": [1.0, 1.0]}, index=index)
+        >>> trials = pd.DataFrame({"fingerprint": ["r0", "r1"], "model": ["small", "large"], "seed": [0, 0]})
+        >>> trials["status"] = "COMPLETE"
+        >>> pairing = match_runs(trials, "model", "large", "small", ["model"])
+        >>> estimate_paired_difference(matrix, pairing, alpha=0.05).estimate
+        0.5
     """
     pairs = [p for p in pairing.pairs if p[1] in matrix.columns and p[2] in matrix.columns]
     alone = pairing.unmatched_runs + 2 * (len(pairing.pairs) - len(pairs))

@@ -62,6 +62,9 @@ def mcnemar_test(first: ArrayLike, second: ArrayLike) -> McNemarResult:
         first: (queries,) passes of the first run: 0, 1 or NaN.
         second: those of the second run, in the same order.
 
+    Returns:
+        Exact and mid-p values, and the two counts of discordant queries.
+
     Raises:
         DataError: vectors of different lengths, or other values.
 
@@ -103,10 +106,19 @@ def paired_permutation_test(
 
     Args:
         differences: (queries, seeds); queries without a score in some seed are left out.
+        rng: source of the random draws.
         draws: sign flips.
+
+    Returns:
+        The two-sided p-value, and whether all flips were counted.
 
     Raises:
         DataError: another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> paired_permutation_test(np.array([[1.0], [1.0], [1.0], [0.0]]), np.random.default_rng(0)).p
+        0.25
     """
     rows, is_kept = keep_scored_rows(differences, "permutation test")
     means = rows.mean(axis=1) if len(rows) else np.zeros(0)

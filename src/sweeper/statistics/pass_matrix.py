@@ -31,8 +31,21 @@ def build_pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFr
         trials: one row per planned trial.
         outcomes: one row per (trial, query, judge, vote), of one judge.
 
+    Returns:
+        Passes 0 to 1, one row per query and one column per run.
+
     Raises:
         DataError: duplicate rows, several judges, values outside 0..1, or unplanned trials.
+
+    Example:
+        >>> import pandas as pd
+        >>> trials = pd.DataFrame({"fingerprint": ["r0", "r1"], "model": ["small", "large"], "seed": [0, 0]})
+        >>> trials["status"] = "COMPLETE"
+        >>> outcomes = pd.DataFrame({"fingerprint": ["r0", "r1"], "passed": [0.0, 1.0]})
+        >>> outcomes = outcomes.assign(subset="G1_tool", query_id="1", judge="oracle", vote=0)
+        >>> matrix = build_pass_matrix(trials, outcomes)
+        >>> matrix["r0"].tolist(), matrix["r1"].tolist()
+        ([0.0], [1.0])
     """
     import pandas as pd
 
@@ -54,7 +67,22 @@ def build_pass_matrix(trials: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFr
 
 
 def drop_queries(matrix: pd.DataFrame, queries: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """Return the matrix without the rows of these (subset, query_id)."""
+    """Return the matrix without the rows of these (subset, query_id).
+
+    Args:
+        matrix: the result of `build_pass_matrix`: rows (subset, query_id), columns fingerprints.
+        queries: (subset, query_id) of each.
+
+    Returns:
+        The remaining rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> index = pd.MultiIndex.from_tuples([("G1_tool", "1"), ("G1_tool", "2")], names=["subset", "query_id"])
+        >>> matrix = pd.DataFrame({"r0": [0.0, 1.0], "r1": [1.0, 1.0]}, index=index)
+        >>> len(drop_queries(matrix, [("G1_tool", "1")]))
+        1
+    """
     excluded = set(queries)
     return matrix[[(str(subset), str(query)) not in excluded for subset, query in matrix.index]]
 

@@ -129,7 +129,12 @@ def simulate_power(
 
     Args:
         effect: the first arm's true pass rate minus the second's.
+        design: queries, seeds and their assumed spreads.
+        rng: source of the random draws.
         simulations: simulated comparisons.
+
+    Returns:
+        The power with its standard error.
 
     Raises:
         UsageError: a value out of range.
@@ -155,8 +160,20 @@ def approximate_power(effect: float, design: ComparisonDesign) -> float:
     of freedom. It is off by a few hundredths where a correlation near 1 meets a `seed_sd`, which breaks it, and with
     fewer than MIN_DISCORDANT_QUERIES discordant queries, where the interval is widened.
 
+    Args:
+        effect: the first arm's true pass rate minus the second's.
+        design: queries, seeds and their assumed spreads.
+
+    Returns:
+        The probability that the comparison is established, 0 to 1.
+
     Raises:
         UsageError: a value out of range.
+
+    Example:
+        >>> design = ComparisonDesign(n_queries=300, n_seeds=4, seed_sd=0.02)
+        >>> round(approximate_power(0.1, design), 2)
+        0.92
     """
     design.require_margin()
     _check_effect(effect)
@@ -177,8 +194,24 @@ def find_minimum_detectable_effect(
     numbers, so power increases with the effect except for ties; the rest is made monotone (the highest so far) and
     interpolated.
 
+    Args:
+        design: queries, seeds and their assumed spreads.
+        rng: source of the random draws.
+        target_power: power to reach, 0 to 1.
+        simulations: simulated comparisons per effect.
+
+    Returns:
+        The effect, as a rate (NaN where none has the power), and the power that was simulated there.
+
     Raises:
         UsageError: a value out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> design = ComparisonDesign(n_queries=300, n_seeds=4, seed_sd=0.02)
+        >>> found = find_minimum_detectable_effect(design, rng=np.random.default_rng(0), simulations=200)
+        >>> 0.02 < found.effect < 0.12
+        True
     """
     if not 0 < target_power < 1:
         raise UsageError("power", requested="`target_power` between 0 and 1", found=f"{target_power}")
@@ -208,8 +241,26 @@ def find_required_seeds(
     Starts at the closed form's answer and steps through simulated power; the design's own number of seeds is not used.
     Within two standard errors of the target, a seed more or less is a matter of chance.
 
+    Args:
+        effect: the first arm's true pass rate minus the second's.
+        design: queries, seeds and their assumed spreads.
+        limit: the most seeds to consider.
+        rng: source of the random draws.
+        target_power: power to reach, 0 to 1.
+        simulations: simulated comparisons per effect.
+
+    Returns:
+        The number of seeds, None above the limit, and the power reached.
+
     Raises:
         UsageError: a value out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> design = ComparisonDesign(n_queries=300, n_seeds=2, seed_sd=0.02)
+        >>> found = find_required_seeds(0.1, design, limit=10, rng=np.random.default_rng(0), simulations=200)
+        >>> 2 <= found.seeds <= 10
+        True
     """
     design.require_margin()
     _check_effect(effect)

@@ -164,10 +164,26 @@ def fit_power_law(
     of `fit_quadratic`.
 
     Args:
+        sizes: (runs,) size of each run, above 0; NaN runs are left out.
+        values: (runs,) value of each run.
+        rng: source of the random draws.
         asymptote: bounds of c; of a loss (0, inf). The other arguments are those of `fit_quadratic`.
+        curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
+        alpha: the interval is at 1 - alpha.
+        draws: bootstrap draws.
+
+    Returns:
+        The parameters with their intervals, the curve with its band, and R².
 
     Raises:
         DataError: vectors of different lengths, infinite values, sizes of 0 or less, or an empty `asymptote`.
+
+    Example:
+        >>> import numpy as np
+        >>> sizes = np.repeat([1e6, 1e7, 1e8], 2)
+        >>> fit = fit_power_law(sizes, 2.0 + 30 * sizes**-0.3, rng=np.random.default_rng(0), asymptote=(0, 9), draws=20)
+        >>> round(fit.parameters["b"], 2)
+        0.3
     """
     if not asymptote[0] < asymptote[1]:
         raise DataError("power law", requested="bounds of the asymptote, low and high", found=f"{asymptote}")
@@ -220,13 +236,25 @@ def fit_quadratic(
     Args:
         sizes: (runs,) size of each run, above 0; NaN runs are left out.
         values: (runs,) value of each run.
+        rng: source of the random draws.
         best: `max` for the highest point, of a rate; `min` for the lowest, of a loss.
         curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
         alpha: intervals are at 1 - alpha.
         draws: bootstrap draws.
 
+    Returns:
+        The parameters and the optimum with their intervals, the curve with its band, and R².
+
     Raises:
         DataError: vectors of different lengths, infinite values, or sizes of 0 or less.
+
+    Example:
+        >>> import numpy as np
+        >>> sizes = np.repeat([1e6, 1e7, 1e8], 2)
+        >>> values = 1 - (np.log10(sizes) - 7) ** 2 + np.tile([-0.01, 0.01], 3)
+        >>> fit = fit_quadratic(sizes, values, rng=np.random.default_rng(0), draws=20)
+        >>> round(fit.parameters["c2"], 2)
+        -1.0
     """
     points = _group_by_size(sizes, values)
     grid = _make_size_grid(points, curve_sizes)

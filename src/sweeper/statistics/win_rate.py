@@ -57,6 +57,9 @@ def compute_win_rate(outcomes: Sequence[PreferenceOutcome | None], alpha: float 
         outcomes: one per query; None or NaN = unscored.
         alpha: the interval is at 1 - alpha.
 
+    Returns:
+        The rate with its interval, the counts of wins, losses and ties, and the p-value of a sign test.
+
     Raises:
         DataError: other outcomes.
 

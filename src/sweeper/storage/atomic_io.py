@@ -40,8 +40,15 @@ def dump_json(document: object, indent: int | None = None) -> str:
         document: converted by `to_strict_json`.
         indent: spaces per level; None writes one line, which is several times as fast for large documents.
 
+    Returns:
+        Strict JSON text.
+
     Raises:
         TypeError: a value that has no JSON form.
+
+    Example:
+        >>> dump_json({"rate": float("nan")}, indent=None)
+        '{"rate": null}'
     """
     return json.dumps(_convert_value(document), indent=indent, ensure_ascii=False, allow_nan=False)
 

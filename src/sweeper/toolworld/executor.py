@@ -20,6 +20,13 @@ def execute_call(catalogue: Catalogue, apis: Iterable[Api], name: str, arguments
 
     Returns:
         The observation text, `{"error": …, "response": …}`.
+
+    Example:
+        >>> world = build_world(WorldConfig(seed=1, train_queries=20, test_queries_per_subset=1))
+        >>> query = world.splits["test"][0]
+        >>> name, arguments, observation = query.gold_calls[0]
+        >>> execute_call(world.catalogue, query.apis, name, arguments) == observation
+        True
     """
     for api in apis:
         if api.name == name:

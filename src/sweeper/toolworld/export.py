@@ -14,8 +14,18 @@ def export_world(world: World, directory: Path) -> None:
     """Write all documents of a world; files of the same name are overwritten.
 
     Args:
+        world: the world.
         directory: gets `answer/G*_answer/*.json` (training split), `validation_answer/G*_answer/*.json`,
             `test_instruction/`, `test_query_ids/` and `world.json` (the settings).
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> world = build_world(WorldConfig(seed=1, train_queries=20, test_queries_per_subset=1))
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> export_world(world, folder)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['answer', 'test_instruction', 'test_query_ids', 'validation_answer', 'world.json']
     """
     folders: dict[TrainingSplit, str] = {"train": "answer", "validation": "validation_answer"}
     for split, folder in folders.items():

@@ -23,8 +23,18 @@ def is_solved(
 
     Args:
         world: the world of the query.
+        query: one of its queries.
         calls: (API name, arguments, observation text) of each call, in any order; others may be among them.
         final_answer: the text of the answer.
+
+    Returns:
+        Whether the answer solves the query.
+
+    Example:
+        >>> world = build_world(WorldConfig(seed=1, train_queries=20, test_queries_per_subset=1))
+        >>> query = world.splits["test"][0]
+        >>> is_solved(world, query, query.gold_calls, "I do not know")
+        False
     """
     for name, arguments, expected in query.gold_calls:
         if not any(

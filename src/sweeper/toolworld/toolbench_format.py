@@ -22,8 +22,17 @@ TrainingSplit = Literal["train", "validation"]
 def make_training_documents(world: World, split: TrainingSplit = "train") -> Iterator[tuple[str, Document]]:
     """Make the ToolBench answer document of every query of a split, in the order of their ids.
 
+    Args:
+        world: the world.
+        split: which queries.
+
     Yields:
         (file name below the answer folder, document).
+
+    Example:
+        >>> world = build_world(WorldConfig(seed=1, train_queries=20, test_queries_per_subset=1))
+        >>> len(list(make_training_documents(world)))
+        20
     """
     for query in world.splits[split]:
         yield f"{query.subset[:2]}_answer/{query.query_id}_toolworld.json", make_answer_document(query)
@@ -62,7 +71,20 @@ def make_answer_document(query: WorldQuery) -> Document:
 
 
 def make_test_query_documents(world: World, split: Literal["test", "validation"] = "test") -> dict[str, list[Document]]:
-    """Make ToolBench's test queries, by subset; subsets without queries are left out of the validation split."""
+    """Make ToolBench's test queries, by subset; subsets without queries are left out of the validation split.
+
+    Args:
+        world: the world.
+        split: which queries.
+
+    Returns:
+        Subset -> documents in the form of `test_instruction/*.json`.
+
+    Example:
+        >>> world = build_world(WorldConfig(seed=1, train_queries=20, test_queries_per_subset=1))
+        >>> sorted(make_test_query_documents(world))[:3]
+        ['G1_category', 'G1_instruction', 'G1_tool']
+    """
     documents: dict[str, list[Document]] = {subset: [] for subset in SUBSETS}
     for query in world.splits[split]:
         documents[query.subset].append(make_query_document(query))

@@ -43,8 +43,19 @@ class World:
 def build_world(config: WorldConfig) -> World:
     """Build a world; equal settings give equal worlds.
 
+    Args:
+        config: seed and numbers of queries.
+
+    Returns:
+        Tools, APIs, tables, and queries with gold solutions, by split. Equal settings give an equal world.
+
     Raises:
         UsageError: the world has fewer different queries than the settings require.
+
+    Example:
+        >>> world = build_world(WorldConfig(seed=1, train_queries=20, test_queries_per_subset=1))
+        >>> len(world.splits["train"]), len(world.splits["test"])
+        (20, 6)
     """
     import numpy as np
 

@@ -117,5 +117,16 @@ def _parse_conversation(
 
 
 def add_format_instruction(system: str) -> str:
-    """Insert ToolBench's sentence about the output format into a system message."""
+    """Insert ToolBench's sentence about the output format into a system message.
+
+    Args:
+        system: a system message of ToolBench.
+
+    Returns:
+        The message with the sentence.
+
+    Example:
+        >>> add_format_instruction("You are a helpful assistant.")
+        'You are a helpful assistant.'
+    """
     return system.replace(_CALL_INSTRUCTION, _CALL_INSTRUCTION + _FORMAT_INSTRUCTION)
