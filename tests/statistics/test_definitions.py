@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from query_votes import query
 
 from sweeper.errors import DataError
 from sweeper.statistics import (
@@ -16,27 +17,9 @@ from sweeper.statistics import (
     compute_judged_rates,
     compute_rates_by_judge,
     compute_rates_by_subset,
-    score_stabletoolbench,
-    score_strict,
-    score_tooleval,
     wilson_interval,
 )
 from sweeper.statistics.definitions import JudgedRates
-
-SHORT = {"s": "solved", "u": "unsolved", "?": "unsure", "-": None}
-
-
-def query(
-    votes: str,
-    task: str | None = None,
-    answered: bool = True,
-    query_id: str = "q",
-    subset: str = "G1",
-    judge: str = "j",
-) -> list[dict[str, Any]]:
-    """One query's votes, a letter each: solved, unsolved, ? unsure, - unscored."""
-    row = {"subset": subset, "query_id": query_id, "judge": judge, "task": task, "answered": answered}
-    return [row | {"vote": i, "status": SHORT[letter]} for i, letter in enumerate(votes)]
 
 
 def table(*queries: list[dict[str, Any]]) -> pd.DataFrame:
@@ -45,62 +28,6 @@ def table(*queries: list[dict[str, Any]]) -> pd.DataFrame:
 
 def values(found: JudgedRates) -> dict[str, float]:
     return {name: found.pass_rate[name].value for name in DEFINITIONS}
-
-
-@pytest.mark.parametrize(
-    ("votes", "expected"),
-    [("s", 1), ("u", 0), ("?", 0), ("ss-", 1), ("su", 0), ("s?", 0), ("ssu", 1), ("s??", 0), ("suu", 0), ("ssuu", 0)],
-)
-def test_score_strict_requires_more_than_half_of_scored_votes(votes: str, expected: float) -> None:
-    assert score_strict(query(votes)) == expected
-
-
-@pytest.mark.parametrize(
-    ("votes", "expected"), [("s", 1), ("u", 0), ("?", 0.5), ("su", 0.5), ("s?-", 0.75), ("s?u", 0.5), ("uu?", 1 / 6)]
-)
-def test_score_stabletoolbench_is_the_mean_of_scored_votes(votes: str, expected: float) -> None:
-    assert score_stabletoolbench(query(votes)) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("votes", "task", "answered", "expected"),
-    [
-        ("s", "unsure", True, 1),
-        ("u", "solvable", True, 0),
-        ("u", None, True, 0),
-        ("u", "unsolvable", True, 1),
-        ("?", "unsolvable", True, 1),
-        ("su", None, True, 1),
-        ("suu", None, True, 0),
-        ("su--", "solvable", True, 1),
-        ("s", None, False, 0),
-        ("u", "unsolvable", False, 0),
-        ("?", "unsure", False, 0),
-    ],
-)
-def test_score_tooleval_without_coins(votes: str, task: str | None, answered: bool, expected: float) -> None:
-    assert {score_tooleval(query(votes, task, answered), seed) for seed in range(30)} == {expected}
-
-
-@pytest.mark.parametrize(("votes", "task"), [("?", "solvable"), ("?", None), ("?", "unsure"), ("u", "unsure")])
-def test_score_tooleval_flips_a_fair_coin_for_unsure_votes(votes: str, task: str | None) -> None:
-    thrown = [score_tooleval(query(votes, task, query_id=str(i))) for i in range(2000)]
-    assert set(thrown) == {0.0, 1.0} and 0.46 < np.mean(thrown) < 0.54, "five standard errors are 0.056"
-    again = [score_tooleval(query(votes, task, query_id=str(i)), seed=1) for i in range(2000)]
-    assert 0.44 < np.mean(np.equal(thrown, again)) < 0.56, "another seed, other coins"
-
-
-def test_score_tooleval_flips_a_coin_per_vote_and_subset() -> None:
-    both = [score_tooleval(query("??", "solvable", query_id=str(i))) for i in range(2000)]
-    assert 0.71 < np.mean(both) < 0.79, "two coins fail together a quarter of the time; one coin would half of it"
-    other = [score_tooleval(query("??", "solvable", query_id=str(i), subset="G2")) for i in range(2000)]
-    assert other != both
-
-
-def test_scores_without_scored_votes_are_undefined() -> None:
-    assert all(
-        math.isnan(definition(query("--"))) for definition in (score_strict, score_stabletoolbench, score_tooleval)
-    )
 
 
 def test_judged_rates_match_hand_computed_values() -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.statistics.aliases import Array, BoolArray, QueryKey
-from sweeper.statistics.definitions import DEFINITIONS, VOTE_STATUSES, score_tooleval
+from sweeper.statistics.definitions import DEFINITIONS
 from sweeper.statistics.pass_matrix import QUERY_COLUMNS, build_pass_matrix, drop_queries
+from sweeper.statistics.vote_scores import VOTE_STATUSES, score_tooleval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,6 @@ from sweeper.statistics.definitions import (
     compute_judged_rates,
     compute_rates_by_judge,
     compute_rates_by_subset,
-    score_stabletoolbench,
-    score_strict,
-    score_tooleval,
 )
 from sweeper.statistics.equivalence import tost, tost_from_interval
 from sweeper.statistics.intervals import Interval, clopper_pearson_interval, wilson_interval
@@ -41,6 +38,7 @@ from sweeper.statistics.power import (
     simulate_power,
 )
 from sweeper.statistics.scaling_fits import fit_power_law, fit_quadratic
+from sweeper.statistics.vote_scores import score_stabletoolbench, score_strict, score_tooleval
 from sweeper.statistics.win_rate import compute_win_rate
 
 __all__ = [

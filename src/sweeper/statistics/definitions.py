@@ -7,35 +7,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from sweeper.errors import DataError
 from sweeper.statistics.aliases import QueryKey
 from sweeper.statistics.intervals import Interval, wilson_interval
+from sweeper.statistics.vote_scores import (
+    TASK_STATUSES,
+    VOTE_STATUSES,
+    VoteRow,
+    Votes,
+    count_votes,
+    keep_scored_votes,
+    score_stabletoolbench,
+    score_strict,
+    score_tooleval,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DEFINITIONS = ("strict", "stabletoolbench", "tooleval")
 """Names of the definitions, the headline first."""
-VOTE_STATUSES = ("solved", "unsolved", "unsure")
-TASK_STATUSES = ("solvable", "unsolvable", "unsure")
 _VOTE_KEY_COLUMNS = ["subset", "query_id", "judge", "vote"]
 _EXPECTED_ROWS = "one row per (subset, query, judge, vote)"
-
-VoteRow = Mapping[str, object]
-"""One vote: `subset`, `query_id`, `vote` (its number), `status`, `task` and `answered`."""
-Votes = Sequence[VoteRow]
-"""The votes on one query."""
 
 
 @dataclass(frozen=True)
@@ -116,69 +116,6 @@ class RatesByJudge:
     def to_json(self) -> dict[str, object]:
         """Return `judges` and `left_out`."""
         return {"judges": {name: rates.to_json() for name, rates in self.judges.items()}, "left_out": self.left_out}
-
-
-def score_strict(votes: Votes) -> float:
-    """Return 1 if more than half of the query's scored votes are `solved`, else 0.
-
-    A tie fails, and `unsure` is not solved. NaN where no vote is scored.
-
-    Args:
-        votes: the votes on one query.
-
-    Returns:
-        1, 0 or NaN.
-
-    Example:
-        >>> vote = {"subset": "G1_tool", "query_id": "1", "vote": 0, "task": None, "answered": True}
-        >>> votes = [vote | {"status": status, "vote": k} for k, status in enumerate(["solved", "unsure"])]
-        >>> score_strict(votes)
-        0.0
-    """
-    scored = _keep_scored_votes(votes)
-    return float(2 * _count_votes(scored, "solved") > len(scored)) if scored else math.nan
-
-
-def score_stabletoolbench(votes: Votes) -> float:
-    """Return the mean over the query's scored votes of solved 1, unsure 0.5, unsolved 0; NaN where none is scored.
-
-    Args:
-        votes: the votes on one query.
-
-    Returns:
-        The score, 0 to 1.
-
-    Example:
-        >>> vote = {"subset": "G1_tool", "query_id": "1", "vote": 0, "task": None, "answered": True}
-        >>> votes = [vote | {"status": status, "vote": k} for k, status in enumerate(["solved", "unsure"])]
-        >>> score_stabletoolbench(votes)
-        0.75
-    """
-    scored = _keep_scored_votes(votes)
-    return (_count_votes(scored, "solved") + _count_votes(scored, "unsure") / 2) / len(scored) if scored else math.nan
-
-
-def score_tooleval(votes: Votes, seed: int = 0) -> float:
-    """Return 1 if at least half of the query's scored votes pass, else 0; NaN where no vote is scored.
-
-    A vote passes if it is solved or the task is unsolvable, fails if it is unsolved otherwise, and flips a coin if it
-    is unsure, or unsolved while the task is unsure. An answer without Finish fails in every vote.
-
-    Args:
-        votes: the votes on one query.
-        seed: seed of the coins.
-
-    Returns:
-        1, 0 or NaN.
-
-    Example:
-        >>> vote = {"subset": "G1_tool", "query_id": "1", "vote": 0, "task": None, "answered": True}
-        >>> votes = [vote | {"status": status, "vote": k} for k, status in enumerate(["solved", "unsure"])]
-        >>> score_tooleval(votes)
-        1.0
-    """
-    passed = [_passes_tooleval(vote, seed) for vote in _keep_scored_votes(votes)]
-    return float(2 * sum(passed) >= len(passed)) if passed else math.nan
 
 
 def compute_judged_rates(
@@ -340,7 +277,7 @@ def compute_rates_by_judge(
         for name in sorted(names.unique())
     }
     judged = set().union(*(queries for queries, _ in by_judge.values()))
-    shared = {q for q in judged if all(_keep_scored_votes(queries.get(q, [])) for queries, _ in by_judge.values())}
+    shared = {q for q in judged if all(keep_scored_votes(queries.get(q, [])) for queries, _ in by_judge.values())}
     rates = {
         name: _summarize_votes({q: queries[q] for q in queries if q in shared}, kept, seed, alpha)
         for name, (queries, kept) in by_judge.items()
@@ -348,36 +285,12 @@ def compute_rates_by_judge(
     return RatesByJudge(rates, len(judged - shared))
 
 
-def _keep_scored_votes(votes: Votes) -> list[VoteRow]:
-    return [vote for vote in votes if vote["status"] in VOTE_STATUSES]
-
-
-def _count_votes(votes: Votes, status: str) -> int:
-    return sum(vote["status"] == status for vote in votes)
-
-
-def _passes_tooleval(vote: VoteRow, seed: int) -> bool:
-    if not vote["answered"]:
-        return False
-    if vote["status"] == "solved" or vote["task"] == "unsolvable":
-        return True
-    if vote["status"] == "unsolved" and vote["task"] != "unsure":
-        return False
-    return bool(_make_vote_generator(vote, seed).random() < 0.5)
-
-
-def _make_vote_generator(vote: VoteRow, seed: int) -> np.random.Generator:
-    """Return a generator of this vote alone: its coin depends neither on the order of rows nor on other votes."""
-    key = json.dumps([seed, str(vote["subset"]), str(vote["query_id"]), int(cast(int, vote["vote"]))])
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big"))
-
-
 def _summarize_votes(
     queries: Mapping[QueryKey, Votes], missing: Sequence[QueryKey], seed: int, alpha: float
 ) -> JudgedRates:
     every = [vote for votes in queries.values() for vote in votes]
-    counts = {status: _count_votes(every, status) for status in VOTE_STATUSES}
-    judged = [votes for votes in queries.values() if _keep_scored_votes(votes)]
+    counts = {status: count_votes(every, status) for status in VOTE_STATUSES}
+    judged = [votes for votes in queries.values() if keep_scored_votes(votes)]
     definitions: dict[str, Callable[[Votes], float]] = {
         "strict": score_strict,
         "stabletoolbench": score_stabletoolbench,

@@ -24,9 +24,9 @@ from sweeper.statistics import (
     score_tooleval,
 )
 from sweeper.statistics.aliases import Array, BoolArray, Codes
-from sweeper.statistics.definitions import VOTE_STATUSES
 from sweeper.statistics.intervals import wilson_intervals
 from sweeper.statistics.pass_matrix import QUERY_COLUMNS
+from sweeper.statistics.vote_scores import VOTE_STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
