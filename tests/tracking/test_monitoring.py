@@ -163,6 +163,11 @@ def watched(
     log = storage / "log"
     with log.open("wb") as output:
         run = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output)
+    gpu = subprocess.Popen(
+        [sys.executable, "-c", GPU, one_node.address, str(storage)],
+        env=environment | one_node.environment,
+        stdin=subprocess.PIPE,
+    )
     seen = Watched(prometheus, Store(storage), started, "")
     actors: dict[str, dict[str, Any]] = {}
     try:
@@ -179,11 +184,6 @@ def watched(
         run.kill()
     seen.actors, seen.output = list(actors.values()), log.read_text()
     assert run.returncode == 0, seen.output
-    gpu = subprocess.Popen(
-        [sys.executable, "-c", GPU, one_node.address, str(storage)],
-        env=environment | one_node.environment,
-        stdin=subprocess.PIPE,
-    )
     deadline = time.monotonic() + 120  # Ray exports every ten seconds
     while not prometheus.series("ray_sweeper_gpu_memory_bytes", started):
         assert gpu.poll() is None

@@ -24,7 +24,7 @@ from sweeper.storage import read_json, write_json
 
 JOIN_TIMEOUT_SECONDS = 120.0
 """Timeout for the nodes of a local cluster to join."""
-STOP_TIMEOUT_SECONDS = 20.0
+STOP_TIMEOUT_SECONDS = 5.0
 """Timeout for a node to stop by itself; then it is killed."""
 _NODE_VARIABLE = "SWEEPER_LOCAL_NODE"
 """Environment variable that every process of a local cluster inherits: `<cluster id>/<node>`. It identifies them among
