@@ -39,6 +39,21 @@ def run_episodes(
 
     Returns:
         The episodes, in the order of `tasks`.
+
+    Example:
+        >>> from sweeper.config import load_data_spec, load_evaluation_spec
+        >>> evaluation, data = load_evaluation_spec("toolworld"), load_data_spec("toolworld")
+        >>> class SilentAgent:
+        ...     def batches(self, tasks):
+        ...         return [list(tasks)]
+        ...     def start_batch(self, index):
+        ...         pass
+        ...     def generate(self, inputs):
+        ...         return [Generation(None, reason="nothing to say") for _ in inputs]
+        >>> tasks = load_tasks(evaluation, data)[:2]
+        >>> episodes = run_episodes(tasks, SilentAgent(), make_environment(evaluation, data), evaluation)
+        >>> [episode.ended for episode in episodes]
+        ['context', 'context']
     """
     known = dict(completed_episodes or {})
     batches = agent.batches(tasks)

@@ -114,7 +114,22 @@ def load_evaluation_suite(evaluation: EvaluationSpec, data: DataSpec) -> Suite:
 
 
 def load_tasks(evaluation: EvaluationSpec, data: DataSpec) -> list[Task]:
-    """Make the tasks of an evaluation, in the order of its suite. Raises as `load_evaluation_suite`."""
+    """Make the tasks of an evaluation, in the order of its suite. Raises as `load_evaluation_suite`.
+
+    Args:
+        evaluation: names the queries.
+        data: holds the settings of a generated world.
+
+    Returns:
+        One task per query.
+
+    Example:
+        >>> from sweeper.config import load_data_spec, load_evaluation_spec
+        >>> evaluation, data = load_evaluation_spec("toolworld"), load_data_spec("toolworld")
+        >>> tasks = load_tasks(evaluation, data)
+        >>> len(tasks), tasks[0].subset
+        (180, 'G1_instruction')
+    """
     suite = load_evaluation_suite(evaluation, data)
     if evaluation.queries is None:
         return _make_toolworld_tasks(suite, data)
