@@ -24,6 +24,10 @@ def test_plan_has_one_row_per_trial() -> None:
     assert repr(planned) == "SweepPlan('tiny': 4 trials, 0 problems)"
 
 
+def test_plan_takes_what_load_sweep_takes() -> None:
+    assert plan(TINY, storage=None).trials.equals(plan(load_sweep(TINY), storage=None).trials)
+
+
 def test_cost_counts_what_the_store_has(tmp_path: Path) -> None:
     assert plan(load_sweep(TINY), storage=None).cost is None
     new, finished = (plan(load_sweep(TINY), storage) for storage in (tmp_path, STORE))

@@ -80,6 +80,14 @@ def test_report_is_written_into_the_study_by_default(tiny: Study) -> None:
     assert written.write_wandb_report().is_file()
 
 
+def test_page_is_a_file_of_its_own(tiny: Study, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a folder"):
+        tiny.report(tmp_path)
+    with pytest.raises(UsageError, match=r"end it in \.html"):
+        tiny.report(tmp_path / "report.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_claim_suggests_the_nearest(tiny: Study) -> None:
     with pytest.raises(UsageError, match="did you mean `single-epoch`"):
         tiny.verdict("single-epok")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sweeper.api import list_sweeps, load_sweep
@@ -23,6 +24,21 @@ def test_mapping_is_not_changed() -> None:
     content = read_yaml_as_dict(TINY)
     load_sweep(content, {"axes.seed": [7], "recipe.learning_rate": 1e-5})
     assert content == read_yaml_as_dict(TINY)
+
+
+def test_values_of_numpy_and_python_are_those_of_yaml() -> None:
+    axes = {"model": ("opt-tiny-32",), "num_train_epochs": np.array([1, 2]), "seed": range(2)}
+    assert load_sweep(read_yaml_as_dict(TINY) | {"axes": axes}) == load_sweep(TINY)
+    assert load_sweep(TINY, {"axes.seed": np.arange(2)}) == load_sweep(TINY, "axes.seed=[0, 1]")
+    with pytest.raises(UsageError, match=r"override axes\.seed"):
+        load_sweep(TINY, {"axes.seed": object()})
+
+
+def test_value_that_contains_itself_is_refused() -> None:
+    content = read_yaml_as_dict(TINY)
+    content["recipe"] = content
+    with pytest.raises(ConfigError, match="contains itself"):
+        load_sweep(content)
 
 
 @pytest.mark.parametrize("key", ["axes.seed", "recipe.learning_rate", "claims", "data.toolworld", "runtime"])

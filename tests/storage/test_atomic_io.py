@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 from datetime import date
 from pathlib import Path
 
@@ -83,3 +85,25 @@ def test_truncate_partial_line_keeps_whole_lines(tmp_path: Path, content: bytes,
     truncate_partial_line(path)
     assert path.read_bytes() == whole
     truncate_partial_line(tmp_path / "missing.jsonl")
+
+
+def test_write_bytes_writes_the_target_of_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+
+
+def test_write_bytes_never_replaces_a_pipe_or_a_folder(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    write_bytes(pipe, b"new")
+    reader.join(timeout=10)
+    assert received == [b"new"] and pipe.is_fifo()
+    with pytest.raises(IsADirectoryError):
+        write_bytes(tmp_path, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

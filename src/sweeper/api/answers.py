@@ -42,7 +42,7 @@ def _ignore(share: float) -> None:
 class JudgeSettings:
     """The judges of a set of answers, and what they need."""
 
-    names: Sequence[str] = ("rules",)
+    names: Sequence[str] | str = ("rules",)
     """`oracle`, `rules`, `llm` or `human`; the first leads."""
     llm: LlmSpec | None = None
     """Endpoint and model of the judge `llm`."""
@@ -56,6 +56,8 @@ class JudgeSettings:
     """The store, which keeps the replies of the judge `llm`."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.names, str):
+            object.__setattr__(self, "names", (self.names,))
         for name in self.names:
             JUDGES.check(name, where="--judge")
 
@@ -158,7 +160,7 @@ def evaluate_model(
 
 
 def judge_answers(
-    answers: Sequence[str | Path],
+    answers: Sequence[str | Path] | str | Path,
     judges: JudgeSettings,
     *,
     suite: str | None = None,
@@ -185,7 +187,7 @@ def judge_answers(
     """
     from sweeper.data import open_suite
 
-    paths = [Path(path) for path in answers]
+    paths = _list_paths(answers)
     saved_answers = read_answers(paths)
     suites = [open_suite(load_data_spec(name)) if name else None for name in (suite, solvable)]
     return offline.judge_saved_answers(
@@ -223,7 +225,7 @@ def compare_answers(
     return offline.compare_saved_answers(*sides, panel, on_progress)
 
 
-def write_label_sheet(answers: Sequence[str | Path], path: Path, n_items: int = 100) -> LabelSheet:
+def write_label_sheet(answers: Sequence[str | Path] | str | Path, path: Path, n_items: int = 100) -> LabelSheet:
     """Write a blinded sheet of answers for people to label, and its key beside it.
 
     Args:
@@ -238,4 +240,8 @@ def write_label_sheet(answers: Sequence[str | Path], path: Path, n_items: int = 
         DataError: answers that cannot be read.
         UsageError: one of the files exists, since it may contain labels.
     """
-    return offline.write_label_sheet(read_answers([Path(answer) for answer in answers]), path, n_items)
+    return offline.write_label_sheet(read_answers(_list_paths(answers)), path, n_items)
+
+
+def _list_paths(answers: Sequence[str | Path] | str | Path) -> list[Path]:
+    return [Path(answers)] if isinstance(answers, str | Path) else [Path(path) for path in answers]

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeper.api.sweeps import load_sweep
 from sweeper.config import Sweep, find_hardware_spec, load_hardware_specs, read_yaml_as_dict
 from sweeper.errors import UsageError
 from sweeper.planning.claim_power import build_power_table, simulate_plan
@@ -127,7 +128,7 @@ class SweepPlan:
 
 
 def plan(
-    sweep: Sweep,
+    sweep: Sweep | str | Path | Mapping[str, object],
     storage: str | Path | None = "storage",
     *,
     cluster: str | Path | None = None,
@@ -136,7 +137,7 @@ def plan(
     """Plan every trial of a sweep: fingerprint, size, engine, cost, and what prevents the run.
 
     Args:
-        sweep: a sweep of `load_sweep`.
+        sweep: a sweep of `load_sweep`, or what it takes: a name, a path or a mapping.
         storage: the store whose finished trials are reused: a folder or a URL. None reads none, and predicts no cost.
         cluster: a cluster file of the Ray launcher or of KubeRay: what fits, how many trials at once, how long.
         hardware: plan for this GPU of `configs/hardware/` instead of the sweep's.
@@ -154,6 +155,7 @@ def plan(
         >>> planned.problems, list(planned.trials["model"].unique())
         ((), ['opt-tiny-32', 'opt-tiny-64', 'opt-tiny-96'])
     """
+    sweep = sweep if isinstance(sweep, Sweep) else load_sweep(sweep)
     specs = load_hardware_specs()
     gpu = find_hardware_spec(hardware, specs) if hardware else None
     machines = read_cluster(Path(cluster)) if cluster else None

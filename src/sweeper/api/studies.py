@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from sweeper.api.sweeps import load_sweep
 from sweeper.config import Sweep
 from sweeper.errors import UsageError, suggest_nearest
 from sweeper.storage import JsonObject, Store
@@ -256,8 +257,8 @@ class Study:
         """
         verdicts = {entry["id"]: StudyVerdict.from_entry(entry) for entry in self._document["claims"]}
         if claim not in verdicts:
-            found = f"no such claim in study {self.name}"
-            raise UsageError("claim", requested=claim, found=found, hint=suggest_nearest(claim, verdicts))
+            found, hint = f"no such claim in study {self.name}", suggest_nearest(str(claim), verdicts)
+            raise UsageError("claim", requested=str(claim), found=found, hint=hint)
         return verdicts[claim]
 
     @property
@@ -289,14 +290,15 @@ class Study:
             path: the page; the JSON file is written beside it. None: `report.html` in the study's folder of the store.
 
         Raises:
-            UsageError: the study has not run.
+            UsageError: the study has not run, or `path` is a folder or ends in `.json`.
             StoreError: results that cannot be read.
+            OSError: a file that cannot be written.
         """
         from sweeper import report as reports
 
         document, parts = self._documents
         folder = self.store.study_folder(self.name)
-        written = StudyReport(document, Path(path) if path is not None else folder / "report.html")
+        written = StudyReport(document, _check_page(path) if path is not None else folder / "report.html")
         paths = {"html_path": written.path, "json_path": written.json_path}
         if self.is_combined:
             reports.write_combined_report(cast("CombinedReport", document), parts, **paths)
@@ -346,7 +348,7 @@ def open_study(name: str | Path, storage: str | Path = "storage", overrides: Seq
 
 
 def run(
-    sweep: Sweep,
+    sweep: Sweep | str | Path | Mapping[str, object],
     storage: str | Path = "storage",
     *,
     backend: str = "ray",
@@ -357,7 +359,7 @@ def run(
     """Train and evaluate every unfinished trial of a sweep. Run it again to resume.
 
     Args:
-        sweep: a sweep of `load_sweep`.
+        sweep: a sweep of `load_sweep`, or what it takes: a name, a path or a mapping.
         storage: the store: a folder, or a URL such as `s3://bucket/folder`.
         backend: `ray` runs trials in parallel on a cluster; `inline` runs them one by one in this process.
         address: the Ray cluster: `auto`, `host:port`, or `local` (from `start_local_cluster`). None starts Ray here.
@@ -385,6 +387,7 @@ def run(
 
     BACKENDS.check(backend, where="--backend")
     TRACKERS.check(tracking, where="--tracking")
+    sweep = sweep if isinstance(sweep, Sweep) else load_sweep(sweep)
     store = Store.from_location(storage)
     planned, _ = estimate_plan(plan_sweep(sweep, store), store, load_hardware_specs())
     if address is not None:
@@ -399,6 +402,18 @@ def run(
             display=display,
         )
     return Study(planned, store)
+
+
+def _check_page(path: str | Path) -> Path:
+    """Check the path of a page, beside which the JSON file is written."""
+    page = Path(path)
+    if page.is_dir():
+        raise UsageError(str(path), found="a folder", hint=f"give a file, such as {page / 'report.html'}")
+    if page.suffix == ".json":
+        raise UsageError(
+            str(path), found="the name of the JSON file, which is written beside the page", hint="end it in .html"
+        )
+    return page
 
 
 def _nan_if_none(value: float | None) -> float:

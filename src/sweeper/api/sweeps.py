@@ -9,13 +9,14 @@ from pathlib import Path
 from sweeper import config
 from sweeper.config import Sweep
 from sweeper.config.schema import build_schema
+from sweeper.errors import UsageError
 
 __all__ = ["Sweep", "build_schema", "list_sweeps", "load_sweep"]
 
 
 def load_sweep(
     source: str | Path | Mapping[str, object],
-    overrides: Mapping[str, object] | Sequence[str] = (),
+    overrides: Mapping[str, object] | Sequence[str] | str = (),
     *,
     smoke_test: bool = False,
 ) -> Sweep:
@@ -23,7 +24,7 @@ def load_sweep(
 
     Args:
         source: the name of a sweep in `sweeps/`, the path of a sweep file, or the content of one as a mapping.
-        overrides: values that replace those of the sweep, by dotted key, or `key=value` texts as given to `--set`.
+        overrides: values that replace those of the sweep, by dotted key; or `key=value` texts as given to `--set`.
         smoke_test: replace the models by toy models and the data by a generated world; minutes on two cores.
 
     Returns:
@@ -38,12 +39,21 @@ def load_sweep(
         >>> sweep.name, sweep.axes["seed"]
         ('quickstart', [0, 1, 2])
     """
-    texts = overrides
+    texts = [overrides] if isinstance(overrides, str) else list(overrides)
     if isinstance(overrides, Mapping):
-        texts = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]  # JSON is YAML
+        texts = [f"{key}={_write_value(str(key), value)}" for key, value in overrides.items()]
     if isinstance(source, Mapping):
-        return config.parse_sweep(source, list(texts), smoke_test=smoke_test)
-    return config.load_sweep(config.find_sweep(str(source)), list(texts), smoke_test=smoke_test)
+        return config.parse_sweep(source, texts, smoke_test=smoke_test)
+    return config.load_sweep(config.find_sweep(str(source)), texts, smoke_test=smoke_test)
+
+
+def _write_value(key: str, value: object) -> str:
+    """Write the value of an override as JSON, which is YAML."""
+    try:
+        return json.dumps(config.to_plain(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        hint = "numbers, texts, lists and mappings can be given"
+        raise UsageError(f"override {key}", requested=f"{value!r:.200}", found=str(error), hint=hint) from error
 
 
 def list_sweeps() -> list[str]:

@@ -42,7 +42,7 @@ from sweeper.config.search import (
     read_scheduler_traits,
 )
 from sweeper.config.sweep import Branch, Sweep, TrialSpec, expand_sweep, make_trial
-from sweeper.config.yaml_lines import read_yaml_as_dict, write_yaml
+from sweeper.config.yaml_lines import read_yaml_as_dict, to_plain, write_yaml
 
 __all__ = [
     "AUTO_ENGINES",
@@ -95,5 +95,6 @@ __all__ = [
     "read_scheduler_traits",
     "read_yaml_as_dict",
     "sum_estimates",
+    "to_plain",
     "write_yaml",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
 from sweeper.config.search_checks import check_search, split_searched_axes
 from sweeper.config.smoke_test import SmokeTestConfig, make_smoke_test
 from sweeper.config.sweep import Sweep, expand_sweep, resolve_runtime
-from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin, to_commented
+from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin, to_commented, to_plain
 from sweeper.errors import ConfigError, UsageError, suggest_nearest
 
 _SECTIONS: dict[str, type[Recipe] | type[DataSpec] | type[EvaluationSpec]] = {
@@ -105,7 +104,10 @@ def parse_sweep(content: Mapping[str, object], overrides: Sequence[str] = (), *,
         ConfigError: a mistake; the message has the key.
         UsageError: an override that cannot be applied.
     """
-    source = YamlFile(Path("sweep"), to_commented(copy.deepcopy(dict(content))))
+    try:
+        source = YamlFile(Path("sweep"), to_commented(to_plain(content)))
+    except RecursionError as error:
+        raise ConfigError("sweep", found="a value that contains itself, or is nested too deeply") from error
     return _load(source, ConfigLibrary(), overrides, smoke_test=smoke_test)
 
 

@@ -60,7 +60,8 @@ def build_schema(kind: str = "sweep") -> JsonSchema:
         'Optimizer steps of linear warm-up.'
     """
     if kind not in SCHEMA_KINDS:
-        raise UsageError("--kind", requested=kind, found="unknown kind", hint=suggest_nearest(kind, SCHEMA_KINDS))
+        hint = suggest_nearest(str(kind), SCHEMA_KINDS)
+        raise UsageError("--kind", requested=str(kind), found="unknown kind", hint=hint)
     cls = SCHEMA_KINDS[kind]
     definitions = _build_definitions(_PARTS if cls is None else (cls,))
     schema = _describe_sweep(definitions) if cls is None else definitions.pop(cls.__name__)

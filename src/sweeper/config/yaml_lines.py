@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -209,6 +210,17 @@ def to_builtin(node: object) -> Any:
         if isinstance(node, kind):
             return kind(node)
     return node
+
+
+def to_plain(value: object) -> Any:
+    """Convert a value from Python to what YAML can hold: tuples, ranges and arrays become lists, paths become text."""
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range | set | frozenset):
+        return [to_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if hasattr(value, "tolist") else value  # arrays and numbers of NumPy, pandas and torch
 
 
 def to_commented(node: Any) -> Any:

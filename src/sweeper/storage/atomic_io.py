@@ -108,7 +108,20 @@ def read_json(path: Path) -> JsonObject:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically, by way of a temporary file in the same folder that is flushed to disk first."""
+    """Write a file atomically, by way of a temporary file in the same folder that is flushed to disk first.
+
+    The target of a symlink is written, and the link stays. What is no regular file, such as a device or a pipe, is
+    written into and never replaced.
+
+    Raises:
+        OSError: the file cannot be written; a folder of that name is one reason.
+    """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:  # a folder raises IsADirectoryError here
+            device.write(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
