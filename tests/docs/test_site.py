@@ -150,8 +150,13 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
 @pytest.mark.parametrize("width", [1400, 390])
 def test_pages_open_from_disk_without_requests_errors_or_overflow(site: Path, page: Browser, width: int) -> None:
     page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-    for path in list_pages(site):
-        if path.name == "404.html":  # of a server: its addresses begin at the root
+    pages = list_pages(site)
+    records = [path for path in pages if re.match(r"\d{4}-", path.name)]  # they are alike: every tenth will do
+    left_out = {site / "404.html", *records} - {
+        *records[::10]
+    }  # the former is of a server: addresses begin at the root
+    for path in pages:
+        if path in left_out:
             continue
         page.load(path)
         where = path.relative_to(site)

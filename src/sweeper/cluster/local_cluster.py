@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -24,6 +25,7 @@ from sweeper.storage import read_json, write_json
 
 JOIN_TIMEOUT_SECONDS = 120.0
 """Timeout for the nodes of a local cluster to join."""
+_PORTS = range(20_000, 32_000)
 STOP_TIMEOUT_SECONDS = 5.0
 """Timeout for a node to stop by itself; then it is killed."""
 _NODE_VARIABLE = "SWEEPER_LOCAL_NODE"
@@ -333,11 +335,14 @@ def _is_listening(port: int) -> bool:
 
 
 def _find_free_ports(count: int) -> list[int]:
-    """Find ports that are free now. They are bound together, so that they differ."""
+    """Find ports that are free now, outside the range from which Linux gives ports to other programs by itself."""
     with contextlib.ExitStack() as sockets:
-        ports = []
-        for _ in range(count):
+        ports: list[int] = []
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if len(ports) == count:
+                break
             holder = sockets.enter_context(socket.socket())
-            holder.bind(("127.0.0.1", 0))
-            ports.append(int(holder.getsockname()[1]))
+            with contextlib.suppress(OSError):  # it is taken
+                holder.bind(("", port))
+                ports.append(port)
         return ports
