@@ -30,3 +30,20 @@ def test_write_judging_files_writes_every_format(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "pass_rate_results" / "m" / "G1_tool_m.json").read_text())
     assert results["7"]["is_solved"] == {"0": "AnswerStatus.Solved"}
     assert json.loads((tmp_path / "judged.json").read_text())["judge"] == "rules"
+
+
+def test_names_from_answers_never_lead_out_of_the_folder(tmp_path: Path) -> None:
+    hostile = [
+        answer(query_id="../../../escaped", subset="../../up"),
+        answer(query_id="/etc/passwd", subset="a/b"),
+        answer(query_id="x" * 400, subset="..\\\u0000"),
+    ]
+    judges = JudgePanel(("rules",), JudgeContext(DATA)).make_judges(hostile)
+    report = judge_with_panel(hostile, judges, PhaseProgress(lambda share: None, 1))
+    out = tmp_path / "deep" / "out"
+    write_judging_files(out, hostile, report, model="../m")
+    assert list(tmp_path.iterdir()) == [tmp_path / "deep"] and list((tmp_path / "deep").iterdir()) == [out]
+    assert {path.name for path in out.iterdir()} == {
+        *("converted", "raw", "pass_rate_results", "votes.jsonl", "judged.json"),
+    }
+    assert len(list((out / "raw").rglob("*.json"))) == 3

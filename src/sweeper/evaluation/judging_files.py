@@ -10,7 +10,7 @@ from sweeper.evaluation.answers import Answer
 from sweeper.evaluation.judge_panel import JudgeReport
 from sweeper.evaluation.judges import Vote
 from sweeper.evaluation.toolbench_format import make_converted_document, make_pass_rate_results, make_raw_document
-from sweeper.storage import write_bytes, write_json
+from sweeper.storage import join_within, write_bytes, write_json
 
 
 def write_judging_files(out: Path, answers: Sequence[Answer], report: JudgeReport, *, model: str) -> None:
@@ -51,12 +51,12 @@ def _write_subset_files(
     out: Path, subset: str, answers: Sequence[Answer], votes: Sequence[Sequence[Vote]], model: str
 ) -> None:
     converted = {answer.query_id: make_converted_document(answer) for answer in answers}
-    write_bytes(out / "converted" / model / f"{subset}.json", json.dumps(converted, indent=1).encode())
+    write_bytes(join_within(out, "converted", model, f"{subset}.json"), json.dumps(converted, indent=1).encode())
     for answer in answers:
         if not any(call.cut for call in answer.calls):
             raw = json.dumps(make_raw_document(answer), indent=1).encode()
-            write_bytes(out / "raw" / model / subset / f"{answer.query_id}_CoT@1.json", raw)
+            write_bytes(join_within(out, "raw", model, subset, f"{answer.query_id}_CoT@1.json"), raw)
     results, table = make_pass_rate_results(answers, votes, model=model)
-    folder = out / "pass_rate_results" / model
-    write_bytes(folder / f"{subset}_{model}.json", json.dumps(results, indent=4, ensure_ascii=False).encode())
-    write_bytes(folder / f"{subset}_{model}.csv", table.encode())
+    pages = {"json": json.dumps(results, indent=4, ensure_ascii=False), "csv": table}
+    for suffix, text in pages.items():
+        write_bytes(join_within(out, "pass_rate_results", model, f"{subset}_{model}.{suffix}"), text.encode())

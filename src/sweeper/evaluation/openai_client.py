@@ -26,6 +26,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from sweeper.errors import UsageError
+from sweeper.evaluation.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     import openai
@@ -209,13 +210,20 @@ class EndpointClient:
             return []
         import openai
 
+        from sweeper.evaluation.reply_limits import ACCEPTED_ENCODINGS, limit_reply_async
+
         self._consecutive_failures, self._down_reason = 0, ""  # it may be up again
         secret = self._read_api_key()
         gate = asyncio.Semaphore(self.settings.concurrency)
         done = 0
         # The client's own retries ignore the rate limit, and its timeout restarts with each byte: both are off.
+        # A redirect would send the prompts, and the key, to another server.
+        http = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, headers=ACCEPTED_ENCODINGS, event_hooks={"response": [limit_reply_async]}
+        )
+        key, url = secret.get_secret_value(), self.settings.url
         async with openai.AsyncOpenAI(
-            api_key=secret.get_secret_value(), base_url=self.settings.url, max_retries=0, timeout=None
+            api_key=key, base_url=url, max_retries=0, timeout=None, http_client=http
         ) as client:
 
             async def send(request: Request) -> Completion:
@@ -351,27 +359,6 @@ class EndpointClient:
                 hint="set it to the key only",
             )
         return SecretStr(key)
-
-
-class RateLimiter:
-    """Spaces requests evenly, and pauses them for as long as a server demands."""
-
-    def __init__(self, per_minute: float | None) -> None:
-        self._interval = 60.0 / per_minute if per_minute else 0.0
-        self._next_start = self._paused_until = -math.inf
-
-    async def acquire(self) -> float:
-        """Wait until the next request may be sent. Returns the seconds waited."""
-        started = time.monotonic()
-        while (wait := max(self._next_start, self._paused_until) - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
-        now = time.monotonic()
-        self._next_start = now + self._interval
-        return now - started
-
-    def pause(self, seconds: float) -> None:
-        """Send no request for `seconds`."""
-        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
 
 def _parse_completion(document: object, request: Request, secret: SecretStr) -> Completion | _FailedTry:

@@ -20,6 +20,7 @@ from sweeper.storage.atomic_io import (
 )
 from sweeper.storage.checkpoint_uploader import CheckpointUploader
 from sweeper.storage.lease import LeaseLostError, Lock, LockHeldError
+from sweeper.storage.path_parts import join_within, make_path_part
 from sweeper.storage.store import LockSnapshot, Store
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "LockSnapshot",
     "Store",
     "dump_json",
+    "join_within",
     "link_or_copy",
+    "make_path_part",
     "read_json",
     "to_strict_json",
     "truncate_partial_line",

@@ -15,7 +15,7 @@ from sweeper.evaluation.environments.base import Environment, Observation
 from sweeper.evaluation.tasks import Task
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 TIMEOUT_SECONDS = 60.0
 MAX_CONCURRENT_CALLS = 16
@@ -49,12 +49,16 @@ class StableToolBenchServer(Environment):
     def __init__(
         self, url: str, *, timeout: float = TIMEOUT_SECONDS, tries: int = MAX_TRIES, backoff: float = BACKOFF_SECONDS
     ) -> None:
-        import httpx
+        import httpx2
+
+        from sweeper.evaluation.reply_limits import ACCEPTED_ENCODINGS, limit_reply
 
         if not url.startswith(("http://", "https://")):
             raise UsageError("environment http", requested=f"url: {url}", found="not an http address")
         self.url = url.rstrip("/") if url.rstrip("/").endswith("/virtual") else url.rstrip("/") + "/virtual"
-        self.client = httpx.Client(timeout=timeout)
+        self.client = httpx2.Client(
+            timeout=timeout, headers=ACCEPTED_ENCODINGS, event_hooks={"response": [limit_reply]}
+        )
         self.tries, self.backoff = tries, backoff
         self._consecutive_failures, self._down_reason = 0, ""
 
@@ -90,13 +94,13 @@ class StableToolBenchServer(Environment):
         return Observation(error if failure.is_reachable else None, "failed", reason)
 
     def _send_once(self, payload: Mapping[str, str]) -> str | _FailedTry:
-        import httpx
+        import httpx2
 
         try:
             reply = self.client.post(self.url, json=payload)
-        except httpx.ReadTimeout:
+        except httpx2.ReadTimeout:
             return _FailedTry("Timeout error...", is_reachable=True, is_retryable=True)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return _FailedTry(str(error) or type(error).__name__, is_reachable=False, is_retryable=True)
         if reply.status_code != 200:
             reason = f"request invalid, data error. status_code={reply.status_code}"
@@ -110,7 +114,7 @@ def make_environment(evaluation: EvaluationSpec, data: DataSpec) -> StableToolBe
     return StableToolBenchServer(str(evaluation.url))
 
 
-def _parse_response(reply: httpx.Response) -> str | _FailedTry:
+def _parse_response(reply: httpx2.Response) -> str | _FailedTry:
     invalid = _FailedTry("request invalid, data error", is_reachable=True, is_retryable=False)
     try:
         document = reply.json()
