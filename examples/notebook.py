@@ -45,6 +45,7 @@ sweep = sweeper.load_sweep(
         "evaluation": "toolworld",
         "axes": {"model": ["opt-tiny-64"], "num_train_epochs": [1, 4], "seed": [0, 1, 2]},
         "claims": [{"extends": "single-epoch", "assumed_seed_sd": 0.2}],
+        "accept_underpowered": True,
     }
 )
 
@@ -65,7 +66,8 @@ plan.claims[["id", "seeds", "queries", "margin", "detectable_effect", "seeds_nee
 
 # %% [markdown]
 # With three toy runs an arm, only a large effect can be told from the spread of the seeds: `detectable_effect` is the
-# smallest difference of pass rates that this design finds in four of five studies.
+# smallest difference of pass rates that this design finds in four of five studies. It exceeds the claim's margin, so
+# `run` would refuse the sweep without `accept_underpowered`.
 #
 # ## Run
 #

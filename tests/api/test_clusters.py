@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.api import submit_run
+from sweeper.api import RunOptions, submit_run
 from sweeper.errors import UsageError
 
 
@@ -20,4 +20,11 @@ def test_an_address_of_a_running_cluster_takes_no_jobs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("option", "value"), [("backend", "slurm"), ("tracking", "paper")])
 def test_unknown_choice_is_refused_before_anything_is_sent(option: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=value):
-        submit_run("quickstart", "http://127.0.0.1:1", str(tmp_path), **{option: value})
+        options = {"options": RunOptions(tracking=value)} if option == "tracking" else {option: value}
+        submit_run("quickstart", "http://127.0.0.1:1", str(tmp_path), **options)
+
+
+def test_options_become_words_of_the_command() -> None:
+    assert RunOptions().list_words() == ["--tracking", "wandb"]
+    words = RunOptions("none", smoke_test=True, accept_underpowered=True).list_words()
+    assert words == ["--tracking", "none", "--smoke-test", "--accept-underpowered"]

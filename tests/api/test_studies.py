@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from small_studies import load_small_sweep
 
-from sweeper.api import Study, StudyVerdict, open_study, run
+from sweeper.api import Study, StudyVerdict, load_sweep, open_study, run
 from sweeper.errors import UsageError
 
 PINNED = Path(__file__).resolve().parents[1] / "pinned"
@@ -113,6 +113,18 @@ def test_unknown_choice_is_refused_before_anything_starts(option: str, value: st
     with pytest.raises(UsageError, match=value):
         run(load_small_sweep(), tmp_path / "store", **{option: value})
     assert not (tmp_path / "store").exists()
+
+
+def test_underpowered_claims_are_refused_unless_they_are_accepted(tmp_path: Path) -> None:
+    sweep = load_sweep(PINNED / "tiny.yaml", {"accept_underpowered": False})
+    with pytest.raises(UsageError, match=r"(?s)claim single-epoch: underpowered.*--accept-underpowered"):
+        run(sweep, tmp_path / "store", backend="inline", tracking="none")
+    assert not (tmp_path / "store").exists()
+
+
+def test_study_that_has_not_run_names_those_of_the_store(store: Path) -> None:
+    with pytest.raises(UsageError, match="studies there: looking, tiny"):
+        open_study("quickstart", store).require_run()
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_usage_errors_are_code_2_and_start_nothing(tmp_path: Path, tiny_sweep: P
     assert not store.exists()
 
 
-def test_status_before_anything_ran(tmp_path: Path, tiny_sweep: Path) -> None:
-    rows = document("status", str(tiny_sweep), "--storage", str(tmp_path / "none"))["trials"]
-    assert [row["status"] for row in rows] == ["PENDING"] * 4
-    assert all(row["metrics"]["pass_rate"] is None for row in rows)
+def test_status_before_anything_ran_is_refused(tmp_path: Path, tiny_sweep: Path) -> None:
+    refused = sweeper("status", str(tiny_sweep), "--storage", str(tmp_path / "none"), code=2)
+    assert "it has not run in" in refused.stderr
+    assert refused.stdout == ""

@@ -37,6 +37,7 @@ NO_EXAMPLE = {
     *("open_study", "run", "evaluate_model", "judge_answers", "compare_answers", "write_label_sheet", "evaluate_trial"),
     *("extract_metrics", "describe_prepared_data", "open_prepared_data", "read_data_manifest", "make_length_limiter"),
     *("decide_claim", "decide_claims", "adjust_verdicts"),
+    "refuse_underpowered",  # it raises or does nothing
 }
 
 

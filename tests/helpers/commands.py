@@ -25,6 +25,7 @@ axes:
   num_train_epochs: [1, 2]
   seed: [0]
 claims: [single-epoch]
+accept_underpowered: true
 """
 
 

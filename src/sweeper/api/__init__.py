@@ -26,8 +26,15 @@ if TYPE_CHECKING:
         load_evaluation,
         write_label_sheet,
     )
-    from sweeper.api.clusters import drain_node, start_local_cluster, stop_local_cluster, submit_run, submit_sweep
-    from sweeper.api.plans import SweepPlan, plan
+    from sweeper.api.clusters import (
+        RunOptions,
+        drain_node,
+        start_local_cluster,
+        stop_local_cluster,
+        submit_run,
+        submit_sweep,
+    )
+    from sweeper.api.plans import SweepPlan, plan, refuse_underpowered
     from sweeper.api.studies import Study, StudyReport, StudyVerdict, open_study, run
     from sweeper.api.sweeps import Sweep, build_schema, list_sweeps, load_sweep
     from sweeper.api.training_data import check_contamination, export_data, inspect_data, load_specs, prepare_data
@@ -44,8 +51,8 @@ _MODULES = {
         "load_evaluation",
         "write_label_sheet",
     ),
-    "clusters": ("drain_node", "start_local_cluster", "stop_local_cluster", "submit_run", "submit_sweep"),
-    "plans": ("SweepPlan", "plan"),
+    "clusters": ("RunOptions", "drain_node", "start_local_cluster", "stop_local_cluster", "submit_run", "submit_sweep"),
+    "plans": ("SweepPlan", "plan", "refuse_underpowered"),
     "studies": ("Study", "StudyReport", "StudyVerdict", "open_study", "run"),
     "sweeps": ("Sweep", "build_schema", "list_sweeps", "load_sweep"),
     "training_data": ("check_contamination", "export_data", "inspect_data", "load_specs", "prepare_data"),
@@ -56,6 +63,7 @@ __all__ = [
     "EvaluationOptions",
     "JudgeSettings",
     "LlmSpec",
+    "RunOptions",
     "Study",
     "StudyReport",
     "StudyVerdict",
@@ -76,6 +84,7 @@ __all__ = [
     "open_study",
     "plan",
     "prepare_data",
+    "refuse_underpowered",
     "run",
     "start_local_cluster",
     "stop_local_cluster",

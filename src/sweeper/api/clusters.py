@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sweeper.cluster import LocalCluster, start_local_cluster, stop_local_cluster, submit_sweep
 from sweeper.training import drain as drain_node
 
-__all__ = ["LocalCluster", "drain_node", "start_local_cluster", "stop_local_cluster", "submit_run", "submit_sweep"]
+__all__ = [
+    "LocalCluster",
+    "RunOptions",
+    "drain_node",
+    "start_local_cluster",
+    "stop_local_cluster",
+    "submit_run",
+    "submit_sweep",
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of `sweeper run` that a job is started with."""
+
+    tracking: str = "wandb"
+    """`wandb` or `none`."""
+    smoke_test: bool = False
+    """Run the smoke test of the sweep."""
+    accept_underpowered: bool = False
+    """Run claims whose minimum detectable effect exceeds their margin."""
+
+    def list_words(self) -> list[str]:
+        """List the words of the command."""
+        flags = {"--smoke-test": self.smoke_test, "--accept-underpowered": self.accept_underpowered}
+        return ["--tracking", self.tracking, *(flag for flag, is_set in flags.items() if is_set)]
 
 
 def submit_run(
@@ -17,8 +43,7 @@ def submit_run(
     *,
     backend: str = "ray",
     overrides: Sequence[str] = (),
-    tracking: str = "wandb",
-    smoke_test: bool = False,
+    options: RunOptions | None = None,
 ) -> int | None:
     """Run a sweep as a job of a cluster if its address takes jobs, and wait for its end.
 
@@ -28,8 +53,7 @@ def submit_run(
         storage: the store as the cluster sees it.
         backend: the backend whose cluster it is.
         overrides: `key=value` texts as given to `--set`.
-        tracking: `wandb` or `none`.
-        smoke_test: run the sweep's smoke test.
+        options: how the job runs the sweep; None: the defaults.
 
     Returns:
         The exit code of the job; None where the address takes no jobs: the sweep then runs from this process.
@@ -41,6 +65,8 @@ def submit_run(
     from sweeper.execution.backends.base import BACKENDS, SweepSubmission
     from sweeper.tracking import TRACKERS
 
-    options = ["--tracking", TRACKERS.check(tracking, where="--tracking"), *(["--smoke-test"] if smoke_test else [])]
+    options = options or RunOptions()
+    TRACKERS.check(options.tracking, where="--tracking")
     BACKENDS.check(backend, where="--backend")
-    return BACKENDS.load(backend).submit(SweepSubmission(sweep, storage, list(overrides), options), address)
+    submission = SweepSubmission(sweep, storage, list(overrides), options.list_words())
+    return BACKENDS.load(backend).submit(submission, address)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sweeper.config import HardwareSpec
 
-__all__ = ["SweepPlan", "plan"]
+__all__ = ["SweepPlan", "plan", "refuse_underpowered"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,21 @@ def plan(
     nodes = machines.nodes if machines else None
     planned, makespan = estimate_plan(planned, store, specs, gpu_kinds=gpu_kinds, nodes=nodes)
     return SweepPlan(planned, forecast_cluster(planned, machines, makespan) if machines else None)
+
+
+def refuse_underpowered(planned: SweepPlan) -> None:
+    """Refuse a plan with underpowered claims.
+
+    Args:
+        planned: the plan.
+
+    Raises:
+        UsageError: a claim whose minimum detectable effect exceeds its margin; the message gives the reason of each.
+    """
+    if planned.underpowered:
+        lines = [f"claim {claim}: {reason}" for claim, reason in planned.underpowered.items()]
+        hint = "to accept it: --accept-underpowered, or `accept_underpowered: true` in the sweep"
+        raise UsageError(f"sweep {planned.sweep.name}", found="\n".join(lines), hint=hint)
 
 
 def _check_gpu_in_cluster(gpu: HardwareSpec, cluster_gpus: list[HardwareSpec], cluster: ClusterSpec) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from sweeper.api.plans import SweepPlan, refuse_underpowered
 from sweeper.api.sweeps import load_sweep
 from sweeper.config import Sweep
 from sweeper.errors import UsageError, suggest_nearest
@@ -168,6 +169,23 @@ class Study:
         return collect_study(self.planned, self.store)
 
     @property
+    def has_run(self) -> bool:
+        """Whether the study, or any of its trials in another study, has run in this store."""
+        return bool(self.tables.manifest) or any(row.status != "PENDING" for row in self.tables.trials)
+
+    def require_run(self) -> None:
+        """Check that the study, or any of its trials, has run.
+
+        Raises:
+            UsageError: it has not; the message names the studies of the store.
+        """
+        if not self.has_run:
+            others = sorted(path.parent.name for path in self.store.study_folder(self.name).parent.glob("*/sweep.yaml"))
+            known = f"; studies there: {', '.join(others)}" if others else ""
+            found = f"it has not run in {self.store.location}{known}"
+            raise UsageError(f"study {self.name}", found=found, hint=f"sweeper run {self.name}")
+
+    @property
     def status_counts(self) -> dict[str, int]:
         """Number of trials by status."""
         return dict(Counter(str(row.status) for row in self.tables.trials))
@@ -272,9 +290,7 @@ class Study:
         from sweeper import report as reports
         from sweeper.results.study_tables import collect_part_studies
 
-        if not self.tables.manifest and all(row.status == "PENDING" for row in self.tables.trials):
-            found = f"it has not run in {self.store.location}"
-            raise UsageError(f"study {self.name}", found=found, hint=f"sweeper run {self.name}")
+        self.require_run()
         if self.is_combined:
             return reports.build_combined_report(self.tables, collect_part_studies(self.tables, self.store))
         return reports.build_study_report(self.tables), {}
@@ -354,6 +370,7 @@ def run(
     backend: str = "ray",
     address: str | None = None,
     tracking: str = "wandb",
+    accept_underpowered: bool = False,
     console: Console | None = None,
 ) -> Study:
     """Train and evaluate every unfinished trial of a sweep. Run it again to resume.
@@ -364,13 +381,16 @@ def run(
         backend: `ray` runs trials in parallel on a cluster; `inline` runs them one by one in this process.
         address: the Ray cluster: `auto`, `host:port`, or `local` (from `start_local_cluster`). None starts Ray here.
         tracking: `wandb` (offline unless WANDB_MODE is set) or `none`.
+        accept_underpowered: run claims whose minimum detectable effect exceeds their margin, as a sweep with
+            `accept_underpowered: true` does.
         console: receives progress; None: standard error.
 
     Returns:
         The study.
 
     Raises:
-        UsageError: an unknown backend or tracker, a plan with problems, or another run of the study in progress.
+        UsageError: an unknown backend or tracker, a plan with problems or underpowered claims, another sweep under the
+            name of a study that has results, or another run of the study in progress.
         BudgetReachedError: the budget of the sweep ended the run.
         TrialsFailedError: a trial failed; the others ended, and `open_study` reads them.
         KeyboardInterrupt: the study can be resumed.
@@ -390,6 +410,8 @@ def run(
     sweep = sweep if isinstance(sweep, Sweep) else load_sweep(sweep)
     store = Store.from_location(storage)
     planned, _ = estimate_plan(plan_sweep(sweep, store), store, load_hardware_specs())
+    if not (accept_underpowered or sweep.accept_underpowered):
+        refuse_underpowered(SweepPlan(planned))
     if address is not None:
         address = BACKENDS.load(backend).resolve_address(address)
     with ProgressDisplay(console or Console(stderr=True)) as display:

@@ -17,6 +17,10 @@ SmokeTestOption = Annotated[
         "without data, GPU or server. The study is named NAME-rehearsal. `run` also writes its report.",
     ),
 ]
+AcceptUnderpoweredOption = Annotated[
+    bool,
+    typer.Option("--accept-underpowered", help="Accept claims whose minimum detectable effect exceeds the margin."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key, e.g. --set axes.seed=[0].")
 ]

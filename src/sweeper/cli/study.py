@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper.cli.options import (
+    AcceptUnderpoweredOption,
     JsonOption,
     SetOption,
     SmokeTestOption,
@@ -32,10 +33,7 @@ def show_plan_command(
     set_: SetOption = None,
     smoke_test: SmokeTestOption = False,
     storage: StorageOption = "storage",
-    accept_underpowered: Annotated[
-        bool,
-        typer.Option("--accept-underpowered", help="Accept claims whose minimum detectable effect exceeds the margin."),
-    ] = False,
+    accept_underpowered: AcceptUnderpoweredOption = False,
     cluster: Annotated[
         Path | None,
         typer.Option(help="A cluster file (Ray launcher or KubeRay): what fits, how many trials at once, how long."),
@@ -61,10 +59,8 @@ def show_plan_command(
             print_table(render_claims_table(claims))
     if planned.problems:
         exit_with_error("\n".join(f"problem: {problem}" for problem in planned.problems), 2)
-    if planned.underpowered and not (accept_underpowered or loaded.accept_underpowered):
-        lines = [f"claim {claim}: {reason}" for claim, reason in planned.underpowered.items()]
-        hint = "to plan it anyway: --accept-underpowered, or `accept_underpowered: true` in the sweep"
-        exit_with_error("\n".join([*lines, hint]), 2)
+    if not (accept_underpowered or loaded.accept_underpowered):
+        api.refuse_underpowered(planned)
 
 
 @commands.command("claims")
@@ -100,6 +96,9 @@ def simulate_verdicts_command(
     from sweeper.cli.tables_study import render_simulation_table
 
     planned = api.plan(api.load_sweep(sweep, set_ or []), storage=None)
+    if not planned.sweep.claims:
+        typer.echo(f"{planned.sweep.name} registers no claim: there is no verdict to simulate", err=True)
+        raise typer.Exit(2)
     with show_progress("simulating") as on_progress:
         document = planned.simulate(truth, studies=studies, seed=seed, on_progress=on_progress)
     if json_:
@@ -125,25 +124,34 @@ def run_sweep_command(
         ),
     ] = None,
     tracking: Annotated[str, typer.Option(help="`wandb` (offline unless WANDB_MODE is set) or `none`.")] = "wandb",
+    accept_underpowered: AcceptUnderpoweredOption = False,
 ) -> None:
     """Train and evaluate every unfinished trial. Run again to resume."""
     from sweeper import api
 
     if address is not None:
+        options = api.RunOptions(tracking, smoke_test=smoke_test, accept_underpowered=accept_underpowered)
         exit_code = api.submit_run(
             sweep,
             address,
             storage,
             backend=backend,
             overrides=set_ or [],
-            tracking=tracking,
-            smoke_test=smoke_test,
+            options=options,
         )
         if exit_code is not None:
             raise typer.Exit(exit_code)
     loaded, console = api.load_sweep(sweep, set_ or [], smoke_test=smoke_test), make_console(stderr=True)
     try:
-        study = api.run(loaded, storage, backend=backend, address=address, tracking=tracking, console=console)
+        study = api.run(
+            loaded,
+            storage,
+            backend=backend,
+            address=address,
+            tracking=tracking,
+            accept_underpowered=accept_underpowered,
+            console=console,
+        )
     except KeyboardInterrupt:
         command = f"sweeper {shlex.join(sys.argv[1:])}"
         exit_with_error(f"Interrupted. Run `{command}` again to resume from the checkpoints.", 130)
@@ -162,6 +170,7 @@ def show_status_command(
     from sweeper.cli.tables_study import format_part_lines, render_status_table
 
     opened = api.open_study(study, storage, set_ or [])
+    opened.require_run()
     document = opened.to_document()
     if json_:
         print_json(document)
