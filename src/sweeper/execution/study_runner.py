@@ -14,6 +14,7 @@ from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.run_context import RunContext
 from sweeper.execution.search_loop import is_search_complete, is_unrunnable, plan_search_data, run_search
 from sweeper.execution.study_files import write_study_files
+from sweeper.execution.study_identity import check_study_identity
 from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.branching import delete_unneeded_branch_checkpoints, split_into_batches
 from sweeper.planning.plan import Plan, PlannedTrial
@@ -63,7 +64,8 @@ def run_study(
         The plan at the end of the run, with the trials that a search proposed.
 
     Raises:
-        UsageError: the plan has problems, the backend is unknown, or another run of the study is in progress.
+        UsageError: the plan has problems, the backend is unknown, the study of this name has results of another sweep,
+            or another run of it is in progress.
         BudgetReachedError: the budget ended the run.
         TrialsFailedError: a trial failed.
         KeyboardInterrupt: workers were stopped first; the study can be resumed.
@@ -74,6 +76,7 @@ def run_study(
         raise UsageError(f"sweep {plan.sweep.name}", found="\n".join(plan.problems), hint=hint)
     store = mark_store(store)
     with _lock_study(plan, store):
+        check_study_identity(plan.sweep, store)
         write_study_files(plan, store, backend)
         pull_records(plan, store)
         work = _find_work(plan, store)
