@@ -1,8 +1,6 @@
 # `make demo` and `make test` set everything up themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-# One process runs all tests on Ray, which mostly wait: with one more than cores, no core waits with it.
-PROCESSES ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: setup demo test test-fast test-long lint docs docs-serve bench clean
 
@@ -18,14 +16,14 @@ demo: setup  ## the quickstart sweep, its report and its verdicts
 	$(BIN)/sweeper run quickstart
 	$(BIN)/sweeper report quickstart
 
-test: setup  ## everything but the long tests; 18 minutes on two cores with other work
-	$(BIN)/python -m pytest -m 'not long and not true_size' -n $(PROCESSES) --dist loadgroup --durations=30
+test: setup  ## everything but the long tests; 20 minutes on two cores
+	$(BIN)/python -m pytest -m 'not long and not true_size' -n auto --dist loadgroup --durations=30
 
 test-fast: setup  ## without processes, Ray and browsers
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-long: setup  ## everything, with the tests that smaller ones of `make test` sample
-	$(BIN)/python -m pytest -m 'not true_size' -n $(PROCESSES) --dist loadgroup --durations=30
+	$(BIN)/python -m pytest -m 'not true_size' -n auto --dist loadgroup --durations=30
 
 lint: setup
 	$(BIN)/ruff format --check .
