@@ -84,6 +84,7 @@ def list_modules_with_examples() -> list[object]:
 
 
 SLOW_MODULES = {
+    "sweeper.api.training_data",
     "sweeper.models.loading",
     "sweeper.data.prepare",
     "sweeper.data.length_report",

@@ -134,6 +134,7 @@ def test_member_without_its_parents_checkpoint_is_trained_from_the_start_and_cou
     assert read_history(sweep, store) == before
 
 
+@pytest.mark.slow
 def test_plan_estimates_the_rest_of_the_population(tmp_path: Path, sweep: Path) -> None:
     plan = json.loads(sweeper("plan", sweep, "--storage", tmp_path / "store", "--json"))
     assert plan["to_come"]["explore"] == 3, "the anchor is there already; who goes on trains what another has left"

@@ -11,6 +11,7 @@ from sweeper.api import Study, load_sweep, open_study
 from sweeper.planning.planner import plan_sweep
 from sweeper.results.study_tables import collect_part_studies
 
+pytestmark = pytest.mark.slow
 PINNED = Path(__file__).resolve().parents[1] / "pinned"
 
 
