@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from sweeper.config import EvaluationSpec, LlmSpec, load_data_spec, load_evaluat
 from sweeper.errors import UsageError
 from sweeper.evaluation import offline
 from sweeper.evaluation.answer_files import read_answers
+from sweeper.evaluation.judge_panel import ShareCallback, ignore_progress
 from sweeper.evaluation.judges import JUDGES
 from sweeper.evaluation.offline import AgentEndpoint, JudgePanel, LabelSheet
 from sweeper.storage import Store
@@ -30,12 +31,6 @@ __all__ = [
     "load_evaluation",
     "write_label_sheet",
 ]
-
-ShareCallback = Callable[[float], None]
-
-
-def _ignore(share: float) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ class EvaluationOptions:
     """The data whose prompt format and world to use; None: the suite's own."""
     seed: int = 0
     """Seed of the sampling."""
-    out: Path | None = field(default=None)
+    out: Path | None = None
     """Folder of the results, resumed if it exists; None: one in the store."""
 
 
@@ -122,7 +117,7 @@ def evaluate_model(
     evaluation: EvaluationSpec,
     judges: JudgeSettings,
     options: EvaluationOptions | None = None,
-    on_progress: ShareCallback = _ignore,
+    on_progress: ShareCallback = ignore_progress,
 ) -> JudgeReport:
     """Run a model over a suite as a tool-using agent, judge its answers, and write them in ToolBench's formats.
 
@@ -166,7 +161,7 @@ def judge_answers(
     suite: str | None = None,
     solvable: str | None = None,
     out: Path | None = None,
-    on_progress: ShareCallback = _ignore,
+    on_progress: ShareCallback = ignore_progress,
 ) -> JudgeReport:
     """Judge existing answers: pass rates under every definition, failing rules, agreement between judges.
 
@@ -202,7 +197,7 @@ def judge_answers(
 
 
 def compare_answers(
-    answers_a: str | Path, answers_b: str | Path, judges: JudgeSettings, on_progress: ShareCallback = _ignore
+    answers_a: str | Path, answers_b: str | Path, judges: JudgeSettings, on_progress: ShareCallback = ignore_progress
 ) -> ComparisonReport:
     """Compute the win rate of answers A over answers B on the queries that both answer.
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -204,16 +204,14 @@ class Study:
         """One row per planned trial: what was planned, its status, and one column per metric (NaN where undefined)."""
         import pandas as pd
 
-        rows = [row.to_document() for row in self.tables.trials]
         nested = ("failure", "metrics", "asked", "applied", "data", "subsets")
-        return pd.DataFrame(
-            [
-                {key: value for key, value in row.items() if key not in nested}
-                | cast("JsonObject", row["metrics"])
-                | {"failure": None if trial.failure is None else trial.failure.message}
-                for row, trial in zip(rows, self.tables.trials, strict=True)
-            ]
-        )
+        rows = []
+        for row in self.tables.trials:
+            document = row.to_document()
+            columns = {key: value for key, value in document.items() if key not in nested}
+            failure = None if row.failure is None else row.failure.message
+            rows.append(columns | cast("JsonObject", document["metrics"]) | {"failure": failure})
+        return pd.DataFrame(rows)
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -257,12 +255,11 @@ class Study:
         """One row per claim: the fields of its `StudyVerdict`, the interval as columns `low` and `high`."""
         import pandas as pd
 
-        columns = [*StudyVerdict.__dataclass_fields__]
-        rows = [vars(StudyVerdict.from_entry(entry)) for entry in self._document["claims"]]
-        table = pd.DataFrame(rows, columns=columns)
-        table.insert(columns.index("interval"), "low", [interval[0] for interval in table["interval"]])
-        table.insert(columns.index("interval") + 1, "high", [interval[1] for interval in table["interval"]])
-        return table.drop(columns="interval")
+        columns = [each.name for each in fields(StudyVerdict)]
+        place = columns.index("interval")
+        columns[place : place + 1] = ["low", "high"]
+        rows = [vars(verdict) | dict(zip(("low", "high"), verdict.interval, strict=True)) for verdict in self.verdicts]
+        return pd.DataFrame(rows, columns=columns)
 
     def verdict(self, claim: str) -> StudyVerdict:
         """Return the verdict on a claim.
@@ -273,7 +270,7 @@ class Study:
         Raises:
             UsageError: the sweep has no such claim, or the study has not run.
         """
-        verdicts = {entry["id"]: StudyVerdict.from_entry(entry) for entry in self._document["claims"]}
+        verdicts = {verdict.id: verdict for verdict in self.verdicts}
         if claim not in verdicts:
             found, hint = f"no such claim in study {self.name}", suggest_nearest(str(claim), verdicts)
             raise UsageError("claim", requested=str(claim), found=found, hint=hint)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import LENGTH_POLICIES, DataSpec, ModelSpec, load_data_spec, load_model_spec
-from sweeper.errors import UsageError
+from sweeper.config import DataSpec, ModelSpec, load_data_spec, load_model_spec
 from sweeper.storage import Store, write_bytes
 
 if TYPE_CHECKING:
@@ -16,13 +15,9 @@ if TYPE_CHECKING:
     from sweeper.data.export import ExportSummary
     from sweeper.data.length_report import LengthReport
 
-__all__ = ["LENGTH_POLICIES", "check_contamination", "export_data", "inspect_data", "load_specs", "prepare_data"]
+__all__ = ["check_contamination", "export_data", "inspect_data", "load_specs", "prepare_data"]
 
 ShareCallback = Callable[[float], None]
-
-
-def _ignore(share: float) -> None:
-    pass
 
 
 def load_specs(
@@ -47,8 +42,7 @@ def load_specs(
         The data and the model.
 
     Raises:
-        ConfigError: an unknown source or model.
-        UsageError: an unknown policy.
+        ConfigError: an unknown source, model or policy.
 
     Example:
         >>> data, model = load_specs("toolworld", "opt-tiny-32", length_policy="truncate")
@@ -57,9 +51,6 @@ def load_specs(
     """
     from sweeper.models import get_max_positions
 
-    if length_policy is not None and length_policy not in LENGTH_POLICIES:
-        hint = f"one of: {', '.join(LENGTH_POLICIES)}"
-        raise UsageError("--fit", requested=length_policy, found="not one of the choices", hint=hint)
     model_spec = load_model_spec(model)
     options = {
         "fit": length_policy,
@@ -73,7 +64,7 @@ def load_specs(
     return data_spec, model_spec
 
 
-def inspect_data(data: DataSpec, model: ModelSpec, on_progress: ShareCallback = _ignore) -> LengthReport:
+def inspect_data(data: DataSpec, model: ModelSpec, on_progress: ShareCallback = lambda share: None) -> LengthReport:
     """Count what training would keep, cut and drop under every length policy. Writes nothing.
 
     Args:
@@ -99,7 +90,7 @@ def inspect_data(data: DataSpec, model: ModelSpec, on_progress: ShareCallback = 
 
 
 def prepare_data(
-    data: DataSpec, model: ModelSpec, storage: str | Path = "storage", on_progress: ShareCallback = _ignore
+    data: DataSpec, model: ModelSpec, storage: str | Path = "storage", on_progress: ShareCallback = lambda share: None
 ) -> PreparedData:
     """Tokenize a source into the store, once. `run` does this when needed.
 
@@ -127,7 +118,7 @@ def prepare_data(
     return prepare(data, model, Store.from_location(storage), on_progress)
 
 
-def export_data(source: str, out: Path, on_progress: ShareCallback = _ignore) -> ExportSummary:
+def export_data(source: str, out: Path, on_progress: ShareCallback = lambda share: None) -> ExportSummary:
     """Write the conversations of a source in the format of ToolLLaMA's released data.
 
     Args:
@@ -159,7 +150,7 @@ def check_contamination(
     *,
     threshold: float = 0.7,
     out: Path | None = None,
-    on_progress: ShareCallback = _ignore,
+    on_progress: ShareCallback = lambda share: None,
 ) -> ContaminationReport:
     """Find leaked test queries (train/test contamination), and check what each subset promises to be unseen.
 

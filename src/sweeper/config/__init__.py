@@ -8,7 +8,7 @@ Every class here is frozen, and an unknown key is an error with file, line and t
 
 from sweeper.config.base import Choice
 from sweeper.config.claim import Claim
-from sweeper.config.data import DATA_AXES, LENGTH_POLICIES, DataSpec
+from sweeper.config.data import DATA_AXES, DataSpec
 from sweeper.config.estimate import UNKNOWN_ESTIMATE, ZERO_ESTIMATE, Estimate, sum_estimates
 from sweeper.config.evaluation import EvaluationSpec, JudgeName, LlmSpec
 from sweeper.config.fingerprint import TRAINING_SEMANTICS, compute_trial_fingerprint
@@ -47,7 +47,6 @@ from sweeper.config.yaml_lines import read_yaml_as_dict, to_plain, write_yaml
 __all__ = [
     "AUTO_ENGINES",
     "DATA_AXES",
-    "LENGTH_POLICIES",
     "RUNTIME_TUNABLES",
     "TRAINING_SEMANTICS",
     "UNKNOWN_ESTIMATE",

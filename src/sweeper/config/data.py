@@ -11,9 +11,7 @@ from sweeper.errors import UsageError
 from sweeper.registry import Registry
 from sweeper.toolworld import WorldConfig
 
-_LENGTH_POLICIES: Registry[object] = Registry("length policy", "data/length_policies", "POLICY")
-LENGTH_POLICIES = _LENGTH_POLICIES.names
-LengthPolicyName = Annotated[str, Choice(_LENGTH_POLICIES)]
+LengthPolicyName = Annotated[str, Choice(Registry("length policy", "data/length_policies", "POLICY"))]
 ApiFormatName = Annotated[str, Choice(Registry("API format", "data/api_formats", "API_FORMAT"))]
 
 DATA_AXES = ("fit", "max_length")
