@@ -159,6 +159,7 @@ TYPES_ALONE = {
     "evaluation/judges/base.py",
     "report/document.py",
     "report/combined_document.py",
+    "report/cost_document.py",
     "statistics/aliases.py",
     "training/job.py",
 }

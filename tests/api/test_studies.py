@@ -64,7 +64,7 @@ def test_verdict_is_that_of_the_report(tiny: Study, tmp_path: Path) -> None:
     assert verdict.sentence.partition("(")[0] in written.path.read_text()
     assert tiny.verdicts == [verdict]
     assert tiny.claims.loc[0, ["id", "low", "high"]].tolist() == ["single-epoch", *verdict.interval]
-    assert str(verdict) == f"single-epoch: {verdict.label.upper()}. {verdict.sentence}"
+    assert str(verdict) == f"single-epoch: {verdict.label.upper()} ({verdict.late}). {verdict.sentence}"
 
 
 def test_undefined_numbers_of_a_verdict_are_nan(tiny: Study, tmp_path: Path) -> None:

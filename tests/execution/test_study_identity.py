@@ -60,5 +60,5 @@ def test_study_without_results_may_be_replaced(store: Store) -> None:
 
 def test_sweep_that_cannot_be_read_is_an_error(store: Store) -> None:
     (store.study_folder("tiny") / "sweep.yaml").write_text("name: tiny\n")
-    with pytest.raises(StoreError, match="--set name=tiny-2"):
+    with pytest.raises(StoreError, match="--set name=NAME"):
         check(store)

@@ -108,7 +108,7 @@ def test_collect_study_reads_documents_of_the_study(tmp_path: Path) -> None:
     for name in ("manifest.json", CONTAMINATION_FILE, "plan.json", RESOURCE_USAGE_FILE):
         write_json(folder / name, {"file": name})
     tables = collect_study(plan, store)
-    assert tables.manifest == {"file": "manifest.json"}
+    assert tables.runs == [{"file": "manifest.json"}]  # as version 0.1.0 wrote it
     assert tables.contamination == {"file": CONTAMINATION_FILE}
     assert tables.first_plan == {"file": "plan.json"}
     assert tables.resource_usage == {"file": RESOURCE_USAGE_FILE}

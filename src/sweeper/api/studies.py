@@ -55,6 +55,11 @@ class StudyVerdict:
     """Adjusted by Holm's method over all claims of the study."""
     n_seeds: int
     n_queries: int
+    registered: str | None
+    """When the claim was registered, ISO 8601, UTC; None if that is not recorded."""
+    late: str
+    """How it departs from a claim registered before the first result, such as `added after 8 of 8 trials had
+    finished`; empty if it does not."""
 
     @classmethod
     def from_entry(cls, entry: ClaimEntry) -> StudyVerdict:
@@ -75,11 +80,14 @@ class StudyVerdict:
             p_adjusted=_nan_if_none(entry["p_adjusted"]),
             n_seeds=entry["n_seeds"],
             n_queries=entry["n_queries"],
+            registered=entry["registration"]["registered"],
+            late=entry["registration"]["label"],
         )
 
     def __str__(self) -> str:
         """Return `claim: LABEL. sentence`."""
-        return f"{self.id}: {self.label.upper()}. {self.sentence}"
+        late = f" ({self.late})" if self.late else ""
+        return f"{self.id}: {self.label.upper()}{late}. {self.sentence}"
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ class Study:
     @property
     def has_run(self) -> bool:
         """Whether the study, or any of its trials in another study, has run in this store."""
-        return bool(self.tables.manifest) or any(row.status != "PENDING" for row in self.tables.trials)
+        return bool(self.tables.runs) or any(row.status != "PENDING" for row in self.tables.trials)
 
     def require_run(self) -> None:
         """Check that the study, or any of its trials, has run.
@@ -278,8 +286,9 @@ class Study:
 
     @property
     def verdicts(self) -> list[StudyVerdict]:
-        """The verdicts on all claims, in the order of the sweep file."""
-        return [StudyVerdict.from_entry(entry) for entry in self._document["claims"]]
+        """The verdicts on the registered claims, in the order of the sweep file, then on those added later."""
+        document = self._document
+        return [StudyVerdict.from_entry(entry) for entry in (*document["claims"], *document["later_claims"])]
 
     @cached_property
     def _documents(self) -> tuple[Report | CombinedReport, dict[str, Report]]:

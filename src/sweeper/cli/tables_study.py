@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +25,7 @@ from sweeper.api.formatting import (
     get_axis_label,
     list_status_columns,
 )
-from sweeper.cli.formatting import format_plural, make_status, make_table, truncate_lines
+from sweeper.cli.formatting import format_plural, make_status, make_table, make_warning, truncate_lines
 
 if TYPE_CHECKING:
     from sweeper.api.formatting import JsonObject, TrialEntry
@@ -307,14 +308,25 @@ def _format_proposal(entry: JsonObject) -> str:
 
 
 def render_verdict_lines(document: Mapping[str, Any]) -> list[RenderableType]:
-    """Render two lines per claim: its verdict and its sentence."""
-    lines: list[RenderableType] = []
-    for claim in document["claims"]:
-        verdict = make_status(claim["verdict"].upper())
-        verdict.style = f"bold {make_status(claim['verdict']).style}".strip()
-        lines.append(Text.assemble(f"{claim['id']}: ", verdict, f"\n  {claim['sentence']}"))
+    """Render each claim with its verdict, its sentence and its reason; claims added later come last, under a title."""
+    lines: list[RenderableType] = [_render_verdict(claim) for claim in document["claims"]]
+    if document["later_claims"]:
+        lines.append(make_warning("Claims added or changed after trials had finished:"))
+        lines += [_render_verdict(claim) for claim in document["later_claims"]]
+    if document["withdrawn_claims"]:
+        names = ", ".join(document["withdrawn_claims"])
+        lines.append(make_warning(f"Registered and later removed from the sweep: {names}"))
     caveat = document["study"]["caveat"]
     return [*lines, Text(caveat, style="dim")] if caveat else lines
+
+
+def _render_verdict(claim: Mapping[str, Any]) -> RenderableType:
+    verdict = make_status(claim["verdict"].upper())
+    verdict.style = f"bold {make_status(claim['verdict']).style}".strip()
+    label = claim["registration"]["label"]
+    head = Text.assemble(f"{claim['id']}: ", verdict, (f" ({label})" if label else "", "yellow"))
+    texts = dict.fromkeys([claim["sentence"], claim["reason"]])
+    return Group(head, *(Padding(Text(text), (0, 0, 0, 2), expand=False) for text in texts if text))
 
 
 def render_environment_table(report: EnvironmentReport) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from sweeper.config import Sweep, read_yaml_as_dict
 from sweeper.errors import StoreError, UsageError
@@ -33,11 +34,7 @@ def check_study_identity(sweep: Sweep, store: Store) -> None:
     folder = store.study_folder(sweep.name)
     if not (folder / "sweep.yaml").exists() or not _has_results(sweep.name, store):
         return
-    try:
-        earlier = Sweep.model_validate(read_yaml_as_dict(folder / "sweep.yaml"))
-    except ValueError as error:
-        hint = f"move the folder away, or run under another name: --set name={sweep.name}-2"
-        raise StoreError(str(folder / "sweep.yaml"), found=f"invalid sweep: {error}", hint=hint) from error
+    earlier = read_stored_sweep(folder / "sweep.yaml")
     if differences := list(_list_differences(earlier, sweep)):
         raise UsageError(
             f"study {sweep.name}",
@@ -45,6 +42,19 @@ def check_study_identity(sweep: Sweep, store: Store) -> None:
             found=f"results of another sweep of this name in {store.location}",
             hint=f"to keep both: --set name={sweep.name}-2",
         )
+
+
+def read_stored_sweep(path: Path) -> Sweep:
+    """Read the sweep of a study from its folder.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        return Sweep.model_validate(read_yaml_as_dict(path))
+    except ValueError as error:
+        hint = "move the study's folder away, or run under another name: --set name=NAME"
+        raise StoreError(str(path), found=f"invalid sweep: {error}", hint=hint) from error
 
 
 def _has_results(name: str, store: Store) -> bool:

@@ -13,7 +13,7 @@ from sweeper.execution.data_preparation import BackgroundData, audit_contaminati
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.run_context import RunContext
 from sweeper.execution.search_loop import is_search_complete, is_unrunnable, plan_search_data, run_search
-from sweeper.execution.study_files import write_study_files
+from sweeper.execution.study_files import start_run, write_plan
 from sweeper.execution.study_identity import check_study_identity
 from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.branching import delete_unneeded_branch_checkpoints, split_into_batches
@@ -76,16 +76,19 @@ def run_study(
         raise UsageError(f"sweep {plan.sweep.name}", found="\n".join(plan.problems), hint=hint)
     store = mark_store(store)
     with _lock_study(plan, store):
-        check_study_identity(plan.sweep, store)
-        write_study_files(plan, store, backend)
         pull_records(plan, store)
+        check_study_identity(plan.sweep, store)
+        for claim in start_run(plan, store, backend):
+            if claim.finished:
+                counts = f"{claim.finished:,} of {claim.planned:,} trials had finished"
+                display.print_line(f"claim {claim.id}: added or changed after {counts}; the report lists it apart")
         work = _find_work(plan, store)
         display.start_study(plan, work.trials, store)
         run = RunContext.start(plan, store, tracking, display)
         background = None
         if not work.is_empty:
             background = _run_work(run, work, opener(address, display))
-            plan = _close_run(run, work, backend)
+            plan = _close_run(run, work)
         _raise_if_incomplete(plan, run, [sweep for sweep in work.searches if not is_search_complete(sweep, store)])
         if background:
             background.raise_audit_failure()
@@ -130,14 +133,14 @@ def _run_work(run: RunContext, work: _Work, backend: AbstractContextManager[Back
     return background
 
 
-def _close_run(run: RunContext, work: _Work, backend: str) -> Plan:
+def _close_run(run: RunContext, work: _Work) -> Plan:
     """Save the usage, and return the plan with the trials that a search proposed."""
     run.budget_tracker.close()
     pull_records(run.plan, run.store)
     plan = run.plan
     if work.searches:
         plan = plan_sweep(plan.sweep, run.store)
-        write_study_files(plan, run.store, backend)
+        write_plan(plan, run.store)
     delete_unneeded_branch_checkpoints(plan.trials, run.store)
     return plan
 

@@ -27,6 +27,7 @@ from sweeper.report.search_section import (
     summarize_search,
 )
 from sweeper.report.trials_section import collect_datasets, count_hardware, downsample_histories, serialize_trials
+from sweeper.results.claim_registry import ClaimRegistry, Registration
 from sweeper.statistics import COUNTED_STATUSES, DEFAULT_AXES, drop_queries
 from sweeper.statistics.vectorized_rates import summarize_outcomes
 from sweeper.storage import JsonObject, dump_json, to_strict_json, write_bytes
@@ -53,15 +54,18 @@ _CONTAMINATION_KEYS = ("method", "test", "subsets", "exclude")
 class StudyInfo(TypedDict, total=False):
     """What a report states about its study.
 
+    `runs` are where it ran, oldest first; `claim_prefix` is what the ids of its claims begin with in the registry;
     `data` describes the training data in a caveat; `judge` names the judge that decides the claims; `wall_hours` is the
-    time of all runs together.
+    time of all runs together. Without a registry, nothing is known of when the claims were registered.
     """
 
     name: Required[str]
     question: Required[str]
     miniature: bool
     axes: Sequence[str]
-    manifest: Mapping[str, object]
+    runs: Sequence[Mapping[str, object]]
+    claim_registry: ClaimRegistry
+    claim_prefix: str
     data: str
     wall_hours: float | None
     evaluated: bool
@@ -116,17 +120,25 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
     arm_trials = _select_arm_trials(tables)
     matrix, runs = summarize_outcomes(outcomes, arm_trials)
     leaked = tables.leaked_queries
-    verdicts = _decide_claims(info, claims, tables, axes, matrix)
+    registrations = _find_registrations(info, claims)
+    registered = [claim for claim in claims if not registrations[claim.id].is_late]
+    late = [claim for claim in claims if registrations[claim.id].is_late]
+    verdicts = _decide_claims(info, registered, tables, axes, matrix)
+    # Late claims are adjusted over all claims, and registered ones over their own: a late one costs them nothing.
+    late_verdicts = _decide_claims(info, [*registered, *late], tables, axes, matrix)[len(registered) :] if late else []
     clean_matrix = None if leaked is None else drop_queries(matrix, leaked)
     arms, subsets = build_arms(arm_trials, matrix, axes, clean_matrix, runs, RATE_ALPHA)
     varied = [axis for axis in axes if arm_trials[axis].nunique(dropna=False) > 1]
     is_evaluated = info.get("evaluated", True)
     curves, rows = downsample_histories(tables.histories), serialize_trials(planned)
+    runs_of_study = info.get("runs", ())
     importances = select_importance_trials(rows, tables.search_history, varied, is_evaluated=is_evaluated)
     document: Report = {
         "study": _describe_study(info, planned, axes, varied),
-        "claims": [serialize_verdict(verdict) for verdict in verdicts],
-        "protocols": group_protocol_variants(claims),
+        "claims": [serialize_verdict(verdict, registrations[verdict.claim_id]) for verdict in verdicts],
+        "later_claims": [serialize_verdict(verdict, registrations[verdict.claim_id]) for verdict in late_verdicts],
+        "withdrawn_claims": _list_withdrawn(info, claims),
+        "protocols": group_protocol_variants(registered),
         "arms": arms,
         "subsets": subsets,
         "margins": marginal_summaries(arms, varied),
@@ -143,12 +155,25 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
         "learning": compute_loss_bands(curves, dict(zip(planned["fingerprint"], planned["model"], strict=True))),
         "references": [] if info.get("miniature") else [dict(reference) for reference in tables.references],
         "data": collect_datasets(planned),
-        "manifest": dict(info.get("manifest") or {}),
+        "manifest": dict(runs_of_study[-1]) if runs_of_study else {},
+        "runs": [dict(run) for run in runs_of_study],
         "hardware": count_hardware(planned),
         "predicted": compare_predicted_costs(rows, tables.predicted_plan, varied, info.get("wall_hours")),
         "commands": [command.format(name=info["name"]) for command in REPRODUCE_COMMANDS],
     }
     return cast(Report, to_strict_json(document))
+
+
+def _find_registrations(info: StudyInfo, claims: Sequence[Claim]) -> dict[str, Registration]:
+    registry, prefix = info.get("claim_registry"), info.get("claim_prefix", "")
+    if registry is None:
+        return {claim.id: Registration("", is_late=False) for claim in claims}
+    return {claim.id: registry.find(claim, prefix) for claim in claims}
+
+
+def _list_withdrawn(info: StudyInfo, claims: Sequence[Claim]) -> list[str]:
+    registry = info.get("claim_registry")
+    return [] if registry is None else registry.list_withdrawn(claims, info.get("claim_prefix", ""))
 
 
 def _list_axes(info: StudyInfo, trials: pd.DataFrame) -> list[str]:
@@ -198,8 +223,13 @@ def _describe_study(info: StudyInfo, trials: pd.DataFrame, axes: list[str], vari
     }
 
 
-def build_study_report(tables: StudyTables) -> Report:
-    """Build the report of a study as read from the store."""
+def build_study_report(tables: StudyTables, claim_prefix: str = "") -> Report:
+    """Build the report of a study as read from the store.
+
+    Args:
+        tables: the study's tables.
+        claim_prefix: `SWEEP/` for a sweep in a union, whose claims are registered under that name.
+    """
     import pandas as pd
 
     sweep = tables.plan.sweep
@@ -208,7 +238,9 @@ def build_study_report(tables: StudyTables) -> Report:
         "question": sweep.question,
         "miniature": sweep.uses_toy_models,
         "axes": [*sweep.axes, *sweep.searched],
-        "manifest": tables.manifest,
+        "runs": tables.runs,
+        "claim_registry": tables.claim_registry,
+        "claim_prefix": claim_prefix,
         "data": describe_data(sweep, tables.trials),
         "wall_hours": (tables.resource_usage or {}).get("wall_hours"),
         "evaluated": sweep.evaluation is not None,

@@ -21,10 +21,11 @@ from sweeper.report.text import format_comparison, format_requirement, format_ve
 
 if TYPE_CHECKING:
     from sweeper.config import Claim
+    from sweeper.results.claim_registry import Registration
 
 
-def serialize_verdict(verdict: Verdict) -> ClaimEntry:
-    """Write a verdict as the document holds it."""
+def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntry:
+    """Write a verdict, and when its claim was registered, as the document holds it."""
     comparison, needed = verdict.binding_comparison, verdict.required_sample_size
     is_defined = comparison is not None and _has_finite_numbers(comparison)
     return {
@@ -58,6 +59,11 @@ def serialize_verdict(verdict: Verdict) -> ClaimEntry:
         "sensitivity": [_serialize_robustness_check(check) for check in verdict.robustness_checks],
         "needed": cast(NeededEntry, asdict(needed)) if needed else None,
         "reason": verdict.reason,
+        "registration": {
+            "label": registration.label,
+            "registered": registration.registered,
+            "sha256": registration.sha256,
+        },
     }
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from sweeper.claims import holm_adjusted
 from sweeper.report.build import build_study_report, format_caveat, serialize_report, write_report
@@ -36,7 +36,11 @@ def build_combined_report(
         The document of the union, and those of its sweeps by name.
     """
     plan = tables.plan
-    reports = {part.plan.sweep.name: build_study_report(_inherit_combined_tables(part, tables)) for part in parts}
+    reports = {
+        name: build_study_report(_inherit_combined_tables(part, tables), claim_prefix=f"{name}/")
+        for part in parts
+        for name in [part.plan.sweep.name]
+    }
     command = f"sweeper report {plan.sweep.name}"
     for report in reports.values():
         report["commands"] = [*report["commands"][:-1], command]
@@ -53,8 +57,13 @@ def build_combined_report(
             "partial": any(row["partial"] for row in rows),
         },
         "parts": rows,
-        "claims": _adjust_as_one_family(_collect_claims(reports)),
+        "claims": _adjust_as_one_family(_collect_claims(reports, "claims")),
+        "later_claims": _collect_claims(reports, "later_claims"),
+        "withdrawn_claims": [
+            f"{name}/{claim}" for name, report in reports.items() for claim in report["withdrawn_claims"]
+        ],
         "manifest": tables.manifest,
+        "runs": tables.runs,
         "commands": [*next(iter(reports.values()))["commands"][:-1], command],
     }
     return cast(CombinedReport, to_strict_json(document)), reports
@@ -65,12 +74,12 @@ def _describe_part(row: JsonObject, reports: Mapping[str, Report]) -> PartEntry:
     return cast(PartEntry, row | {"statuses": study["statuses"], "partial": study["partial"]})
 
 
-def _collect_claims(reports: Mapping[str, Report]) -> list[PartClaimEntry]:
+def _collect_claims(reports: Mapping[str, Report], key: Literal["claims", "later_claims"]) -> list[PartClaimEntry]:
     """Collect the claims of all sweeps; their ids begin with the sweep's name."""
     return [
         cast(PartClaimEntry, claim | {"id": f"{name}/{claim['id']}", "part": name})
         for name, report in reports.items()
-        for claim in report["claims"]
+        for claim in report[key]
     ]
 
 
@@ -90,7 +99,8 @@ def _inherit_combined_tables(part: StudyTables, tables: StudyTables) -> StudyTab
     """Add what only the folder of the union holds. Its wall time covers all sweeps; a single sweep has none."""
     return replace(
         part,
-        manifest=tables.manifest,
+        runs=tables.runs,
+        claim_registry=tables.claim_registry,
         contamination=tables.contamination,
         first_plan=_remove_wall_time(tables.first_plan),
     )

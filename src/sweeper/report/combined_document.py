@@ -44,5 +44,8 @@ class CombinedReport(TypedDict):
     study: CombinedStudyEntry
     parts: list[PartEntry]
     claims: list[PartClaimEntry]
+    later_claims: list[PartClaimEntry]
+    withdrawn_claims: list[str]
     manifest: dict[str, object]
+    runs: list[dict[str, object]]
     commands: list[str]

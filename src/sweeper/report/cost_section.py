@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sweeper.config.axes import format_arm_name
-from sweeper.report.document import (
-    ArmTimingEntry,
-    DeviceHoursEntry,
-    PredictedCostEntry,
-    TimingEntry,
-    TrialEntry,
-    get_axis,
-)
+from sweeper.report.cost_document import ArmTimingEntry, DeviceHoursEntry, PredictedCostEntry, TimingEntry
+from sweeper.report.document import TrialEntry, get_axis
 
 if TYPE_CHECKING:
     from sweeper.storage import JsonObject

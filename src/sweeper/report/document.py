@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias, TypedDict, cast
 
+from sweeper.report.cost_document import PredictedCostEntry
+
 AxisValue: TypeAlias = str | float | None
 Number: TypeAlias = float | None
 Range: TypeAlias = list[Number]
@@ -244,6 +246,14 @@ class ChoiceEntry(TypedDict):
     tried: int
 
 
+class RegistrationEntry(TypedDict):
+    """When a claim was registered. `label`: what differs from a claim that stood before the first result."""
+
+    label: str
+    registered: str | None
+    sha256: str | None
+
+
 class ClaimEntry(TypedDict):
     """A claim with its verdict and evidence."""
 
@@ -275,6 +285,7 @@ class ClaimEntry(TypedDict):
     sensitivity: list[SensitivityEntry]
     needed: NeededEntry | None
     reason: str
+    registration: RegistrationEntry
 
 
 class FailureEntry(TypedDict):
@@ -364,46 +375,15 @@ class ConfoundEntry(TypedDict):
     text: str
 
 
-class TimingEntry(TypedDict):
-    """Predicted and actual seconds, or device-hours, and their ratio."""
-
-    predicted: Number
-    actual: Number
-    ratio: Number
-
-
-class ArmTimingEntry(TimingEntry):
-    """Timing of an arm's trials."""
-
-    label: str
-    planned: int
-    ran: int
-
-
-class DeviceHoursEntry(TimingEntry):
-    """GPU-hours or core-hours."""
-
-    name: str
-
-
-class PredictedCostEntry(TypedDict):
-    """Predicted against actual cost."""
-
-    arms: list[ArmTimingEntry]
-    all: ArmTimingEntry
-    device_hours: list[DeviceHoursEntry]
-    wall: TimingEntry
-    wall_range: Range
-    reused: int
-    not_run: int
-    rests_on: list[str]
-
-
 class Report(TypedDict):
     """The report of a study."""
 
     study: StudyEntry
     claims: list[ClaimEntry]
+    later_claims: list[ClaimEntry]
+    """Claims added or changed after trials had finished. Only their own p-values are adjusted over these as well."""
+    withdrawn_claims: list[str]
+    """Ids of registered claims that the sweep no longer has."""
     protocols: list[list[str]]
     arms: list[ArmEntry]
     subsets: list[SubsetEntry]
@@ -420,9 +400,16 @@ class Report(TypedDict):
     references: list[dict[str, object]]
     data: list[dict[str, object]]
     manifest: dict[str, object]
+    """The last run."""
+    runs: list[dict[str, object]]
     hardware: list[dict[str, object]]
     predicted: PredictedCostEntry | None
     commands: list[str]
+
+
+def list_claims(document: Report) -> list[ClaimEntry]:
+    """Return the registered claims, then those added or changed later."""
+    return [*document["claims"], *document["later_claims"]]
 
 
 RESULT_LABELS = {"shown": "established", "contradicted": "contradicted", "open": "inconclusive"}

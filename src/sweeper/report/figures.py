@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from sweeper.config.axes import format_arm_name
-from sweeper.report.document import LossBandEntry, Report, TrialEntry, get_axis
+from sweeper.report.document import LossBandEntry, Report, TrialEntry, get_axis, list_claims
 from sweeper.report.figure_parts import Band, add_band, make_layout, pick_color
 from sweeper.report.figures_arms import (
     list_heatmap_models,
@@ -39,7 +39,7 @@ def build_figures(document: Report) -> dict[str, go.Figure]:
     if document["map"]:
         models = enumerate(list_heatmap_models(document))
         figures |= {f"map-{k}": plot_lr_clip_heatmap(document["map"], model) for k, model in models}
-    figures |= {f"claim-{k}": plot_claim_intervals(claim) for k, claim in enumerate(document["claims"])}
+    figures |= {f"claim-{k}": plot_claim_intervals(claim) for k, claim in enumerate(list_claims(document))}
     if document["exploration"]:
         figures["exploration"] = plot_search_progress(document["exploration"])
     if document["search"]:

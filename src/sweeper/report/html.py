@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from sweeper.config.axes import get_axis_label
 from sweeper.report.combined_document import CombinedReport
 from sweeper.report.curves import BAND_QUANTILES
-from sweeper.report.document import RESULT_LABELS, ClaimEntry, ComparisonEntry, Report
+from sweeper.report.document import RESULT_LABELS, ClaimEntry, ComparisonEntry, Report, list_claims
 from sweeper.report.figure_parts import exceeds_line_limit
 from sweeper.report.figures import build_figures
 from sweeper.report.figures_arms import MAX_RADAR_ARMS, list_heatmap_models
@@ -55,7 +55,7 @@ def render_html(document: Report) -> str:
             figures_json=encode_script_json(figures),
             grids=tables,
             grids_json=encode_script_json({name: table.payload for name, table in tables.items() if table.is_paged}),
-            claim_arms={claim["id"]: find_claim_arms(claim, document) for claim in document["claims"]},
+            claim_arms={claim["id"]: find_claim_arms(claim, document) for claim in list_claims(document)},
             claim_arms_shown=MAX_CLAIM_ARMS,
             failures=group_failures(document),
             radar_arms=MAX_RADAR_ARMS,

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, assert_never
 
 from sweeper.config.axes import get_axis_label
 from sweeper.errors import UsageError
-from sweeper.report.document import RESULT_LABELS, AxisValue, ClaimEntry, Report, StudyEntry, get_axis
+from sweeper.report.document import RESULT_LABELS, AxisValue, ClaimEntry, Report, StudyEntry, get_axis, list_claims
 from sweeper.report.figure_parts import METRIC_TITLES
 from sweeper.report.formatting import MISSING, format_number
 from sweeper.report.html_tables import HtmlTable, build_html_tables
@@ -106,7 +106,7 @@ def build_wandb_report(document: Report) -> WandbDescription:
         *_make_verdict_blocks(document),
         *_make_plot_blocks(document),
     ]
-    for claim in document["claims"]:
+    for claim in list_claims(document):
         blocks += _make_claim_blocks(claim)
     tables = build_html_tables(document)
     for name, title in _TABLE_TITLES.items():
@@ -236,15 +236,25 @@ def _make_verdict_blocks(document: Report) -> list[Block]:
     """Make a heading and a sentence per claim, and a table per group of protocol variants."""
     blocks: list[Block] = []
     for claim in document["claims"]:
-        blocks += [_make_heading(3, f"{claim['verdict']}: {claim['text']}"), _make_text(claim["sentence"])]
-        if claim["reason"] != claim["sentence"]:
-            blocks.append(_make_text(claim["reason"]))
+        blocks += _make_verdict(claim)
+    if document["later_claims"]:
+        blocks.append(_make_heading(2, "Claims added or changed after trials had finished"))
+    for claim in document["later_claims"]:
+        blocks += [*_make_verdict(claim), _make_text(claim["registration"]["label"])]
+    if document["withdrawn_claims"]:
+        names = ", ".join(document["withdrawn_claims"])
+        blocks.append(_make_text(f"Registered and later removed from the sweep: {names}."))
     for ids in document["protocols"]:
         own = [claim for claim in document["claims"] if claim["id"] in ids]
         rows = [[claim["protocol"], claim["id"], claim["verdict"], claim["reason"]] for claim in own]
         blocks.append(_make_heading(2, f"One question, {len(ids)} protocols"))
         blocks.append({"kind": "table", "columns": ["protocol", "claim", "verdict", "reason"], "rows": rows})
     return blocks
+
+
+def _make_verdict(claim: ClaimEntry) -> list[Block]:
+    texts = dict.fromkeys([claim["sentence"], claim["reason"]])
+    return [_make_heading(3, f"{claim['verdict']}: {claim['text']}"), *map(_make_text, texts)]
 
 
 def _make_plot_blocks(document: Report) -> list[Block]:

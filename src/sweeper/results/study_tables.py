@@ -13,6 +13,7 @@ from sweeper.planning.budget import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
+from sweeper.results.claim_registry import ClaimRegistry, read_claim_registry
 from sweeper.search import load_search_history
 from sweeper.storage import JsonObject, LockSnapshot, Store, read_json
 from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
@@ -20,6 +21,8 @@ from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, Tr
 if TYPE_CHECKING:
     import pandas as pd
 
+MANIFEST_FILE = "manifest.json"
+"""Where and with which versions each run of a study ran, in its folder."""
 CONTAMINATION_FILE = "leakage.json"
 """Train/test contamination of a study, in its folder."""
 HISTORY_COLUMNS = ("step", "loss", "grad_norm", "val_loss")
@@ -36,8 +39,10 @@ class StudyTables:
     """One row per (trial, query, judge, vote)."""
     histories: dict[str, pd.DataFrame]
     """Fingerprint -> logged steps, with `HISTORY_COLUMNS`."""
-    manifest: JsonObject
-    """Where the study ran last (`RunManifest`); empty if it has not run."""
+    runs: list[JsonObject]
+    """Where and with which versions each run ran (`RunManifest`), oldest first; empty if the study has not run."""
+    claim_registry: ClaimRegistry
+    """When its claims were registered."""
     contamination: JsonObject | None
     """Train/test contamination; None without an audit."""
     search_history: JsonObject | None = None
@@ -46,6 +51,11 @@ class StudyTables:
     """The plan with the estimates of the first run (`plan.json`); None if the study has not run."""
     resource_usage: JsonObject | None = None
     """Resources used in all runs (`BudgetTracker`); None if the study has not run."""
+
+    @property
+    def manifest(self) -> JsonObject:
+        """The last run; empty if the study has not run."""
+        return self.runs[-1] if self.runs else {}
 
 
 def load_study_plan(name: str, store: Store, overrides: list[str] | None = None) -> Plan:
@@ -143,17 +153,37 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
             histories[trial.fingerprint] = _read_history(history)
     folder = store.study_folder(plan.sweep.name)
     search_history = load_search_history(plan.sweep, folder)
+    runs = read_runs(folder)
     return StudyTables(
         plan=plan,
         trials=rows,
         outcomes=read_outcomes(files),
         histories=histories,
-        manifest=_read_json_or_none(folder / "manifest.json") or {},
+        runs=runs,
+        claim_registry=read_claim_registry(folder, has_run=bool(runs)),
         search_history=search_history.to_document() if search_history else None,
         contamination=_read_json_or_none(folder / CONTAMINATION_FILE),
         first_plan=_read_json_or_none(folder / "plan.json"),
         resource_usage=_read_json_or_none(folder / RESOURCE_USAGE_FILE),
     )
+
+
+def read_runs(folder: Path) -> list[JsonObject]:
+    """Read the runs of a study, oldest first; none if it has not run. Version 0.1.0 kept only the last one.
+
+    Args:
+        folder: the study's folder.
+
+    Raises:
+        StoreError: the manifest cannot be read.
+    """
+    manifest = _read_json_or_none(folder / MANIFEST_FILE)
+    if manifest is None:
+        return []
+    runs = manifest.get("runs", [manifest])
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise StoreError(str(folder / MANIFEST_FILE), found="not a list of runs", hint="move the file away")
+    return runs
 
 
 def collect_part_studies(tables: StudyTables, store: Store) -> list[StudyTables]:
