@@ -29,5 +29,14 @@ def test_selection_seeds_do_not_count() -> None:
     assert build_power_rows([claim], DESIGN)[0].n_seeds == 2
 
 
+def test_one_seed_allows_no_verdict() -> None:
+    """An effect of 30 points was printed for a design that can give no verdict at all."""
+    one = StudyDesign({"num_train_epochs": [1, 3], "seed": [0]}, ROWS[::4], DESIGN.axes, {"G1_tool": 300})
+    (row,) = build_power_rows([ONCE], one)
+    assert row.power.detectable_effect is None
+    assert row.power.is_underpowered
+    assert row.power.reason == "no verdict possible: 1 seed to compare on, and a verdict needs at least 2"
+
+
 def test_equal_designs_have_equal_figures() -> None:
     assert build_power_rows([ONCE], DESIGN)[0].power == build_power_rows([ONCE], DESIGN)[0].power

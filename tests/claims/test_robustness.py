@@ -46,6 +46,32 @@ def test_robustness_checks_decide_on_every_variant() -> None:
     assert decide_runs(STABLE, clipping_runs(9), with_robustness_checks=True).robustness_checks == ()
 
 
+def test_numbers_of_every_variant_are_those_of_one_comparison() -> None:
+    """Without the leaked queries another comparison binds; the panel stays with the claim's own."""
+    # The middle is far above the small one, and level with the large one: against the large one it binds.
+    trials, outcomes = tables(size_runs(0.2, 0.6, 0.6))
+    middle, large = (trials.loc[trials["model"] == name, "fingerprint"] for name in ("middle", "large"))
+    solved = [
+        {q for q, p in zip(own["query_id"], own["passed"], strict=True) if p}
+        for own in (outcomes[outcomes["fingerprint"].isin(names)] for names in (middle, large))
+    ]
+    small = trials.loc[trials["model"] == "small", "fingerprint"]
+    easy = set(outcomes.loc[outcomes["fingerprint"].isin(small) & (outcomes["passed"] == 1), "query_id"])
+    subset = dict(zip(outcomes["query_id"], outcomes["subset"], strict=True))
+    leaked = [(subset[query], query) for query in (solved[0] | solved[1]) - easy]
+    found = decide_claim(SPOT, StudyEvidence(trials, outcomes, leaked_queries=leaked))
+    assert found.binding_comparison is not None
+    names = found.binding_comparison.names
+    clean = outcomes[~outcomes["query_id"].isin([query for _, query in leaked])]
+    alone = decide_claim(SPOT, StudyEvidence(trials, clean), with_robustness_checks=False)
+    assert alone.binding_comparison is not None
+    assert alone.binding_comparison.names != names
+    same = next(c for c in alone.comparisons if c.names == names)
+    check = next(check for check in found.robustness_checks if check.name == "without leaked queries")
+    assert check.label == alone.label
+    assert (check.estimate, check.interval.low) == (same.estimate.estimate, same.estimate.low)
+
+
 def test_definition_matrices_equal_scores_of_single_queries() -> None:
     rng = np.random.default_rng(8)
     rows = [

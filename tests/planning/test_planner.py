@@ -70,6 +70,10 @@ def test_plan_sweep_computes_steps_and_flops_of_prepared_data(tmp_path: Path) ->
     data.prepare_data(sweep.data, sweep.models["opt-tiny-32"], tmp_path)
     plan = plan_sweep(sweep, store)
     assert plan == unprepared, "the same trials"
+    vocabulary = data.read_data_manifest(store, plan.trials[0].data_fingerprint).vocab_size
+    missing = sweep.data.vocab_size - vocabulary
+    assert missing > 0, "so few texts do not fill the vocabulary"
+    assert plan.trials[0].parameters == (unprepared.trials[0].parameters or 0) - 32 * missing, "the trained vocabulary"
     epoch, budget = plan.to_document()["trials"]
     assert epoch["planned_steps"] == 5, "40 rows, batch 8"
     assert 0 < epoch["planned_train_flops"] < 5e10

@@ -9,6 +9,7 @@ from report_tables import CLAIMS, INFO, SUBSETS, tables
 from wide_tables import INFO as WIDE_INFO
 from wide_tables import wide_document, wide_tables
 
+from sweeper.config import Claim
 from sweeper.report import ReportTables, build_report, render_html
 from sweeper.report.figures import build_figures
 from sweeper.report.html_tables import build_html_tables
@@ -28,8 +29,30 @@ def test_build_arms_computes_rates_from_outcomes(report: dict[str, Any]) -> None
     for arm in report["arms"]:
         assert arm["pass_rate"] == pytest.approx(np.mean([s["pass_rate"] for s in arm["seeds"]]))
         assert arm["interval"][0] < arm["pass_rate"] < arm["interval"][1] and arm["n_queries"] == 120
+        assert arm["run_interval"][0] < arm["pass_rate"] < arm["run_interval"][1]
     assert [a["parameters"] for a in report["arms"]] == sorted(a["parameters"] for a in report["arms"])
     assert len(report["subsets"]) == 6 * 6
+
+
+def test_interval_over_seeds_is_that_of_a_claim() -> None:
+    trials, outcomes, histories = tables()
+    arm = build_report(INFO, [], ReportTables(trials, outcomes, histories))["arms"][0]
+    where = {"num_train_epochs": arm["num_train_epochs"]}  # type: ignore[typeddict-item]
+    fields = {"id": "c", "text": "t", "kind": "reaches", "axis": "model", "candidate": arm["model"], "where": where}
+    claim = Claim.model_validate(fields | {"reference": 0.5, "direction": "about", "margin": 0.05})
+    report = build_report(INFO, [claim], ReportTables(trials, outcomes, histories))
+    assert [0.5 + end for end in report["claims"][0]["interval"]] == pytest.approx(arm["run_interval"])
+
+
+def test_arm_with_one_seed_has_no_interval_over_seeds() -> None:
+    trials, outcomes, histories = tables()
+    one = trials[trials["seed"] == trials["seed"].min()]
+    outcomes = outcomes[outcomes["fingerprint"].isin(one["fingerprint"])]
+    report = build_report(INFO, [], ReportTables(one, outcomes, histories))
+    assert all(arm["run_interval"] == [None, None] and arm["interval"][0] is not None for arm in report["arms"])
+    line = build_figures(report)["size"].data[0]
+    assert list(line.error_y.array) == [None] * len(line.x)
+    assert all("no interval with one seed" in text for text in line.text)
 
 
 def make_leakage(queries: list[int]) -> dict[str, Any]:

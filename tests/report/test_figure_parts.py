@@ -38,7 +38,7 @@ def test_rate_line_has_the_intervals_and_every_seed() -> None:
     line, seeds = figure.data
     assert list(line.y) == [arm["pass_rate"] for arm in ARMS]
     assert [y + e for y, e in zip(line.y, line.error_y.array, strict=True)] == pytest.approx(
-        [arm["interval"][1] for arm in ARMS]
+        [arm["run_interval"][1] for arm in ARMS]
     )
     assert len(seeds.x) == sum(len(arm["seeds"]) for arm in ARMS)
 

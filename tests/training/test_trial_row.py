@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from sweeper.training import Failure, TrialRecord, TrialRow
 
@@ -56,3 +57,11 @@ def test_add_evaluation_joins_metrics_and_batch_sizes() -> None:
     evaluated = row.add_evaluation({"pass_rate": 0.5}, [4])
     assert evaluated.metrics == {"val_loss": 1.5, "pass_rate": 0.5}
     assert evaluated.out_of_memory_at == (8, 4)
+
+
+def test_trained_size_replaces_the_planned_one() -> None:
+    planned = TrialRow("f", "PENDING", planned={"parameters": 62_400})
+    assert planned.to_document()["parameters"] == 62_400
+    record = TrialRecord(fingerprint="f", status="COMPLETE", model="m", parameters=57_024)
+    row = replace(TrialRow.from_record(record), planned={"parameters": 62_400})
+    assert row.to_document()["parameters"] == 57_024

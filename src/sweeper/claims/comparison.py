@@ -114,6 +114,11 @@ class Hypothesis:
         """Both sides in words."""
         return self.labels or (format_arm_name(self.axis, self.first), format_arm_name(self.axis, self.second))
 
+    def tests_the_same(self, other: Hypothesis) -> bool:
+        """Return whether `other` tests the same quantity of the same arms."""
+        identity = ("test", "metric", "axis", "first", "second", "names")
+        return all(getattr(self, name) == getattr(other, name) for name in identity)
+
     @property
     def unit(self) -> ComparisonUnit:
         """The metric's unit."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeper.claims.kinds.base import CLAIM_KINDS
 from sweeper.claims.planned_power import ClaimDesign, ClaimPower
+from sweeper.claims.reasons import MIN_SEEDS
 from sweeper.statistics.aliases import ArmValue
 
 if TYPE_CHECKING:
@@ -73,5 +74,9 @@ def _estimate_row(claim: Claim, design: StudyDesign) -> PowerRow:
     rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
     own = ClaimDesign(len(seeds), design.query_counts, rows, design.axes, rng)
     power = CLAIM_KINDS.load(claim.kind).estimate_power(claim, own)
+    if len(seeds) < MIN_SEEDS:
+        count = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} to compare on"
+        reason = f"no verdict possible: {count}, and a verdict needs at least {MIN_SEEDS}"
+        power = replace(power, detectable_effect=None, is_underpowered=True, reason=reason)
     arms = tuple(design.claim_axes.get(claim.axis or "", ()))
     return PowerRow(claim, arms, len(seeds), own.n_queries, power)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sweeper.config import Claim
 
+MIN_SEEDS = 2
+"""With fewer seeds the spread between training runs is unknown, and a claim stays inconclusive."""
 MAX_LISTED_RUNS = 4
 
 
@@ -41,7 +43,7 @@ def choose_label(
     if not defined or (len(defined) < len(comparisons) and not any(c.is_refuted for c in defined)):
         return "inconclusive", _describe_undefined(comparisons)
     note = _describe_exclusions(comparisons, comparison_set.required_rows)
-    if min(c.estimate.n_seeds for c in defined) < 2:
+    if min(c.estimate.n_seeds for c in defined) < MIN_SEEDS:
         return "inconclusive", f"One seed: the spread between training runs is unknown, so there is no verdict.{note}"
     for comparison in comparisons:
         if comparison.is_refuted:

@@ -12,7 +12,7 @@ import numpy as np
 from sweeper.claims.comparison import Comparison
 from sweeper.claims.kinds.base import CLAIM_KINDS, ComparisonSet, LabelsByJudge, VerdictLabel
 from sweeper.claims.protocols import AxisChoice, RunSelection, select_runs
-from sweeper.claims.reasons import choose_label, find_binding_comparison, list_incomplete_runs
+from sweeper.claims.reasons import MIN_SEEDS, choose_label, find_binding_comparison, list_incomplete_runs
 from sweeper.claims.robustness import OutcomeVariant, build_judge_variants, build_outcome_variants
 from sweeper.claims.sample_size import RequiredSampleSize, estimate_required_sample_size, make_unknown_sample_size
 from sweeper.claims.tables import ClaimTables, StudyEvidence
@@ -46,7 +46,7 @@ class RobustnessCheck:
     label: VerdictLabel | None
     """None where the data do not allow the variant; `reason` says why."""
     estimate: float
-    """Of the binding comparison, like `interval`."""
+    """Of the claim's binding comparison, like `interval`: the same comparison in every variant."""
     interval: Interval
     n_queries: int
     reason: str
@@ -142,7 +142,8 @@ def decide_claim(
         outcomes = study.outcomes
         own = outcomes if outcomes.empty else outcomes[outcomes["fingerprint"].isin(set(rows["fingerprint"]))]
         outcome_variants = build_outcome_variants(replace(study, trials=rows, outcomes=own), matrix)
-    checks = tuple(_check_variant(claim, tables, selection, variant) for variant in outcome_variants)
+    binding = verdict.binding_comparison
+    checks = tuple(_check_variant(claim, tables, selection, variant, binding) for variant in outcome_variants)
     return replace(verdict, robustness_checks=checks)
 
 
@@ -283,14 +284,24 @@ def _decide_selection(claim: Claim, tables: ClaimTables, selection: RunSelection
 
 
 def _check_variant(
-    claim: Claim, tables: ClaimTables, selection: RunSelection, variant: OutcomeVariant
+    claim: Claim,
+    tables: ClaimTables,
+    selection: RunSelection,
+    variant: OutcomeVariant,
+    binding: Comparison | None,
 ) -> RobustnessCheck:
+    """Decide the claim on a variant. Its numbers are those of `binding`, even where another one binds there."""
     if variant.matrix is None:
         return RobustnessCheck(variant.name, None, math.nan, UNDEFINED_INTERVAL, 0, variant.reason)
     own = replace(tables, matrix=variant.matrix, cached_differences={})
     verdict = _decide_selection(claim, own, selection)
     reason = f"{variant.reason}. {verdict.reason}" if variant.reason else verdict.reason
-    return RobustnessCheck(variant.name, verdict.label, verdict.estimate, verdict.interval, verdict.n_queries, reason)
+    same = next((c for c in verdict.comparisons if binding is not None and c.tests_the_same(binding)), None)
+    if same is None:
+        return RobustnessCheck(variant.name, verdict.label, math.nan, UNDEFINED_INTERVAL, 0, reason)
+    effect = same.estimate
+    interval = Interval(effect.low, effect.high)
+    return RobustnessCheck(variant.name, verdict.label, effect.estimate, interval, effect.n_queries, reason)
 
 
 def _decide_other_interpretations(
@@ -339,7 +350,7 @@ def _build_verdict(
     binding = find_binding_comparison(deciding, label)
     estimate = binding.estimate if binding else None
     n_seeds = min((c.estimate.n_seeds for c in deciding), default=0)
-    is_decidable = bool(deciding) and not comparison_set.problem and not incomplete and n_seeds > 1
+    is_decidable = bool(deciding) and not comparison_set.problem and not incomplete and n_seeds >= MIN_SEEDS
     return Verdict(
         claim_id=claim.id,
         text=claim.text,

@@ -27,8 +27,9 @@ class PlannedTrial:
     fingerprint: str
     """The trial's identity; empty if its data or weights are missing."""
     spec: TrialSpec
-    parameters: int | None
-    """Parameters of the model; None if its config cannot be read."""
+    parameters: int | None = field(compare=False)
+    """Parameters of the model, with the configured vocabulary until the data are prepared; None if its config cannot be
+    read."""
     data_fingerprint: str
     """Fingerprint of its tokens; empty if unknown."""
     memory_fit: MemoryFit | None = field(default=None, compare=False)

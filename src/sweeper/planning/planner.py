@@ -251,9 +251,11 @@ def _resolve_inputs(spec: TrialSpec, problems: list[str], store: Store | None) -
     stretched = _record_problem(problems, lambda: models.resolve_extended_positions(spec.model, spec.data))
     if stretched and weights:
         weights = f"{weights}+interpolated:{stretched}"
-    vocab_size = spec.data.vocab_size
+    size = _load_size(content, store)
+    # A trained tokenizer may find fewer tokens than its limit.
+    vocab_size = size.vocab_size if size else spec.data.vocab_size
     architecture = _record_problem(problems, lambda: models.parse_model_architecture(spec.model, vocab_size, stretched))
-    return _ResolvedInputs(content, weights, architecture, _load_size(content, store))
+    return _ResolvedInputs(content, weights, architecture, size)
 
 
 def _load_size(data_fingerprint: str | None, store: Store | None) -> DataSize | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 
 import numpy as np
 
+from sweeper.claims.interval_estimates import estimate_reference_gap
+from sweeper.claims.reasons import MIN_SEEDS
 from sweeper.config.axes import format_arm_name
 from sweeper.report.curves import compute_band
 from sweeper.report.document import (
@@ -68,8 +70,9 @@ def build_arms(
         arm = {
             "label": label,
             **place,
-            "parameters": rows[0].get("parameters"),
+            "parameters": (finished[i] or rows)[0].get("parameters"),
             **serialize_rate(rates[i].overall),
+            "run_interval": _compute_run_interval(finished[i], matrix, alpha),
             "subset_mean": serialize_rate(rates[i].subset_mean),
             "without_leaked": None if clean_rates is None else serialize_rate(clean_rates[i].overall),
             **_summarize_runs(rows, finished[i], rates[i], rate_by_run, run_summaries),
@@ -81,6 +84,15 @@ def build_arms(
         arms.append((cast(ArmEntry, arm), subsets))
     arms.sort(key=lambda item: parameters if is_finite_number(parameters := item[0]["parameters"]) else math.inf)
     return [arm for arm, _ in arms], [row for _, rows in arms for row in rows]
+
+
+def _compute_run_interval(finished: Sequence[Row], matrix: pd.DataFrame, alpha: float) -> list[float]:
+    """Compute the interval of an arm's pass rate over queries and seeds, as claims do; NaN without two seeds."""
+    runs = [(cast(int, row["seed"]), str(row["fingerprint"])) for row in finished]
+    if len({seed for seed, name in runs if name in matrix.columns}) < MIN_SEEDS:
+        return [math.nan, math.nan]
+    interval = estimate_reference_gap(matrix, runs, 0.0).compute_interval(alpha)
+    return [interval.low, interval.high]
 
 
 def _summarize_runs(

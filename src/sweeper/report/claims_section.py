@@ -56,7 +56,7 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "by_judge": None
         if verdict.labels_by_judge is None
         else {judge: dict(labels) for judge, labels in verdict.labels_by_judge.items()},
-        "sensitivity": [_serialize_robustness_check(check) for check in verdict.robustness_checks],
+        "sensitivity": [_serialize_robustness_check(check, comparison) for check in verdict.robustness_checks],
         "needed": cast(NeededEntry, asdict(needed)) if needed else None,
         "reason": verdict.reason,
         "registration": {
@@ -106,10 +106,11 @@ def group_protocol_variants(claims: Sequence[Claim]) -> list[list[str]]:
     return [[claim.id for claim in group] for group in variants]
 
 
-def _serialize_robustness_check(check: RobustnessCheck) -> SensitivityEntry:
+def _serialize_robustness_check(check: RobustnessCheck, binding: Comparison | None) -> SensitivityEntry:
     return {
         "name": check.name,
         "verdict": check.label,
+        "comparison": None if binding is None else " − ".join(binding.names),
         "estimate": check.estimate,
         "interval": [check.interval.low, check.interval.high],
         "n_queries": check.n_queries,

@@ -69,6 +69,8 @@ class ArmEntry(RateEntry):
     label: str
     model: str
     parameters: Number
+    run_interval: Range
+    """Of the pass rate over queries and seeds, as claims compute it; None with one seed. `interval`: over queries."""
     subset_mean: RateEntry
     without_leaked: RateEntry | None
     val_loss: Number
@@ -211,6 +213,8 @@ class SensitivityEntry(TypedDict):
 
     name: str
     verdict: str | None
+    comparison: str | None
+    """The comparison whose numbers these are: the claim's binding one, in every analysis."""
     estimate: Number
     interval: Range
     n_queries: int

@@ -107,7 +107,7 @@ def add_metric_line(figure: go.Figure, line: ArmLine, metric: str) -> None:
 
 def _add_rate_line(figure: go.Figure, line: ArmLine) -> None:
     rates = [arm["pass_rate"] or 0.0 for arm in line.arms]
-    lows, highs = ([arm["interval"][end] or 0.0 for arm in line.arms] for end in (0, 1))
+    intervals = [arm["run_interval"] for arm in line.arms]
     figure.add_scatter(
         x=line.xs,
         y=rates,
@@ -119,18 +119,25 @@ def _add_rate_line(figure: go.Figure, line: ArmLine) -> None:
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": [high - rate for rate, high in zip(rates, highs, strict=True)],
-            "arrayminus": [rate - low for rate, low in zip(rates, lows, strict=True)],
+            "array": [None if high is None else high - rate for rate, (_, high) in zip(rates, intervals, strict=True)],
+            "arrayminus": [
+                None if low is None else rate - low for rate, (low, _) in zip(rates, intervals, strict=True)
+            ],
             "color": line.color,
             "thickness": 1.2,
             "width": 5,
         },
         text=[
-            f"{prefix}{rate:.1%} ({low:.1%} to {high:.1%}), {arm['n_queries']} queries, {len(arm['seeds'])} seeds"
-            for prefix, rate, low, high, arm in zip(line.hover_prefixes, rates, lows, highs, line.arms, strict=True)
+            f"{prefix}{rate:.1%} ({_format_run_interval(arm)}), {arm['n_queries']} queries, {len(arm['seeds'])} seeds"
+            for prefix, rate, arm in zip(line.hover_prefixes, rates, line.arms, strict=True)
         ],
         hovertemplate=f"{line.name}<br>%{{text}}<extra></extra>",
     )
+
+
+def _format_run_interval(arm: ArmEntry) -> str:
+    low, high = arm["run_interval"]
+    return "no interval with one seed" if low is None or high is None else f"{low:.1%} to {high:.1%}"
 
 
 def _add_loss_line(figure: go.Figure, line: ArmLine) -> None:

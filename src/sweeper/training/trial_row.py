@@ -42,6 +42,8 @@ class TrialRow:
     """Pass rates by subset, of an evaluation on test queries."""
     planned: Mapping[str, object] = field(default_factory=dict)
     """The trial's columns in the plan (`PlannedTrial.to_row`)."""
+    parameters: int | None = None
+    """Parameters of the trained model; None before it is trained."""
 
     @classmethod
     def failed(cls, fingerprint: str, failure: Failure) -> TrialRow:
@@ -54,6 +56,7 @@ class TrialRow:
         return cls(
             fingerprint=record.fingerprint,
             status=record.status,
+            parameters=record.parameters,
             metrics=record.metrics,
             failure=record.failure,
             out_of_memory_at=tuple(record.environment.get("out_of_memory_at", ())),
@@ -87,6 +90,7 @@ class TrialRow:
         return {
             "fingerprint": self.fingerprint,
             **self.planned,
+            **({} if self.parameters is None else {"parameters": self.parameters}),
             "status": self.status,
             "failure": self.failure.model_dump() if self.failure else None,
             "metrics": {name: math.nan if value is None else value for name, value in metrics.items()},
