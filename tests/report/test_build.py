@@ -18,7 +18,9 @@ from sweeper import report
 from sweeper.config import expand_sweep, find_sweep, load_sweep
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.report import ReportTables, build_report, render_html, serialize_report
+from sweeper.results.claim_registry import ClaimRegistry
 from sweeper.results.study_tables import StudyTables
+from sweeper.storage import JsonObject
 from sweeper.training import TrialRow
 from sweeper.training.failures import Failure
 
@@ -51,7 +53,10 @@ def study_tables() -> StudyTables:
                 planned=trial.to_row(),
             )
         )
-    return StudyTables(Plan(sweep, planned, ()), rows, pd.concat(outcomes), {}, {"commit": None, "dirty": True}, None)
+    runs: list[JsonObject] = [{"commit": None, "dirty": True}]
+    return StudyTables(
+        Plan(sweep, planned, ()), rows, pd.concat(outcomes), {}, runs, ClaimRegistry(is_missing_late=False), None
+    )
 
 
 @pytest.mark.slow

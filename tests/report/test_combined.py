@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from sweeper import report
 from sweeper.api import Study, load_sweep, open_study
 from sweeper.planning.planner import plan_sweep
+from sweeper.results.claim_registry import ClaimRegistry
 from sweeper.results.study_tables import collect_part_studies
 
 pytestmark = pytest.mark.slow
@@ -25,6 +27,9 @@ def combined(tmp_path_factory: pytest.TempPathFactory) -> Study:
     (folder / "strict.yaml").write_text(
         text.replace("name: tiny", "name: strict").replace("[single-epoch]", "[{extends: single-epoch, alpha: 0.01}]")
     )
+    # As version 0.1.0 left it after a run, without a registry of claims.
+    (folder / "store" / "studies" / "both").mkdir()
+    shutil.copy(folder / "store" / "studies" / "tiny" / "manifest.json", folder / "store" / "studies" / "both")
     (folder / "both.yaml").write_text("name: both\nquestion: Both?\nsweeps: [tiny, strict]\n")
     return Study(plan_sweep(load_sweep(folder / "both.yaml"), store), store)
 
@@ -57,3 +62,11 @@ def test_verdicts_of_a_combined_study_are_named_by_their_part(combined: Study) -
     assert [verdict.id for verdict in combined.verdicts] == ["tiny/single-epoch", "strict/single-epoch"]
     assert combined.verdict("strict/single-epoch").alpha == 0.01
     assert combined.part_statuses == {"tiny": {"COMPLETE": 4}, "strict": {"COMPLETE": 4}}
+
+
+def test_claims_of_a_union_that_has_not_run_keep_their_own_registrations(combined: Study) -> None:
+    tables = replace(combined.tables, runs=[], claim_registry=ClaimRegistry())
+    document, _ = report.build_combined_report(tables, collect_part_studies(combined.tables, combined.store))
+    assert [claim["id"] for claim in document["claims"]] == ["tiny/single-epoch"]
+    [late] = document["later_claims"]
+    assert (late["id"], late["registration"]["label"]) == ("strict/single-epoch", "not registered before the run")

@@ -36,11 +36,7 @@ def build_combined_report(
         The document of the union, and those of its sweeps by name.
     """
     plan = tables.plan
-    reports = {
-        name: build_study_report(_inherit_combined_tables(part, tables), claim_prefix=f"{name}/")
-        for part in parts
-        for name in [part.plan.sweep.name]
-    }
+    reports = {part.plan.sweep.name: _build_part_report(part, tables) for part in parts}
     command = f"sweeper report {plan.sweep.name}"
     for report in reports.values():
         report["commands"] = [*report["commands"][:-1], command]
@@ -95,15 +91,17 @@ def write_combined_report(
     write_bytes(html_path, render_combined_html(document).encode())
 
 
-def _inherit_combined_tables(part: StudyTables, tables: StudyTables) -> StudyTables:
-    """Add what only the folder of the union holds. Its wall time covers all sweeps; a single sweep has none."""
-    return replace(
-        part,
-        runs=tables.runs,
-        claim_registry=tables.claim_registry,
-        contamination=tables.contamination,
-        first_plan=_remove_wall_time(tables.first_plan),
-    )
+def _build_part_report(part: StudyTables, tables: StudyTables) -> Report:
+    """Build the report of a sweep with what only the folder of the union holds.
+
+    Wall time covers all sweeps; a single sweep has none. Claims of a union that has not run keep the registrations of
+    each sweep's own study.
+    """
+    part = replace(part, contamination=tables.contamination, first_plan=_remove_wall_time(tables.first_plan))
+    if not tables.runs:
+        return build_study_report(part)
+    part = replace(part, runs=tables.runs, claim_registry=tables.claim_registry)
+    return build_study_report(part, claim_prefix=f"{part.plan.sweep.name}/")
 
 
 def _remove_wall_time(plan: JsonObject | None) -> JsonObject | None:
