@@ -122,6 +122,12 @@ def count_positions(model: Any) -> int | None:
 
     Returns:
         Number of positions; None for a model without a limit.
+
+    Example:
+        >>> from transformers import OPTConfig, OPTForCausalLM
+        >>> sizes = {"hidden_size": 8, "word_embed_proj_dim": 8, "ffn_dim": 8, "num_attention_heads": 1}
+        >>> count_positions(OPTForCausalLM(OPTConfig(num_hidden_layers=1, max_position_embeddings=64, **sizes)))
+        64
     """
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in _POSITION_TABLES and hasattr(module, "weight"):

@@ -61,7 +61,8 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
         """
         engine = getattr(self, "deepspeed", None)
         if engine is not None:
-            return float(engine.get_global_grad_norm()), float(engine.gradient_clipping()) or None
+            norm = engine.get_global_grad_norm()
+            return math.nan if norm is None else float(norm), float(engine.gradient_clipping()) or None
         norm, threshold = self._clipping
         return float(norm), None if math.isinf(threshold) else threshold
 
