@@ -280,7 +280,7 @@ def _check_weights(model: PreTrainedModel) -> None:
     if broken:
         raise EvaluationError(
             f"model {model.name_or_path}",
-            found=f"weights that are NaN or infinite: {broken[0]} and {len(broken) - 1} more tensors",
+            found=f"NaN or infinite weights in {len(broken)} tensors, the first of them {broken[0]}",
             hint="its training diverged, or its file is damaged: train it again",
         )
 
