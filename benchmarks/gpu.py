@@ -213,22 +213,25 @@ def predicted(config: dict[str, Any], recipe: Recipe, bench: Bench) -> Any:
 def ours(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any, share: Any = None) -> Any:
     """The trainer of a trial, with what looks on in one."""
     from sweeper.training.batching import split_batch
-    from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, ProgressCallback
+    from sweeper.training.callbacks import DivergenceCallback, ProgressCallback
     from sweeper.training.schedule import make_schedule
     from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer
+    from sweeper.training.step_readings import AppliedSettingsCallback
 
     share = share or split_batch(recipe, 1)
     spec = trial_of(recipe.model_copy(update={"max_steps": MOST_STEPS + WARM_UP}))
     size = data.DataSize(len(rows), len(rows) * bench.length, spec.data.vocab_size)
-    args = make_sft_config(recipe, 0, make_schedule(spec, size), share, bench.folder / "out", cuda=bench.cuda)
+    schedule = make_schedule(spec, size)
+    args = make_sft_config(recipe, 0, schedule, share, bench.folder / "out", cuda=bench.cuda)
     args.save_strategy = "no"
+    readings = AppliedSettingsCallback(trial_of(recipe), schedule)
     looking_on = [
-        AppliedSettingsCallback(trial_of(recipe)),
+        readings,
         DivergenceCallback(recipe.divergence_ratio),
         ProgressCallback(lambda told: None),
     ]
-    return LeanSFTTrainer(
+    trainer = LeanSFTTrainer(
         model=model,
         args=args,
         train_dataset=rows,
@@ -236,6 +239,8 @@ def ours(model: Any, recipe: Recipe, rows: Any, bench: Bench, watch: Any, share:
         batch_split=share,
         callbacks=[*looking_on, watch],
     )
+    readings.watch(trainer)
+    return trainer
 
 
 def trial_of(recipe: Recipe) -> TrialSpec:

@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "overhead": [],
     "scheduling": [],
     "training": [],
+    "precision": [],
     "evaluation": [],
     "judging": [],
     "data": [],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tiny_engines import ENGINES, make_engine_spec
 from tiny_trial import CHANGED, EIGHT_STEPS, make_changing_spec, make_wsd_spec
 from tiny_trial import RECIPE as TINY_RECIPE
 
@@ -127,3 +128,20 @@ def test_fingerprint_depends_on_the_end_of_the_run() -> None:
     ends = [{}, {"max_steps": 16}, {"max_steps": 17}, {"train_flops_budget": 1e9}, {"train_flops_budget": 2e9}]
     assert len({identity(**end) for end in ends}) == 5
     assert identity(num_train_epochs=1.0, max_steps=16) == identity(num_train_epochs=2.0, max_steps=16)
+
+
+def test_fingerprint_depends_on_how_half_precision_holds_the_weights() -> None:
+    """Weights in half precision change the loss by more than rounding does (`benchmarks/precision.py`)."""
+
+    def identity(engine: str, precision: str) -> str:
+        spec = make_engine_spec(engine, 1, precision=precision)
+        return compute_trial_fingerprint(
+            spec.recipe, 0, weights_fingerprint="w", data_fingerprint="d", half_weights=spec.holds_half_weights
+        )
+
+    assert len({identity(engine, "fp32") for engine in ENGINES}) == 1
+    for precision in ("bf16", "fp16"):
+        assert identity("single", precision) == identity("ddp", precision)
+        zero = {identity(engine, precision) for engine in ("zero2", "zero3", "zero3-offload")}
+        assert len(zero) == 1
+        assert identity("single", precision) not in zero

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import TINY
+from tiny_models import TINY, TINY_NEOX
 from transformers import OPTConfig, PreTrainedTokenizerFast
 
 from sweeper.config import DataSpec, ModelSpec
 from sweeper.errors import UsageError
 from sweeper.models import (
     build_model,
+    count_positions,
     get_max_positions,
     interpolate_positions,
     load_pretrained,
@@ -60,3 +61,13 @@ def test_resolve_extended_positions_checks_max_length() -> None:
     assert resolve_extended_positions(pythia, data.model_copy(update={"max_length": 2048})) is None
     with pytest.raises(UsageError, match=r"2,049(.|\n)*gpt_neox"):
         resolve_extended_positions(pythia, data.model_copy(update={"extend_positions": "interpolate"}))
+
+
+def test_count_positions_counts_the_table_and_not_what_the_config_says(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = build_model(ModelSpec(name="tiny", config=TINY), tokenizer, 0)
+    assert count_positions(model) == 32
+    model.config.max_position_embeddings = 64
+    assert count_positions(model) == 32
+    assert count_positions(interpolate_positions(model, 64)) == 64
+    rotary = build_model(ModelSpec(name="neox", config=TINY_NEOX), tokenizer, 0)
+    assert count_positions(rotary) == 32, "no table: its config"

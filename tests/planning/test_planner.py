@@ -96,3 +96,16 @@ def test_plan_sweep_counts_shared_trials_without_data() -> None:
     assert "data.path" in problems
     assert "test queries" in problems
     assert plan.requested > len(plan.trials)
+
+
+def test_plan_sweep_gives_zero_in_half_precision_its_own_fingerprint() -> None:
+    def plan(engine: str, precision: str) -> tuple[str, str]:
+        runtime = f"runtime.default={{engine: {engine}, gpus: 1, hardware: a10g}}"
+        trial = plan_sweep(load_small_sweep("axes.seed=[0]", f"recipe.precision={precision}", runtime)).trials[0]
+        return trial.spec.runtime.engine, trial.fingerprint
+
+    assert plan("single", "fp32")[1] == plan("zero2", "fp32")[1]
+    alone, shared = plan("single", "bf16")[1], plan("zero2", "bf16")[1]
+    assert alone != shared
+    assert plan("auto", "bf16") == ("single", alone)
+    assert plan("zero3", "bf16")[1] == shared

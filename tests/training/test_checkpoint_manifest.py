@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import StoreError
-from sweeper.training.callbacks import AppliedSettings
 from sweeper.training.checkpoint_manifest import (
     MANIFEST_FILE,
     CheckpointIdentity,
@@ -21,9 +20,12 @@ from sweeper.training.checkpoint_manifest import (
     read_manifest,
     write_manifest,
 )
+from sweeper.training.step_readings import AppliedSettings
 
 IDENTITY = CheckpointIdentity("f", "zero2", 2)
-SETTINGS = AppliedSettings(peak_learning_rate=0.1, scheduled_learning_rate=0.1, weight_decay=0.01, norms_read=3)
+SETTINGS = AppliedSettings(
+    values={"weight_decay": [0.01], "max_grad_norm": [None]}, peak_learning_rate=0.1, peak_steps=[3, 9], norms_read=3
+)
 
 
 def make_manifest(checkpoint: Path, *segments: AppliedSettings) -> CheckpointManifest:

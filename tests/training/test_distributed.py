@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sweeper.training.distributed import (
+    add_over_workers,
     broadcast_flag,
     get_rank,
     get_world_size,
@@ -28,6 +29,7 @@ def test_worker_alone_is_the_first_of_one(flag: bool, monkeypatch: pytest.Monkey
     wait_for_all()
     assert (is_distributed(), get_rank(), get_world_size(), is_first_on_node()) == (False, 0, 1, True)
     assert is_any(flag, CPU) is broadcast_flag(flag, CPU) is flag
+    assert add_over_workers(2.5, CPU) == 2.5
 
 
 def report(rank: int, folder: Path) -> None:
@@ -40,6 +42,7 @@ def report(rank: int, folder: Path) -> None:
     seen = {
         "group": [is_distributed(), get_rank(), get_world_size(), is_first_on_node()],
         "any": [is_any(flag, CPU) for flag in (False, rank == 1, True)],
+        "sum": add_over_workers(1e9 + rank, CPU),
         "first": [broadcast_flag(flag, CPU) for flag in (rank == 0, rank == 1)],
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen))
@@ -57,6 +60,7 @@ def test_two_workers_agree_on_flags(tmp_path: Path) -> None:
     assert [worker.exitcode for worker in workers] == [0, 0]
     for rank in range(2):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert seen["sum"] == 2e9 + 1
         assert seen["group"] == [True, rank, 2, True]
         assert seen["any"] == [False, True, True], "set on at least one"
         assert seen["first"] == [True, False], "the first worker's flag"

@@ -14,6 +14,7 @@ from tiny_trial import (
     MODEL,
     RECIPE,
     make_changing_spec,
+    make_test_schedule,
     make_wsd_recipe,
     make_wsd_spec,
     train_spec,
@@ -26,9 +27,11 @@ from sweeper.errors import UsageError
 from sweeper.storage import Store
 from sweeper.training import Pruner
 from sweeper.training.schedule import (
+    RATE_SHAPES,
     check_schedule,
     choose_logging_steps,
     compute_decay_start,
+    compute_rate_share,
     compute_row_flops,
     count_decay_steps,
     count_examples_seen,
@@ -173,3 +176,30 @@ def test_warm_up_longer_than_the_run_is_refused(prepared: data.PreparedData, tmp
     assert record.status == "FAILED"
     assert record.failure is not None
     assert "16 optimizer steps" in record.failure.message
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 4])
+@pytest.mark.parametrize("shape", RATE_SHAPES)
+def test_compute_rate_share_is_what_transformers_sets(shape: str, warmup: int) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    from sweeper.training.sft_config import _make_decay_kwargs
+
+    decays = {"decay_fraction": 0.25} if shape == "warmup_stable_decay" else {}
+    recipe = RECIPE.model_copy(update={"lr_scheduler_type": shape, "warmup_steps": warmup, **decays})
+    schedule = make_test_schedule(recipe, 12)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.3)
+    scheduler = get_scheduler(
+        shape,
+        optimizer,
+        num_warmup_steps=warmup,
+        num_training_steps=12,
+        scheduler_specific_kwargs=_make_decay_kwargs(schedule),
+    )
+    shares = []
+    for _ in range(12):
+        shares.append(optimizer.param_groups[0]["lr"] / 0.3)
+        optimizer.step()
+        scheduler.step()
+    assert [compute_rate_share(shape, step, schedule) for step in range(12)] == pytest.approx(shares)

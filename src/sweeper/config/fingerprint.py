@@ -28,10 +28,12 @@ def compute_trial_fingerprint(
     data_fingerprint: str,
     branch: Branch | None = None,
     branch_points: tuple[float, ...] = (),
+    half_weights: bool = False,
 ) -> str:
     """Hash everything that can change the result of a trial, and nothing else.
 
-    Names, paths, engine, micro-batch and number of workers are left out: trials that differ only in these are the same.
+    Names, paths, micro-batch and number of workers are left out: trials that differ only in these are the same. Of the
+    engine only `half_weights` counts.
     A branch, and a trial that keeps branch points, differ from the same schedule trained from scratch, because they
     come about differently. The step of a branch point follows from recipe and data, so it is left out. A branch with a
     step of its own falls back to training from scratch, so it equals the trial without a branch.
@@ -43,6 +45,8 @@ def compute_trial_fingerprint(
         data_fingerprint: hash of the tokenized data, length policy included.
         branch: the trial that this one continues.
         branch_points: `num_train_epochs` of the arms that continue this one.
+        half_weights: whether the model's own weights are in half precision (`TrialSpec.holds_half_weights`). It changes
+            the loss by several times what rounding does (`benchmarks/precision.py`).
 
     Returns:
         The first 16 hex digits of a SHA-256.
@@ -56,6 +60,8 @@ def compute_trial_fingerprint(
     }
     if branch is not None and branch.step is None:
         identity["branch"] = branch.model_dump(exclude_none=True)
+    if half_weights:
+        identity["half_weights"] = True
     if branch_points:
         identity["branch_points"] = branch_points
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)

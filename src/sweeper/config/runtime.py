@@ -13,7 +13,11 @@ AUTO_ENGINES = ("single", "zero2", "zero3", "zero3-offload")
 
 
 class EngineSpec(FrozenConfig):
-    """How the workers of one trial share a model. It decides where memory lies and never changes a result."""
+    """How the workers of one trial share a model, which decides where memory lies.
+
+    The result is the same but for rounding, except that ZeRO holds the weights themselves in half precision where the
+    recipe computes in it: such a trial has an identity of its own.
+    """
 
     name: str = Field(min_length=1)
     """Name used under `runtime`."""
@@ -34,7 +38,7 @@ class EngineSpec(FrozenConfig):
 
 
 class Runtime(FrozenConfig):
-    """Resources of one trial of a model. Never part of a trial's identity."""
+    """Resources of one trial of a model. Of these only ZeRO in half precision is part of a trial's identity."""
 
     engine: str = "single"
     """An engine of `configs/engines/`; `auto`: the first of single, zero2, zero3, zero3-offload that fits the GPU."""

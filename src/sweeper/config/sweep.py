@@ -128,6 +128,14 @@ class TrialSpec(FrozenConfig):
     branch_points: tuple[FiniteFloat, ...] = ()
     """`num_train_epochs` of the arms that continue it: it keeps a checkpoint where the decay of each begins."""
 
+    @property
+    def holds_half_weights(self) -> bool:
+        """Whether the model's weights are in half precision: ZeRO's are, beside float32 masters in the optimizer.
+
+        Other engines hold float32 weights, of which autocast rounds a copy for each product.
+        """
+        return self.recipe.precision != "fp32" and self.engine is not None and self.engine.zero_stage > 0
+
     def make_recipe_for_epochs(self, epochs: float) -> Recipe:
         """Return the recipe of the arm that ends after this many epochs."""
         return self.recipe.model_copy(update={"num_train_epochs": epochs})

@@ -21,7 +21,12 @@ from sweeper.models.parameter_counts import (
     count_trainable_parameters,
     parse_model_architecture,
 )
-from sweeper.models.position_embeddings import get_max_positions, interpolate_positions, resolve_extended_positions
+from sweeper.models.position_embeddings import (
+    count_positions,
+    get_max_positions,
+    interpolate_positions,
+    resolve_extended_positions,
+)
 
 __all__ = [
     "KNOWN_CONFIGS",
@@ -39,6 +44,7 @@ __all__ = [
     "compute_weights_fingerprint",
     "count_non_embedding_parameters",
     "count_parameters",
+    "count_positions",
     "count_trainable_parameters",
     "estimate_training_memory",
     "get_max_positions",

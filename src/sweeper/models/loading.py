@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "config.json")
+_GENERATION_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
@@ -65,7 +66,9 @@ def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
 def load_pretrained(source: str) -> PreTrainedModel:
     """Load a pretrained causal language model as float32.
 
-    By default `from_pretrained` keeps a checkpoint's fp16, which the gradient scaler cannot unscale.
+    By default `from_pretrained` keeps a checkpoint's fp16, which the gradient scaler cannot unscale. Of a checkpoint's
+    `generation_config.json` only the special tokens are kept: a base model's repetition penalty or temperature would be
+    saved with its fine-tuned child, and decide how that one answers.
 
     Args:
         source: local folder or hub id.
@@ -78,16 +81,19 @@ def load_pretrained(source: str) -> PreTrainedModel:
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     try:
-        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)  # type: ignore[no-any-return]
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"model {source}",
             found=str(error).strip().splitlines()[0],
             hint="give a local folder saved by save_pretrained, or a hub id that this machine can reach",
         ) from error
+    own = model.generation_config
+    model.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _GENERATION_TOKENS})
+    return model  # type: ignore[no-any-return]
 
 
 def compute_weights_fingerprint(model: ModelSpec) -> str:

@@ -9,6 +9,9 @@ from sweeper.errors import ModelError, UsageError
 from sweeper.models.architecture import DEFAULT_FAMILY, POSITION_OFFSET
 from sweeper.models.known_configs import load_config
 
+_POSITION_TABLES = ("embed_positions", "position_embeddings", "wpe")
+"""Names that transformers gives to a table of learned positions."""
+
 
 def get_max_positions(model: ModelSpec) -> int | None:
     """Return the number of positions in a model's config; None if it sets no limit.
@@ -109,3 +112,26 @@ def interpolate_positions(model: Any, count: int) -> Any:
     table.num_embeddings = count + POSITION_OFFSET
     model.config.max_position_embeddings = count
     return model
+
+
+def count_positions(model: Any) -> int | None:
+    """Return the number of positions of a model: the rows of a learned table, or else its config's number.
+
+    Args:
+        model: a causal language model; its weights may be sharded over several workers.
+
+    Returns:
+        Number of positions; None for a model without a limit.
+
+    Example:
+        >>> from transformers import OPTConfig, OPTForCausalLM
+        >>> sizes = {"hidden_size": 8, "word_embed_proj_dim": 8, "ffn_dim": 8, "num_attention_heads": 1}
+        >>> count_positions(OPTForCausalLM(OPTConfig(num_hidden_layers=1, max_position_embeddings=64, **sizes)))
+        64
+    """
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in _POSITION_TABLES and hasattr(module, "weight"):
+            shape = getattr(module.weight, "ds_shape", module.weight.shape)  # ZeRO 3 empties the weight itself
+            return int(shape[0]) - int(getattr(module, "offset", 0))
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return None if positions is None else int(positions)

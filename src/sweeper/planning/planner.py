@@ -112,7 +112,7 @@ class Planner:
         _record_problem(self.problems, lambda: check_hyperparameter_changes(chosen, total_steps))
         architecture = inputs.architecture
         return PlannedTrial(
-            self.compute_fingerprint(spec),
+            self.compute_fingerprint(chosen),
             chosen,
             None if architecture is None else architecture.parameters,
             inputs.data_fingerprint or "",
@@ -215,6 +215,8 @@ class Planner:
     def compute_fingerprint(self, spec: TrialSpec) -> str:
         """Compute the fingerprint of a trial; empty if its data or weights are missing."""
         inputs = self._get_inputs(spec)
+        if spec.engine is None and spec.recipe.precision != "fp32":  # `auto`: which one is chosen is identity
+            spec, _ = _select_engine(spec, self.sweep, inputs.size, self.hardware, problems=[])
         if inputs.data_fingerprint is None or inputs.weights_fingerprint is None:
             return ""
         return compute_trial_fingerprint(
@@ -224,6 +226,7 @@ class Planner:
             data_fingerprint=inputs.data_fingerprint,
             branch=spec.branch,
             branch_points=spec.branch_points,
+            half_weights=spec.holds_half_weights,
         )
 
     def _get_inputs(self, spec: TrialSpec) -> _ResolvedInputs:

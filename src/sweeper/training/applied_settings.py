@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeper.config import RUNTIME_TUNABLES, RuntimeTunable, TrialSpec
 from sweeper.errors import AppliedMismatchError
-from sweeper.training.callbacks import AppliedSettings, AppliedSettingsCallback
+from sweeper.models import count_positions
 from sweeper.training.optimizers.base import OPTIMIZERS, Setting
-from sweeper.training.schedule import TrainingSchedule
+from sweeper.training.schedule import RATE_SHAPES, TrainingSchedule
+from sweeper.training.step_readings import (
+    OTHER_WEIGHT_DECAY,
+    SAME_RATE,
+    WEIGHT_DECAY,
+    AppliedSettings,
+    AppliedSettingsCallback,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +26,9 @@ if TYPE_CHECKING:
 
 Settings = dict[str, Setting]
 """Name of a setting -> its value, as records store them under `asked` and `applied`."""
+
+_SETTINGS_OF_SEGMENTS = {"learning_rate", "max_grad_norm", WEIGHT_DECAY, OTHER_WEIGHT_DECAY}
+"""Values that every segment of a recipe has for itself."""
 
 
 def list_requested_settings(spec: TrialSpec, schedule: TrainingSchedule, *, positions: int | None) -> Settings:
@@ -44,6 +54,7 @@ def list_requested_settings(spec: TrialSpec, schedule: TrainingSchedule, *, posi
         "optimizer_steps": schedule.total_steps,
         "examples_seen": schedule.examples_seen,
         "weight_decay": recipe.weight_decay,
+        "optim": recipe.optim,
         **OPTIMIZERS.load(recipe.optim).request(recipe),
         "lr_scheduler_type": recipe.lr_scheduler_type,
         "warmup_steps": recipe.warmup_steps,
@@ -59,103 +70,102 @@ def _name_setting(field: RuntimeTunable, step: int) -> str:
     return f"{field} from step {step}" if step else field
 
 
-def read_applied_settings(
-    trainer: LeanSFTTrainer, settings_callback: AppliedSettingsCallback, *, optim: str, examples: int
-) -> Settings:
-    """Read the settings back from optimizer groups, scheduler, model, trainer counters and engine.
+def read_applied_settings(trainer: LeanSFTTrainer, readings: AppliedSettingsCallback, *, scheduler: str) -> Settings:
+    """Return what the optimizer's steps used, and what model, sampler and engine hold. Every worker takes part.
 
     Args:
         trainer: the trainer, after training.
-        settings_callback: what was read during training.
-        optim: the recipe's optimizer.
-        examples: training rows.
+        readings: what was read in each step.
+        scheduler: the requested shape of the schedule: several may explain the same rates.
     """
-    optimizer = trainer.optimizer
-    # ZeRO 3 empties its groups between steps; their dtype is read from the engine below.
-    groups = [group for group in optimizer.param_groups if group["params"]] or optimizer.param_groups
-    state, args = trainer.state, trainer.args
-    dtypes = sorted({str(p.dtype).removeprefix("torch.") for group in groups for p in group["params"]})
-    mixed = trainer.accelerator.mixed_precision
-    skipped = sum(settings.updates_skipped for settings in settings_callback.segment_settings)
+    readings.add_examples(trainer.args.device)
+    segments = [settings for settings in readings.segment_settings if settings.steps_taken]
+    own = sorted({name for settings in segments for name in settings.values} - _SETTINGS_OF_SEGMENTS)
+    skipped = readings.updates_skipped
     return (
-        _read_tunable_settings(settings_callback)
+        _read_tunable_settings(readings)
+        | {name: _join([value for settings in segments for value in settings.values.get(name, [])]) for name in own}
+        | _read_schedule(segments, scheduler, readings.schedule, taken=trainer.state.global_step)
         | {
-            "effective_batch_size": args.train_batch_size
-            * args.gradient_accumulation_steps
-            * trainer.accelerator.num_processes,
-            "optimizer_steps": state.global_step,
-            "examples_seen": _count_trainer_examples(trainer, examples),
-            **OPTIMIZERS.load(optim).read(groups[0]),
-            "lr_scheduler_type": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
-            "warmup_steps": args.get_warmup_steps(state.max_steps),
-            "master_dtype": "+".join(dtypes),
-            "precision": {"no": "fp32"}.get(mixed, mixed),
+            "effective_batch_size": _read_batch_size(trainer, segments, readings.schedule.examples),
+            "optimizer_steps": readings.steps_taken,
+            "examples_seen": sum(settings.examples for settings in readings.segment_settings),
             "train_sampling_strategy": trainer.sampling_strategy,
-            "positions": getattr(trainer.model.config, "max_position_embeddings", None),
-            **_describe_decay(trainer),
+            "positions": count_positions(trainer.model),
             **({"updates_skipped": skipped} if skipped else {}),
+            **_read_zero_stage(trainer),
         }
-        | read_deepspeed_settings(trainer)
     )
 
 
-def _read_tunable_settings(settings_callback: AppliedSettingsCallback) -> Settings:
+def _join(values: Sequence[Setting]) -> Setting:
+    """Return the value that a setting had; all of them for one that changed, and None where it was never read."""
+    different = list(dict.fromkeys(values))
+    return " then ".join(map(str, different)) if len(different) > 1 else next(iter(different), None)
+
+
+def _read_tunable_settings(readings: AppliedSettingsCallback) -> Settings:
     """Return learning rate, clipping and weight decay of every segment."""
     tunable: Settings = {}
-    has_changes = len(settings_callback.segments) > 1
-    for (step, values), settings in zip(settings_callback.segments, settings_callback.segment_settings, strict=True):
-        tunable[_name_setting("learning_rate", step)] = (
-            settings.scheduled_learning_rate if has_changes else settings.peak_learning_rate
-        )
-        tunable[_name_setting("max_grad_norm", step)] = _infer_max_grad_norm(values["max_grad_norm"], settings)
-        tunable[_name_setting("weight_decay", step)] = settings.weight_decay
+    has_changes = len(readings.segments) > 1
+    for (step, values), settings in zip(readings.segments, readings.segment_settings, strict=True):
+        # A peak that the schedule lies below in a segment is that from which it derived the rates.
+        peak = _join(settings.values.get("learning_rate", [])) if has_changes else settings.peak_learning_rate
+        tunable[_name_setting("learning_rate", step)] = peak
+        tunable[_name_setting("max_grad_norm", step)] = _read_max_grad_norm(values["max_grad_norm"], settings)
+        tunable[_name_setting("weight_decay", step)] = _read_weight_decay(settings)
     return tunable
 
 
-def _infer_max_grad_norm(requested: float | None, settings: AppliedSettings) -> float | None:
-    """Return the norm to which gradients were clipped. Without a sample it is unknown: None, a mismatch."""
-    if settings.clipping_off:
+def _read_max_grad_norm(requested: float | None, settings: AppliedSettings) -> Setting:
+    """Return the norm to which gradients were clipped. Without a sample it is unknown: None, mostly a mismatch."""
+    if settings.unexplained_norm is not None:
+        return f"a norm of {settings.unexplained_norm:.3g}"
+    if requested is not None and not settings.norms_read:
         return None
-    clipped = (
-        settings.norms_read > 0 and requested is not None and settings.largest_norm_after_clipping <= requested * 1.001
-    )
-    return requested if clipped else settings.largest_norm_after_clipping or None
+    return _join(settings.values.get("max_grad_norm", []))
 
 
-def _describe_decay(trainer: LeanSFTTrainer) -> Settings:
-    """Describe the decay from the function that sets the learning rate; empty for a schedule without one."""
-    scheduler = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)  # Accelerate wraps it with DeepSpeed
-    keywords = getattr(next(iter(getattr(scheduler, "lr_lambdas", ())), None), "keywords", {})
-    if "num_decay_steps" not in keywords:
-        return {}
-    count = keywords["num_decay_steps"]
-    whole = keywords["num_warmup_steps"] + keywords["num_stable_steps"] + count
-    return {"decay": f"{keywords['decay_type']} over {count} of {whole} steps"}
+def _read_weight_decay(settings: AppliedSettings) -> Setting:
+    """Return the decay of the parameters that are to decay, and that of the others where it is not 0."""
+    decay, others = (_join(settings.values.get(name, [])) for name in (WEIGHT_DECAY, OTHER_WEIGHT_DECAY))
+    return decay if others in (None, 0.0) else f"{decay}, and {others} of biases and norms"
 
 
-def _count_trainer_examples(trainer: LeanSFTTrainer, examples: int) -> int:
-    """Count from the trainer's epoch, which counts micro-batches: the last one of an epoch may be smaller."""
-    batch: int = trainer.args.train_batch_size * trainer.accelerator.num_processes
-    epochs, rest = divmod(float(trainer.state.epoch or 0.0), 1.0)
-    return int(epochs) * examples + min(round(rest * math.ceil(examples / batch)) * batch, examples)
-
-
-def read_deepspeed_settings(trainer: LeanSFTTrainer) -> Settings:
-    """Read back what DeepSpeed's engine applies; empty without DeepSpeed."""
-    engine = getattr(trainer, "deepspeed", None)
-    if engine is None:
-        return {}
-    optimizer = engine.optimizer
-    stage = engine.zero_optimization_stage()
-    masters = optimizer.fp32_partitioned_groups_flat if stage == 3 else optimizer.single_partition_of_fp32_groups
-    precision = "fp16" if engine.fp16_enabled() else "bf16" if engine.bfloat16_enabled() else "fp32"
-    return {
-        "max_grad_norm": engine.gradient_clipping() or None,
-        "effective_batch_size": engine.train_batch_size(),
-        "precision": precision,
-        "master_dtype": "+".join(sorted({str(part.dtype).removeprefix("torch.") for part in masters})),
-        "zero_stage": stage,
+def _read_schedule(
+    segments: Sequence[AppliedSettings], scheduler: str, schedule: TrainingSchedule, *, taken: int
+) -> Settings:
+    """Return shape, warm-up and decay as the rates of the steps show them."""
+    shapes = [shape for shape in RATE_SHAPES if all(shape in settings.shapes for settings in segments)]
+    peak = max((settings.peak_share for settings in segments), default=0.0)
+    steps = [
+        step
+        for settings in segments
+        if math.isclose(settings.peak_share, peak, rel_tol=SAME_RATE)
+        for step in settings.peak_steps
+    ]
+    applied: Settings = {
+        "lr_scheduler_type": scheduler if scheduler in shapes else " or ".join(shapes) or "another shape",
+        "warmup_steps": min(steps, default=None),
     }
+    if schedule.decay_steps is not None:
+        shape = "linear" if "warmup_stable_decay" in shapes else "not linear"
+        applied["decay"] = f"{shape} over {taken - max(steps, default=0)} of {taken} steps"
+    return applied
+
+
+def _read_batch_size(trainer: LeanSFTTrainer, segments: Sequence[AppliedSettings], examples: int) -> int:
+    """Return the most examples of one step. Where every step had all examples, the trainer's limit was not reached."""
+    largest = max((settings.largest_batch for settings in segments), default=0)
+    args = trainer.args
+    limit = args.train_batch_size * args.gradient_accumulation_steps * trainer.accelerator.num_processes
+    return max(largest, int(limit)) if largest == examples else largest
+
+
+def _read_zero_stage(trainer: LeanSFTTrainer) -> Settings:
+    """Read the stage back from DeepSpeed's engine; empty without DeepSpeed."""
+    engine = getattr(trainer, "deepspeed", None)
+    return {} if engine is None else {"zero_stage": int(engine.zero_optimization_stage())}
 
 
 def count_trained_parameters(model: torch.nn.Module) -> int:
@@ -166,19 +176,23 @@ def count_trained_parameters(model: torch.nn.Module) -> int:
 def list_mismatches(requested: Mapping[str, Setting], applied: Mapping[str, Setting]) -> list[str]:
     """Return one line for every requested value that was not applied (relative tolerance 1e-6).
 
+    Optimizer steps that fp16's loss scaling skipped were not taken, and are no mismatch: `applied` has both counts.
+
     Example:
         >>> list_mismatches({"max_grad_norm": 0.3}, {"max_grad_norm": 1.0})
         ['max_grad_norm: requested 0.3, applied 1.0']
     """
     lines = []
     for key, want in requested.items():
-        got = applied.get(key)
+        got = shown = applied.get(key)
+        if key == "optimizer_steps" and (skipped := applied.get("updates_skipped")):
+            got, shown = int(got or 0) + int(skipped), f"{got} and {skipped} skipped"
         if isinstance(want, int | float) and isinstance(got, int | float):
             same = math.isclose(want, got, rel_tol=1e-6)
         else:
             same = want == got
         if not same:
-            lines.append(f"{key}: requested {want!r}, applied {got!r}")
+            lines.append(f"{key}: requested {want!r}, applied {shown if shown != got else repr(got)}")
     return lines
 
 

@@ -43,7 +43,7 @@ def copy_trunk_checkpoint(spec: TrialSpec, schedule: TrainingSchedule, checkpoin
     store.pull(source)
     store.pull(store.trial_folder(trunk), patterns=["record.json"])
     record = read_record(store.record_path(trunk))
-    if record is not None and record.status == DIVERGED and (record.metrics.get("steps") or 0) <= step:
+    if record is not None and record.status == DIVERGED and _count_steps(record) <= step:
         return None
     if problem := find_checkpoint_problem(source, replace(checkpoints.identity, fingerprint=trunk)):
         if spec.branch.step is not None:
@@ -72,6 +72,11 @@ def copy_trunk_checkpoint(spec: TrialSpec, schedule: TrainingSchedule, checkpoin
         ),
     )
     return target
+
+
+def _count_steps(record: TrialRecord) -> float:
+    """Return how far a trial got in its schedule: the steps it took, and those that fp16's loss scaling skipped."""
+    return (record.metrics.get("steps") or 0) + int(record.applied.get("updates_skipped", 0))
 
 
 def _describe_trunk(record: TrialRecord | None) -> str:

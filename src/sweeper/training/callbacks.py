@@ -1,17 +1,16 @@
-"""Trainer callbacks: divergence, hyperparameter changes, applied settings, progress, validation and pruning."""
+"""Trainer callbacks: divergence, hyperparameter changes, progress, validation and pruning."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sweeper.config import Recipe, RuntimeTunable, TrialSpec
+from sweeper.config import Recipe, RuntimeTunable
 from sweeper.training.distributed import broadcast_flag, get_rank
 from sweeper.training.progress import ProgressListener, TrainingProgress
 from sweeper.training.pruning import PruningRule
@@ -20,14 +19,6 @@ LogFunction = Callable[[dict[str, float]], None]
 
 DIVERGENCE_WINDOW = 10
 """Logged steps over which the loss is averaged before a trial counts as diverged."""
-
-
-class _Scheduler(Protocol):
-    """The part of torch's LambdaLR that is read here."""
-
-    base_lrs: Sequence[float]
-    lr_lambdas: Sequence[Callable[[int], float]]
-    last_epoch: int
 
 
 def has_diverged(losses: Sequence[float], ratio: float) -> bool:
@@ -82,89 +73,6 @@ class HyperparameterChangeCallback(TrainerCallback):
             group["initial_lr"], group["lr"] = peak, rate
         decaying["weight_decay"] = values["weight_decay"]  # the Trainer's first group; biases and norms never decay
         args.max_grad_norm = values["max_grad_norm"] or 0.0
-
-
-@dataclass
-class AppliedSettings:
-    """What the optimizer actually used during one segment of the recipe. Saved in checkpoint manifests."""
-
-    peak_learning_rate: float = 0.0
-    """Largest learning rate of any step."""
-    scheduled_learning_rate: float | None = None
-    """Peak from which the schedule derived every rate, even if no step reaches it. It keeps the first value that
-    differs from the requested one."""
-    largest_norm_after_clipping: float = 0.0
-    """Largest gradient norm sampled after clipping."""
-    norms_read: int = 0
-    """Gradient norms sampled."""
-    weight_decay: float | None = None
-    """Weight decay of the group that decays."""
-    clipping_off: bool = False
-    """Whether clipping was switched off."""
-    updates_skipped: int = 0
-    """Updates skipped by fp16's loss scaling, where gradients overflowed. They count as steps and change nothing."""
-
-
-class AppliedSettingsCallback(TrainerCallback):
-    """Reads back from the optimizer what the recipe requests. Norms are sampled after clipping, before the step."""
-
-    def __init__(self, spec: TrialSpec) -> None:
-        self.segments = spec.recipe.segments
-        # DeepSpeed has clipped and stepped by then, and does not expose its gradients; its engine is read back instead.
-        self.sees_gradients = not (spec.engine and spec.engine.zero_stage)
-        self.segment_settings = [AppliedSettings() for _ in self.segments]
-        """One per segment of the recipe: its start, and each of its changes."""
-        self.train_seconds_before = 0.0
-        """Training time of the runs that this one continues."""
-        self.shared_steps, self.shared_train_seconds = 0, 0.0
-        """Of these, the trunk's steps and time up to the branch point."""
-        self.start_time = time.monotonic()
-
-    @property
-    def train_seconds(self) -> float:
-        """Training time up to now, interrupted runs up to their checkpoints included."""
-        return self.train_seconds_before + time.monotonic() - self.start_time
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Read the optimizer after clipping, before its step."""
-        groups = kwargs["optimizer"].param_groups
-        index = sum(step <= state.global_step for step, _ in self.segments) - 1
-        (first_step, values), settings = self.segments[index], self.segment_settings[index]
-        settings.peak_learning_rate = max(settings.peak_learning_rate, *(float(group["lr"]) for group in groups))
-        if self.sees_gradients and settings.scheduled_learning_rate in (None, values["learning_rate"]):
-            settings.scheduled_learning_rate = _infer_scheduled_learning_rate(kwargs["lr_scheduler"], groups)
-        settings.weight_decay = max(float(group["weight_decay"]) for group in groups)
-        settings.clipping_off = args.max_grad_norm == 0
-        # A norm costs a pass over all gradients: sample the first steps, where clipping acts, then every tenth.
-        if (
-            not self.sees_gradients
-            or values["max_grad_norm"] is None
-            or (state.global_step >= first_step + 10 and state.global_step % 10)
-        ):
-            return
-        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        if math.isfinite(norm):
-            settings.largest_norm_after_clipping = max(settings.largest_norm_after_clipping, norm)
-            settings.norms_read += 1
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Count a skipped update, after the optimizer's step and before `global_step` counts it."""
-        index = sum(step <= state.global_step for step, _ in self.segments) - 1
-        self.segment_settings[index].updates_skipped += bool(getattr(kwargs["optimizer"], "step_was_skipped", False))
-
-
-def _infer_scheduled_learning_rate(scheduler: _Scheduler, groups: Sequence[Mapping[str, Any]]) -> float:
-    """Return the peak from which a scheduler derived the groups' rates, or else a rate that it does not explain."""
-    peaks = [float(peak) for peak in scheduler.base_lrs]
-    for peak, factor, group in zip(peaks, scheduler.lr_lambdas, groups, strict=True):
-        if peak != peaks[0] or not math.isclose(group["lr"], peak * factor(scheduler.last_epoch)):
-            return float(group["lr"])
-    return peaks[0]
 
 
 class ProgressCallback(TrainerCallback):

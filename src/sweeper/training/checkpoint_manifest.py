@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.errors import StoreError
 from sweeper.storage import JsonObject, read_json, write_json
-from sweeper.training.callbacks import AppliedSettings
+from sweeper.training.step_readings import AppliedSettings
 
 MANIFEST_FILE = "sweeper-complete"
 """File name of the manifest inside a checkpoint."""

@@ -16,7 +16,6 @@ from sweeper.errors import PreemptedError, UsageError
 from sweeper.storage import CheckpointUploader, Store, link_or_copy
 from sweeper.storage.availability import wait_for_store
 from sweeper.training import preemption
-from sweeper.training.callbacks import AppliedSettingsCallback
 from sweeper.training.checkpoint_manifest import (
     CheckpointIdentity,
     CheckpointManifest,
@@ -32,6 +31,7 @@ from sweeper.training.distributed import get_world_size, is_any, is_distributed,
 from sweeper.training.history import LogHistory
 from sweeper.training.retention import checkpoints_to_delete, find_lowest_loss_step, get_retention_policy
 from sweeper.training.sft_trainer import LeanSFTTrainer
+from sweeper.training.step_readings import AppliedSettingsCallback
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,19 @@ def restore_callbacks(trainer: LeanSFTTrainer, settings_callback: AppliedSetting
     """Restore the settings that the interrupted run had read back, and the losses that it had not logged.
 
     A resumed run does not repeat its warm-up, and a branch does not repeat its trunk's.
+
+    Raises:
+        UsageError: the checkpoint lacks them: an earlier version of sweeper wrote it.
     """
     manifest = read_manifest(checkpoint)
+    read = sum(settings.steps_taken + settings.updates_skipped for settings in manifest.segment_settings)
+    if read != parse_checkpoint_step(checkpoint):
+        raise UsageError(
+            str(checkpoint),
+            requested="what every step before it applied",
+            found=f"readings of {read} steps: an earlier version wrote it",
+            hint="delete it and run again, to train these steps anew",
+        )
     own = settings_callback.segment_settings
     own[: len(manifest.segment_settings)] = manifest.segment_settings[: len(own)]
     settings_callback.train_seconds_before = manifest.train_seconds

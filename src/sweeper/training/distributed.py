@@ -49,3 +49,12 @@ def broadcast_flag(flag: bool, device: torch.device) -> bool:
     shared = torch.tensor(float(flag), device=device)
     torch.distributed.broadcast(shared, 0)
     return bool(shared.item())
+
+
+def add_over_workers(value: float, device: torch.device) -> float:
+    """Return the sum of every worker's value."""
+    if not is_distributed():
+        return value
+    shared = torch.tensor(value, device=device, dtype=torch.float64)
+    torch.distributed.all_reduce(shared)
+    return float(shared.item())

@@ -34,7 +34,7 @@ def compute_metrics(
     Args:
         history: the table of `make_history`.
         tokens: tokens trained on, padding not counted.
-        steps: optimizer steps taken.
+        steps: optimizer steps taken; those that fp16's loss scaling skipped are none.
         flops_per_token: FLOPs of one token, forward and backward; NaN for an unknown architecture.
         seconds: training time.
     """

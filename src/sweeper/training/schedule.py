@@ -13,6 +13,8 @@ from sweeper.models import compute_flops_per_token, compute_forward_flops, load_
 from sweeper.training.pruning import Pruner, compute_rung_steps
 
 CHECKPOINTS_PER_TRIAL = 5
+RATE_SHAPES = ("linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay")
+"""Shapes of a schedule that a recipe can name (`lr_scheduler_type`)."""
 MIN_BUDGET_STEPS = 20
 """Fewest optimizer steps of a compute budget. With fewer, rounding to whole steps alone can miss the budget by more
 than 2.5 %, and the rows of a last, partial epoch need not have the mean length."""
@@ -271,6 +273,35 @@ def compute_decay_start(recipe: Recipe, steps: int) -> int:
             hint="fewer warmup_steps, a smaller decay_fraction, a smaller batch, or more data",
         )
     return start
+
+
+def compute_rate_share(shape: str, step: int, schedule: TrainingSchedule) -> float:
+    """Return the share of its peak that a learning rate should have, computed apart from the library that sets it.
+
+    Args:
+        shape: one of `RATE_SHAPES`.
+        step: optimizer steps taken before.
+        schedule: length of the run, its warm-up and its decay.
+
+    Example:
+        >>> flops = RowFlops(1.0, 1.0, 1.0)
+        >>> schedule = TrainingSchedule(80, 8, 10, 4, None, 0, 1, flops)
+        >>> [compute_rate_share("linear", step, schedule) for step in (0, 1, 4, 7)]
+        [0.0, 0.25, 1.0, 0.5]
+    """
+    total, warmup = schedule.total_steps, schedule.warmup_steps
+    if shape != "constant" and step < warmup:
+        return step / warmup
+    remaining = (total - step) / max(1, total - warmup)
+    match shape:
+        case "linear":
+            return max(0.0, remaining)
+        case "cosine":
+            return max(0.0, (1 + math.cos(math.pi * (1 - remaining))) / 2)
+        case "warmup_stable_decay":
+            return max(0.0, min(1.0, (total - step) / (schedule.decay_steps or 1)))
+        case _:
+            return 1.0
 
 
 def choose_logging_steps(recipe: Recipe, steps: int) -> int:

@@ -102,8 +102,8 @@ def _make_decay_kwargs(schedule: TrainingSchedule) -> dict[str, int | float | st
 def make_deepspeed_config(engine: EngineSpec) -> JsonObject | None:
     """Return DeepSpeed's JSON for an engine; None for an engine without DeepSpeed.
 
-    Settings of the recipe are "auto": the Trainer fills them in, and `read_deepspeed_settings` reads back what the
-    engine applies. The key `gradient_clipping` is required, or DeepSpeed clips at its own default. There is no
+    Settings of the recipe are "auto": the Trainer fills them in, and `AppliedSettingsCallback` reads what the engine's
+    optimizer used. The key `gradient_clipping` is required, or DeepSpeed clips at its own default. There is no
     `optimizer` section: DeepSpeed's own optimizer would also decay biases and layer norms, which would be
     another trial.
     """

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import RandomSampler, Sampler
+from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTTrainer
 
@@ -18,12 +18,18 @@ from sweeper.errors import UsageError
 from sweeper.training.batching import BatchSplit
 from sweeper.training.loss import patch_target_only_loss
 
+_SAMPLING_STRATEGIES = {
+    "RandomSampler": "random",
+    "SeedableRandomSampler": "random",
+    "DistributedLengthGroupedSampler": "group_by_length",
+}
+
 
 class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     """The same loss and gradients as SFTTrainer; entropy and token accuracy per step are left out."""
 
-    sampling_strategy = ""
-    """The strategy of the sampler in use, read back for the applied settings."""
+    rows_trained = 0
+    """Examples that this worker trained on since the trainer was made, without padding rows."""
 
     unlogged_loss: tuple[float, int | None] = (0.0, None)
     """Sum of the losses since the last logged step of the run that this one resumes, and that step."""
@@ -39,6 +45,38 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self.add_callback(_SamplerEpochCallback())
         self.logits_scope = "targets" if patch_target_only_loss(self.model) else "all"
         """The tokens whose logits are computed in training."""
+        self._clip_gradients = self.accelerator.clip_grad_norm_
+        self._clipping: tuple[Any, float] = (math.nan, math.nan)
+        self.accelerator.clip_grad_norm_ = self._record_clipping
+
+    def _record_clipping(self, parameters: Any, max_norm: float, *rest: Any, **named: Any) -> Any:
+        norm = self._clip_gradients(parameters, max_norm, *rest, **named)
+        self._clipping = norm, float(max_norm)
+        return norm
+
+    def read_clipping(self) -> tuple[float, float | None]:
+        """Return the last step's gradient norm before clipping, and the norm to which what clipped it clips, if any.
+
+        That is DeepSpeed's engine, or else Accelerate, which measures without clipping where the norm is infinite.
+        """
+        engine = getattr(self, "deepspeed", None)
+        if engine is not None:
+            norm = engine.get_global_grad_norm()
+            return math.nan if norm is None else float(norm), float(engine.gradient_clipping()) or None
+        norm, threshold = self._clipping
+        return float(norm), None if math.isinf(threshold) else threshold
+
+    @property
+    def sampling_strategy(self) -> str:
+        """The strategy of the sampler that the batches come from; the sampler's class for an unknown one."""
+        batches = self.callback_handler.train_dataloader.batch_sampler
+        while hasattr(batches, "batch_sampler"):
+            batches = batches.batch_sampler
+        sampler = batches.sampler
+        if isinstance(sampler, _PaddedSampler):
+            sampler = sampler.sampler
+        name = type(sampler).__name__
+        return _SAMPLING_STRATEGIES.get(name, name)
 
     @property
     def padding_rows_seen(self) -> int:
@@ -66,7 +104,6 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
         """
         from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
-        self.sampling_strategy = "group_by_length"
         workers = self._batch_split.workers if self._batch_split else 1
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * workers
         lengths = list(self.train_dataset["length"])[: self._example_count]
@@ -76,7 +113,6 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def _make_random_sampler(self, train_dataset: Any) -> Any:
         """Sample at random, in the order of Accelerate's seedable sampler."""
         sampler = super()._get_train_sampler(train_dataset)
-        self.sampling_strategy = {RandomSampler: "random"}.get(type(sampler), type(sampler).__name__)
         if self._padding_rows:
             from accelerate.data_loader import SeedableRandomSampler
 
@@ -88,6 +124,8 @@ class LeanSFTTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """Return the mean negative log-likelihood per target token of the effective batch, as `Trainer` computes it."""
         inputs["use_cache"] = False
+        labels = inputs["labels"]
+        self.rows_trained += int((labels != -100).any(dim=1).sum()) if self._padding_rows else len(labels)
         return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
 
 

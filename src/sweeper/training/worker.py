@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from sweeper.training.applied_settings import Settings
-    from sweeper.training.callbacks import AppliedSettingsCallback, DivergenceCallback, PruningCallback
+    from sweeper.training.callbacks import DivergenceCallback, PruningCallback
     from sweeper.training.checkpoints import Checkpoints
     from sweeper.training.sft_trainer import LeanSFTTrainer
+    from sweeper.training.step_readings import AppliedSettingsCallback
 
 
 def _keep_lease() -> None:
@@ -158,10 +159,11 @@ def _prepare_run(
     from sweeper.training.applied_settings import list_requested_settings
     from sweeper.training.sft_config import make_sft_config
     from sweeper.training.sft_trainer import LeanSFTTrainer
+    from sweeper.training.step_readings import AppliedSettingsCallback
 
     spec, tokenizer = job.spec, prepared.load_tokenizer()
     model, positions = _load_model(spec, tokenizer)
-    settings = callbacks.AppliedSettingsCallback(spec)
+    settings = AppliedSettingsCallback(spec, schedule)
     divergence = callbacks.DivergenceCallback(spec.recipe.divergence_ratio)
     pruning = callbacks.PruningCallback(schedule.rung_resources, pruner.should_prune if pruner else _never_prune)
     trainer = LeanSFTTrainer(
@@ -185,6 +187,7 @@ def _prepare_run(
             callbacks.ProgressCallback(on_progress),
         ],
     )
+    settings.watch(trainer)
     for callback in checkpoints.make_callbacks(trainer, settings):
         trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
@@ -266,13 +269,13 @@ def _collect_result(run: _Run, resumed_from_step: int | None) -> _Result:
 
     seconds, trainer, schedule = run.settings.train_seconds, run.trainer, run.schedule
     history = make_history(trainer.state.log_history)
-    applied = read_applied_settings(trainer, run.settings, optim=run.job.spec.recipe.optim, examples=schedule.examples)
+    applied = read_applied_settings(trainer, run.settings, scheduler=run.job.spec.recipe.lr_scheduler_type)
     if not run.divergence.is_diverged and not run.pruning.is_pruned:
         check_applied_settings(run.requested, applied)
     metrics = compute_metrics(
         history,
         tokens=trainer.state.num_input_tokens_seen - trainer.padding_rows_seen,
-        steps=trainer.state.global_step,
+        steps=run.settings.steps_taken,
         flops_per_token=schedule.flops.per_token,
         seconds=seconds,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scripted_agents import DATA, make_evaluation
 
 from sweeper.config import ModelSpec
-from sweeper.errors import UsageError
+from sweeper.errors import EvaluationError, UsageError
 from sweeper.evaluation.agent_loop import run_episodes
 from sweeper.evaluation.agents.base import AgentInput
 from sweeper.evaluation.agents.local import LocalAgent
@@ -152,3 +153,68 @@ def test_read_prefix_leaves_out_masked_tokens() -> None:
 
     kept = _CachedBatch([("s", "1")], torch.tensor([[0, 5, 6, 7, 2, 0]]), torch.tensor([[0, 1, 1, 0, 1, 0]]), None)
     assert np.array_equal(kept.read_prefix(0), [5, 6, 2])
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The folder of a base model as it is initialized, and its tokenizer."""
+    from sweeper import data
+    from sweeper.models import build_model
+
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = data.prepare_data(DATA, MODEL, folder).load_tokenizer()
+    build_model(MODEL, tokenizer, 0).save_pretrained(folder / "model")
+    return folder / "model", tokenizer
+
+
+def test_generation_config_of_a_base_model_decides_no_evaluation(untrained: tuple[Path, Any], tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    from sweeper.models import load_pretrained
+
+    folder, tokenizer = untrained
+    base = Path(shutil.copytree(folder, tmp_path / "base"))
+    stated = json.loads((base / "generation_config.json").read_text())
+    penalty = {"repetition_penalty": 5.0, "do_sample": True, "temperature": 0.6, "min_new_tokens": 9}
+    (base / "generation_config.json").write_text(json.dumps(stated | penalty))
+    for temperature in (0.0, 0.7):
+        plain, penalized = (
+            run((load_pretrained(str(path)), tokenizer), temperature=temperature, max_new_tokens=8)
+            for path in (folder, base)
+        )
+        assert [episode.texts for episode in plain] == [episode.texts for episode in penalized]
+    child = tmp_path / "child"
+    load_pretrained(str(base)).save_pretrained(child)
+    saved = json.loads((child / "generation_config.json").read_text())
+    assert not penalty.keys() & saved.keys(), "nor does it decide its child's, wherever that is served"
+    assert saved["eos_token_id"] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(untrained: tuple[Path, Any], value: float) -> None:
+    import torch
+
+    from sweeper.models import load_pretrained
+
+    folder, tokenizer = untrained
+    broken = load_pretrained(str(folder))
+    with torch.no_grad():
+        broken.model.decoder.layers[1].fc1.weight[3, 5] = value
+    with pytest.raises(EvaluationError, match=r"in 1 tensors, the first of them model.decoder.layers.1.fc1.weight"):
+        run((broken, tokenizer))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_end_the_evaluation(untrained: tuple[Path, Any], temperature: float) -> None:
+    import torch
+
+    from sweeper.models import load_pretrained
+
+    folder, tokenizer = untrained
+    huge = load_pretrained(str(folder))
+    with torch.no_grad():
+        for layer in huge.model.decoder.layers:
+            layer.fc2.weight.fill_(1e38)
+    with pytest.raises(EvaluationError, match="logits that are NaN or infinite"):
+        run((huge, tokenizer), temperature=temperature)

@@ -33,3 +33,11 @@ def test_transformers_accepts_the_name_of_every_optimizer(name: str) -> None:
     from transformers.training_args import OptimizerNames
 
     assert OptimizerNames(OPTIMIZERS.load(name).name).value == name
+
+
+def test_only_the_requested_optimizer_is_recognized() -> None:
+    weights = [torch.nn.Parameter(torch.ones(3))]
+    built = [torch.optim.AdamW(weights), torch.optim.AdamW(weights, fused=True), torch.optim.SGD(weights)]
+    for name, expected in (("adamw_torch", [True, False, False]), ("adamw_torch_fused", [False, True, False])):
+        recognize = OPTIMIZERS.load(name).recognize
+        assert [recognize(type(each).__name__, each.param_groups[0]) for each in built] == expected

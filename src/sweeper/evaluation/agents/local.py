@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
-from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.data import Prompt, make_length_limiter
 from sweeper.data.length_policies.base import TokenIds
 from sweeper.data.prompt_format import Segment
-from sweeper.errors import UsageError, is_out_of_memory
+from sweeper.errors import EvaluationError, UsageError, is_out_of_memory
 from sweeper.evaluation.action import parse_action
 from sweeper.evaluation.agents.base import Agent, AgentInput, Generation
 from sweeper.evaluation.answers import QueryKey
@@ -48,7 +55,13 @@ class _CachedBatch:
 
 
 class LocalAgent(Agent):
-    """Generates with a causal language model, in the format that it was trained on."""
+    """Generates with a causal language model, in the format that it was trained on.
+
+    What the evaluation states decides how: the model's own `generation_config` is replaced.
+
+    Raises:
+        EvaluationError: weights that are not finite.
+    """
 
     def __init__(
         self,
@@ -60,7 +73,10 @@ class LocalAgent(Agent):
         seed: int,
         reuse_cache: bool = True,
     ) -> None:
+        _check_weights(model)
         self.model, self.tokenizer, self.evaluation = model.eval(), tokenizer, evaluation
+        # `generate` fills what a call leaves open from here, such as the repetition penalty of a base model.
+        model.generation_config = GenerationConfig()
         self.seed, self.reuse_cache = seed, reuse_cache
         self.prompt_fitter, self.token_cache = make_length_limiter(
             tokenizer, data.fit, data.max_length, data.api_format
@@ -228,16 +244,17 @@ class LocalAgent(Agent):
         sampling: dict[str, object] = {"do_sample": False}
         if self.evaluation.temperature > 0:
             sampling = {"do_sample": True, "temperature": self.evaluation.temperature, "top_k": 0, "top_p": 1.0}
+        settings = GenerationConfig(
+            max_new_tokens=self.evaluation.max_new_tokens, pad_token_id=pad, eos_token_id=end, **sampling
+        )
         out = self.model.generate(
             input_ids=batch.ids,
             attention_mask=batch.mask,
             past_key_values=batch.cache,
-            max_new_tokens=self.evaluation.max_new_tokens,
-            pad_token_id=pad,
-            eos_token_id=end,
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([_RefuseNonFiniteLogits(self.model.name_or_path)]),
             stopping_criteria=StoppingCriteriaList([_StopAfterAction(self.tokenizer, start)]),
             return_dict_in_generate=True,
-            **sampling,
         )
         written = out.sequences[:, start:]
         ended = (written == end) | (written == pad)
@@ -255,6 +272,34 @@ def _require_prompt(prompts: Sequence[TokenIds | None], i: int) -> TokenIds:
     prompt = prompts[i]
     assert prompt is not None  # noqa: S101 - rows are chosen among the prompts that fit
     return prompt
+
+
+def _check_weights(model: PreTrainedModel) -> None:
+    """Refuse weights from which every answer would be noise that is scored as 0 %."""
+    broken = [name for name, tensor in model.named_parameters() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise EvaluationError(
+            f"model {model.name_or_path}",
+            found=f"NaN or infinite weights in {len(broken)} tensors, the first of them {broken[0]}",
+            hint="its training diverged, or its file is damaged: train it again",
+        )
+
+
+class _RefuseNonFiniteLogits(LogitsProcessor):  # type: ignore[misc]
+    """Ends the evaluation where a row has no largest logit: greedy would write token 0, and sampling would crash."""
+
+    def __init__(self, model_name: str) -> None:
+        self.model_name = model_name
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores as they are. A vocabulary's unused entries may be minus infinity."""
+        if not bool(torch.isfinite(scores.amax(dim=-1)).all()):
+            raise EvaluationError(
+                f"model {self.model_name}",
+                found="logits that are NaN or infinite, from finite weights",
+                hint="its weights have diverged: a smaller learning rate, or clipping",
+            )
+        return scores
 
 
 class _StopAfterAction(StoppingCriteria):  # type: ignore[misc]

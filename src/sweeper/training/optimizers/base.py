@@ -13,6 +13,10 @@ Setting = str | int | float | bool | None
 """Value of one setting of a run, as records store it."""
 
 
+def _recognize_any(class_name: str, group: Mapping[str, Any]) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """One optimizer: how a recipe configures it, and how to read back what it applies."""
@@ -23,6 +27,8 @@ class Optimizer:
     """Its own hyperparameters in a recipe, as `TrainingArguments` fields."""
     read: Callable[[Mapping[str, Any]], dict[str, Setting]]
     """The same, read from one of the optimizer's parameter groups."""
+    recognize: Callable[[str, Mapping[str, Any]], bool] = _recognize_any
+    """Whether an optimizer of this class name, with this parameter group, is the one that was requested."""
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "training/optimizers", attribute="OPTIMIZER", separator="_")
