@@ -6,9 +6,9 @@
 weights themselves in half precision, beside float32 masters in the optimizer. For each precision one trial is trained
 
 - by `single` twice: what one engine differs by from itself;
-- by `single` with its batch in two micro-batches, which is the same trial by definition: what rounding alone makes;
-- by each ZeRO engine, with one worker, and by the first also in two micro-batches: what the precision of weights makes,
-  and what rounding makes of that.
+- by `single` with its batch in two and four micro-batches, the same trial by definition: what rounding alone makes;
+- by each ZeRO engine, with one worker, and by the first also in two and four micro-batches: what the precision of the
+  weights makes, and what rounding makes of that.
 
 Each figure is |difference of the losses| / loss, the mean over the logged steps and the largest. There is no dropout,
 whose masks depend on the micro-batch. In fp32 all engines hold the same weights: the control.
@@ -34,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = "opt-tiny-64"
 LEARNING_RATE = 1e-3
 """A tenth of the miniature's: see `training.py`."""
-AGAIN, SPLIT = "single, run twice", "single, in two micro-batches"
+AGAIN = "single, run twice"
+SPLITS = (2, 4)
+"""Micro-batches of an optimizer step."""
 
 
 def main() -> int:
@@ -52,17 +54,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         trials = Trials(Path(name), asked.steps, cuda=torch.cuda.is_available())
         for precision in precisions:
-            usual = trials.train(precision, "single")
-            found = {AGAIN: trials.train(precision, "single"), SPLIT: trials.train(precision, "single", parts=2)}
-            found |= {engine: trials.train(precision, engine) for engine in asked.engines}
             first, *others = asked.engines
-            halves = f"{first}, in two micro-batches"
-            found[halves] = trials.train(precision, first, parts=2)
-            curves[precision] = {"single": usual} | found
-            for way in (AGAIN, SPLIT, *asked.engines):
-                rows += compare(precision, way, "single", usual, found[way])
-            for way in (halves, *others):
-                rows += compare(precision, way, first, found[first], found[way])
+            usual = trials.train(precision, "single")
+            found = {AGAIN: trials.train(precision, "single")} | trials.split(precision, "single")
+            found |= {engine: trials.train(precision, engine) for engine in asked.engines}
+            split = trials.split(precision, first)
+            for way, run in found.items():
+                rows += compare(precision, way, "single", usual, run)
+            for way, run in (split | {engine: found[engine] for engine in others}).items():
+                rows += compare(precision, way, first, found[first], run)
+            curves[precision] = {"single": usual} | found | split
             for way, run in curves[precision].items():
                 print(f"  {precision}, {way}: validation loss {run['val_loss']:.6f}, {run['steps']}", flush=True)
     return finish(rows, curves=curves)
@@ -107,6 +108,10 @@ class Trials:
             "val_loss": record.metrics["val_loss"],
             "steps": {key: record.applied[key] for key in kept if key in record.applied},
         }
+
+    def split(self, precision: str, engine: str) -> dict[str, dict[str, Any]]:
+        """Train the same trial in more micro-batches. Returns the runs by their descriptions."""
+        return {f"{engine}, in {parts} micro-batches": self.train(precision, engine, parts) for parts in SPLITS}
 
 
 def compare(precision: str, way: str, usual: str, one: dict[str, Any], other: dict[str, Any]) -> list[Row]:

@@ -29,12 +29,13 @@ def test_resumed_trial_keeps_the_losses_since_the_last_logged_step(prepared: dat
         if progress.step == 28:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train_tiny(prepared, tmp_path / "whole", **longer)
+    whole = train_tiny(prepared, tmp_path / "whole", **longer)
     with pytest.raises(PreemptedError):
         train_tiny(prepared, tmp_path / "cut", send_sigterm, **longer)
     resumed = train_tiny(prepared, tmp_path / "cut", **longer)
     assert 27 not in reported_steps
     assert resumed.resumed_from_step == 29
+    assert (resumed.asked, resumed.applied) == (whole.asked, whole.applied), "what the earlier steps used is kept"
     pd.testing.assert_frame_equal(read_history(tmp_path / "cut"), read_history(tmp_path / "whole"))
 
 
@@ -85,6 +86,11 @@ def test_checkpoint_of_another_engine_is_refused_and_kept(prepared: data.Prepare
     assert refused.failure.kind == "bad-input"
     assert "was written by engine zero2, 4 workers" in refused.failure.message
     assert "engine single, 1 workers" in refused.failure.message
+    for mark, text in whole.items():  # an earlier version did not read every step
+        mark.write_text(json.dumps({key: value for key, value in json.loads(text).items() if key != "steps_taken"}))
+    refused = train_tiny(prepared, tmp_path)
+    assert refused.failure is not None
+    assert "readings of 0 steps: an earlier version wrote it" in refused.failure.message
     for mark, text in whole.items():
         mark.write_text(text)
     assert train_tiny(prepared, tmp_path).resumed_from_step is not None

@@ -150,7 +150,8 @@ def test_two_machines_resume_within_an_epoch_from_what_both_uploaded(
     assert share.name in find_checkpoint_problem(checkpoints / "checkpoint-6", identity)
     run_on_two_machines(tmp_path, prepared, spec, dies_at=0)
     record = json.loads((tmp_path / "far" / "trials" / "f" / "record.json").read_text())
-    assert record["resumed_from_step"] == 6, "within the second epoch"
+    assert (record["status"], record["resumed_from_step"]) == ("COMPLETE", 6), "within the second epoch"
+    assert record["applied"]["examples_seen"] == 120, "of both machines, before and after"
     history = pd.read_parquet(tmp_path / "far" / "trials" / "f" / "history.parquet")
     np.testing.assert_allclose(history.to_numpy(float), single_worker_run[1].to_numpy(float), rtol=2e-4)
 
