@@ -41,6 +41,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "preflight actual": [],
     "verdict": [],
     "memory": [],
+    "faults": [],
     "recovery": [],
 }
 """Name (script and first words) -> further words."""

@@ -16,6 +16,7 @@ from sweeper.evaluation.environments import Observation
 from sweeper.evaluation.episode import Episode
 from sweeper.evaluation.judges import JudgeContext, judge_answers, make_judge
 from sweeper.evaluation.tasks import Task
+from sweeper.storage import read_json
 
 
 def test_interrupted_run_resumes_with_the_missing_batches(tmp_path: Path) -> None:
@@ -40,7 +41,10 @@ def test_partial_last_line_is_removed_and_its_episode_repeated(tmp_path: Path) -
     file = tmp_path / "episodes.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     # Half of a character, and a separator that is the end of a line to Python and to nobody else.
-    kept = [line.replace('"final_answer\\": \\"x', '"final_answer\\": \\"\u2028x') for line in lines[:16]]
+    kept = [
+        re.sub(r', "crc32": \d+', "", line).replace('"final_answer\\": \\"x', '"final_answer\\": \\"\u2028x')
+        for line in lines[:16]
+    ]
     file.write_bytes("".join(kept).encode() + lines[16].encode()[:50] + "é".encode()[:1])
     again = FinishingAgent()
     run_agent(tmp_path, again, evaluation, DATA, method="m")
@@ -71,7 +75,7 @@ def test_environment_faults_are_counted_including_episodes_on_disk(
     assert 0 < counts["missed"] < counts["calls"] == N_TASKS
     assert no_signal_reason(episodes) == ""
     assert count_environment_calls(calling(tmp_path, some, monkeypatch)) == counts
-    assert json.loads((tmp_path / "environment.json").read_text()) == counts
+    assert read_json(tmp_path / "environment.json") == counts
 
 
 @pytest.mark.parametrize(

@@ -127,13 +127,16 @@ def test_collect_study_shows_a_failed_evaluation(tmp_path: Path) -> None:
     assert (row.status, row.failure) == ("FAILED", failure)
 
 
-def test_collect_study_refuses_a_damaged_history(tmp_path: Path) -> None:
+def test_collect_study_marks_a_trial_with_a_damaged_history(tmp_path: Path) -> None:
     shutil.copytree(Path(__file__).parents[1] / "pinned" / "store", tmp_path / "store")
     store = Store(tmp_path / "store")
     plan = load_study_plan("tiny", store)
     (store.trial_folder(plan.trials[0].fingerprint) / "history.parquet").write_bytes(b"no parquet")
-    with pytest.raises(StoreError, match="history cannot be read"):
-        collect_study(plan, store)
+    first, *others = collect_study(plan, store).trials
+    assert first.status == "UNREADABLE"
+    assert first.failure is not None
+    assert "history cannot be read" in first.failure.message
+    assert {row.status for row in others} == {"COMPLETE"}
 
 
 def test_load_study_plan_suggests_studies_and_sweeps(tmp_path: Path) -> None:
@@ -152,6 +155,6 @@ def test_load_study_plan_refuses_a_damaged_stored_sweep(tmp_path: Path) -> None:
     folder = store.study_folder("quickstart")
     folder.mkdir(parents=True)
     (folder / "sweep.yaml").write_text("name: quickstart\naxes: 3\n")
-    with pytest.raises(UsageError, match="run the sweep again"):
+    with pytest.raises(StoreError, match="run the sweep again"):
         load_study_plan("quickstart", store)
     assert load_study_plan("quickstart", store, ["axes.seed=[0]"]).sweep.name == "quickstart"

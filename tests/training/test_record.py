@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sweeper.errors import StoreError
-from sweeper.storage import Store, write_json
+from sweeper.storage import Store
 from sweeper.training import Failure, TrialRecord, TrialStatus, publish_failure, read_record, read_status
 
 FAILURE = Failure(kind="bug", message="KeyError: 'x'", traceback="t")
@@ -30,7 +31,7 @@ def test_read_record_restores_what_was_published(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", [{}, {"status": "FINISHED"}, [1], {"status": "COMPLETE!"}])
 def test_read_record_and_read_status_refuse_another_document(tmp_path: Path, document: object) -> None:
     path = tmp_path / "record.json"
-    write_json(path, document)  # type: ignore[arg-type]
+    path.write_text(json.dumps(document))
     for read in (read_record, read_status):
         with pytest.raises(StoreError, match=r"not a (trial record|JSON object)"):
             read(path)

@@ -113,6 +113,8 @@ class DataManifest(_Frozen):
     """Where and why something was left out (the first hundred)."""
     vocab_size: int
     """Vocabulary of the tokenizer."""
+    files: dict[str, tuple[int, str]] = {}
+    """Rows, splits and tokenizer -> size in bytes and SHA-256. Empty in manifests of version 0.1.0."""
 
     @property
     def size(self) -> DataSize:

@@ -30,7 +30,7 @@ from sweeper.data.tokenizer import TOKENIZER_VERSION, load_tokenizer, train_toke
 from sweeper.errors import DataError, StoreError
 from sweeper.models import resolve_extended_positions
 from sweeper.models.quiet_libraries import quiet_libraries
-from sweeper.storage import Store, read_json, write_json
+from sweeper.storage import Store, check_files, digest_files, read_json, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,9 +52,15 @@ class PreparedData:
     manifest: DataManifest
 
     def load_split(self, split: Split) -> Dataset:
-        """Return the rows of a split, memory-mapped: columns input_ids, labels, length, target_tokens."""
+        """Return the rows of a split, memory-mapped: columns input_ids, labels, length, target_tokens.
+
+        Raises:
+            StoreError: the files are not those that were written.
+        """
         from datasets import Dataset
 
+        for name in ("rows.arrow", f"{split}.npy"):
+            check_files(self.directory, self.manifest.files, name)
         rows = np.load(self.directory / f"{split}.npy", allow_pickle=False)
         return Dataset.from_file(str(self.directory / "rows.arrow")).select(rows)
 
@@ -62,6 +68,7 @@ class PreparedData:
         """Return the tokenizer that made them."""
         from transformers import AutoTokenizer
 
+        check_files(self.directory, self.manifest.files, "tokenizer/")
         return AutoTokenizer.from_pretrained(self.directory / "tokenizer")
 
 
@@ -278,6 +285,7 @@ def _build_dataset(
             duplicate_ids=counts.duplicate_ids,
             problems=counts.problems,
             vocab_size=len(tokenizer),
+            files=digest_files(temporary, ["*.arrow", "*.npy", "tokenizer/**/*"]),
         )
         write_json(temporary / "manifest.json", manifest.to_document())
         store.push(temporary, destination=directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from sweeper.storage import truncate_partial_line, write_bytes, write_json
 if TYPE_CHECKING:
     from sweeper.evaluation.agents.local import LocalAgent
 
+_LINE_SEAL = ', "crc32": '
 MIN_REPEATED_CALLS = 3
 """The same call with the same input, this many times, counts as a loop."""
 
@@ -87,7 +89,7 @@ def run_agent(
     def append_episodes(batch: list[Episode]) -> None:
         # "replace": a served model can send lone surrogates, which UTF-8 cannot write.
         with path.open("a", encoding="utf-8", errors="replace") as file:
-            file.write("".join(episode.format_line() + "\n" for episode in batch))
+            file.write("".join(_seal_line(episode.format_line()) + "\n" for episode in batch))
 
     truncate_partial_line(path)
     episodes = run_episodes(
@@ -107,17 +109,39 @@ def run_agent(
 
 
 def load_finished_episodes(directory: Path) -> dict[QueryKey, Episode]:
-    """Load the episodes on disk that need not be repeated, the last of each query. Invalid lines are skipped."""
+    """Load the episodes on disk that need not be repeated, the last of each query.
+
+    A line that is not valid, or not what was written, is skipped: its query is run again.
+    """
     path = directory / "episodes.jsonl"
     episodes: dict[QueryKey, Episode] = {}
     # Not splitlines: it also splits at characters that texts may contain.
     for line in path.read_bytes().decode("utf-8", "replace").split("\n") if path.exists() else ():
         try:
-            episode = Episode.parse_line(line)
+            episode = Episode.parse_line(_unseal_line(line))
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
         episodes[episode.key] = episode
     return {key: episode for key, episode in episodes.items() if episode.ended not in (None, "unreachable")}
+
+
+def _seal_line(line: str) -> str:
+    """Add a checksum to a line of JSON, as its last key."""
+    return f"{line[:-1]}{_LINE_SEAL}{zlib.crc32(line.encode('utf-8', 'replace'))}}}"
+
+
+def _unseal_line(line: str) -> str:
+    """Return a line without its checksum. Lines of version 0.1.0 have none.
+
+    Raises:
+        ValueError: the line is not what was written.
+    """
+    start, seal, checksum = line.rpartition(_LINE_SEAL)
+    if not seal:
+        return line
+    if checksum != f"{zlib.crc32((start + '}').encode())}}}":
+        raise ValueError("another checksum")
+    return start + "}"
 
 
 def count_environment_calls(episodes: Sequence[Episode]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from sweeper.evaluation.answers import Answer
 from sweeper.evaluation.judge_panel import JudgeReport
 from sweeper.evaluation.judges import Vote
 from sweeper.evaluation.toolbench_format import make_converted_document, make_pass_rate_results, make_raw_document
-from sweeper.storage import join_within, write_bytes, write_json
+from sweeper.storage import dump_json, join_within, write_bytes
 
 
 def write_judging_files(out: Path, answers: Sequence[Answer], report: JudgeReport, *, model: str) -> None:
@@ -44,7 +44,7 @@ def write_judging_files(out: Path, answers: Sequence[Answer], report: JudgeRepor
     ]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_bytes(out / "votes.jsonl", lines.encode("utf-8", "replace"))
-    write_json(out / "judged.json", report.to_document())
+    write_bytes(out / "judged.json", dump_json(report.to_document(), indent=2).encode())
 
 
 def _write_subset_files(

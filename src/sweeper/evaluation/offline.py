@@ -48,6 +48,7 @@ from sweeper.evaluation.openai_client import EndpointSettings
 from sweeper.evaluation.suite_fingerprint import compute_suite_fingerprint
 from sweeper.models import compute_weights_fingerprint
 from sweeper.storage import Store, read_json, write_bytes, write_json
+from sweeper.training import check_trial_files
 
 __all__ = [
     "AgentEndpoint",
@@ -336,6 +337,7 @@ def resolve_model_path(name: str, store: Store) -> str:
     if re.fullmatch(r"[0-9a-f]{16}", name):
         store.pull(store.trial_folder(name), patterns=["model/*"])
     if (store.trial_folder(name) / "model").is_dir():
+        check_trial_files(store, name, "model/")
         return str(store.trial_folder(name) / "model")
     try:
         spec = load_model_spec(name)

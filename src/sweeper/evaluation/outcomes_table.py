@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,12 @@ from sweeper.evaluation.agent_run import is_incoherent
 from sweeper.evaluation.answers import FINISH
 from sweeper.evaluation.episode import Episode
 from sweeper.evaluation.judges import Vote
+from sweeper.evaluation.summary import EvaluationSummary
+from sweeper.storage import check_files
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 CATEGORICAL_COLUMNS = ("fingerprint", "subset", "query_id", "judge", "status", "task")
 """Columns with few distinct texts, stored as codes."""
@@ -28,6 +32,8 @@ OUTCOME_COLUMNS = (
     "hallucinated",
 )
 """Columns that claims and reports use. The files also hold reasons and more."""
+REQUIRED_COLUMNS = ("fingerprint", "subset", "query_id", "judge", "passed")
+"""Columns that every file has. `passed` alone has empty cells: outcomes that no judge scored."""
 _PASSED_BY_STATUS = {"solved": 1.0, "unsolved": 0.0, "unsure": 0.0, None: float("nan")}
 """The strict definition of the headline pass rate: `unsure` has not passed."""
 
@@ -81,23 +87,77 @@ def read_outcomes(files: Sequence[Path]) -> pd.DataFrame:
         >>> read_outcomes([]).empty
         True
     """
-    import pandas as pd
-    import pyarrow as pa
+    return combine_outcomes([read_outcomes_file(path) for path in files])
+
+
+def read_outcomes_file(path: Path) -> pa.Table:
+    """Read one file of outcomes, with the columns of `OUTCOME_COLUMNS` that it has.
+
+    Raises:
+        StoreError: it cannot be read, or a required column is missing or has empty cells.
+    """
     import pyarrow.parquet as pq
 
-    tables = []
-    for path in files:
-        try:
-            with pq.ParquetFile(path, read_dictionary=list(CATEGORICAL_COLUMNS)) as file:
-                tables.append(file.read([name for name in OUTCOME_COLUMNS if name in file.schema_arrow.names]))
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                str(path.parent), found=f"outcomes cannot be read: {error}", hint="delete the folder and run again"
-            ) from error
+    hint = f"delete {path.parent} and run again"
+    try:
+        with pq.ParquetFile(path, read_dictionary=list(CATEGORICAL_COLUMNS)) as file:
+            table = file.read([name for name in OUTCOME_COLUMNS if name in file.schema_arrow.names])
+    except Exception as error:  # a damaged file can break any part of the reader
+        found = f"outcomes cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        raise StoreError(str(path), found=found, hint=hint) from error
+    for name in REQUIRED_COLUMNS:
+        if name not in table.column_names or (name != "passed" and table[name].null_count):
+            raise StoreError(str(path), found=f"outcomes without a complete column {name}", hint=hint)
+    return table
+
+
+def read_checked_outcomes(path: Path, fingerprint: str, summary: EvaluationSummary) -> pa.Table:
+    """Read the outcomes that an evaluation wrote.
+
+    Args:
+        path: their file.
+        fingerprint: of the trial.
+        summary: of the evaluation. One with digests vouches for the file; else its number of queries and its pass rate
+            must be those of the table.
+
+    Returns:
+        The table, with the columns of `OUTCOME_COLUMNS`.
+
+    Raises:
+        StoreError: it cannot be read, or is not what the evaluation wrote.
+    """
+    hint = f"delete {path.parent} and run again"
+    check_files(path.parent, summary.files, path.name, hint)
+    table = read_outcomes_file(path)
+    if table.num_rows and table["fingerprint"].unique().to_pylist() != [fingerprint]:
+        raise StoreError(str(path), found="outcomes of another trial", hint=hint)
+    if path.name not in summary.files:
+        _check_rates(path, table, summary, hint)
+    return table
+
+
+def _check_rates(path: Path, table: pa.Table, summary: EvaluationSummary, hint: str) -> None:
+    rows = table.select(list(REQUIRED_COLUMNS)).to_pandas()
+    first = rows[rows["judge"] == rows["judge"].iloc[0]] if len(rows) else rows
+    shares = first.groupby(["subset", "query_id"], observed=True, sort=False)["passed"].mean()
+    rate = float((shares > 0.5).astype(float).where(shares.notna()).mean()) if len(shares) else math.nan
+    written = summary.queries, summary.pass_rate
+    if not math.isnan(written[0]) and len(shares) != written[0]:
+        found = f"{len(shares):,} queries, and the summary has {written[0]:,.0f}"
+        raise StoreError(str(path), found=found, hint=hint)
+    if not (math.isnan(rate) and math.isnan(written[1])) and not math.isclose(rate, written[1], abs_tol=1e-9):
+        found = f"a pass rate of {rate:.4f}, and the summary has {written[1]:.4f}"
+        raise StoreError(str(path), found=found, hint=hint)
+
+
+def combine_outcomes(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Combine tables of outcomes into one, in their order. A column that a table lacks is NaN in its rows."""
+    import pandas as pd
+    import pyarrow as pa
+
     if not tables:
         return pd.DataFrame()
     # The codes of each file are mapped to one dictionary. Pandas' metadata would restore plain text.
     whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(None).unify_dictionaries()
-    del tables
     table: pd.DataFrame = whole.to_pandas(self_destruct=True, split_blocks=True)
     return table

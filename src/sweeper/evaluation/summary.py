@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from pydantic import TypeAdapter, ValidationError
+
 from sweeper.config import EvaluationSpec
-from sweeper.storage import Store, read_json
+from sweeper.errors import StoreError
+from sweeper.storage import FileDigests, Store, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,23 +49,39 @@ class EvaluationSummary:
     eval_seconds: float = math.nan
     out_of_memory_at: tuple[int, ...] = ()
     """Sizes of the generation batches that did not fit into memory."""
+    files: FileDigests = dataclasses.field(default_factory=dict)
+    """Files of the evaluation -> size in bytes and SHA-256. Empty in summaries of version 0.1.0."""
 
     def to_document(self) -> dict[str, object]:
-        """Make the JSON document. `out_of_memory_at` is left out where it is empty."""
+        """Make the JSON document. What is empty of `out_of_memory_at` and `files` is left out."""
         document: dict[str, object] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del document["out_of_memory_at"]
+        del document["out_of_memory_at"], document["files"]
         if self.out_of_memory_at:
             document["out_of_memory_at"] = list(self.out_of_memory_at)
+        if self.files:
+            document["files"] = {name: list(digest) for name, digest in self.files.items()}
         return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> EvaluationSummary:
-        """Read the JSON document."""
-        names = {f.name for f in dataclasses.fields(cls)}
-        values = {name: value for name, value in document.items() if name in names and value is not None}
-        batches = values.pop("out_of_memory_at", ())
-        values.setdefault("pass_rate", math.nan)
-        return cls(**values, out_of_memory_at=tuple(batches))  # type: ignore[arg-type]
+        """Read the JSON document.
+
+        Raises:
+            ValueError: it is not a summary.
+        """
+        try:
+            return _SUMMARY.validate_python({"pass_rate": math.nan} | _drop_unknown(cls, document))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _drop_unknown(cls: type[EvaluationSummary], document: Mapping[str, object]) -> dict[str, object]:
+    names = {f.name for f in dataclasses.fields(cls)}
+    return {name: value for name, value in document.items() if name in names and value is not None}
+
+
+_SUMMARY = TypeAdapter(EvaluationSummary)
 
 
 def read_summary(store: Store, fingerprint: str, suite: str) -> EvaluationSummary | None:
@@ -86,7 +105,16 @@ def read_summary(store: Store, fingerprint: str, suite: str) -> EvaluationSummar
         True
     """
     path = store.evaluation_folder(fingerprint, suite) / "summary.json"
-    return EvaluationSummary.from_document(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    hint = f"delete {path.parent} and run again"
+    try:
+        summary = EvaluationSummary.from_document(read_json(path))
+    except ValueError as error:
+        raise StoreError(str(path), found=f"not the summary of an evaluation: {error}", hint=hint) from error
+    if summary.suite not in ("", suite):
+        raise StoreError(str(path), found=f"the summary of another suite, {summary.suite}", hint=hint)
+    return summary
 
 
 def extract_metrics(summary: EvaluationSummary, evaluation: EvaluationSpec) -> dict[str, float]:

@@ -16,7 +16,8 @@ from sweeper.evaluation.judges import JudgeContext, judge_answers, make_judge
 from sweeper.evaluation.outcomes_table import build_outcomes_table
 from sweeper.evaluation.suite_fingerprint import compute_suite_fingerprint
 from sweeper.evaluation.summary import EvaluationSummary, read_summary, summarize_outcomes
-from sweeper.storage import Store, write_bytes
+from sweeper.storage import Store, digest_files, write_bytes
+from sweeper.training import check_trial_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,7 @@ def evaluate_trial(
             return earlier
         model = store.trial_folder(fingerprint) / "model"
         store.pull(store.trial_folder(fingerprint), patterns=["model/*"])
+        check_trial_files(store, fingerprint, "model/")
         started = time.monotonic()
         agent = load_local_agent(str(model), evaluation, data, seed=seed, threads=threads)
         episodes, answers = run_agent(directory, agent, evaluation, data, method=fingerprint)
@@ -67,6 +69,8 @@ def evaluate_trial(
         summary = summarize_outcomes(tables[0], suite=suite, eval_seconds=time.monotonic() - started)
         summary = dataclasses.replace(summary, out_of_memory_at=tuple(agent.out_of_memory_at))
         write_bytes(directory / "outcomes.parquet", pd.concat(tables, ignore_index=True).to_parquet())
+        files = digest_files(directory, ["outcomes.parquet", "*.jsonl"])
+        summary = dataclasses.replace(summary, files=files)
         lock.check_lease()
         store.push(directory)
         store.publish(directory / "summary.json", summary.to_document())

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from sweeper import __version__
 from sweeper.config import write_yaml
-from sweeper.execution.study_identity import read_stored_sweep
 from sweeper.planning.estimate import restore_first_estimates
 from sweeper.planning.plan import Plan
 from sweeper.results.claim_registry import CLAIMS_FILE, RegisteredClaim, register_claims
-from sweeper.results.study_tables import MANIFEST_FILE, read_runs
-from sweeper.storage import JsonObject, Store, read_json, write_json
+from sweeper.results.study_tables import MANIFEST_FILE, read_runs, read_stored_sweep
+from sweeper.search import JOURNAL_FILE
+from sweeper.storage import JsonObject, Store, digest_files, read_json, write_json
 from sweeper.training import FAILED, read_status
 
 _PACKAGES = ("ray", "torch", "transformers", "trl", "datasets", "accelerate")
@@ -80,7 +80,8 @@ def write_plan(plan: Plan, store: Store) -> None:
     folder = store.study_folder(plan.sweep.name)
     write_yaml(folder / "sweep.yaml", plan.sweep.model_dump(mode="json"))
     earlier = read_json(folder / "plan.json") if (folder / "plan.json").exists() else None
-    write_json(folder / "plan.json", restore_first_estimates(plan.to_document(), earlier))
+    document = restore_first_estimates(plan.to_document(), earlier)
+    write_json(folder / "plan.json", document | {"files": digest_files(folder, ["sweep.yaml", JOURNAL_FILE])})
     store.push(folder, patterns=["*.yaml", "*.json"])
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-from sweeper.config import Sweep, read_yaml_as_dict
-from sweeper.errors import StoreError, UsageError
+from sweeper.config import Sweep
+from sweeper.errors import UsageError
+from sweeper.results.study_tables import check_journal, read_stored_sweep
 from sweeper.storage import Store, read_json
 
 _IDENTITY = ("recipe", "data", "evaluation", "search", "branch_epochs", "searched")
@@ -35,6 +35,7 @@ def check_study_identity(sweep: Sweep, store: Store) -> None:
     if not (folder / "sweep.yaml").exists() or not _has_results(sweep.name, store):
         return
     earlier = read_stored_sweep(folder / "sweep.yaml")
+    check_journal(folder)
     if differences := list(_list_differences(earlier, sweep)):
         raise UsageError(
             f"study {sweep.name}",
@@ -42,19 +43,6 @@ def check_study_identity(sweep: Sweep, store: Store) -> None:
             found=f"results of another sweep of this name in {store.location}",
             hint=f"to keep both: --set name={sweep.name}-2",
         )
-
-
-def read_stored_sweep(path: Path) -> Sweep:
-    """Read the sweep of a study from its folder.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    try:
-        return Sweep.model_validate(read_yaml_as_dict(path))
-    except ValueError as error:
-        hint = "move the study's folder away, or run under another name: --set name=NAME"
-        raise StoreError(str(path), found=f"invalid sweep: {error}", hint=hint) from error
 
 
 def _has_results(name: str, store: Store) -> bool:

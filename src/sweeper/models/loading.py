@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.config import ModelSpec
-from sweeper.errors import ModelError
+from sweeper.errors import ModelError, is_out_of_memory
 from sweeper.models.architecture import DEFAULT_FAMILY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MAX_LISTED_TENSORS = 3
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "config.json")
 _GENERATION_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -80,20 +82,50 @@ def load_pretrained(source: str) -> PreTrainedModel:
         ModelError: it cannot be loaded.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError, SafetensorError) as error:
+        model, info = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+    except Exception as error:  # a file of another program can break any part of the loader
+        if is_out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines()
         raise ModelError(
             f"model {source}",
-            found=str(error).strip().splitlines()[0],
+            found=f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__,
             hint="give a local folder saved by save_pretrained, or a hub id that this machine can reach",
         ) from error
+    _check_tensors(source, info)
     own = model.generation_config
     model.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _GENERATION_TOKENS})
     return model  # type: ignore[no-any-return]
+
+
+def _check_tensors(source: str, info: Mapping[str, Collection[object]]) -> None:
+    """Check that every tensor of a model came from its checkpoint, and every tensor of the checkpoint was used.
+
+    Transformers draws missing tensors at random and only warns. Tied tensors do not count as missing.
+
+    Raises:
+        ModelError: tensors are missing, unexpected or of another shape.
+    """
+    problems = []
+    for kind, label in (
+        ("missing_keys", "missing"),
+        ("unexpected_keys", "unexpected"),
+        ("mismatched_keys", "of another shape"),
+    ):
+        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in info.get(kind, ()))
+        if names:
+            shown = ", ".join(names[:MAX_LISTED_TENSORS]) + (", …" if names[MAX_LISTED_TENSORS:] else "")
+            problems.append(f"{len(names)} {label} ({shown})")
+    if problems:
+        raise ModelError(
+            f"model {source}",
+            requested="every tensor of the model, and no other",
+            found="; ".join(problems),
+            hint="the checkpoint is damaged, or its config.json belongs to another one",
+        )
 
 
 def compute_weights_fingerprint(model: ModelSpec) -> str:

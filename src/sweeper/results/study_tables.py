@@ -6,20 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from sweeper.config import Sweep, find_sweep, list_sweep_names, load_sweep, read_yaml_as_dict
 from sweeper.errors import StoreError, UsageError, suggest_nearest
-from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_outcomes, read_summary
+from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_summary
+from sweeper.evaluation.outcomes_table import combine_outcomes, read_checked_outcomes
 from sweeper.planning.budget import RESOURCE_USAGE_FILE
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
 from sweeper.results.claim_registry import ClaimRegistry, read_claim_registry
-from sweeper.search import load_search_history
-from sweeper.storage import JsonObject, LockSnapshot, Store, read_json
+from sweeper.search import JOURNAL_FILE, load_search_history
+from sweeper.storage import JsonObject, LockSnapshot, Store, check_files, check_log, read_json
 from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 MANIFEST_FILE = "manifest.json"
 """Where and with which versions each run of a study ran, in its folder."""
@@ -74,15 +78,50 @@ def load_study_plan(name: str, store: Store, overrides: list[str] | None = None)
     if is_name:
         store.pull(stored_sweep.parent, patterns=["*.yaml"])
     if is_name and stored_sweep.exists() and not overrides:
-        try:
-            return plan_sweep(Sweep.model_validate(read_yaml_as_dict(stored_sweep)), store)
-        except ValueError as error:
-            raise UsageError(str(stored_sweep), found=f"invalid sweep: {error}", hint="run the sweep again") from error
+        plan = plan_sweep(read_stored_sweep(stored_sweep), store)
+        check_journal(stored_sweep.parent)
+        return plan
     try:
         path = find_sweep(name)
     except UsageError as error:
         raise _make_unknown_study_error(name, store, is_stored=is_name and stored_sweep.exists()) from error
     return plan_sweep(load_sweep(path, overrides or []), store)
+
+
+def read_stored_sweep(path: Path) -> Sweep:
+    """Read the sweep of a study from its folder.
+
+    Raises:
+        StoreError: it cannot be read, or is not what was run.
+    """
+    hint = "run the sweep again; or move the study's folder away, or run under another name: --set name=NAME"
+    check_files(path.parent, _read_study_digests(path.parent), path.name, hint)
+    try:
+        return Sweep.model_validate(read_yaml_as_dict(path))
+    except ValueError as error:
+        reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else str(error)
+        raise StoreError(str(path), found=f"invalid sweep: {reason}", hint=hint) from error
+
+
+def check_journal(folder: Path) -> None:
+    """Check that the journal of a study's search still begins as it did when a run ended.
+
+    Args:
+        folder: the study's folder.
+
+    Raises:
+        StoreError: it is missing, or has lost or changed proposals.
+    """
+    if digest := _read_study_digests(folder).get(JOURNAL_FILE):
+        hint = "restore the file from a copy, or start a new search with --set name=NAME"
+        check_log(folder / JOURNAL_FILE, *digest, hint)
+
+
+def _read_study_digests(folder: Path) -> dict[str, tuple[int, str]]:
+    """Read the digests that a run left in `plan.json`; empty before the first run, and of version 0.1.0."""
+    plan = folder / "plan.json"
+    digests = read_json(plan).get("files", {}) if plan.exists() else {}
+    return {name: (int(size), str(sha256)) for name, (size, sha256) in digests.items()}
 
 
 def _make_unknown_study_error(name: str, store: Store, *, is_stored: bool) -> UsageError:
@@ -132,32 +171,25 @@ def pull_records(plan: Plan, store: Store) -> LockSnapshot:
 
 def collect_study(plan: Plan, store: Store) -> StudyTables:
     """Read all results of a plan from the store. Missing numbers are NaN."""
-    rows, files, histories = [], [], {}
+    rows, outcomes, histories = [], [], {}
     snapshot = pull_records(plan, store)
     for trial, suite in zip(plan.trials, compute_suite_fingerprints(plan.trials), strict=True):
-        record = read_record(store.record_path(trial.fingerprint)) if trial.fingerprint else None
-        if record and record.status == PRUNED and not trial.may_be_pruned:
-            record = None  # the search of another study stopped it; this study needs all of its steps
-        row = _build_trial_row(trial, record, store, snapshot)
-        summary = read_summary(store, trial.fingerprint, suite) if suite and record else None
-        if suite and trial.evaluation and summary is not None:
-            row = row.add_evaluation(extract_metrics(summary, trial.evaluation))
-            if trial.evaluation.split == "test":
-                row = replace(row, subsets=summary.subsets)
-                files.append(store.evaluation_folder(trial.fingerprint, suite) / "outcomes.parquet")
-        elif suite and record and record.status not in (FAILED, PRUNED):
-            row = _add_evaluation_status(row, store, suite, snapshot)
+        try:
+            row, table, history = _read_trial(trial, suite, store, snapshot)
+        except (StoreError, ValidationError) as error:
+            row, table, history = _make_unreadable_row(trial, error), None, None
         rows.append(row)
-        history = store.trial_folder(trial.fingerprint) / "history.parquet"
-        if record and history.exists():
-            histories[trial.fingerprint] = _read_history(history)
+        if table is not None:
+            outcomes.append(table)
+        if history is not None:
+            histories[trial.fingerprint] = history
     folder = store.study_folder(plan.sweep.name)
     search_history = load_search_history(plan.sweep, folder)
     runs = read_runs(folder)
     return StudyTables(
         plan=plan,
         trials=rows,
-        outcomes=read_outcomes(files),
+        outcomes=combine_outcomes(outcomes),
         histories=histories,
         runs=runs,
         claim_registry=read_claim_registry(folder, has_run=bool(runs)),
@@ -166,6 +198,39 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
         first_plan=_read_json_or_none(folder / "plan.json"),
         resource_usage=_read_json_or_none(folder / RESOURCE_USAGE_FILE),
     )
+
+
+def _read_trial(
+    trial: PlannedTrial, suite: str | None, store: Store, snapshot: LockSnapshot
+) -> tuple[TrialRow, pa.Table | None, pd.DataFrame | None]:
+    """Read the row of a trial, its outcomes on test queries and its history; None for what it does not have yet.
+
+    Raises:
+        StoreError: a file that cannot be read, or is not what was written.
+    """
+    record = read_record(store.record_path(trial.fingerprint)) if trial.fingerprint else None
+    if record and record.status == PRUNED and not trial.may_be_pruned:
+        record = None  # the search of another study stopped it; this study needs all of its steps
+    row, outcomes = _build_trial_row(trial, record, store, snapshot), None
+    summary = read_summary(store, trial.fingerprint, suite) if suite and record else None
+    if suite and trial.evaluation and summary is not None:
+        row = row.add_evaluation(extract_metrics(summary, trial.evaluation))
+        if trial.evaluation.split == "test":
+            row = replace(row, subsets=summary.subsets)
+            path = store.evaluation_folder(trial.fingerprint, suite) / "outcomes.parquet"
+            outcomes = read_checked_outcomes(path, trial.fingerprint, summary)
+    elif suite and record and record.status not in (FAILED, PRUNED):
+        row = _add_evaluation_status(row, store, suite, snapshot)
+    folder = store.trial_folder(trial.fingerprint)
+    has_history = record is not None and (folder / "history.parquet").exists()
+    return row, outcomes, _read_history(folder / "history.parquet", record) if has_history and record else None
+
+
+def _make_unreadable_row(trial: PlannedTrial, error: Exception) -> TrialRow:
+    """Return the row of a trial whose files are damaged; the rest of the study goes on."""
+    message = f"{error.where}: {error.found}; {error.hint}" if isinstance(error, StoreError) else str(error)
+    failure = Failure(kind="damaged", message=" ".join(message.split()), traceback="")
+    return TrialRow(trial.fingerprint, "UNREADABLE", failure=failure, planned=trial.to_row())
 
 
 def read_runs(folder: Path) -> list[JsonObject]:
@@ -217,15 +282,16 @@ def _read_json_or_none(path: Path) -> JsonObject | None:
     return read_json(path) if path.exists() else None
 
 
-def _read_history(path: Path) -> pd.DataFrame:
+def _read_history(path: Path, record: TrialRecord) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
+    check_files(path.parent, record.files, path.name)
     try:
         with pq.ParquetFile(path) as file:
             history: pd.DataFrame = file.read(
                 [name for name in HISTORY_COLUMNS if name in file.schema_arrow.names]
             ).to_pandas()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file can break any part of the reader
         hint = f"delete {path.parent} and run again"
         raise StoreError(str(path), found=f"history cannot be read: {error}", hint=hint) from error
     return history

@@ -29,9 +29,11 @@ def open_storage(search: SearchSpec, folder: Path) -> BaseStorage:
 
     Raises:
         UsageError: the database cannot be opened.
+        StoreError: the journal is damaged.
     """
     from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
+
+    from sweeper.search.checked_journal import CheckedJournal
 
     if search.storage is not None:
         from sqlalchemy.exc import SQLAlchemyError
@@ -46,7 +48,7 @@ def open_storage(search: SearchSpec, folder: Path) -> BaseStorage:
                 hint="start the database and install its driver, or leave `storage` out to use a journal file",
             ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE)))
+    return JournalStorage(CheckedJournal(str(folder / JOURNAL_FILE)))
 
 
 def is_search_started(search: SearchSpec, folder: Path) -> bool:

@@ -19,12 +19,14 @@ from sweeper.storage.atomic_io import (
     write_json,
 )
 from sweeper.storage.checkpoint_uploader import CheckpointUploader
+from sweeper.storage.file_digests import FileDigests, check_files, check_log, digest_files
 from sweeper.storage.lease import LeaseLostError, Lock, LockHeldError
 from sweeper.storage.path_parts import join_within, make_path_part
 from sweeper.storage.store import LockSnapshot, Store
 
 __all__ = [
     "CheckpointUploader",
+    "FileDigests",
     "Json",
     "JsonObject",
     "LeaseLostError",
@@ -32,6 +34,9 @@ __all__ = [
     "LockHeldError",
     "LockSnapshot",
     "Store",
+    "check_files",
+    "check_log",
+    "digest_files",
     "dump_json",
     "join_within",
     "link_or_copy",

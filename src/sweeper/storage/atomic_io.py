@@ -1,8 +1,9 @@
-"""Atomic file writes, strict JSON, hard links, and the repair of files that grow line by line."""
+"""Atomic file writes, strict JSON that shows damage, hard links, and the repair of files that grow line by line."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -20,8 +21,16 @@ JsonObject: TypeAlias = dict[str, Any]
 """A JSON object whose values are not checked: a document that was read from a file or received from a server."""
 
 
-def write_json(path: Path, document: object) -> None:
+SEAL = "sha256"
+"""Last key of a stored document: the SHA-256 of the text before it."""
+_SEAL_START = f',\n  "{SEAL}": "'.encode()
+_SEAL_LENGTH = len(_SEAL_START) + 64 + len(b'"\n}')
+
+
+def write_json(path: Path, document: Mapping[Any, Any]) -> None:
     """Write strict JSON atomically: a reader sees the old file or the new one, never a part of it.
+
+    The document gets a checksum as its last key, which `read_json` checks and removes.
 
     Args:
         path: the file; its folder is created.
@@ -30,7 +39,11 @@ def write_json(path: Path, document: object) -> None:
     Raises:
         TypeError: a value that has no JSON form.
     """
-    write_bytes(path, dump_json(document, indent=2).encode())
+    content = dump_json(document, indent=2).encode()
+    if document:
+        start = content.removesuffix(b"\n}")
+        content = start + _SEAL_START + hashlib.sha256(start).hexdigest().encode() + b'"\n}'
+    write_bytes(path, content)
 
 
 def dump_json(document: object, indent: int | None = None) -> str:
@@ -92,18 +105,25 @@ def _convert_value(value: object) -> Json:
 
 
 def read_json(path: Path) -> JsonObject:
-    """Read a JSON object.
+    """Read a JSON object. One that `write_json` wrote is what was written; one of version 0.1.0 has no checksum.
 
     Raises:
-        StoreError: no such file, or not a JSON object.
+        StoreError: no such file, not a JSON object, or one that has changed since it was written.
     """
     hint = "delete it and run again"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        content = path.read_bytes()
+        document = json.loads(content)
+    except (ValueError, RecursionError, OSError) as error:
         raise StoreError(str(path), found=f"not readable as JSON: {error}", hint=hint) from error
     if not isinstance(document, dict):
         raise StoreError(str(path), found=f"{type(document).__name__}, not a JSON object", hint=hint)
+    start, seal = content[:-_SEAL_LENGTH], content[-_SEAL_LENGTH:]
+    if seal.startswith(_SEAL_START):
+        if document.pop(SEAL) != hashlib.sha256(start).hexdigest():
+            raise StoreError(str(path), found="damaged or edited: it does not have its checksum", hint=hint)
+    elif SEAL in document:
+        raise StoreError(str(path), found="damaged or edited: its checksum is out of place", hint=hint)
     return document
 
 

@@ -247,7 +247,7 @@ class Store:
             if key in new and new[key].stat().st_mtime_ns == times[key] and new[key].stat().st_size == entry.size:
                 entry.apply_modification_time(new[key])
 
-    def publish(self, path: Path, document: object) -> None:
+    def publish(self, path: Path, document: Mapping[str, object]) -> None:
         """Write a JSON file that marks its folder as complete: behind the URL first, then here.
 
         So a process that dies in between leaves nothing here that others cannot see.

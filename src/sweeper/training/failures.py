@@ -20,7 +20,7 @@ from sweeper.errors import (
     is_out_of_memory,
 )
 
-FailureKind = Literal["out-of-memory", "lost-worker", "bad-input", "bug"]
+FailureKind = Literal["out-of-memory", "lost-worker", "bad-input", "bug", "damaged"]
 _SEVERITY: tuple[FailureKind, ...] = ("out-of-memory", "bad-input", "bug", "lost-worker")
 """Most severe first. A lost worker comes last: it is often the consequence of another worker's error."""
 
@@ -38,7 +38,7 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: FailureKind
-    """What was at fault: memory, the cluster, the user's input, or this program."""
+    """What was at fault: memory, the cluster, the user's input, this program, or files of the store."""
     message: str
     """The error in one line or a few."""
     traceback: str

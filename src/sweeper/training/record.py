@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.errors import StoreError
-from sweeper.storage import JsonObject, Store, read_json
+from sweeper.storage import JsonObject, Store, check_files, read_json
 from sweeper.training.failures import Failure
 
 TrialStatus = Literal["COMPLETE", "DIVERGED", "FAILED", "PRUNED"]
@@ -44,6 +44,8 @@ class TrialRecord(BaseModel):
     """Set when the status is FAILED."""
     resumed_from_step: int | None = None
     """Optimizer step of the checkpoint that an interrupted trial resumed from."""
+    files: dict[str, tuple[int, str]] = {}
+    """`history.parquet` and the files of `model/` -> size in bytes and SHA-256. Empty in records of version 0.1.0."""
     environment: JsonObject = {}
     """Versions, device and host name where it ran, workers and micro-batch; `logits_of`: "targets", or "all" for an
     architecture whose loss is not patched; `out_of_memory_at`: micro-batches that did not fit."""
@@ -53,14 +55,33 @@ def read_record(path: Path) -> TrialRecord | None:
     """Read the record at `path`; None where there is none.
 
     Raises:
-        StoreError: the file is not a trial record.
+        StoreError: the file is not the record of the trial whose folder it is in.
     """
     if not path.exists():
         return None
+    hint = "delete it and run again"
     try:
-        return TrialRecord.model_validate(read_json(path))
+        record = TrialRecord.model_validate(read_json(path))
     except ValidationError as error:
-        raise StoreError(str(path), found=f"not a trial record: {error}", hint="delete it and run again") from error
+        raise StoreError(str(path), found=f"not a trial record: {error}", hint=hint) from error
+    if record.fingerprint != path.parent.name:
+        raise StoreError(str(path), found=f"the record of another trial, {record.fingerprint}", hint=hint)
+    return record
+
+
+def check_trial_files(store: Store, fingerprint: str, prefix: str) -> None:
+    """Check files of a finished trial against its record. A trial without a record has nothing to check.
+
+    Args:
+        store: the store, with the files here.
+        fingerprint: of the trial.
+        prefix: `history.parquet`, or `model/`.
+
+    Raises:
+        StoreError: a file is missing, or differs from what was written.
+    """
+    if record := read_record(store.record_path(fingerprint)):
+        check_files(store.trial_folder(fingerprint), record.files, prefix)
 
 
 def read_status(path: Path) -> str | None:
@@ -73,9 +94,13 @@ def read_status(path: Path) -> str | None:
     """
     if not path.exists():
         return None
-    status = read_json(path).get("status")
+    record = read_json(path)
+    status = record.get("status")
     if status not in (COMPLETE, DIVERGED, FAILED, PRUNED):
         raise StoreError(str(path), found="not a trial record", hint="delete it and run again")
+    if record.get("fingerprint") != path.parent.name:
+        found = f"the record of another trial, {record.get('fingerprint')}"
+        raise StoreError(str(path), found=found, hint="delete it and run again")
     return str(status)
 
 

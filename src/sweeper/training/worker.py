@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config import TrialSpec
 from sweeper.data import PreparedData
-from sweeper.storage import CheckpointUploader, JsonObject, Store, write_bytes
+from sweeper.storage import CheckpointUploader, JsonObject, Store, digest_files, write_bytes
 from sweeper.storage.availability import wait_for_store
 from sweeper.training.batching import BatchSplit, split_for_trial
 from sweeper.training.history import compute_metrics, make_history
@@ -89,7 +89,9 @@ def train_worker(
         uploads.discard_pending()
         store.push(directory, patterns=["model/*", "*.parquet", "spec.json"])
         check_lease()
-        store.publish(store.record_path(job.fingerprint), result.record.model_dump(mode="json"))
+        files = digest_files(directory, ["history.parquet", *([] if run.pruning.is_pruned else ["model/**/*"])])
+        record = result.record.model_copy(update={"files": files})
+        store.publish(store.record_path(job.fingerprint), record.model_dump(mode="json"))
         checkpoints.delete_surplus(run.trainer.state.log_history, is_finished=True)  # only now: the record needs none
         if any(checkpoints.directory.glob("checkpoint-*")):
             store.push(checkpoints.directory)  # those that the retention policy keeps
