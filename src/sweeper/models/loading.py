@@ -85,7 +85,10 @@ def load_pretrained(source: str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        # Tensors of another shape are refused below, with their names.
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     except Exception as error:  # a file of another program can break any part of the loader
         if is_out_of_memory(error):
             raise
