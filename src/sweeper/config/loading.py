@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sweeper.config.overrides import Override, parse_override
 from sweeper.config.recipe import Recipe
 from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
-from sweeper.config.search_checks import check_search, split_searched_axes
+from sweeper.config.search_checks import check_search, find_converted_values, split_searched_axes
 from sweeper.config.smoke_test import SmokeTestConfig, make_smoke_test
 from sweeper.config.sweep import Sweep, expand_sweep, resolve_runtime
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin, to_commented, to_plain
@@ -235,8 +236,21 @@ def _find_axis_problems(source: YamlFile) -> Iterator[Problem]:
             yield Problem(keys, requested, f"{values!r}, not a list of values")
         elif not values:
             yield Problem(keys, requested, "an empty list", "give at least one value")
-        elif repeated := [value for i, value in enumerate(values) if value in values[:i]]:
-            yield Problem(keys, requested, f"the value {repeated[0]!r} twice", "name each value once")
+        elif key == "model" and (others := [value for value in values if not isinstance(value, str)]):
+            yield Problem(keys, requested, f"{others[0]!r}, not a name")
+        elif (repeated := _find_repeated(values)) is not None:
+            yield Problem(keys, requested, f"the value {repeated} twice", "name each value once")
+
+
+def _find_repeated(values: Iterable[object]) -> str | None:
+    """Return the first value that is equal to one before it, as it is written; None for distinct values."""
+    seen = set()
+    for value in values:
+        key = value if isinstance(value, Hashable) else repr(value)
+        if key in seen:
+            return repr(value)
+        seen.add(key)
+    return None
 
 
 def _find_claim_problems(source: YamlFile) -> Iterator[Problem]:
@@ -292,6 +306,8 @@ def _load_runtimes(source: YamlFile, model_names: Sequence[str]) -> dict[str, Ru
 def _check_axis_values(sweep: Sweep, source: YamlFile) -> None:
     """Build every trial, so that an invalid value of an axis is an error now and not in the middle of a study."""
     try:
-        expand_sweep(sweep)
+        specs = expand_sweep(sweep)
     except ValidationError as error:
         raise source.make_validation_error(error, [*_RECIPE_AXES, *DATA_AXES], ["axes"]) from error
+    for spec, values in zip(specs, itertools.product(*sweep.axes.values()), strict=True):
+        source.raise_first(find_converted_values(spec, dict(zip(sweep.axes, values, strict=True))))

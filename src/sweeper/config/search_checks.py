@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
-from sweeper.config.sweep import AxisValue, Sweep, enumerate_combinations, make_trial
+from sweeper.config.sweep import AxisValue, Sweep, TrialSpec, enumerate_combinations, get_axis_value, make_trial
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin
 from sweeper.errors import suggest_nearest
 
@@ -72,10 +72,26 @@ def check_search(sweep: Sweep, source: YamlFile) -> None:
     for axis, searched_axis in sweep.searched.items():
         for value in _list_extreme_values(searched_axis):
             try:
-                make_trial(sweep, base | {axis: value})
+                spec = make_trial(sweep, base | {axis: value})
             except ValidationError as error:
                 raise source.make_validation_error(error, [*Recipe.model_fields, *DATA_AXES], ["axes"]) from error
+            source.raise_first(find_converted_values(spec, {axis: value}))
     source.raise_first(_find_sweep_problems(sweep, sweep.search, base))
+
+
+def find_converted_values(spec: TrialSpec, values: Mapping[str, AxisValue]) -> Iterator[Problem]:
+    """Find texts and truth values that a field would take as a number: claims compare the values as written.
+
+    Args:
+        spec: a trial.
+        values: axis -> the value that it was made with.
+
+    Yields:
+        A problem for each.
+    """
+    for axis, value in values.items():
+        if isinstance(value, str | bool) and type(value) is not type(taken := get_axis_value(spec, axis)):
+            yield Problem(["axes", axis], f"axes.{axis}", f"{value!r}, which would be read as {taken!r}", f"{taken!r}")
 
 
 def _find_orphans(source: YamlFile) -> Iterator[Problem]:

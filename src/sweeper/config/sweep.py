@@ -179,3 +179,19 @@ def make_trial(sweep: Sweep, values: Mapping[str, AxisValue]) -> TrialSpec:
     model, runtime = sweep.models[values["model"]], sweep.resolve_runtime(values["model"])
     engine = sweep.resolve_engine(runtime)
     return TrialSpec(model=model, data=data, recipe=recipe, seed=values["seed"], runtime=runtime, engine=engine)
+
+
+def get_axis_value(spec: TrialSpec, axis: str) -> AxisValue:
+    """Return the value of a trial on an axis.
+
+    Args:
+        spec: the trial.
+        axis: `model`, `seed`, or a field of the recipe or the data.
+    """
+    match axis:
+        case "model":
+            return spec.model.name
+        case "seed":
+            return spec.seed
+    value: AxisValue = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
+    return value
