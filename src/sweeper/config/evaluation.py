@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from sweeper.config.base import Choice, FrozenConfig
+from sweeper.config.base import MAX_BATCH, MAX_COUNT, MAX_NUMBER, Choice, FrozenConfig
 from sweeper.registry import Registry
 
 JudgeName = Annotated[str, Choice(Registry("judge", "evaluation/judges", "make_judge"))]
@@ -20,19 +20,19 @@ class LlmSpec(FrozenConfig):
     """Base URL, such as `http://127.0.0.1:8000/v1`."""
     model: str = Field(min_length=1)
     """Name of the model at that endpoint."""
-    votes: int = Field(default=4, gt=0)
+    votes: int = Field(default=4, gt=0, le=MAX_BATCH)
     """Judgements of each answer; their majority decides. ToolEval takes at least 4."""
-    temperature: FiniteFloat = Field(default=0.2, ge=0)
+    temperature: FiniteFloat = Field(default=0.2, ge=0, le=MAX_NUMBER)
     """Sampling temperature of the judge; ToolEval's is 0.2."""
-    concurrency: int = Field(default=16, gt=0)
+    concurrency: int = Field(default=16, gt=0, le=MAX_BATCH)
     """Requests in flight at once. Does not change a result."""
-    requests_per_minute: FiniteFloat | None = Field(default=None, gt=0)
+    requests_per_minute: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Maximum rate of requests; `null` sets no limit."""
-    timeout_seconds: FiniteFloat = Field(default=60, gt=0)
+    timeout_seconds: FiniteFloat = Field(default=60, gt=0, le=MAX_NUMBER)
     """Timeout of one attempt. A request is tried 6 times, with growing waits."""
-    input_price: FiniteFloat | None = Field(default=None, ge=0)
+    input_price: FiniteFloat | None = Field(default=None, ge=0, le=MAX_NUMBER)
     """Price of a million input tokens, in any currency; `null`: costs are not counted."""
-    output_price: FiniteFloat | None = Field(default=None, ge=0)
+    output_price: FiniteFloat | None = Field(default=None, ge=0, le=MAX_NUMBER)
     """Price of a million output tokens."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     """How JSON is requested from the endpoint; `none` for servers that support neither of the others."""
@@ -65,15 +65,15 @@ class EvaluationSpec(FrozenConfig):
     claim's verdict under each of them."""
     llm: LlmSpec | None = None
     """Settings of the judge `llm`."""
-    temperature: FiniteFloat = Field(default=0.1, ge=0)
+    temperature: FiniteFloat = Field(default=0.1, ge=0, le=MAX_NUMBER)
     """Sampling temperature of the agent; 0 is greedy. The paper uses 0.1."""
-    max_steps: int = Field(default=10, gt=0)
+    max_steps: int = Field(default=10, gt=0, le=MAX_COUNT)
     """Maximum calls per query, `Finish` included. The paper allows 10."""
-    max_new_tokens: int = Field(default=512, gt=0)
+    max_new_tokens: int = Field(default=512, gt=0, le=MAX_COUNT)
     """Maximum tokens generated per step."""
-    max_episode_tokens: int | None = Field(default=None, gt=0)
+    max_episode_tokens: int | None = Field(default=None, gt=0, le=MAX_COUNT)
     """Maximum tokens generated per query, over all steps; `null` sets no limit."""
-    batch_size: int = Field(gt=0)
+    batch_size: int = Field(gt=0, le=MAX_BATCH)
     """Episodes stepped together. Greedy results do not depend on it."""
 
     @model_validator(mode="after")

@@ -70,9 +70,10 @@ def check_search(sweep: Sweep, source: YamlFile) -> None:
         return
     base = {axis: values[0] for axis, values in sweep.axes.items()}
     for axis, searched_axis in sweep.searched.items():
+        active = {other: values[0] for other, values in searched_axis.when.items()}
         for value in _list_extreme_values(searched_axis):
             try:
-                spec = make_trial(sweep, base | {axis: value})
+                spec = make_trial(sweep, base | active | {axis: value})
             except ValidationError as error:
                 raise source.make_validation_error(error, [*Recipe.model_fields, *DATA_AXES], ["axes"]) from error
             source.raise_first(find_converted_values(spec, {axis: value}))
