@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from sweeper.config.base import MAX_BATCH, MAX_COUNT, MAX_NUMBER, Choice, FrozenConfig
+from sweeper.errors import has_secret
 from sweeper.registry import Registry
 
 JudgeName = Annotated[str, Choice(Registry("judge", "evaluation/judges", "make_judge"))]
 EnvironmentName = Annotated[str, Choice(Registry("environment", "evaluation/environments", "make_environment"))]
 
 
+def _check_url(url: str | None) -> str | None:
+    """Refuse a URL with more than scheme, host and path: what is in the rest may be a secret, and URLs are stored."""
+    parts = urlsplit(url or "")
+    if "@" in parts.netloc or parts.query or parts.fragment or has_secret(url or ""):
+        raise ValueError("a URL with a user name, password, query or fragment: give keys in the environment")
+    return url
+
+
 class LlmSpec(FrozenConfig):
     """A language model as judge, behind any OpenAI-compatible endpoint. Its key is read from the environment only."""
 
-    url: str = Field(min_length=1)
+    model_config = ConfigDict(hide_input_in_errors=True)  # a URL may hold a secret
+
+    url: Annotated[str, AfterValidator(_check_url)] = Field(min_length=1)
     """Base URL, such as `http://127.0.0.1:8000/v1`."""
     model: str = Field(min_length=1)
     """Name of the model at that endpoint."""
@@ -41,6 +53,8 @@ class LlmSpec(FrozenConfig):
 class EvaluationSpec(FrozenConfig):
     """How a trained model is evaluated as an agent. It has an identity of its own and is not part of a trial's."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     name: str = Field(min_length=1)
     """Name shown in reports."""
     queries: str | None = None
@@ -56,7 +70,7 @@ class EvaluationSpec(FrozenConfig):
     on_miss: Literal["error", "same-api"] = "error"
     """For `replay`, the observation of a call that was not recorded: an error, or the first recorded response of that
     API."""
-    url: str | None = None
+    url: Annotated[str | None, AfterValidator(_check_url)] = None
     """For `http`: address of a server that implements StableToolBench's `/virtual` protocol."""
     judge: JudgeName
     """What decides whether a query was solved: toolworld's oracle, fixed rules, or a language model."""

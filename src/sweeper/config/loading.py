@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sweeper.config.branch_checks import check_branches
 from sweeper.config.claim import Claim
 from sweeper.config.claim_checks import check_claims
+from sweeper.config.claim_text import fill_in_text
 from sweeper.config.combined_sweep import COMBINED_SWEEP_KEYS, combine_sweeps
 from sweeper.config.data import DATA_AXES, DataSpec
 from sweeper.config.evaluation import EvaluationSpec
@@ -266,9 +267,7 @@ def _resolve_names(source: YamlFile, library: ConfigLibrary) -> dict[str, Any]:
     content |= split_searched_axes(source)
     if node.get("budget") is not None:
         content["budget"] = source.validate(BudgetSpec, node["budget"], ["budget"])
-    content["claims"] = [
-        library.resolve_entry(Claim, entry, source, ("claims", i)) for i, entry in enumerate(node.get("claims") or [])
-    ]
+    content["claims"] = [_resolve_claim(entry, i, source, library) for i, entry in enumerate(node.get("claims") or [])]
     content["models"] = {
         name: library.resolve_entry(ModelSpec, name, source, ("axes", "model", i)) for i, name in enumerate(names)
     }
@@ -283,6 +282,15 @@ def _resolve_names(source: YamlFile, library: ConfigLibrary) -> dict[str, Any]:
             keys = ("runtime", name, "hardware")
             content["hardware"][runtime.hardware] = library.resolve_entry(HardwareSpec, runtime.hardware, source, keys)
     return content
+
+
+def _resolve_claim(entry: object, index: int, source: YamlFile, library: ConfigLibrary) -> Claim:
+    keys = ("claims", index)
+    claim = library.resolve_entry(Claim, entry, source, keys)
+    try:
+        return fill_in_text(claim)
+    except ValueError as error:
+        raise source.make_error(Problem([*keys, "text"], f"claim {claim.id}", str(error))) from error
 
 
 def _load_runtimes(source: YamlFile, model_names: Sequence[str]) -> dict[str, Runtime]:

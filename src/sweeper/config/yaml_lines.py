@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from sweeper.config.base import UNKNOWN_CHOICE, FrozenConfig
 from sweeper.config.yaml_limits import YamlLimitError, check_size, copy_within_limits, read_limited_text, shorten
-from sweeper.errors import ConfigError, UsageError, suggest_nearest
+from sweeper.errors import ConfigError, UsageError, has_secret, suggest_nearest
 from sweeper.storage import write_bytes
 
 ConfigT = TypeVar("ConfigT", bound=FrozenConfig)
@@ -120,10 +120,19 @@ class YamlFile:
             known: keys to suggest for an unknown one beside `fields`; by default the fields of `kind`.
 
         Raises:
-            ConfigError: pydantic's first complaint, with file, line and, for an unknown name, the nearest known one.
+            ConfigError: a secret in a URL; or pydantic's first complaint, with file, line and, for an unknown name, the
+                nearest known one.
         """
+        values, found = (
+            to_builtin(fields),
+            "the URL contains a password or a key, and configurations are displayed and stored",
+        )
+        self.raise_first(
+            Problem([*keys, *below], ".".join(map(str, [*keys, *below])), found, "give it in the environment")
+            for below in _find_secrets(values)
+        )
         try:
-            return kind.model_validate(to_builtin(fields))
+            return kind.model_validate(values)
         except ValidationError as error:
             nested = _find_nested_kind(kind, _select_complaint(error)["loc"])
             names = known if known and nested is kind else nested.model_fields
@@ -147,6 +156,15 @@ class YamlFile:
         # A password belongs neither on the screen nor in a log.
         shown = "" if not below or "password" in message else f" (given: {value!r})"
         return self.make_error(Problem(keys, dotted, message + shown))
+
+
+def _find_secrets(value: object) -> Iterator[Keys]:
+    """Find the texts that have a URL with a secret; yield the path to each."""
+    if isinstance(value, str) and has_secret(value):
+        yield ()
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        for below in _find_secrets(item):
+            yield (key, *below)
 
 
 def _select_complaint(error: ValidationError) -> ErrorDetails:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config import ModelSpec
 from sweeper.errors import ModelError
-from sweeper.models.architecture import DEFAULT_FAMILY
+from sweeper.models.architecture import DEFAULT_FAMILY, check_layer_count
+from sweeper.models.known_configs import load_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +45,7 @@ def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 
     known = {"opt": (OPTConfig, OPTForCausalLM), "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM)}
+    check_layer_count(model.config or {}, f"model {model.name}")
     fields = copy.deepcopy(model.config or {})  # transformers changes nested values
     family = fields.pop("model_type", DEFAULT_FAMILY)
     if family not in known:
@@ -80,6 +82,8 @@ def load_pretrained(source: str) -> PreTrainedModel:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    if (Path(source) / "config.json").is_file():
+        check_layer_count(load_config(ModelSpec(name=source, source=source), vocab_size=0), f"model {source}")
     try:
         return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)  # type: ignore[no-any-return]
     except (OSError, ValueError, SafetensorError) as error:

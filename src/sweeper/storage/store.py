@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from sweeper.errors import StoreError, UsageError
+from sweeper.errors import StoreError, UsageError, has_secret
 from sweeper.storage.atomic_io import write_json
 from sweeper.storage.lease import Lease, Lock, LockHeldError, check_lease_generation, find_leased_folders
 from sweeper.storage.object_store import COMMIT_FILES, RemoteFile, RemoteStore
@@ -65,10 +65,10 @@ class Store:
     @classmethod
     def _open_url(cls, url: str) -> Store:
         parts = urlsplit(url)
-        if parts.password:
+        if has_secret(url):
             raise UsageError(
                 "--storage",
-                requested=f"{parts.scheme}://…@{parts.hostname}{parts.path}",
+                requested=url,
                 found="a secret in the URL, which is displayed and stored",
                 hint="give credentials in the environment, as the driver documents",
             )
