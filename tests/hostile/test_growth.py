@@ -196,6 +196,10 @@ def test_warm_up_longer_than_the_run_is_found_by_the_plan(recipe: str, tmp_path:
         ["--storage", f"https://host/x?token={SECRET}"],
         ["--address", f"http://user:{SECRET}@127.0.0.1:1"],
         ["--address", f"ray://user:{SECRET}@127.0.0.1:1"],
+        ["--address", f"user:{SECRET}@127.0.0.1:1"],
+        ["--address", f"http://user:{SECRET}@[::1"],
+        ["--address", f"http://user:{SECRET}@host:99999"],
+        ["--storage", f"s3://user:{SECRET}@[::1"],
         ["--set", f"http://user:{SECRET}@host"],
     ],
 )
@@ -203,7 +207,8 @@ def test_secrets_are_neither_stored_nor_shown(options: list[str], tmp_path: Path
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     storage = [] if "--storage" in options else ["--storage", str(tmp_path / "store")]
     command = ["run", str(tmp_path / "sweep.yaml"), "--tracking", "none", *storage, *options]
-    done = sweeper(*command, code=1 if "--address" in options else 2)
+    is_dialed = options[0] == "--address" and "://" in options[1] and options[1].endswith("@127.0.0.1:1")
+    done = sweeper(*command, code=1 if is_dialed else 2)
     assert SECRET not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not any(SECRET in path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file())

@@ -64,7 +64,6 @@ class Store:
 
     @classmethod
     def _open_url(cls, url: str) -> Store:
-        parts = urlsplit(url)
         if has_secret(url):
             raise UsageError(
                 "--storage",
@@ -72,6 +71,10 @@ class Store:
                 found="a secret in the URL, which is displayed and stored",
                 hint="give credentials in the environment, as the driver documents",
             )
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise UsageError("--storage", requested=url, found=str(error)) from error
         if not (parts.netloc or parts.path):
             raise UsageError("--storage", requested=url, found="no bucket or path", hint="s3://bucket/folder")
         RemoteStore(url).check_access()
