@@ -98,6 +98,15 @@ def test_a_long_axis_loads_as_fast_as_the_product_of_short_ones(tmp_path: Path) 
     assert seconds[1] < 3 * seconds[0] + 2
 
 
+@pytest.mark.parametrize("search", ["", "search: {algorithm: grid, metric: val_loss}\n"])
+def test_axes_that_multiply_to_more_trials_than_memory_are_refused_at_once(search: str, tmp_path: Path) -> None:
+    axes = f"  learning_rate: {rates(2_000)}\n  weight_decay: {rates(2_000)}\n  adam_epsilon: {rates(2_000)}\n"
+    sweep = SWEEP.replace("seed: [0, 1]\n", f"seed: [0]\n{axes}") + search
+    started = time.monotonic()
+    assert "combinations" in refuse(tmp_path, sweep)
+    assert time.monotonic() - started < 20
+
+
 def rates(count: int) -> list[float]:
     return [0.001 + 0.0001 * k for k in range(count)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
 from sweeper.config.search_checks import check_search, find_converted_values, split_searched_axes
 from sweeper.config.smoke_test import SmokeTestConfig, make_smoke_test
-from sweeper.config.sweep import Sweep, expand_sweep, resolve_runtime
+from sweeper.config.sweep import MAX_TRIALS, Sweep, expand_sweep, resolve_runtime
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin, to_commented, to_plain
 from sweeper.errors import ConfigError, UsageError, suggest_nearest
 
@@ -241,6 +242,9 @@ def _find_axis_problems(source: YamlFile) -> Iterator[Problem]:
             yield Problem(keys, requested, f"{others[0]!r}, not a name")
         elif (repeated := _find_repeated(values)) is not None:
             yield Problem(keys, requested, f"the value {repeated} twice", "name each value once")
+    trials = math.prod(len(values) for values in axes.values() if isinstance(values, list))
+    if source.node.get("search") is None and trials > MAX_TRIALS:
+        yield Problem(["axes"], "axes", f"{trials:,} combinations", f"at most {MAX_TRIALS:,}, or a `search` over them")
 
 
 def _find_repeated(values: Iterable[object]) -> str | None:

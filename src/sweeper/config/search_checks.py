@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
-from sweeper.config.sweep import AxisValue, Sweep, TrialSpec, enumerate_combinations, get_axis_value, make_trial
+from sweeper.config.sweep import (
+    MAX_TRIALS,
+    AxisValue,
+    Sweep,
+    TrialSpec,
+    enumerate_combinations,
+    get_axis_value,
+    make_trial,
+)
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin
 from sweeper.errors import suggest_nearest
 
@@ -149,6 +157,12 @@ def _find_algorithm_problems(design: _Design) -> Iterator[Problem]:
         if ranges:
             found = f"{ranges[0]} is a range, which has no grid"
             yield Problem(["axes", ranges[0]], requested, found, "list its values")
+            return
+        most = math.prod(len(axis.choice or ()) for axis in searched.values()) * design.model_count
+        if most > MAX_TRIALS:
+            yield Problem(
+                ["axes"], requested, f"{most:,} combinations", f"at most {MAX_TRIALS:,}, or another algorithm"
+            )
             return
         points = sum(1 for _ in enumerate_combinations(searched)) * design.model_count
         if search.trials is not None and search.trials != points:

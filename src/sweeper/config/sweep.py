@@ -19,6 +19,8 @@ from sweeper.config.runtime import EngineSpec, Runtime
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
 from sweeper.errors import ConfigError
 
+MAX_TRIALS = 1_000_000
+"""Of a sweep, all combinations of its axes. More is a slip of the pen, and would fill the memory."""
 AxisValue: TypeAlias = Any
 """A value of an axis: a model's name, a seed, or what the recipe's or data's field of that name takes, such as 5e-5,
 `strict` or None (clipping off). The field checks it when the trial is made."""
