@@ -5,7 +5,16 @@ import pickle
 import pytest
 
 from sweeper import errors
-from sweeper.errors import ConfigError, MissingPathError, StoppedError, SweeperError, UsageError, is_out_of_memory
+from sweeper.errors import (
+    ConfigError,
+    MissingPathError,
+    StoppedError,
+    SweeperError,
+    UsageError,
+    has_secret,
+    is_out_of_memory,
+    redact_secrets,
+)
 
 CLASSES = [getattr(errors, name) for name in errors.__all__ if isinstance(getattr(errors, name), type)]
 
@@ -48,3 +57,28 @@ def test_lack_of_memory_is_recognized(error: BaseException) -> None:
 
 def test_unlike_names_are_only_listed() -> None:
     assert errors.suggest_nearest("zzz", ["oracle", "rules"]) == "known: oracle, rules"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://key:secret@bucket/x failed", "s3://…@bucket/x failed"),
+        ("s3://key:sec/ret+x=@bucket/x", "s3://…@bucket/x"),
+        ("ray://u:pw@host:10001, then http://me@host", "ray://…@host:10001, then http://…@host"),
+        ("(given: 'http://u:pw@host/v1')", "(given: 'http://…@host/v1')"),
+        ("https://host/x?a=1&api_key=abc&b=2", "https://host/x?a=1&api_key=…&b=2"),
+        ("https://b.s3.host/x?X-Amz-Signature=abc", "https://b.s3.host/x?X-Amz-Signature=…"),
+        ("http://host:8000/@scope/x and me@example.org", "http://host:8000/@scope/x and me@example.org"),
+        ("hub:facebook/opt@main, opt: a:b@c", "hub:facebook/opt@main, opt: a:b@c"),
+    ],
+)
+def test_secrets_of_urls_are_redacted_in_every_part_of_a_message(text: str, shown: str) -> None:
+    assert redact_secrets(text) == redact_secrets(shown) == shown
+    error = SweeperError(text, requested=text, found=text, hint=text)
+    assert {error.where, error.requested, error.found, error.hint} == {shown}
+    assert str(error.args) == str((shown,) * 4)
+
+
+def test_only_passwords_and_keys_are_secrets() -> None:
+    assert all(map(has_secret, ("s3://a:b@c", "s3://a:b/d@c", "http://h/?token=x", "see http://a:b@c now")))
+    assert not any(map(has_secret, ("sftp://me@host/x", "http://host:80/a@b", "what?token=x", "a:b@c", "C:/x@y")))

@@ -141,7 +141,9 @@ def draw_learning_rates(value: str) -> object:
     from transformers import get_scheduler
 
     decay = 0.5 if value == "warmup_stable_decay" else None
-    args = make_sft_settings(RECIPE.model_copy(update={"lr_scheduler_type": value, "decay_fraction": decay}))
+    warmup = 0 if value == "constant" else RECIPE.warmup_steps
+    changes = {"lr_scheduler_type": value, "decay_fraction": decay, "warmup_steps": warmup}
+    args = make_sft_settings(RECIPE.model_copy(update=changes))
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     kwargs = args.lr_scheduler_kwargs
     scheduler = get_scheduler(

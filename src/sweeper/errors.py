@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -22,13 +23,58 @@ __all__ = [
     "SweeperError",
     "TrialsFailedError",
     "UsageError",
+    "has_secret",
     "is_out_of_memory",
+    "redact_secrets",
     "suggest_nearest",
 ]
 
 
+_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@]*:(?!\d+(?:[/?#]|$))[^\s@]*@", re.IGNORECASE)
+"""A password may have a slash in it, as secret keys of S3 do; what is only digits up to a slash is a port."""
+_USER_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#@'\"]*@", re.IGNORECASE)
+_SECRET_IN_QUERY = re.compile(
+    r"([?&][\w.-]*(?:key|token|secret|passw|signature|credential|\bsig)[\w.-]*=)[^&#\s'\"]+", re.IGNORECASE
+)
+
+
+def has_secret(text: str) -> bool:
+    """Tell whether a text has a URL with a password, or with a key in its query.
+
+    Args:
+        text: a value of a file or of an option.
+
+    Returns:
+        Whether it has.
+
+    Example:
+        >>> has_secret("s3://key:secret@bucket"), has_secret("http://host:8000/@v1"), has_secret("sftp://me@host")
+        (True, False, False)
+    """
+    return bool(_PASSWORD_IN_URL.search(text) or ("://" in text and _SECRET_IN_QUERY.search(text)))
+
+
+def redact_secrets(text: str) -> str:
+    """Return a text without the user names, passwords and keys of its URLs.
+
+    Args:
+        text: a message.
+
+    Returns:
+        The text, with `…` in their place.
+
+    Example:
+        >>> redact_secrets("no answer from http://me:secret@host/v1?api_key=abc")
+        'no answer from http://…@host/v1?api_key=…'
+    """
+    text = _PASSWORD_IN_URL.sub(lambda match: f"{match[0].partition('://')[0]}://…@", text)
+    return _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URL.sub(r"\1…@", text))
+
+
 class SweeperError(Exception):
-    """Base of all errors with a message for users. It survives pickling, because Ray sends errors between processes.
+    """Base of all errors with a message for users, in which the secrets of URLs are redacted.
+
+    It survives pickling, because Ray sends errors between processes.
 
     Args:
         where: place of the error, such as a file and line, an option or a trial.
@@ -47,8 +93,9 @@ class SweeperError(Exception):
     exit_code = 1
 
     def __init__(self, where: str, *, requested: str = "", found: str = "", hint: str = "") -> None:
-        super().__init__(where, requested, found, hint)
-        self.where, self.requested, self.found, self.hint = where, requested, found, hint
+        parts = tuple(redact_secrets(text) for text in (where, requested, found, hint))
+        super().__init__(*parts)
+        self.where, self.requested, self.found, self.hint = parts
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_error, (type(self), self.where, self.requested, self.found, self.hint)

@@ -49,7 +49,7 @@ def test_small_plan_lists_every_trial() -> None:
         ["opt-tiny-32", str(epochs), str(seed)] for epochs in (1, 2) for seed in (0, 1)
     ]
     assert "4 trials" in lines
-    assert lines[-1].startswith("claim single-epoch: One epoch is enough")
+    assert lines[-1].startswith("claim single-epoch: 1 epoch is enough")
 
 
 def test_large_plan_lists_its_arms() -> None:

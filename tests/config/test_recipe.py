@@ -18,6 +18,13 @@ def test_decay_fraction_requires_the_decaying_schedule() -> None:
         Recipe.model_validate(RECIPE.model_dump() | {"decay_fraction": 0.2})
 
 
+def test_constant_schedule_takes_no_warm_up() -> None:
+    fields = RECIPE.model_dump() | {"lr_scheduler_type": "constant"}
+    with pytest.raises(ValidationError, match="give `constant_with_warmup`, or `warmup_steps: 0`"):
+        Recipe.model_validate(fields | {"warmup_steps": 10})
+    assert Recipe.model_validate(fields | {"warmup_steps": 0}).warmup_steps == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

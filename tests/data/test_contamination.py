@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_data import make_toolbench_spec
 
 from sweeper.data import audit_contamination, open_suite
-from sweeper.data.contamination import jaccard_similarity, make_shingles
+from sweeper.data.contamination import make_shingles
 from sweeper.errors import DataError
 
 WORDS = "find the weather in a city and tell me which hotel has a room for two people near the old harbour tonight"
@@ -131,18 +129,8 @@ def test_audit_misses_no_near_duplicate(tmp_path: Path) -> None:
     (tmp_path / "G1_instruction.json").write_text(json.dumps(rows))
     suite = open_suite(make_toolbench_spec(tmp_path / "G1_instruction.json"))
     report = audit_contamination(make_toolbench_spec(tmp_path / "t.json"), suite, 0.5)
-    best = {
-        str(k): max(jaccard_similarity(make_shingles(q), make_shingles(t)) for t in train) for k, q in enumerate(test)
-    }
+    pairs = {str(k): [(make_shingles(q), make_shingles(t)) for t in train] for k, q in enumerate(test)}
+    best = {key: max(len(a & b) / len(a | b) for a, b in compared) for key, compared in pairs.items()}
     expected = {i: similarity for i, similarity in best.items() if similarity >= 0.5}
     assert expected
     assert {pair.query_id: pair.similarity for pair in report.duplicates} == pytest.approx(expected)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text(max_size=60), st.text(max_size=60))
-def test_jaccard_similarity_is_symmetric_and_one_with_itself(a: str, b: str) -> None:
-    assert jaccard_similarity(make_shingles(a), make_shingles(b)) == jaccard_similarity(
-        make_shingles(b), make_shingles(a)
-    )
-    assert jaccard_similarity(make_shingles(a), make_shingles(a)) == 1.0

@@ -94,7 +94,7 @@ def leakage(queries: int = 60) -> dict[str, Any]:
     counts = {"queries": 10, "exact_duplicates": 1, "near_duplicates": 2, "tools": 3, "tools_in_training": 3}
     counts |= {"apis": 9, "apis_in_training": 8, "categories": 2, "categories_in_training": 2, "excluded": 3}
     return {
-        "method": {"threshold": 0.7, "shingle_words": 3, "permutations": 128},
+        "method": {"threshold": 0.7, "shingle_words": 3},
         "test": {"name": "test set", "queries": queries},
         "subsets": [counts | {"subset": SUBSETS[0], "promise": "unseen instructions", "verdict": "broken"}],
         "exclude": [

@@ -61,7 +61,7 @@ def make_leakage(queries: list[int]) -> dict[str, Any]:
     counts |= {"apis": 9, "apis_in_training": 9, "categories": 2, "categories_in_training": 2, "excluded": 1}
     row = counts | {"subset": SUBSETS[0], "promise": "unseen instructions", "verdict": "broken"}
     return {
-        "method": {"threshold": 0.7, "shingle_words": 3, "permutations": 128},
+        "method": {"threshold": 0.7, "shingle_words": 3},
         "test": {"name": "unpublished set", "queries": 120},
         "subsets": [row],
         "exclude": [{"subset": SUBSETS[i % 6], "query_id": str(i), "reasons": ["<b>exact</b>"]} for i in queries],

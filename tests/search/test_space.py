@@ -11,7 +11,7 @@ from sweeper.search import Proposal, load_proposal_records
 
 def test_suggest_values_skips_inactive_axes(tmp_path: Path) -> None:
     axes = (
-        "max_grad_norm: {loguniform: [0.1, 1], or_null: true}\n  lr_scheduler_type: [linear, constant]\n"
+        "max_grad_norm: {loguniform: [0.1, 1], or_null: true}\n  lr_scheduler_type: [linear, constant_with_warmup]\n"
         "  warmup_steps: {int_uniform: [1, 30], when: {lr_scheduler_type: [linear]}}"
     )
     sweep = make_sweep(tmp_path, axes, "algorithm: random, trials: 60")

@@ -29,6 +29,7 @@ from sweeper.training import Pruner
 from sweeper.training.schedule import (
     RATE_SHAPES,
     check_schedule,
+    check_warmup,
     choose_logging_steps,
     compute_decay_start,
     compute_rate_share,
@@ -105,6 +106,13 @@ def test_check_schedule_refuses_a_warm_up_as_long_as_the_run() -> None:
         check_schedule(spec, make_schedule(spec, SIZE))
     spec = make_plain_spec(max_steps=4)
     check_schedule(spec, make_schedule(spec, SIZE))
+
+
+def test_check_warmup_needs_no_data() -> None:
+    check_warmup(make_plain_spec(max_steps=4), 4)
+    with pytest.raises(UsageError, match=r"a run of 3 optimizer steps \(effective batch") as failure:
+        check_warmup(make_plain_spec(max_steps=3), 3)
+    assert "max_steps" in failure.value.hint
 
 
 @pytest.mark.slow

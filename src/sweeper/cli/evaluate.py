@@ -46,8 +46,10 @@ class LlmJudgeOptions:
         """Make the judge's configuration; `default` without an endpoint.
 
         Raises:
-            UsageError: one of endpoint and model is missing, or no judge uses them.
+            UsageError: one of endpoint and model is missing, an impossible value, or no judge uses them.
         """
+        from pydantic import ValidationError
+
         from sweeper.api import LlmSpec
         from sweeper.errors import UsageError
 
@@ -69,7 +71,12 @@ class LlmJudgeOptions:
             "output_price": self.output_price,
         }
         limits = {name: value for name, value in limits.items() if value is not None}
-        return LlmSpec.model_validate({"url": self.endpoint, "model": self.model, "votes": self.votes, **limits})
+        try:
+            return LlmSpec.model_validate({"url": self.endpoint, "model": self.model, "votes": self.votes, **limits})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            requested = "" if first["loc"] == ("url",) else f"{first['loc'][0]}: {first['input']}"
+            raise UsageError(where, requested=requested, found=first["msg"].removeprefix("Value error, ")) from None
 
 
 @commands.command("evaluate")

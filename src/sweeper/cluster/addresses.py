@@ -24,9 +24,20 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ray": 10001}
 
 
 def accepts_jobs(address: str) -> bool:
-    """Return whether sweeps are submitted to this address as jobs, rather than run by a driver here."""
-    parts = urlsplit(address)
-    return parts.scheme in DEFAULT_PORTS and "://" in address
+    """Return whether sweeps are submitted to this address as jobs, rather than run by a driver here.
+
+    Raises:
+        UsageError: it is not an address, or has a password that Ray would not take and would print.
+    """
+    try:
+        parts = urlsplit(address)
+        is_url, _ = parts.scheme in DEFAULT_PORTS and "://" in address, parts.port if "://" in address else None
+    except ValueError as error:
+        raise UsageError("--address", requested=address.rpartition("@")[2], found=str(error)) from error
+    if "@" in address and not is_url:
+        found, hint = "a user name or password, which this kind of address has not", "host:port"
+        raise UsageError("--address", requested=f"…@{address.rpartition('@')[2]}", found=found, hint=hint)
+    return is_url
 
 
 def make_client_environment(address: str | None, folder: Path | None = None) -> dict[str, str]:
@@ -58,8 +69,9 @@ def resolve_address(address: str, folder: Path | None = None, *, job_api: bool =
         job_api: return the URL of its dashboard rather than the address of its head.
 
     Raises:
-        UsageError: there is no local cluster.
+        UsageError: there is no local cluster, or it is not an address.
     """
+    accepts_jobs(address)
     if address != LOCAL_ADDRESS:
         return address
     own = read_local_cluster(folder)

@@ -42,6 +42,7 @@ from sweeper.config.search import (
     read_scheduler_traits,
 )
 from sweeper.config.sweep import Branch, Sweep, TrialSpec, expand_sweep, make_trial
+from sweeper.config.yaml_limits import copy_within_limits, read_limited_text
 from sweeper.config.yaml_lines import read_yaml_as_dict, to_plain, write_yaml
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "Sweep",
     "TrialSpec",
     "compute_trial_fingerprint",
+    "copy_within_limits",
     "expand_sweep",
     "find_hardware_spec",
     "find_sweep",
@@ -90,6 +92,7 @@ __all__ = [
     "load_sweep",
     "make_trial",
     "parse_sweep",
+    "read_limited_text",
     "read_optimizer_traits",
     "read_scheduler_traits",
     "read_yaml_as_dict",

@@ -12,6 +12,12 @@ from sweeper.registry import Registry
 
 UNKNOWN_CHOICE = "unknown_choice"
 """Pydantic's error type for a name that is not in a registry; its context has the `names`."""
+MAX_COUNT = 10**9
+"""Of steps, tokens, rows and the like. More is a slip of the pen, and overflows what is computed from it."""
+MAX_BATCH = 10**6
+"""Of examples at once, and of devices."""
+MAX_NUMBER = 1e30
+"""Of a number that float32 arithmetic takes."""
 
 
 class FrozenConfig(BaseModel):

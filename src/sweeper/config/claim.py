@@ -47,7 +47,9 @@ class Claim(FrozenConfig):
     id: str = Field(min_length=1)
     """Name of the claim in reports."""
     text: str = Field(min_length=1)
-    """The claim in one sentence."""
+    """The claim in one sentence. `{candidate}`, `{against}`, `{axis}`, `{reference}`, `{direction}`, `{reading}`,
+    `{margin}` and `{kind}` stand for its own fields. A claim that extends another and changes one of these fields gives
+    a text of its own, unless the other's names the field."""
     kind: Annotated[str, Choice(CLAIM_KINDS)]
     """What is claimed: one file of `sweeper/claims/kinds/`, described in docs/claims.md."""
     metric: str = Field(default="pass_rate", validate_default=True)
@@ -138,6 +140,13 @@ class Claim(FrozenConfig):
         if name == "against" and fields.get("candidate") is not None and fields["candidate"] in value:
             raise ValueError("the candidate cannot be compared with itself")
         kind.check_field(name, value, fields)
+        return value
+
+    @field_validator("margin")
+    @classmethod
+    def _check_margin(cls, value: float, info: ValidationInfo) -> float:
+        if "kind" in info.data:
+            CLAIM_KINDS.load(info.data["kind"]).check_field("margin", value, info.data)
         return value
 
     @field_validator("tuned_axis", "selection_seeds", "confirmation_seeds", "compute_axis", "train_flops")

@@ -23,10 +23,12 @@ def check_claims(sweep: Sweep, source: YamlFile) -> None:
 
 def _find_problems(sweep: Sweep) -> Iterator[Problem]:
     axes: Axes = {**sweep.searched, **sweep.claim_axes}
+    ids = set[str]()
     for i, claim in enumerate(sweep.claims):
         keys, name = ("claims", i), f"claim {claim.id}"
-        if claim.id in [other.id for other in sweep.claims[:i]]:
+        if claim.id in ids:
             yield Problem(keys, name, "a second claim with this id")
+        ids.add(claim.id)
         if (claim.protocol == "searched") != (sweep.search is not None and claim.axis == "model"):
             found = f"a sweep with {'a search' if sweep.search else 'no search'}"
             yield Problem(

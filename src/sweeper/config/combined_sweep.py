@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sweeper.config.data import DATA_AXES
-from sweeper.config.sweep import AxisValue, Sweep, TrialSpec, expand_sweep
+from sweeper.config.sweep import AxisValue, Sweep, expand_sweep, get_axis_value
 from sweeper.errors import ConfigError
 
 COMBINED_SWEEP_KEYS = ("name", "question", "sweeps", "budget", "accept_underpowered", "rehearsal")
@@ -65,19 +64,5 @@ def _list_conflicts(members: Sequence[Sweep]) -> Iterator[tuple[str, str, str]]:
 def _merge_axes(members: Sequence[Sweep]) -> dict[str, list[AxisValue]]:
     """Return every axis of any member, with all values that trials have on it."""
     specs = [spec for member in members for spec in expand_sweep(member)]
-    merged: dict[str, list[AxisValue]] = {axis: [] for member in members for axis in member.axes}
-    for axis, values in merged.items():
-        for spec in specs:
-            if (value := _get_axis_value(spec, axis)) not in values:
-                values.append(value)
-    return merged
-
-
-def _get_axis_value(spec: TrialSpec, axis: str) -> AxisValue:
-    match axis:
-        case "model":
-            return spec.model.name
-        case "seed":
-            return spec.seed
-    value: AxisValue = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
-    return value
+    axes = dict.fromkeys(axis for member in members for axis in member.axes)
+    return {axis: list(dict.fromkeys(get_axis_value(spec, axis) for spec in specs)) for axis in axes}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from sweeper.config.base import Choice, FrozenConfig
+from sweeper.config.base import MAX_COUNT, MAX_NUMBER, Choice, FrozenConfig
 from sweeper.errors import UsageError
 from sweeper.registry import Registry
 from sweeper.toolworld import WorldConfig
@@ -21,9 +21,9 @@ DATA_AXES = ("fit", "max_length")
 class AssumedSize(FrozenConfig):
     """Size of a data set as assumed by cost estimates until the data are prepared. Never part of an identity."""
 
-    examples: int | None = Field(default=None, gt=0)
+    examples: int | None = Field(default=None, gt=0, le=MAX_COUNT)
     """Training rows; `null`: the training queries of the synthetic tool environment."""
-    mean_tokens: FiniteFloat | None = Field(default=None, gt=0)
+    mean_tokens: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Mean tokens of a row, at most `max_length`; `null`: every row has `max_length` tokens, so costs are upper
     bounds."""
 
@@ -44,7 +44,7 @@ class DataSpec(FrozenConfig):
     """How APIs are listed in the system message: ToolBench's Python text, or one `name(arg: type)` line each."""
     fold_steps: bool
     """Where the steps of an answer are prefixes of one another, train them as one row with the loss on each step."""
-    max_length: int = Field(gt=0)
+    max_length: int = Field(gt=0, le=MAX_COUNT)
     """Longest row, tokens; at most the model's positions."""
     fit: LengthPolicyName = "strict"
     """Length policy, for examples longer than `max_length`. `strict` drops them. `keep-target` cuts the middle of the
@@ -54,7 +54,7 @@ class DataSpec(FrozenConfig):
     """Stretch the model's table of learned positions to `max_length` by linear interpolation."""
     validation_fraction: FiniteFloat = Field(default=0.1, gt=0, lt=1)
     """Share of queries held out for the validation loss (toolworld has its own split)."""
-    vocab_size: int = Field(default=512, ge=300)
+    vocab_size: int = Field(default=512, ge=300, le=MAX_COUNT)
     """Vocabulary of the tokenizer trained on the corpus, for models built from a config."""
     assumed: AssumedSize | None = None
     """Size assumed by `sweeper plan` to estimate costs before the data are prepared."""

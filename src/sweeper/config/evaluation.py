@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, model_validator
 
-from sweeper.config.base import Choice, FrozenConfig
+from sweeper.config.base import MAX_BATCH, MAX_COUNT, MAX_NUMBER, Choice, FrozenConfig
+from sweeper.errors import has_secret
 from sweeper.registry import Registry
 
 JudgeName = Annotated[str, Choice(Registry("judge", "evaluation/judges", "make_judge"))]
 EnvironmentName = Annotated[str, Choice(Registry("environment", "evaluation/environments", "make_environment"))]
 
 
+def _check_url(url: str | None) -> str | None:
+    """Refuse a URL with more than scheme, host and path: what is in the rest may be a secret, and URLs are stored."""
+    parts = urlsplit(url or "")
+    if "@" in parts.netloc or parts.query or parts.fragment or has_secret(url or ""):
+        raise ValueError("a URL with a user name, password, query or fragment: give keys in the environment")
+    return url
+
+
 class LlmSpec(FrozenConfig):
     """A language model as judge, behind any OpenAI-compatible endpoint. Its key is read from the environment only."""
 
-    url: str = Field(min_length=1)
+    model_config = ConfigDict(hide_input_in_errors=True)  # a URL may hold a secret
+
+    url: Annotated[str, AfterValidator(_check_url)] = Field(min_length=1)
     """Base URL, such as `http://127.0.0.1:8000/v1`."""
     model: str = Field(min_length=1)
     """Name of the model at that endpoint."""
-    votes: int = Field(default=4, gt=0)
+    votes: int = Field(default=4, gt=0, le=MAX_BATCH)
     """Judgements of each answer; their majority decides. ToolEval takes at least 4."""
-    temperature: FiniteFloat = Field(default=0.2, ge=0)
+    temperature: FiniteFloat = Field(default=0.2, ge=0, le=MAX_NUMBER)
     """Sampling temperature of the judge; ToolEval's is 0.2."""
-    concurrency: int = Field(default=16, gt=0)
+    concurrency: int = Field(default=16, gt=0, le=MAX_BATCH)
     """Requests in flight at once. Does not change a result."""
-    requests_per_minute: FiniteFloat | None = Field(default=None, gt=0)
+    requests_per_minute: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Maximum rate of requests; `null` sets no limit."""
-    timeout_seconds: FiniteFloat = Field(default=60, gt=0)
+    timeout_seconds: FiniteFloat = Field(default=60, gt=0, le=MAX_NUMBER)
     """Timeout of one attempt. A request is tried 6 times, with growing waits."""
-    input_price: FiniteFloat | None = Field(default=None, ge=0)
+    input_price: FiniteFloat | None = Field(default=None, ge=0, le=MAX_NUMBER)
     """Price of a million input tokens, in any currency; `null`: costs are not counted."""
-    output_price: FiniteFloat | None = Field(default=None, ge=0)
+    output_price: FiniteFloat | None = Field(default=None, ge=0, le=MAX_NUMBER)
     """Price of a million output tokens."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     """How JSON is requested from the endpoint; `none` for servers that support neither of the others."""
@@ -40,6 +52,8 @@ class LlmSpec(FrozenConfig):
 
 class EvaluationSpec(FrozenConfig):
     """How a trained model is evaluated as an agent. It has an identity of its own and is not part of a trial's."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     name: str = Field(min_length=1)
     """Name shown in reports."""
@@ -56,7 +70,7 @@ class EvaluationSpec(FrozenConfig):
     on_miss: Literal["error", "same-api"] = "error"
     """For `replay`, the observation of a call that was not recorded: an error, or the first recorded response of that
     API."""
-    url: str | None = None
+    url: Annotated[str | None, AfterValidator(_check_url)] = None
     """For `http`: address of a server that implements StableToolBench's `/virtual` protocol."""
     judge: JudgeName
     """What decides whether a query was solved: toolworld's oracle, fixed rules, or a language model."""
@@ -65,15 +79,15 @@ class EvaluationSpec(FrozenConfig):
     claim's verdict under each of them."""
     llm: LlmSpec | None = None
     """Settings of the judge `llm`."""
-    temperature: FiniteFloat = Field(default=0.1, ge=0)
+    temperature: FiniteFloat = Field(default=0.1, ge=0, le=MAX_NUMBER)
     """Sampling temperature of the agent; 0 is greedy. The paper uses 0.1."""
-    max_steps: int = Field(default=10, gt=0)
+    max_steps: int = Field(default=10, gt=0, le=MAX_COUNT)
     """Maximum calls per query, `Finish` included. The paper allows 10."""
-    max_new_tokens: int = Field(default=512, gt=0)
+    max_new_tokens: int = Field(default=512, gt=0, le=MAX_COUNT)
     """Maximum tokens generated per step."""
-    max_episode_tokens: int | None = Field(default=None, gt=0)
+    max_episode_tokens: int | None = Field(default=None, gt=0, le=MAX_COUNT)
     """Maximum tokens generated per query, over all steps; `null` sets no limit."""
-    batch_size: int = Field(gt=0)
+    batch_size: int = Field(gt=0, le=MAX_BATCH)
     """Episodes stepped together. Greedy results do not depend on it."""
 
     @model_validator(mode="after")

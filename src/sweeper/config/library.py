@@ -10,6 +10,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from sweeper.config.base import FrozenConfig
 from sweeper.config.claim import Claim
+from sweeper.config.claim_text import find_unstated_changes
 from sweeper.config.data import DataSpec
 from sweeper.config.evaluation import EvaluationSpec
 from sweeper.config.model import ModelSpec
@@ -18,7 +19,7 @@ from sweeper.config.recipe import Recipe
 from sweeper.config.reference import Reference
 from sweeper.config.resources import HardwareSpec
 from sweeper.config.runtime import EngineSpec
-from sweeper.config.yaml_lines import ConfigT, Keys, YamlFile
+from sweeper.config.yaml_lines import ConfigT, Keys, Problem, YamlFile, to_builtin
 from sweeper.errors import ConfigError, UsageError, suggest_nearest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
@@ -103,6 +104,16 @@ class ConfigLibrary:
         if "extends" not in fields:
             return own
         base = YamlFile.read(self.find_file(kind, str(fields["extends"]), source.locate(keys)))
+        if kind is Claim:
+            source.raise_first(
+                Problem(
+                    [*keys, name],
+                    f"{name}: {to_builtin(own[name])}",
+                    f"the text of {base.path.stem}, which does not name it: {base.node.get('text')}",
+                    f"text: …, or {{{name}}} in the text that is extended",
+                )
+                for name in find_unstated_changes(base.node, own)
+            )
         return {**base.node, **own}
 
     def inline_section(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 from sweeper.config.branch_checks import check_branches
 from sweeper.config.claim import Claim
 from sweeper.config.claim_checks import check_claims
+from sweeper.config.claim_text import fill_in_text
 from sweeper.config.combined_sweep import COMBINED_SWEEP_KEYS, combine_sweeps
 from sweeper.config.data import DATA_AXES, DataSpec
 from sweeper.config.evaluation import EvaluationSpec
@@ -20,9 +23,9 @@ from sweeper.config.overrides import Override, parse_override
 from sweeper.config.recipe import Recipe
 from sweeper.config.resources import BudgetSpec, HardwareSpec
 from sweeper.config.runtime import AUTO_ENGINES, EngineSpec, Runtime
-from sweeper.config.search_checks import check_search, split_searched_axes
+from sweeper.config.search_checks import check_search, find_converted_values, split_searched_axes
 from sweeper.config.smoke_test import SmokeTestConfig, make_smoke_test
-from sweeper.config.sweep import Sweep, expand_sweep, resolve_runtime
+from sweeper.config.sweep import MAX_TRIALS, Sweep, expand_sweep, resolve_runtime
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin, to_commented, to_plain
 from sweeper.errors import ConfigError, UsageError, suggest_nearest
 
@@ -235,8 +238,24 @@ def _find_axis_problems(source: YamlFile) -> Iterator[Problem]:
             yield Problem(keys, requested, f"{values!r}, not a list of values")
         elif not values:
             yield Problem(keys, requested, "an empty list", "give at least one value")
-        elif repeated := [value for i, value in enumerate(values) if value in values[:i]]:
-            yield Problem(keys, requested, f"the value {repeated[0]!r} twice", "name each value once")
+        elif key == "model" and (others := [value for value in values if not isinstance(value, str)]):
+            yield Problem(keys, requested, f"{others[0]!r}, not a name")
+        elif (repeated := _find_repeated(values)) is not None:
+            yield Problem(keys, requested, f"the value {repeated} twice", "name each value once")
+    trials = math.prod(len(values) for values in axes.values() if isinstance(values, list))
+    if source.node.get("search") is None and trials > MAX_TRIALS:
+        yield Problem(["axes"], "axes", f"{trials:,} combinations", f"at most {MAX_TRIALS:,}, or a `search` over them")
+
+
+def _find_repeated(values: Iterable[object]) -> str | None:
+    """Return the first value that is equal to one before it, as it is written; None for distinct values."""
+    seen = set()
+    for value in values:
+        key = value if isinstance(value, Hashable) else repr(value)
+        if key in seen:
+            return repr(value)
+        seen.add(key)
+    return None
 
 
 def _find_claim_problems(source: YamlFile) -> Iterator[Problem]:
@@ -252,9 +271,7 @@ def _resolve_names(source: YamlFile, library: ConfigLibrary) -> dict[str, Any]:
     content |= split_searched_axes(source)
     if node.get("budget") is not None:
         content["budget"] = source.validate(BudgetSpec, node["budget"], ["budget"])
-    content["claims"] = [
-        library.resolve_entry(Claim, entry, source, ("claims", i)) for i, entry in enumerate(node.get("claims") or [])
-    ]
+    content["claims"] = [_resolve_claim(entry, i, source, library) for i, entry in enumerate(node.get("claims") or [])]
     content["models"] = {
         name: library.resolve_entry(ModelSpec, name, source, ("axes", "model", i)) for i, name in enumerate(names)
     }
@@ -269,6 +286,15 @@ def _resolve_names(source: YamlFile, library: ConfigLibrary) -> dict[str, Any]:
             keys = ("runtime", name, "hardware")
             content["hardware"][runtime.hardware] = library.resolve_entry(HardwareSpec, runtime.hardware, source, keys)
     return content
+
+
+def _resolve_claim(entry: object, index: int, source: YamlFile, library: ConfigLibrary) -> Claim:
+    keys = ("claims", index)
+    claim = library.resolve_entry(Claim, entry, source, keys)
+    try:
+        return fill_in_text(claim)
+    except ValueError as error:
+        raise source.make_error(Problem([*keys, "text"], f"claim {claim.id}", str(error))) from error
 
 
 def _load_runtimes(source: YamlFile, model_names: Sequence[str]) -> dict[str, Runtime]:
@@ -292,6 +318,8 @@ def _load_runtimes(source: YamlFile, model_names: Sequence[str]) -> dict[str, Ru
 def _check_axis_values(sweep: Sweep, source: YamlFile) -> None:
     """Build every trial, so that an invalid value of an axis is an error now and not in the middle of a study."""
     try:
-        expand_sweep(sweep)
+        specs = expand_sweep(sweep)
     except ValidationError as error:
         raise source.make_validation_error(error, [*_RECIPE_AXES, *DATA_AXES], ["axes"]) from error
+    for spec, values in zip(specs, itertools.product(*sweep.axes.values()), strict=True):
+        source.raise_first(find_converted_values(spec, dict(zip(sweep.axes, values, strict=True))))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from sweeper.config.base import Choice, FrozenConfig
+from sweeper.config.base import MAX_BATCH, MAX_COUNT, MAX_NUMBER, Choice, FrozenConfig
 from sweeper.registry import Registry
 
 _OPTIMIZERS: Registry[object] = Registry("optimizer", "training/optimizers", "OPTIMIZER", separator="_")
@@ -24,13 +24,13 @@ class HyperparameterChange(FrozenConfig):
     Fields that are not given keep their value: they are not serialized, and their default is never used.
     """
 
-    step: int = Field(gt=0)
+    step: int = Field(gt=0, le=MAX_COUNT)
     """Optimizer steps completed before the change."""
-    learning_rate: FiniteFloat = Field(default=1.0, gt=0)
+    learning_rate: FiniteFloat = Field(default=1.0, gt=0, le=MAX_NUMBER)
     """Peak of the schedule; its shape continues."""
-    max_grad_norm: FiniteFloat | None = Field(default=None, gt=0)
+    max_grad_norm: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Clipping threshold; `null` disables clipping."""
-    weight_decay: FiniteFloat = Field(default=0.0, ge=0)
+    weight_decay: FiniteFloat = Field(default=0.0, ge=0, le=MAX_NUMBER)
     """Weight decay of the parameters that decay."""
 
     @model_validator(mode="after")
@@ -67,38 +67,38 @@ def read_optimizer_traits(optim: str) -> OptimizerTraits:
 class Recipe(FrozenConfig):
     """Hyperparameters, spelled as `transformers.TrainingArguments` spells them."""
 
-    num_train_epochs: FiniteFloat = Field(gt=0)
+    num_train_epochs: FiniteFloat = Field(gt=0, le=MAX_BATCH)
     """Passes over the training set; every run has its own full schedule. Ignored when `max_steps` or
     `train_flops_budget` is set."""
-    max_steps: int | None = Field(default=None, gt=0)
+    max_steps: int | None = Field(default=None, gt=0, le=MAX_COUNT)
     """Optimizer steps of a run; `null`: as many as `num_train_epochs` takes."""
-    train_flops_budget: FiniteFloat | None = Field(default=None, gt=0)
+    train_flops_budget: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Training compute of a run, FLOPs (`sweeper.models.flops`): every model size takes the number of optimizer steps
     that comes nearest to it. Excludes `max_steps`."""
-    learning_rate: FiniteFloat = Field(gt=0)
+    learning_rate: FiniteFloat = Field(gt=0, le=MAX_NUMBER)
     """Peak learning rate, reached at the end of the warm-up."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "warmup_stable_decay"]
     """Shape of the schedule after the warm-up. The paper does not state one. `warmup_stable_decay` (Hu et al. 2024,
     MiniCPM; Hägele et al. 2024) stays at the peak, and falls linearly to 0 over the last `decay_fraction`."""
     decay_fraction: FiniteFloat | None = Field(default=None, gt=0, lt=1)
     """Share of a run's optimizer steps over which `warmup_stable_decay` decays; other schedules do not take it."""
-    warmup_steps: int = Field(ge=0)
-    """Optimizer steps of linear warm-up."""
-    per_device_train_batch_size: int = Field(gt=0)
+    warmup_steps: int = Field(ge=0, le=MAX_COUNT)
+    """Optimizer steps of linear warm-up. `lr_scheduler_type: constant` has none."""
+    per_device_train_batch_size: int = Field(gt=0, le=MAX_BATCH)
     """Examples per forward pass (micro-batch). Not part of a trial's identity; its product with the next field is."""
-    gradient_accumulation_steps: int = Field(gt=0)
+    gradient_accumulation_steps: int = Field(gt=0, le=MAX_BATCH)
     """Micro-batches per optimizer step on one worker; effective batch = this x per_device_train_batch_size."""
-    max_grad_norm: FiniteFloat | None = Field(gt=0)
+    max_grad_norm: FiniteFloat | None = Field(gt=0, le=MAX_NUMBER)
     """Gradients are clipped to this global L2 norm; `null` disables clipping."""
     optim: OptimizerName
     """Optimizer."""
-    weight_decay: FiniteFloat = Field(ge=0)
+    weight_decay: FiniteFloat = Field(ge=0, le=MAX_NUMBER)
     """AdamW's decoupled weight decay."""
     adam_beta1: FiniteFloat = Field(default=0.9, ge=0, lt=1)
     """AdamW's first-moment decay."""
     adam_beta2: FiniteFloat = Field(default=0.999, ge=0, lt=1)
     """AdamW's second-moment decay."""
-    adam_epsilon: FiniteFloat = Field(default=1e-8, gt=0)
+    adam_epsilon: FiniteFloat = Field(default=1e-8, gt=0, le=MAX_NUMBER)
     """AdamW's epsilon."""
     precision: Literal["fp32", "fp16", "bf16"]
     """Arithmetic of the forward and backward pass; the master weights are always float32."""
@@ -106,11 +106,11 @@ class Recipe(FrozenConfig):
     """Recompute activations in the backward pass: less memory, more time, same result."""
     train_sampling_strategy: Literal["random", "group_by_length"] = "random"
     """Order of examples: shuffled, or shuffled in groups of similar length, which leaves little padding."""
-    dataloader_num_workers: int = Field(default=0, ge=0)
+    dataloader_num_workers: int = Field(default=0, ge=0, le=MAX_BATCH)
     """Data-loader processes. Not part of a trial's identity."""
     dataloader_pin_memory: bool = False
     """Page-locked host memory. Not part of a trial's identity."""
-    divergence_ratio: FiniteFloat = Field(default=2.0, gt=1)
+    divergence_ratio: FiniteFloat = Field(default=2.0, gt=1, le=MAX_NUMBER)
     """A trial is DIVERGED when its mean loss over ten logged steps exceeds this multiple of the first logged loss."""
     changes: tuple[HyperparameterChange, ...] = ()
     """Changes during the run, in order of steps. Population based training produces such recipes."""
@@ -137,6 +137,15 @@ class Recipe(FrozenConfig):
     def _check_decay_fraction(self) -> Recipe:
         if (self.lr_scheduler_type == "warmup_stable_decay") != (self.decay_fraction is not None):
             raise ValueError("`lr_scheduler_type: warmup_stable_decay` and `decay_fraction` go together")
+        return self
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> Recipe:
+        if self.lr_scheduler_type == "constant" and self.warmup_steps:
+            raise ValueError(
+                f"`lr_scheduler_type: constant` would ignore `warmup_steps: {self.warmup_steps}`: give "
+                "`constant_with_warmup`, or `warmup_steps: 0`"
+            )
         return self
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import MAX_NUMBER, FrozenConfig
 from sweeper.config.estimate import Estimate, check_estimate
 
 
@@ -17,13 +17,13 @@ class BudgetSpec(FrozenConfig):
     again under a larger budget to resume.
     """
 
-    gpu_hours: FiniteFloat | None = Field(default=None, gt=0)
+    gpu_hours: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """GPU-hours; half a GPU for an hour counts 0.5."""
-    cpu_hours: FiniteFloat | None = Field(default=None, gt=0)
+    cpu_hours: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Core-hours of trials without a GPU."""
-    usd: FiniteFloat | None = Field(default=None, gt=0)
+    usd: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """US dollars for GPUs, at the prices of `configs/hardware/`."""
-    wall_hours: FiniteFloat | None = Field(default=None, gt=0)
+    wall_hours: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Hours since a run's start, summed over all runs."""
 
 
@@ -37,23 +37,23 @@ class HardwareSpec(FrozenConfig):
     """Name used under `runtime`, by launchers and by `--hardware`."""
     kind: Literal["gpu", "cpu"] = "gpu"
     """Whether the figures are those of one GPU or of one CPU core."""
-    memory_gib: FiniteFloat | None = Field(default=None, gt=0)
+    memory_gib: FiniteFloat | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Usable memory of one GPU, GiB; a core has none of its own."""
     tflops: dict[Literal["fp32", "fp16", "bf16"], FiniteFloat]
     """Dense peak, TFLOPS, by precision of the recipe."""
-    bandwidth_gb_s: FiniteFloat = Field(gt=0)
+    bandwidth_gb_s: FiniteFloat = Field(gt=0, le=MAX_NUMBER)
     """Peak memory bandwidth, GB/s (10^9 bytes); it limits text generation."""
-    power_watts: FiniteFloat = Field(gt=0)
+    power_watts: FiniteFloat = Field(gt=0, le=MAX_NUMBER)
     """Maximum power of the board (or of one core's share of the processor), W; the rest of the machine is excluded."""
     utilisation: _AssumedEstimate
     """Share of the peak TFLOPS that training is assumed to reach."""
     step_seconds: _AssumedEstimate
     """Time of an optimizer step beyond its arithmetic, s: Python and kernel launches. Assumed; it limits small
     models."""
-    startup_seconds: FiniteFloat = Field(ge=0)
+    startup_seconds: FiniteFloat = Field(ge=0, le=MAX_NUMBER)
     """Time before the first step of a trial in a warm worker, and from its last step to its record, s: loading and
     saving. Assumed."""
-    usd_per_hour: FiniteFloat | None = Field(default=None, ge=0)
+    usd_per_hour: FiniteFloat | None = Field(default=None, ge=0, le=MAX_NUMBER)
     """On-demand price of one GPU per hour, US dollars; `null`: unknown."""
     price_date: str | None = None
     """Date of that price, YYYY-MM-DD."""

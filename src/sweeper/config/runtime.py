@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from sweeper.config.base import FrozenConfig
+from sweeper.config.base import MAX_BATCH, FrozenConfig
 
 AUTO_ENGINES = ("single", "zero2", "zero3", "zero3-offload")
 """Candidates of `engine: auto`, in order of preference: the simplest first."""
@@ -42,17 +42,17 @@ class Runtime(FrozenConfig):
 
     engine: str = "single"
     """An engine of `configs/engines/`; `auto`: the first of single, zero2, zero3, zero3-offload that fits the GPU."""
-    workers: int = Field(default=1, gt=0)
+    workers: int = Field(default=1, gt=0, le=MAX_BATCH)
     """Processes that train one model together; with `engine: auto`, at most. They split the effective batch."""
-    micro_batch: int | None = Field(default=None, gt=0)
+    micro_batch: int | None = Field(default=None, gt=0, le=MAX_BATCH)
     """Upper limit on examples per forward pass of one worker: less memory, the same effective batch. `null`: the
     recipe's."""
     checkpoints: Literal["last", "best", "none-after-evaluation"] = "last"
     """What a trained trial keeps: its model; also the checkpoint of lowest validation loss; or, once it is evaluated,
     neither."""
-    cpus: FiniteFloat = Field(default=1, gt=0)
+    cpus: FiniteFloat = Field(default=1, gt=0, le=MAX_BATCH)
     """CPU cores of one worker. PyTorch's thread count is this rounded down (at least 1)."""
-    gpus: FiniteFloat = Field(default=0, ge=0)
+    gpus: FiniteFloat = Field(default=0, ge=0, le=MAX_BATCH)
     """GPUs of one worker, at most 1; a fraction packs several trials on one."""
     hardware: str | None = None
     """Planned GPU, of `configs/hardware/`. `engine: auto` needs it, and the plan then checks that the model fits."""

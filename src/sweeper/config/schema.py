@@ -57,7 +57,7 @@ def build_schema(kind: str = "sweep") -> JsonSchema:
 
     Example:
         >>> build_schema("recipe")["properties"]["warmup_steps"]["description"]
-        'Optimizer steps of linear warm-up.'
+        'Optimizer steps of linear warm-up. `lr_scheduler_type: constant` has none.'
     """
     if kind not in SCHEMA_KINDS:
         hint = suggest_nearest(str(kind), SCHEMA_KINDS)

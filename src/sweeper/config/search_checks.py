@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from sweeper.config.data import DATA_AXES
 from sweeper.config.recipe import RUNTIME_TUNABLES, Recipe
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
-from sweeper.config.sweep import AxisValue, Sweep, enumerate_combinations, make_trial
+from sweeper.config.sweep import (
+    MAX_TRIALS,
+    AxisValue,
+    Sweep,
+    TrialSpec,
+    enumerate_combinations,
+    get_axis_value,
+    make_trial,
+)
 from sweeper.config.yaml_lines import Problem, YamlFile, to_builtin
 from sweeper.errors import suggest_nearest
 
@@ -70,12 +78,29 @@ def check_search(sweep: Sweep, source: YamlFile) -> None:
         return
     base = {axis: values[0] for axis, values in sweep.axes.items()}
     for axis, searched_axis in sweep.searched.items():
+        active = {other: values[0] for other, values in searched_axis.when.items()}
         for value in _list_extreme_values(searched_axis):
             try:
-                make_trial(sweep, base | {axis: value})
+                spec = make_trial(sweep, base | active | {axis: value})
             except ValidationError as error:
                 raise source.make_validation_error(error, [*Recipe.model_fields, *DATA_AXES], ["axes"]) from error
+            source.raise_first(find_converted_values(spec, {axis: value}))
     source.raise_first(_find_sweep_problems(sweep, sweep.search, base))
+
+
+def find_converted_values(spec: TrialSpec, values: Mapping[str, AxisValue]) -> Iterator[Problem]:
+    """Find texts and truth values that a field would take as a number: claims compare the values as written.
+
+    Args:
+        spec: a trial.
+        values: axis -> the value that it was made with.
+
+    Yields:
+        A problem for each.
+    """
+    for axis, value in values.items():
+        if isinstance(value, str | bool) and type(value) is not type(taken := get_axis_value(spec, axis)):
+            yield Problem(["axes", axis], f"axes.{axis}", f"{value!r}, which would be read as {taken!r}", f"{taken!r}")
 
 
 def _find_orphans(source: YamlFile) -> Iterator[Problem]:
@@ -132,6 +157,12 @@ def _find_algorithm_problems(design: _Design) -> Iterator[Problem]:
         if ranges:
             found = f"{ranges[0]} is a range, which has no grid"
             yield Problem(["axes", ranges[0]], requested, found, "list its values")
+            return
+        most = math.prod(len(axis.choice or ()) for axis in searched.values()) * design.model_count
+        if most > MAX_TRIALS:
+            yield Problem(
+                ["axes"], requested, f"{most:,} combinations", f"at most {MAX_TRIALS:,}, or another algorithm"
+            )
             return
         points = sum(1 for _ in enumerate_combinations(searched)) * design.model_count
         if search.trials is not None and search.trials != points:

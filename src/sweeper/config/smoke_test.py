@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field, FiniteFloat
 
 from sweeper.config.base import FrozenConfig
 from sweeper.config.sweep import AxisValue
+from sweeper.config.yaml_limits import copy_within_limits
 from sweeper.errors import ConfigError
 from sweeper.storage import JsonObject
 
@@ -51,7 +52,7 @@ def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> JsonOb
     Raises:
         ConfigError: a model or recipe without a replacement.
     """
-    toy = cast(JsonObject, copy.deepcopy(sweep))  # a CommentedMap stays one
+    toy: JsonObject = copy_within_limits(sweep, math.inf)  # a CommentedMap stays one
     own = toy.pop("rehearsal", None) or {}
     toy.pop("budget", None)  # it limits GPUs and money
     toy["accept_underpowered"] = True
@@ -63,7 +64,7 @@ def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> JsonOb
         toy["recipe"] = _substitute_recipe(toy["recipe"], config)
     for key in ("data", "evaluation", "runtime"):
         if toy.get(key) is not None:
-            toy[key] = copy.deepcopy(getattr(config, key))
+            toy[key] = copy_within_limits(getattr(config, key))
     claims = [claim for claim in toy.get("claims") or [] if isinstance(claim, dict)]
     if isinstance(axes := toy.get("axes"), dict):
         seeds = _select_seeds(axes.get("seed"), claims, config.seeds)

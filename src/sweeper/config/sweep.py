@@ -19,6 +19,8 @@ from sweeper.config.runtime import EngineSpec, Runtime
 from sweeper.config.search import ConfirmSpec, SearchedAxis, SearchSpec
 from sweeper.errors import ConfigError
 
+MAX_TRIALS = 1_000_000
+"""Of a sweep, all combinations of its axes. More is a slip of the pen, and would fill the memory."""
 AxisValue: TypeAlias = Any
 """A value of an axis: a model's name, a seed, or what the recipe's or data's field of that name takes, such as 5e-5,
 `strict` or None (clipping off). The field checks it when the trial is made."""
@@ -187,3 +189,19 @@ def make_trial(sweep: Sweep, values: Mapping[str, AxisValue]) -> TrialSpec:
     model, runtime = sweep.models[values["model"]], sweep.resolve_runtime(values["model"])
     engine = sweep.resolve_engine(runtime)
     return TrialSpec(model=model, data=data, recipe=recipe, seed=values["seed"], runtime=runtime, engine=engine)
+
+
+def get_axis_value(spec: TrialSpec, axis: str) -> AxisValue:
+    """Return the value of a trial on an axis.
+
+    Args:
+        spec: the trial.
+        axis: `model`, `seed`, or a field of the recipe or the data.
+    """
+    match axis:
+        case "model":
+            return spec.model.name
+        case "seed":
+            return spec.seed
+    value: AxisValue = getattr(spec.data if axis in DATA_AXES else spec.recipe, axis)
+    return value

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from sweeper.config.base import UNKNOWN_CHOICE, FrozenConfig
-from sweeper.errors import ConfigError, UsageError, suggest_nearest
+from sweeper.config.yaml_limits import YamlLimitError, check_size, copy_within_limits, read_limited_text, shorten
+from sweeper.errors import ConfigError, UsageError, has_secret, suggest_nearest
 from sweeper.storage import write_bytes
 
 ConfigT = TypeVar("ConfigT", bound=FrozenConfig)
@@ -52,9 +52,11 @@ class YamlFile:
             ConfigError: no such file, invalid YAML, or not a mapping.
         """
         try:
-            document = copy.deepcopy(_parse_yaml(path.read_text(encoding="utf-8")))
+            document = copy_within_limits(_parse_yaml(read_limited_text(path)))
         except FileNotFoundError as error:
             raise ConfigError(str(path), found="no such file") from error
+        except YamlLimitError as error:
+            raise ConfigError(str(path), found=f"too large or deep for a configuration: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(str(path), found=f"cannot be read: {error}") from error
         except MarkedYAMLError as error:
@@ -87,9 +89,8 @@ class YamlFile:
 
     def make_error(self, problem: Problem) -> ConfigError:
         """Return the error of a problem, with file and line."""
-        return ConfigError(
-            self.locate(problem.keys), requested=problem.requested, found=problem.found, hint=problem.hint
-        )
+        requested, found = shorten(problem.requested), shorten(problem.found)
+        return ConfigError(self.locate(problem.keys), requested=requested, found=found, hint=problem.hint)
 
     def raise_first(self, problems: Iterable[Problem]) -> None:
         """Raise the error of the first problem, if there is any."""
@@ -119,10 +120,19 @@ class YamlFile:
             known: keys to suggest for an unknown one beside `fields`; by default the fields of `kind`.
 
         Raises:
-            ConfigError: pydantic's first complaint, with file, line and, for an unknown name, the nearest known one.
+            ConfigError: a secret in a URL; or pydantic's first complaint, with file, line and, for an unknown name, the
+                nearest known one.
         """
+        values, found = (
+            to_builtin(fields),
+            "the URL contains a password or a key, and configurations are displayed and stored",
+        )
+        self.raise_first(
+            Problem([*keys, *below], ".".join(map(str, [*keys, *below])), found, "give it in the environment")
+            for below in _find_secrets(values)
+        )
         try:
-            return kind.model_validate(to_builtin(fields))
+            return kind.model_validate(values)
         except ValidationError as error:
             nested = _find_nested_kind(kind, _select_complaint(error)["loc"])
             names = known if known and nested is kind else nested.model_fields
@@ -148,6 +158,15 @@ class YamlFile:
         return self.make_error(Problem(keys, dotted, message + shown))
 
 
+def _find_secrets(value: object) -> Iterator[Keys]:
+    """Find the texts that have a URL with a secret; yield the path to each."""
+    if isinstance(value, str) and has_secret(value):
+        yield ()
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        for below in _find_secrets(item):
+            yield (key, *below)
+
+
 def _select_complaint(error: ValidationError) -> ErrorDetails:
     """Return pydantic's first complaint. A misspelled key comes before the field that is missing because of it."""
     complaints = error.errors(include_url=False)
@@ -167,7 +186,7 @@ def _find_nested_kind(kind: type[FrozenConfig], loc: Sequence[str | int]) -> typ
     return kind
 
 
-@lru_cache(maxsize=128)  # combined sweeps name the same files; a copy takes a fifth of the time
+@lru_cache(maxsize=128)  # combined sweeps name the same files; a copy takes little of the time
 def _parse_yaml(text: str) -> object:
     return YAML(typ="rt").load(text)
 
@@ -182,9 +201,17 @@ def read_yaml_as_dict(path: Path) -> dict[str, Any]:
 
 
 def write_yaml(path: Path, document: Mapping[str, object]) -> None:
-    """Write a mapping as YAML, atomically."""
+    """Write a mapping as YAML, atomically.
+
+    Raises:
+        ConfigError: it is too large to be read back; nothing is written.
+    """
     stream = io.BytesIO()
     YAML(typ="safe", pure=True).dump(document, stream)
+    try:
+        check_size(len(stream.getvalue()))
+    except YamlLimitError as error:
+        raise ConfigError(str(path), found=f"a configuration {error}", hint="fewer values in its axes") from error
     write_bytes(path, stream.getvalue())
 
 
@@ -195,9 +222,11 @@ def parse_yaml_value(text: str) -> Any:
         UsageError: not valid YAML.
     """
     try:
-        return YAML(typ="safe", pure=True).load(io.StringIO(text))
+        return copy_within_limits(YAML(typ="safe", pure=True).load(io.StringIO(text)))
+    except YamlLimitError as error:
+        raise UsageError("--set", requested=shorten(text), found=str(error)) from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise UsageError("--set", requested=text, found="not a YAML value") from error
+        raise UsageError("--set", requested=shorten(text), found="not a YAML value") from error
 
 
 def to_builtin(node: object) -> Any:

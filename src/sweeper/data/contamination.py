@@ -5,28 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sweeper.config import DataSpec
 from sweeper.data.api_names import find_candidate_tools
 from sweeper.data.conversations import ReaderCounts
+from sweeper.data.near_duplicates import ClosestSetSearch
 from sweeper.data.readers.base import FractionReporter, Source
 from sweeper.data.sources import open_source
 from sweeper.data.test_queries import Suite, SuiteQuery
 from sweeper.errors import DataError
 from sweeper.storage import JsonObject
 
-if TYPE_CHECKING:
-    from datasketch import MinHash
-
 SHINGLE_WORDS = 3
 """Words of a shingle; queries are compared by their shingles."""
-MINHASH_PERMUTATIONS = 128
 SIMILARITY_THRESHOLD = 0.7
 """Jaccard similarity from which two queries are near duplicates; usual for deduplication of text (0.7 to 0.8)."""
-CANDIDATE_SLACK = 0.3
-"""How far below the threshold the hash tables collect candidates, so that almost no pair above it is missed. The
-exact similarity then decides."""
 
 _MAX_SHOWN_CHARACTERS = 80
 """Characters of a training query in a reason; `duplicates` has both texts in full."""
@@ -123,7 +117,6 @@ class ContaminationReport:
             "method": {
                 "threshold": self.threshold,
                 "shingle_words": SHINGLE_WORDS,
-                "permutations": MINHASH_PERMUTATIONS,
             },
             "subsets": [asdict(row) for row in self.subsets],
             "duplicates": [asdict(pair) for pair in self.duplicates],
@@ -141,11 +134,11 @@ class TrainingDataSummary:
     tool_names: set[str] = field(default_factory=set)
     """Standard names of all tools that a function can belong to."""
     closest_queries: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
-    """(subset, test id) -> (similarity, training query)."""
+    """(subset, test id) -> (similarity, training query); those of at least the threshold."""
     unreadable_api_lists: int = 0
 
     def find_closest(self, subset: str, query: SuiteQuery) -> tuple[float, str]:
-        """Return (similarity, text) of the most similar training query; (0, "") without a candidate."""
+        """Return (similarity, text) of the most similar training query; (0, "") below the threshold."""
         return self.closest_queries.get((subset, query.id), (0.0, ""))
 
     def count_tools_at_least(self) -> int:
@@ -169,11 +162,6 @@ def make_shingles(text: str) -> frozenset[str]:
     return frozenset(
         " ".join(words[k : k + SHINGLE_WORDS]) for k in range(max(1, len(words) - SHINGLE_WORDS + 1)) if words
     )
-
-
-def jaccard_similarity(a: frozenset[str], b: frozenset[str]) -> float:
-    """Return the size of the intersection over that of the union; 1 for two empty sets."""
-    return len(a & b) / len(a | b) if a or b else 1.0
 
 
 def audit_contamination(
@@ -242,31 +230,17 @@ def audit_contamination(
 def _compare_queries(
     source: Source, suite: Suite, threshold: float, counts: ReaderCounts, on_progress: FractionReporter
 ) -> TrainingDataSummary:
-    """Find the most similar training query of every test query, with MinHash tables for the candidates."""
-    from datasketch import MinHash, MinHashLSH
-
-    empty = MinHash(num_perm=MINHASH_PERMUTATIONS)  # drawing its permutations takes longer than using them
-    test = {(subset, q.id): make_shingles(q.text) for subset, queries in suite.subsets.items() for q in queries}
-    tables = MinHashLSH(threshold=max(0.1, threshold - CANDIDATE_SLACK), num_perm=MINHASH_PERMUTATIONS)
-    for key, shingles in test.items():
-        tables.insert(key, _hash_shingles(empty, shingles))
-    training, seen = TrainingDataSummary(), set[int]()
+    """Find the most similar training query of every test query, and the names in the training data."""
+    search = ClosestSetSearch(
+        {(subset, q.id): make_shingles(q.text) for subset, queries in suite.subsets.items() for q in queries}, threshold
+    )
+    training, seen = TrainingDataSummary(closest_queries=search.closest), set[int]()
     for query, functions in _iterate_distinct_queries(source, counts, seen, training, on_progress):
         training.function_names |= functions
         training.tool_names |= {tool for name in functions for tool in find_candidate_tools(name)}
-        shingles = make_shingles(query)
-        for key in tables.query(_hash_shingles(empty, shingles)):
-            similarity = jaccard_similarity(test[key], shingles)
-            if similarity > training.closest_queries.get(key, (0.0, ""))[0]:
-                training.closest_queries[key] = (similarity, query)
+        search.offer(make_shingles(query), query)
     training.query_count = len(seen)
     return training
-
-
-def _hash_shingles(empty: MinHash, shingles: Iterable[str]) -> MinHash:
-    hashes = empty.copy()
-    hashes.update_batch([shingle.encode("utf-8", "surrogatepass") for shingle in shingles])
-    return hashes
 
 
 def _iterate_distinct_queries(

@@ -9,7 +9,7 @@ Example:
     '2.28e+18 FLOPs'
 """
 
-from sweeper.models.architecture import Architecture, ModelConfig
+from sweeper.models.architecture import Architecture, ModelConfig, read_size
 from sweeper.models.flops import TokenFlops, compute_flops_per_token, compute_forward_flops, compute_train_flops
 from sweeper.models.known_configs import KNOWN_CONFIGS, load_config
 from sweeper.models.loading import build_model, compute_weights_fingerprint, load_pretrained
@@ -52,5 +52,6 @@ __all__ = [
     "load_config",
     "load_pretrained",
     "parse_model_architecture",
+    "read_size",
     "resolve_extended_positions",
 ]

@@ -15,6 +15,11 @@ Family = Literal["opt", "gpt_neox"]
 SUPPORTED_FAMILIES: tuple[Family, ...] = get_args(Family)
 POSITION_OFFSET = 2
 """OPT's table of learned positions has two rows more than positions (fairseq's padding offset)."""
+MAX_LAYERS = 10_000
+MAX_SIZE = 10**8
+"""Of a vocabulary, a width or a number of positions. No model comes near either limit; a slip of the pen does."""
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
+"""Names of the number of layers, by architecture."""
 DEFAULT_FAMILY: Family = "opt"
 """`model_type` of a model built from a config that does not have one."""
 
@@ -66,15 +71,17 @@ class Architecture:
     @classmethod
     def _parse_opt(cls, config: ModelConfig) -> Architecture:
         is_pre_norm, has_bias = bool(config.get("do_layer_norm_before", True)), bool(config.get("enable_bias", True))
-        hidden_size = _get_int(config, "hidden_size")
+        hidden_size = read_size(config, "hidden_size")
         return cls(
             family="opt",
-            vocab_size=_get_int(config, "vocab_size"),
+            vocab_size=read_size(config, "vocab_size"),
             hidden_size=hidden_size,
-            num_layers=_get_int(config, "num_hidden_layers"),
-            feed_forward_width=_get_int(config, "ffn_dim"),
-            embedding_width=int(config.get("word_embed_proj_dim") or hidden_size),
-            position_table_rows=_get_int(config, "max_position_embeddings") + POSITION_OFFSET,
+            num_layers=read_size(config, "num_hidden_layers"),
+            feed_forward_width=read_size(config, "ffn_dim"),
+            embedding_width=read_size(config, "word_embed_proj_dim")
+            if config.get("word_embed_proj_dim") is not None
+            else hidden_size,
+            position_table_rows=read_size(config, "max_position_embeddings") + POSITION_OFFSET,
             has_tied_embeddings=bool(config.get("tie_word_embeddings", True)),
             has_attention_bias=has_bias,
             has_feed_forward_bias=has_bias,
@@ -83,19 +90,19 @@ class Architecture:
             norms_on_residual=2,
             has_dropout=bool(config.get("dropout", 0.1)),
             is_relu=config.get("activation_function", "relu") == "relu",
-            num_heads=config.get("num_attention_heads"),
+            num_heads=_read_heads(config),
             attention=str(config.get("attn_implementation", "sdpa")),
         )
 
     @classmethod
     def _parse_gpt_neox(cls, config: ModelConfig) -> Architecture:
-        hidden_size = _get_int(config, "hidden_size")
+        hidden_size = read_size(config, "hidden_size")
         return cls(
             family="gpt_neox",
-            vocab_size=_get_int(config, "vocab_size"),
+            vocab_size=read_size(config, "vocab_size"),
             hidden_size=hidden_size,
-            num_layers=_get_int(config, "num_hidden_layers"),
-            feed_forward_width=_get_int(config, "intermediate_size"),
+            num_layers=read_size(config, "num_hidden_layers"),
+            feed_forward_width=read_size(config, "intermediate_size"),
             embedding_width=hidden_size,
             position_table_rows=0,
             has_tied_embeddings=bool(config.get("tie_word_embeddings", False)),
@@ -107,7 +114,7 @@ class Architecture:
             norms_on_residual=1 if config.get("use_parallel_residual", True) else 2,
             has_dropout=bool(config.get("hidden_dropout", 0.0)),
             is_relu=config.get("hidden_act", "gelu") == "relu",
-            num_heads=config.get("num_attention_heads"),
+            num_heads=_read_heads(config),
             attention=str(config.get("attn_implementation", "sdpa")),
         )
 
@@ -162,12 +169,53 @@ def get_family(config: ModelConfig) -> Family:
     )
 
 
-def _get_int(config: ModelConfig, key: str) -> int:
-    if config.get(key) is None:
-        raise ModelError(
-            "models",
-            requested="parameters, FLOPs or memory of a model",
-            found=f"a config without `{key}`",
-            hint=f"add `{key}` to it",
-        )
-    return int(config[key])
+def _read_heads(config: ModelConfig) -> int | None:
+    return None if config.get("num_attention_heads") is None else read_size(config, "num_attention_heads")
+
+
+def read_size(config: ModelConfig, key: str, where: str = "models") -> int:
+    """Return a size from a config.
+
+    Args:
+        config: the model's config.
+        key: its field, such as `hidden_size`.
+        where: what a message begins with.
+
+    Returns:
+        Its value.
+
+    Raises:
+        ModelError: it is missing, not a whole number above 0, or larger than that of any model.
+
+    Example:
+        >>> read_size({"num_hidden_layers": 12}, "num_hidden_layers")
+        12
+    """
+    value, most = config.get(key), MAX_LAYERS if key in _LAYER_COUNTS else MAX_SIZE
+    if value is None:
+        found, hint = f"a config without `{key}`", f"add `{key}` to it"
+    elif isinstance(value, bool) or not isinstance(value, int):
+        found, hint = f"`{key}: {str(value)[:40]}`", "a whole number"
+    elif not 0 < value <= most:
+        found, hint = f"`{key}: {value if abs(value) < 10**18 else 'a number of over 18 digits'}`", f"1 to {most:,}"
+    else:
+        return value
+    raise ModelError(where, requested="parameters, FLOPs or memory of a model", found=found, hint=hint)
+
+
+def check_layer_count(config: ModelConfig, where: str) -> None:
+    """Refuse a config, of any architecture, with more layers than any model: building them would never end.
+
+    Args:
+        config: the model's config.
+        where: what a message begins with.
+
+    Raises:
+        ModelError: there are more than `MAX_LAYERS`, or not a number of them.
+
+    Example:
+        >>> check_layer_count({"model_type": "gpt2", "n_layer": 12}, "model gpt2")
+    """
+    for key in _LAYER_COUNTS:
+        if config.get(key) is not None:
+            read_size(config, key, where)

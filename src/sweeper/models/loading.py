@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config import ModelSpec
 from sweeper.errors import ModelError, is_out_of_memory
-from sweeper.models.architecture import DEFAULT_FAMILY
+from sweeper.models.architecture import DEFAULT_FAMILY, check_layer_count
+from sweeper.models.known_configs import load_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,6 +48,7 @@ def build_model(model: ModelSpec, tokenizer: Any, seed: int) -> PreTrainedModel:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 
     known = {"opt": (OPTConfig, OPTForCausalLM), "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM)}
+    check_layer_count(model.config or {}, f"model {model.name}")
     fields = copy.deepcopy(model.config or {})  # transformers changes nested values
     family = fields.pop("model_type", DEFAULT_FAMILY)
     if family not in known:
@@ -84,6 +86,8 @@ def load_pretrained(source: str) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    if (Path(source) / "config.json").is_file():
+        check_layer_count(load_config(ModelSpec(name=source, source=source), vocab_size=0), f"model {source}")
     try:
         # Tensors of another shape are refused below, with their names.
         model, info = AutoModelForCausalLM.from_pretrained(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.config import ModelSpec, Recipe
+from sweeper.errors import ModelError
 from sweeper.models.architecture import Architecture, ModelConfig
 from sweeper.models.known_configs import load_config
 
@@ -63,7 +64,11 @@ def parse_model_architecture(model: ModelSpec, vocab_size: int, positions: int |
         24
     """
     config = load_config(model, vocab_size)
-    return Architecture.parse({**config, "max_position_embeddings": positions} if positions else config)
+    try:
+        return Architecture.parse({**config, "max_position_embeddings": positions} if positions else config)
+    except ModelError as error:
+        where = f"model {model.name}"
+        raise ModelError(where, requested=error.requested, found=error.found, hint=error.hint) from error
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from sweeper.config import DataSpec, ModelSpec
 from sweeper.errors import ModelError, UsageError
-from sweeper.models.architecture import DEFAULT_FAMILY, POSITION_OFFSET
+from sweeper.models.architecture import DEFAULT_FAMILY, POSITION_OFFSET, read_size
 from sweeper.models.known_configs import load_config
 
 _POSITION_TABLES = ("embed_positions", "position_embeddings", "wpe")
@@ -30,8 +30,8 @@ def get_max_positions(model: ModelSpec) -> int | None:
         >>> get_max_positions(load_model_spec("opt-350m"))
         2048
     """
-    positions = load_config(model, vocab_size=0).get("max_position_embeddings")
-    return None if positions is None else int(positions)
+    config = load_config(model, vocab_size=0)
+    return None if config.get("max_position_embeddings") is None else read_size(config, "max_position_embeddings")
 
 
 def resolve_extended_positions(model: ModelSpec, data: DataSpec) -> int | None:

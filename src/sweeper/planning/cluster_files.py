@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from sweeper.config import HardwareSpec, load_hardware_specs
+from sweeper.config import HardwareSpec, copy_within_limits, load_hardware_specs, read_limited_text
 from sweeper.errors import UsageError
 from sweeper.scheduling import Node
 
@@ -128,7 +128,7 @@ def _parse_cluster(documents: Iterable[_Mapping], hardware: _Hardware) -> tuple[
 
 def _load_documents(path: Path) -> list[_Mapping]:
     try:
-        loaded = list(YAML(typ="safe", pure=True).load_all(path.read_text(encoding="utf-8")))
+        loaded = copy_within_limits(list(YAML(typ="safe", pure=True).load_all(read_limited_text(path))))
     except FileNotFoundError as error:
         raise UsageError(
             "cluster", requested=str(path), found="no such file", hint="see cluster/ for examples"

@@ -27,7 +27,15 @@ from sweeper.planning.engine_selection import MemoryFit, select_engine
 from sweeper.planning.plan import Plan, PlannedTrial, Role
 from sweeper.search import Proposal, ProposalRecord
 from sweeper.storage import Store
-from sweeper.training.schedule import TrainingSchedule, check_decay, check_hyperparameter_changes, make_schedule
+from sweeper.toolworld import WorldConfig
+from sweeper.training.schedule import (
+    TrainingSchedule,
+    check_decay,
+    check_hyperparameter_changes,
+    check_warmup,
+    count_optimizer_steps,
+    make_schedule,
+)
 
 T = TypeVar("T")
 
@@ -294,8 +302,26 @@ def _select_engine(
 
 
 def _compute_schedule(spec: TrialSpec, size: DataSize | None, problems: list[str]) -> TrainingSchedule | None:
-    """Compute the schedule of a trial whose data are prepared. A budget that cannot be met is a problem."""
-    return None if size is None else _record_problem(problems, lambda: make_schedule(spec, size))
+    """Compute the schedule of a trial whose data are prepared. A budget that cannot be met is a problem, and so is a
+    warm-up as long as the run, also of data that are not prepared where their run's steps are known."""
+    if size is None:
+        if (most := _count_steps_without_data(spec)) is not None:
+            _record_problem(problems, lambda: check_warmup(spec, most))
+        return None
+    schedule = _record_problem(problems, lambda: make_schedule(spec, size))
+    if schedule is not None:
+        _record_problem(problems, lambda: check_warmup(spec, schedule.total_steps, size.rows))
+    return schedule
+
+
+def _count_steps_without_data(spec: TrialSpec) -> int | None:
+    """Return the most optimizer steps that a run can have; None where it depends on data that are not prepared."""
+    if not spec.recipe.ends_by_epochs:
+        return spec.recipe.max_steps
+    if spec.data.source != "toolworld" or not spec.data.fold_steps:
+        return None
+    # One answer a query, whose steps are one row; some may be too long.
+    return count_optimizer_steps(spec.recipe, WorldConfig.from_mapping(spec.data.toolworld).train_queries)
 
 
 def _count_steps_and_flops(
@@ -316,11 +342,10 @@ def _count_shared_steps_and_flops(
 
     A warm-up that overlaps the decay is a problem.
     """
-    if schedule is None:
-        return None, None
-    steps, before = schedule.total_steps, len(problems)
-    _record_problem(problems, lambda: check_decay(spec.recipe, steps))
-    if spec.branch is None or len(problems) > before:
+    steps, before = spec.recipe.max_steps if schedule is None else schedule.total_steps, len(problems)
+    if steps is not None:
+        _record_problem(problems, lambda: check_decay(spec.recipe, steps))
+    if schedule is None or spec.branch is None or len(problems) > before:
         return None, None
     return schedule.start_step, None if math.isnan(schedule.shared_train_flops) else schedule.shared_train_flops
 

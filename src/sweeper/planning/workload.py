@@ -137,6 +137,7 @@ def _compute_kv_cache_bytes(spec: TrialSpec, vocab_size: int) -> float:
     """Compute the size of one token in the KV cache, all layers."""
     try:
         config = models.load_config(spec.model, vocab_size)
+        layers, width = models.read_size(config, "num_hidden_layers"), models.read_size(config, "hidden_size")
     except ModelError:
         return math.nan
-    return float(2 * int(config["num_hidden_layers"]) * int(config["hidden_size"]) * FLOAT32_BYTES)
+    return float(2 * layers * width * FLOAT32_BYTES)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from sweeper.errors import StoreError, UsageError
+from sweeper.errors import StoreError, UsageError, has_secret
 from sweeper.storage.atomic_io import write_json
 from sweeper.storage.lease import Lease, Lock, LockHeldError, check_lease_generation, find_leased_folders
 from sweeper.storage.object_store import COMMIT_FILES, RemoteFile, RemoteStore
@@ -64,14 +64,17 @@ class Store:
 
     @classmethod
     def _open_url(cls, url: str) -> Store:
-        parts = urlsplit(url)
-        if parts.password:
+        if has_secret(url):
             raise UsageError(
                 "--storage",
-                requested=f"{parts.scheme}://…@{parts.hostname}{parts.path}",
+                requested=url,
                 found="a secret in the URL, which is displayed and stored",
                 hint="give credentials in the environment, as the driver documents",
             )
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise UsageError("--storage", requested=url, found=str(error)) from error
         if not (parts.netloc or parts.path):
             raise UsageError("--storage", requested=url, found="no bucket or path", hint="s3://bucket/folder")
         RemoteStore(url).check_access()

@@ -43,8 +43,9 @@ def split_batch(recipe: Recipe, workers: int, max_micro_batch: int | None = None
             hint=f"a number of workers that divides {whole}",
         )
     largest = min(recipe.per_device_train_batch_size, max_micro_batch or recipe.per_device_train_batch_size)
-    micro = max(size for size in range(1, largest + 1) if (whole // workers) % size == 0)
-    return BatchSplit(micro, whole // workers // micro, workers)
+    share = whole // workers
+    micro = next(size for size in range(min(largest, share), 0, -1) if share % size == 0)
+    return BatchSplit(micro, share // micro, workers)
 
 
 def split_for_trial(spec: TrialSpec, max_micro_batch: int | None = None) -> BatchSplit:

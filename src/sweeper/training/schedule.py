@@ -204,19 +204,35 @@ def check_schedule(spec: TrialSpec, schedule: TrainingSchedule) -> None:
     Raises:
         UsageError: a warm-up that does not end before the run or its decay, or an unreachable change.
     """
-    if spec.recipe.warmup_steps >= schedule.total_steps:
-        raise UsageError(
-            f"trial of {spec.model.name}",
-            requested=f"recipe.warmup_steps {spec.recipe.warmup_steps}",
-            found=f"a run of {schedule.total_steps} optimizer steps ({schedule.examples} examples, effective batch "
-            f"{spec.recipe.effective_batch_size})",
-            hint="fewer warmup_steps, a smaller batch, or more data",
-        )
+    check_warmup(spec, schedule.total_steps, schedule.examples)
     check_decay(spec.recipe, schedule.total_steps)
     for epochs in spec.branch_points:
         arm = spec.make_recipe_for_epochs(epochs)
         check_decay(arm, count_optimizer_steps(arm, schedule.examples))
     check_hyperparameter_changes(spec, schedule.total_steps)
+
+
+def check_warmup(spec: TrialSpec, total_steps: int, examples: int | None = None) -> None:
+    """Refuse a warm-up that does not end before the run.
+
+    Args:
+        spec: the trial.
+        total_steps: optimizer steps of the run.
+        examples: training rows; None while the data are not prepared.
+
+    Raises:
+        UsageError: there is no step after the warm-up.
+    """
+    if spec.recipe.warmup_steps >= total_steps:
+        rows = "" if examples is None else f"{examples} examples, "
+        raise UsageError(
+            f"trial of {spec.model.name}",
+            requested=f"recipe.warmup_steps {spec.recipe.warmup_steps}",
+            found=f"a run of {total_steps} optimizer steps ({rows}effective batch {spec.recipe.effective_batch_size})",
+            hint="fewer warmup_steps, a smaller batch, or more data"
+            if spec.recipe.max_steps is None
+            else "fewer warmup_steps, or more max_steps",
+        )
 
 
 def check_hyperparameter_changes(spec: TrialSpec, total_steps: float) -> None:

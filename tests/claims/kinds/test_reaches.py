@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from claim_cases import GENERAL, REACHES, decide_runs, measure_false_support
 from claim_tables import seeds
+from pydantic import ValidationError
+
+from sweeper.config import Claim
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,19 @@ def test_reaches_by_direction(direction: str, rate: float, word: str) -> None:
     assert found.estimate == pytest.approx(rate - 0.7)
     assert found.interval.low <= found.estimate <= found.interval.high
     assert (found.n_queries, found.n_seeds, found.n) == (1200, 3, 3600)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference": 0.02, "margin": 0.9}, "below the reference, 0.02: a pass rate of 0 would do"),
+        ({"reference": 0.1, "margin": 0.1, "direction": "about"}, "below the reference, 0.1"),
+        ({"reference": 0.9, "margin": 0.2, "direction": "at-most"}, "below 0.1: a pass rate of 1"),
+    ],
+)
+def test_reaches_refuses_a_margin_that_every_rate_keeps(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Claim.model_validate(REACHES.model_dump() | changes)
 
 
 def test_reaches_needs_one_arm() -> None:

@@ -34,9 +34,15 @@ class Reaches(ClaimKind):
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
-        """Refuse a reference of 1 or more."""
+        """Refuse a reference of 1 or more, and a margin that every pass rate keeps."""
         if name == "reference" and isinstance(value, float) and value >= 1:
             raise ValueError("should be below 1: pass rates are shares, not percent")
+        reference = fields.get("reference")
+        if name == "margin" and isinstance(value, float) and isinstance(reference, float):
+            if value >= reference:
+                raise ValueError(f"should be below the reference, {reference:g}: a pass rate of 0 would do")
+            if fields.get("direction") == "at-most" and value >= 1 - reference:
+                raise ValueError(f"should be below {1 - reference:g}: a pass rate of 1 would be at most {reference:g}")
 
     def list_missing_arms(self, claim: Claim, axes: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         """Return the axes that vary although the claim is about one arm."""
