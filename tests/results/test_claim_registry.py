@@ -65,6 +65,12 @@ def test_claim_changed_before_any_result_has_no_label(tmp_path: Path) -> None:
     assert find_label(tmp_path, make_claim(margin=0.1)) == ""
 
 
+def test_another_wording_is_the_same_claim(tmp_path: Path) -> None:
+    register(tmp_path, make_claim())
+    assert register(tmp_path, make_claim(text="One epoch suffices."), finished=8) == []
+    assert find_label(tmp_path, make_claim(text="One epoch suffices.")) == ""
+
+
 def test_withdrawn_claims_are_listed(tmp_path: Path) -> None:
     register(tmp_path, make_claim(), make_claim("other"))
     assert read_claim_registry(tmp_path, has_run=True).list_withdrawn([make_claim(margin=0.1)]) == ["other"]

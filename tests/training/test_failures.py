@@ -12,6 +12,7 @@ from sweeper.errors import (
     ModelError,
     PreemptedError,
     StorageUnavailableError,
+    StoreError,
     UsageError,
 )
 from sweeper.training import Failure, WorkerFailedError, classify_failure, make_error
@@ -29,6 +30,7 @@ from sweeper.training.failures import FailureKind, find_most_severe
         (RuntimeError("CUDA error: device-side assert triggered"), "bug"),
         (LostWorkerError("trial", found="gone"), "lost-worker"),
         (DataError("data", found="nothing"), "bad-input"),
+        (StoreError("rows.arrow", found="damaged"), "damaged"),
         (KeyError("x"), "bug"),
     ],
     ids=str,

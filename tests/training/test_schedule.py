@@ -189,6 +189,8 @@ def test_warm_up_longer_than_the_run_is_refused(prepared: data.PreparedData, tmp
 @pytest.mark.parametrize("warmup", [0, 1, 4])
 @pytest.mark.parametrize("shape", RATE_SHAPES)
 def test_compute_rate_share_is_what_transformers_sets(shape: str, warmup: int) -> None:
+    if shape == "constant":
+        warmup = 0  # with a warm-up, no recipe can have it
     import torch
     from transformers import get_scheduler
 

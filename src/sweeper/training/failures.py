@@ -16,12 +16,13 @@ from sweeper.errors import (
     ModelError,
     PreemptedError,
     StorageUnavailableError,
+    StoreError,
     UsageError,
     is_out_of_memory,
 )
 
 FailureKind = Literal["out-of-memory", "lost-worker", "bad-input", "bug", "damaged"]
-_SEVERITY: tuple[FailureKind, ...] = ("out-of-memory", "bad-input", "bug", "lost-worker")
+_SEVERITY: tuple[FailureKind, ...] = ("out-of-memory", "bad-input", "damaged", "bug", "lost-worker")
 """Most severe first. A lost worker comes last: it is often the consequence of another worker's error."""
 
 _LOST_PEER_PATTERN = re.compile(
@@ -72,7 +73,7 @@ def _find_kind(error: BaseException) -> FailureKind:
         return "lost-worker"
     if isinstance(error, BranchError | DataError | ModelError | UsageError):
         return "bad-input"
-    return "bug"
+    return "damaged" if isinstance(error, StoreError) else "bug"
 
 
 def find_most_severe(failures: Sequence[Failure]) -> Failure | None:
