@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,16 @@ def test_runs_of_two_arms_are_paired_by_seed() -> None:
 
 
 def test_difference_of_two_arms_is_estimated_once() -> None:
-    first = BOTH.estimate_arm_difference("model", "middle", "small")
+    first = BOTH.estimate_arm_difference(SPOT, "middle", "small")
     assert math.isclose(first.estimate, 0.2, abs_tol=0.01)
-    assert BOTH.estimate_arm_difference("model", "middle", "small") is first
+    assert (first.n_seeds, first.n_runs, first.exclusions.runs) == (2, 5, 0), "seeds of models need no counterpart"
+    assert BOTH.estimate_arm_difference(SPOT, "middle", "small") is first
+    matched = replace(BOTH, cached_differences={}).estimate_arm_difference(
+        SPOT.model_copy(update={"seeds": "matched"}), "middle", "small"
+    )
+    assert (matched.n_seeds, matched.n_runs, matched.exclusions.runs) == (2, 2, 1)
+    assert matched.seed_assumption is None
+    assert first.seed_assumption is not None
 
 
 def test_models_are_ordered_by_parameters() -> None:

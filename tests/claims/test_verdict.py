@@ -52,7 +52,7 @@ def test_best_of_is_decided_by_its_closest_comparison(
         and (found.binding_comparison.first, found.binding_comparison.second) == binding
     )
     assert found.interval.low <= found.estimate <= found.interval.high
-    assert (found.n, found.n_queries, found.n_seeds) == (400, 200, 2)
+    assert (found.n, found.n_queries, found.n_seeds) == (800, 200, 2), "outcomes of both arms"
 
 
 @pytest.mark.parametrize(

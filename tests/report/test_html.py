@@ -227,7 +227,7 @@ def test_every_number_in_a_sentence_is_in_the_document(make: Any) -> None:
 
 def test_find_unknown_numbers_detects_an_invented_number() -> None:
     report = document()
-    claim = report["claims"][0] | {"sentence": report["claims"][0]["sentence"].replace("n = 720", "n = 7,431")}
+    claim = report["claims"][0] | {"sentence": report["claims"][0]["sentence"].replace("n = 1,440", "n = 7,431")}
     found = find_unknown_numbers(report | {"claims": [claim, *report["claims"][1:]]})
     assert found and all(line.startswith("7,431") for line in found)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from sweeper.claims.interval_estimates import IntervalEstimate, IntervalPredictor, find_p_value
+from sweeper.claims.interval_estimates import IntervalEstimate, IntervalPredictor, SeedAssumption, find_p_value
 from sweeper.config.axes import format_arm_name
 from sweeper.statistics.aliases import ArmValue
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
@@ -141,6 +141,8 @@ class Comparison(Hypothesis):
     """Smallest two-sided level at which the comparison would be established; NaN where undefined."""
     refute_alpha: float = math.nan
     """Level at which contradiction is tested."""
+    seed_assumption: SeedAssumption | None = field(default=None, compare=False)
+    """What the interval assumes about the arms' seeds; None where seeds are matched or there is one arm."""
     predict_interval: IntervalPredictor = field(
         default=lambda queries, seeds, alpha: UNDEFINED_INTERVAL, compare=False, repr=False
     )
@@ -205,6 +207,7 @@ def make_comparison(
             interval_estimate.compute_interval, lambda interval: compute_support_margin(bounds, interval) > 0
         ),
         refute_alpha=level,
+        seed_assumption=interval_estimate.seed_assumption,
         predict_interval=interval_estimate.predict_interval,
     )
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeper.statistics.aliases import Array, BoolArray
+from sweeper.statistics.independent_seeds import (
+    DEFAULT_SD_RATIO,
+    IndependentVariance,
+    contradicts_ratio,
+    estimate_independent_variance,
+)
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval
 from sweeper.statistics.paired import (
     MIN_DISCORDANT_QUERIES,
+    ArmRuns,
     EffectEstimate,
     Exclusions,
     Pairing,
@@ -47,6 +54,20 @@ class RunEffectEstimate(EffectEstimate):
 
 
 @dataclass(frozen=True)
+class SeedAssumption:
+    """That two arms' seeds are unrelated, and their standard deviations over seeds differ by a limited ratio."""
+
+    sd_ratio: float
+    """The limit."""
+    observed_ratio: float
+    """The larger observed standard deviation over the smaller one; NaN where both are 0."""
+    is_contradicted: bool
+    """Whether an F test at 5 % rejects the limit."""
+    compute_interval_without: Callable[[float], Interval]
+    """alpha -> the interval at 1 - alpha that is right for every ratio."""
+
+
+@dataclass(frozen=True)
 class IntervalEstimate:
     """The estimate of one quantity. Its intervals are NaN where it is undefined."""
 
@@ -61,6 +82,8 @@ class IntervalEstimate:
     method: str
     is_run_level: bool = False
     """Whether the observations are runs."""
+    seed_assumption: SeedAssumption | None = None
+    """What the interval assumes about the arms' seeds; None where seeds are matched or there is one arm."""
 
     def estimate_at_level(self, alpha: float) -> EffectEstimate:
         """Return the estimate with its interval at 1 - alpha."""
@@ -196,6 +219,45 @@ def estimate_score_difference(
     return estimate_two_way_mean(TwoWayMean(by_seed, (-1.0, 1.0), compute_bounds, method), len(seeds), excluded)
 
 
+def estimate_independent_difference(
+    matrix: pd.DataFrame, runs: ArmRuns, sd_ratio: float = DEFAULT_SD_RATIO
+) -> IntervalEstimate:
+    """Estimate the difference in pass rate of two arms whose seeds are unrelated, over the queries scored in all runs.
+
+    Args:
+        matrix: the result of `build_pass_matrix`.
+        runs: the compared runs.
+        sd_ratio: largest ratio of the arms' standard deviations over seeds to allow for.
+    """
+    sides = [[run for run in side if run[1] in matrix.columns] for side in (runs.first, runs.second)]
+    n_runs = sum(map(len, sides))
+    unmatched = runs.unmatched_runs + len(runs.first) + len(runs.second) - n_runs
+    if not all(sides):
+        return make_undefined_estimate(Exclusions(runs=unmatched + n_runs), "an arm has no scored run")
+    passed = [matrix[[name for _, name in side]].to_numpy(dtype=float) for side in sides]
+    scored, excluded = find_scored_queries(passed, unmatched)
+    if not scored.any():
+        return make_undefined_estimate(excluded, "no query scored in every run")
+    first, second = (
+        average_by_key(values[scored], [seed for seed, _ in side]) for values, side in zip(passed, sides, strict=True)
+    )
+    queries = first.shape[0]
+    # A query differs where some run of one arm and some run of the other do.
+    better = float((first.max(axis=1) > second.min(axis=1)).sum())
+    worse = float((second.max(axis=1) > first.min(axis=1)).sum())
+    discordant = float(((first.max(axis=1) > second.min(axis=1)) | (second.max(axis=1) > first.min(axis=1))).sum())
+
+    def compute_bounds(share: float, n: float, alpha: float) -> Interval:
+        if discordant * share >= MIN_DISCORDANT_QUERIES:
+            return UNWIDENED
+        up, down = (clopper_pearson_interval(min(count * share, n), n, alpha).high for count in (better, worse))
+        return Interval(-down, up)
+
+    method = "Clopper-Pearson bounds" if discordant < MIN_DISCORDANT_QUERIES else "interval for independent seeds"
+    mean = TwoWayMean(np.empty((queries, 0)), (-1.0, 1.0), compute_bounds, method, (first, second), sd_ratio)
+    return estimate_two_way_mean(mean, n_runs, excluded)
+
+
 def estimate_reference_gap(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], reference: float) -> IntervalEstimate:
     """Estimate the pass rate of one arm's runs, (seed, fingerprint), minus a fixed number. Every seed counts alike."""
     scored_runs = [run for run in runs if run[1] in matrix.columns]
@@ -228,20 +290,51 @@ class TwoWayMean:
     """A mean over (queries, seeds) and the limits of its interval."""
 
     values: Array
+    """Empty for a difference of `arms`."""
     limits: tuple[float, float]
     """Smallest and largest possible mean."""
     compute_bounds: Callable[[float, float, float], Interval]
     """(share of the observed queries, queries, alpha) -> bounds that widen the interval where the normal theory is too
     narrow."""
     method: str
+    arms: tuple[Array, Array] | None = None
+    """Of a difference of two arms with unrelated seeds: the values of each, (queries, its seeds)."""
+    sd_ratio: float = math.inf
+    """Largest ratio of the arms' standard deviations over seeds to allow for."""
+
+    @property
+    def mean(self) -> float:
+        """The mean, or the difference of the arms' means."""
+        return float(self.values.mean()) if self.arms is None else float(self.arms[0].mean() - self.arms[1].mean())
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of the arm with fewer of them."""
+        return int(min(values.shape[1] for values in self.arms or (self.values,)))
+
+    def estimate_variance(self, sd_ratio: float) -> VarianceEstimate:
+        """Estimate the variance of the mean."""
+        if self.arms is None:
+            return estimate_two_way_variance(self.values)
+        return estimate_independent_variance(*self.arms, sd_ratio)
+
+    def estimate_components(self) -> VarianceComponents:
+        """Estimate the variance components; of a difference of arms, the sums of both arms' seeds and interactions."""
+        if self.arms is None:
+            return VarianceComponents.from_values(self.values)
+        parts = [VarianceComponents.from_values(arm) for arm in self.arms]
+        n_queries = self.values.shape[0]
+        by_query = float((self.arms[0].mean(axis=1) - self.arms[1].mean(axis=1)).var(ddof=1)) if n_queries > 1 else 0.0
+        shares = sum(part.interaction / arm.shape[1] for part, arm in zip(parts, self.arms, strict=True))
+        query = max(0.0, by_query - shares)
+        return VarianceComponents(query, sum(part.seed for part in parts), sum(part.interaction for part in parts))
 
 
 def estimate_two_way_mean(mean: TwoWayMean, n_runs: int, exclusions: Exclusions) -> IntervalEstimate:
     """Estimate a mean over queries and seeds, with the interval of its two-way variance."""
-    value = float(mean.values.mean())
-    queries, seeds = mean.values.shape
-    variance = estimate_two_way_variance(mean.values)
-    components = VarianceComponents.from_values(mean.values)
+    value, queries, seeds = mean.mean, mean.values.shape[0], mean.n_seeds
+    variance = mean.estimate_variance(mean.sd_ratio)
+    components = mean.estimate_components()
 
     def make_interval(variance: VarianceEstimate, wider: Interval, alpha: float) -> Interval:
         half = float(variance.compute_half_width(alpha))
@@ -252,101 +345,40 @@ def estimate_two_way_mean(mean: TwoWayMean, n_runs: int, exclusions: Exclusions)
         if math.isnan(components.seed):
             return UNDEFINED_INTERVAL
         expected = predict_two_way_variance([(components, 1.0)], n, n_seeds)
+        if mean.arms is not None:
+            expected = IndependentVariance(expected.terms, n_seeds=(n_seeds, n_seeds), sd_ratio=mean.sd_ratio)
         return make_interval(expected, mean.compute_bounds(n / queries, n, alpha), alpha)
+
+    def compute_interval(alpha: float, variance: VarianceEstimate = variance) -> Interval:
+        return make_interval(variance, mean.compute_bounds(1.0, queries, alpha), alpha)
 
     varying = "queries and seeds vary" if seeds > 1 else "queries vary, one seed"
     return IntervalEstimate(
         estimate=value,
-        compute_interval=lambda alpha: make_interval(variance, mean.compute_bounds(1.0, queries, alpha), alpha),
+        compute_interval=compute_interval,
         predict_interval=predict,
         n_queries=queries,
         n_seeds=seeds,
         n_runs=n_runs,
         exclusions=exclusions,
         method=f"{mean.method}, {varying}",
+        seed_assumption=_describe_assumption(mean, variance, compute_interval),
     )
 
 
-def estimate_two_sample_difference(
-    matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: BoolArray, second: BoolArray
-) -> IntervalEstimate:
-    """Estimate the rate of the same runs on one sample of queries minus that on another.
-
-    The seeds are the same on both sides, so the variance over seeds is that of the difference and not of either side: a
-    good seed is good on both.
-
-    Args:
-        matrix: the pass matrix.
-        runs: (seed, fingerprint) of the runs.
-        first: mask of the matrix's rows, the first sample.
-        second: mask of the second sample.
-    """
-    scored_runs = [run for run in runs if run[1] in matrix.columns]
-    n_unscored = len(runs) - len(scored_runs)
-    if not scored_runs:
-        return make_undefined_estimate(Exclusions(runs=n_unscored), "no scored run")
-    passed = matrix[[name for _, name in scored_runs]].to_numpy(dtype=float)
-    groups, left_out = [], Exclusions(runs=n_unscored)
-    for mask in (first, second):
-        scored, excluded = find_scored_queries([passed[mask]], 0)
-        left_out = Exclusions(left_out.queries + excluded.queries, left_out.outcomes + excluded.outcomes, n_unscored)
-        groups.append(average_by_key(passed[mask][scored], [seed for seed, _ in scored_runs]))
-    sizes = [len(group) for group in groups]
-    if min(sizes) == 0:
-        return make_undefined_estimate(left_out, "no query scored in every run on one side")
-    mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
-    seeds = groups[0].shape[1]
-    variance = estimate_two_sample_variance(*groups)
-    parts = [VarianceComponents.from_values(group) for group in groups]
-    if seeds > 1 and variance.terms:
-        shared = sum(part.interaction / (size * seeds) for part, size in zip(parts, sizes, strict=True))
-        parts[0] = replace(parts[0], seed=max(0.0, float(variance.terms[0][0]) - shared) * seeds)
-
-    def make_interval(variance: VarianceEstimate, wider: Interval, alpha: float) -> Interval:
-        half = float(variance.compute_half_width(alpha))
-        return Interval(min(max(-1.0, mean - half), wider.low), max(min(1.0, mean + half), wider.high))
-
-    def predict(n: float, n_seeds: float, alpha: float) -> Interval:
-        samples = [(part, size / total) for part, size in zip(parts, sizes, strict=True)]
-        expected = predict_two_way_variance(samples, n, n_seeds) if min(sizes) > 1 else VarianceEstimate()
-        return make_interval(expected, _bound_two_samples(groups, n / total, alpha), alpha)
-
-    return IntervalEstimate(
-        estimate=mean,
-        compute_interval=lambda alpha: make_interval(variance, _bound_two_samples(groups, 1.0, alpha), alpha),
-        predict_interval=predict if seeds > 1 else lambda n, s, alpha: UNDEFINED_INTERVAL,
-        n_queries=total,
-        n_seeds=seeds,
-        n_runs=len(scored_runs),
-        exclusions=left_out,
-        method="two samples of queries, variances of queries and seeds" if seeds > 1 else "two samples, one seed",
+def _describe_assumption(
+    mean: TwoWayMean, variance: VarianceEstimate, compute_interval: Callable[[float, VarianceEstimate], Interval]
+) -> SeedAssumption | None:
+    if not isinstance(variance, IndependentVariance) or mean.n_seeds < 2:
+        return None
+    without = mean.estimate_variance(math.inf)
+    observed = float(variance.observed_ratio)
+    return SeedAssumption(
+        sd_ratio=mean.sd_ratio,
+        observed_ratio=observed,
+        is_contradicted=contradicts_ratio(observed, variance.n_seeds, mean.sd_ratio),
+        compute_interval_without=lambda alpha: compute_interval(alpha, without),
     )
-
-
-def _bound_two_samples(groups: Sequence[Array], share: float, alpha: float) -> Interval:
-    """Return each side's exact bounds at half the level, where one side passes nearly all or nearly none."""
-    counts = [(float((g > 0).any(axis=1).sum()), float((g == 1).all(axis=1).sum()), float(len(g))) for g in groups]
-    if all(min(n - always, ever) * share >= MIN_DISCORDANT_QUERIES for ever, always, n in counts):
-        return UNWIDENED
-    ends = []
-    for ever, always, n in counts:
-        low = clopper_pearson_interval(min(always * share, n * share), n * share, alpha / 2).low
-        ends.append((low, clopper_pearson_interval(min(ever * share, n * share), n * share, alpha / 2).high))
-    return Interval(ends[0][0] - ends[1][1], ends[0][1] - ends[1][0])
-
-
-def estimate_two_sample_variance(first: Array, second: Array) -> VarianceEstimate:
-    """Estimate the variance of the mean of `first` minus that of `second`, both (..., queries, seeds).
-
-    Their seeds are the same. The first term is the seeds'. There are no terms where either side has a single query.
-    """
-    if min(first.shape[-2], second.shape[-2]) < 2:
-        return VarianceEstimate()
-    seeds = first.shape[-1]
-    gaps = first.mean(axis=-2) - second.mean(axis=-2)
-    by_seed = gaps.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros(gaps.shape[:-1])
-    samples = [(*marginal_variances(group)[::2], group.shape[-2] - 1) for group in (first, second)]
-    return combine_crossed_variances(samples, by_seed, seeds - 1)
 
 
 def find_scored_queries(sides: Sequence[Array], unmatched_runs: int) -> tuple[BoolArray, Exclusions]:

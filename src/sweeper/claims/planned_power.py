@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.statistics.power import (
-    ComparisonDesign,
-    PowerTest,
-    find_minimum_detectable_effect,
-    find_required_seeds,
-)
+from sweeper.statistics.comparison_simulation import ComparisonDesign, PowerTest
+from sweeper.statistics.power import find_minimum_detectable_effect, find_required_seeds
 
 if TYPE_CHECKING:
     from sweeper.config import Claim
@@ -82,6 +78,7 @@ def estimate_comparison_power(claim: Claim, design: ClaimDesign, test: PowerTest
         alpha=claim.alpha,
         test=test,
         margin=claim.margin if test == "no-better" else math.nan,
+        sd_ratio=claim.sd_ratio,
     )
     effect = find_minimum_detectable_effect(planned, rng=design.rng).effect
     detectable = effect if math.isfinite(effect) else None

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeper.claims.comparison import Comparison, Hypothesis, make_comparison
-from sweeper.claims.interval_estimates import IntervalEstimate, estimate_pass_rate_difference
+from sweeper.claims.interval_estimates import (
+    IntervalEstimate,
+    estimate_independent_difference,
+    estimate_pass_rate_difference,
+)
 from sweeper.claims.run_intervals import estimate_run_mean_difference
 from sweeper.config.axes import format_arm_name
 from sweeper.statistics.aliases import ArmValue, Array, QueryKey
-from sweeper.statistics.paired import Pairing, equals_value, match_runs
+from sweeper.statistics.paired import Pairing, equals_value, group_arm_runs, match_runs
 from sweeper.statistics.pass_matrix import DEFAULT_AXES
 
 if TYPE_CHECKING:
@@ -66,16 +70,24 @@ class ClaimTables:
         """Pair the runs of two arms that agree in seed and all other axes."""
         return match_runs(self.rows, axis, first, second, self.axes)
 
-    def estimate_arm_difference(self, axis: str, first: ArmValue, second: ArmValue) -> IntervalEstimate:
-        """Estimate the difference in pass rate of two arms."""
+    def estimate_arm_difference(self, claim: Claim, first: ArmValue, second: ArmValue) -> IntervalEstimate:
+        """Estimate the difference in pass rate of two arms of the claim's axis."""
         if (first, second) not in self.cached_differences:
-            pairing = self.match_arm_runs(axis, first, second)
-            self.cached_differences[first, second] = estimate_pass_rate_difference(self.matrix, pairing)
+            axis = str(claim.axis)
+            if claim.sd_ratio is None:
+                pairing = self.match_arm_runs(axis, first, second)
+                difference = estimate_pass_rate_difference(self.matrix, pairing)
+            else:
+                runs = group_arm_runs(self.rows, axis, first, second, self.axes)
+                difference = estimate_independent_difference(self.matrix, runs, claim.sd_ratio)
+            self.cached_differences[first, second] = difference
         return self.cached_differences[first, second]
 
     def compare_arms(self, claim: Claim, hypothesis: Hypothesis, n_comparisons: int) -> Comparison:
         """Compare the pass rates of two arms."""
-        difference = self.estimate_arm_difference(hypothesis.axis, hypothesis.first, hypothesis.second)
+        difference = self.estimate_arm_difference(claim, hypothesis.first, hypothesis.second)
+        if claim.sd_ratio is not None:
+            hypothesis = replace(hypothesis, observations="outcomes")
         return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=n_comparisons)
 
     def compare_run_values(self, claim: Claim, hypothesis: Hypothesis, values: Mapping[str, float]) -> Comparison:

@@ -325,7 +325,7 @@ def _render_verdict(claim: Mapping[str, Any]) -> RenderableType:
     verdict.style = f"bold {make_status(claim['verdict']).style}".strip()
     label = claim["registration"]["label"]
     head = Text.assemble(f"{claim['id']}: ", verdict, (f" ({label})" if label else "", "yellow"))
-    texts = dict.fromkeys([claim["sentence"], claim["reason"]])
+    texts = dict.fromkeys([claim["sentence"], claim["reason"], claim["assumption"]])
     return Group(head, *(Padding(Text(text), (0, 0, 0, 2), expand=False) for text in texts if text))
 
 

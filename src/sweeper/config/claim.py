@@ -84,6 +84,13 @@ class Claim(FrozenConfig):
     """For planning: share of queries on which two equally good runs differ."""
     assumed_seed_sd: FiniteFloat = Field(default=0.02, ge=0, lt=1)
     """For planning: standard deviation over seeds of a run's pass rate, as a rate."""
+    seeds: Literal["independent", "matched"] | None = Field(default=None, validate_default=True)
+    """Whether the compared arms share what a seed decides. `independent`: each arm has its own variance over seeds;
+    `matched`: runs of one seed are paired. `null`: independent for models, whose sizes share nothing, and matched for
+    other axes, whose runs of one seed share initialization and order of the data."""
+    seed_sd_ratio: FiniteFloat = Field(default=3.0, ge=1, validate_default=True)
+    """For independent seeds: largest ratio of the two arms' standard deviations over seeds that intervals allow for. A
+    larger one is safer and wider. The report has the observed ratio, and the interval without this assumption."""
     where: dict[str, Any] = Field(default_factory=dict)
     """Fixed values of other axes; axes not named here are matched between the compared arms. `reaches` and
     `generalises` are about one arm: they name a value of every axis that varies, except the seed."""
@@ -117,9 +124,15 @@ class Claim(FrozenConfig):
     """`equal-compute`: the common budget, FLOPs of one training run; `null`: that of the candidate's run that the other
     arms come closest to."""
 
+    @property
+    def sd_ratio(self) -> float | None:
+        """`seed_sd_ratio` if the compared arms have independent seeds, else None."""
+        is_independent = self.seeds == "independent" or (self.seeds is None and self.axis == "model")
+        return self.seed_sd_ratio if is_independent else None
+
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
-        *("price_per_hour", "amortised_over", "protocol"),
+        *("price_per_hour", "amortised_over", "protocol", "seeds", "seed_sd_ratio"),
     )
     @classmethod
     def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from sweeper.claims import Comparison, RobustnessCheck, Verdict
 from sweeper.report.document import (
+    AssumptionEntry,
     ChoiceEntry,
     ClaimEntry,
     ComparisonEntry,
@@ -17,7 +18,7 @@ from sweeper.report.document import (
     SensitivityEntry,
 )
 from sweeper.report.formatting import format_estimate
-from sweeper.report.text import format_comparison, format_requirement, format_verdict
+from sweeper.report.text import format_comparison, format_requirement, format_seed_assumption, format_verdict
 
 if TYPE_CHECKING:
     from sweeper.config import Claim
@@ -46,6 +47,7 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "n": verdict.n,
         "n_queries": verdict.n_queries,
         "n_seeds": verdict.n_seeds,
+        **_serialize_assumption(comparison),
         "excluded": asdict(verdict.exclusions) | {"trials": len(verdict.incomplete_runs)},
         "incomplete": list(verdict.incomplete_runs),
         "components": [serialize_comparison(part) for part in verdict.comparisons if part.is_deciding],
@@ -64,6 +66,19 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
             "registered": registration.registered,
             "sha256": registration.sha256,
         },
+    }
+
+
+def _serialize_assumption(comparison: Comparison | None) -> AssumptionEntry:
+    """Write what the deciding comparison assumes about seeds; all undefined where it assumes nothing."""
+    assumption = None if comparison is None else comparison.seed_assumption
+    if comparison is None or assumption is None:
+        return {"assumption": None, "observed_sd_ratio": math.nan, "interval_without_assumption": [math.nan, math.nan]}
+    without = assumption.compute_interval_without(comparison.estimate.alpha)
+    return {
+        "assumption": format_seed_assumption(comparison),
+        "observed_sd_ratio": assumption.observed_ratio,
+        "interval_without_assumption": [without.low, without.high],
     }
 
 

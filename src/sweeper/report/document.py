@@ -258,7 +258,15 @@ class RegistrationEntry(TypedDict):
     sha256: str | None
 
 
-class ClaimEntry(TypedDict):
+class AssumptionEntry(TypedDict):
+    """What a claim's interval assumes about the arms' seeds, in one sentence, and what was observed."""
+
+    assumption: str | None
+    observed_sd_ratio: Number
+    interval_without_assumption: Range
+
+
+class ClaimEntry(AssumptionEntry):
     """A claim with its verdict and evidence."""
 
     id: str

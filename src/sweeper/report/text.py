@@ -66,7 +66,32 @@ def format_verdict(verdict: Verdict) -> str:
         where, found = "a sentence of the report", "no comparison to render"
         raise DataError(where, requested=f"claim {verdict.claim_id}", found=found)
     requirement = _CLAIM_REQUIREMENTS[comparison.test].format(bound=format_margin(comparison))
-    return f"{format_comparison(comparison)}; {requirement}."
+    sentence = f"{format_comparison(comparison)}; {requirement}."
+    assumption = comparison.seed_assumption
+    if assumption is not None and assumption.is_contradicted:
+        observed, limit = f"{assumption.observed_ratio:.3g}", f"{assumption.sd_ratio:g}"
+        sentence += (
+            f" The observed ratio of the seeds' standard deviations, {observed}, contradicts the assumed {limit}."
+        )
+    return sentence
+
+
+def format_seed_assumption(comparison: Comparison) -> str:
+    """Format what an interval assumes about the seeds of both arms, what was observed, and the interval without it.
+
+    Raises:
+        DataError: the comparison assumes nothing.
+    """
+    assumption, unit = comparison.seed_assumption, comparison.unit
+    if assumption is None:
+        raise DataError("a sentence of the report", requested="an assumption about seeds", found="none")
+    without = assumption.compute_interval_without(comparison.estimate.alpha)
+    ends = " to ".join(format_estimate(end, unit) for end in (without.low, without.high))
+    observed = "none" if math.isnan(assumption.observed_ratio) else f"{assumption.observed_ratio:.3g}"
+    return (
+        f"Seeds of the arms are independent; their standard deviations are assumed to differ by a factor of at most "
+        f"{assumption.sd_ratio:g} (observed {observed}; without this assumption {ends}{_UNIT_SUFFIXES[unit]})."
+    )
 
 
 def format_requirement(comparison: Comparison) -> str:

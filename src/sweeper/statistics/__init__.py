@@ -2,6 +2,7 @@
 
 from sweeper.statistics.bootstrap import bootstrap_clusters, bootstrap_two_way
 from sweeper.statistics.clustered import estimate_clustered_difference, estimate_clustered_rate
+from sweeper.statistics.comparison_simulation import ComparisonDesign
 from sweeper.statistics.definitions import (
     DEFINITIONS,
     compare_definitions,
@@ -31,7 +32,6 @@ from sweeper.statistics.pass_matrix import (
 )
 from sweeper.statistics.pass_rates import PassRate, average_subset_rates, compute_pass_rate, compute_subset_rates
 from sweeper.statistics.power import (
-    ComparisonDesign,
     approximate_power,
     find_minimum_detectable_effect,
     find_required_seeds,

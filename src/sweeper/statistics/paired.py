@@ -90,17 +90,69 @@ def match_runs(
         >>> match_runs(trials, "model", "large", "small", ["model"]).pairs
         ((0, 'r1', 'r0'),)
     """
+    runs = _collect_arm_runs(trials, axis, (first, second), axes)
+    shared = [cell for cell in runs[0] if cell in runs[1]]
+    alone = len(runs[0]) + len(runs[1]) - 2 * len(shared)
+    return Pairing(tuple((int(cast("int", cell[-1])), runs[0][cell], runs[1][cell]) for cell in shared), alone)
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """Runs of two arms that agree in all other axes, whatever their seeds."""
+
+    first: tuple[tuple[int, str], ...]
+    """(seed, fingerprint)."""
+    second: tuple[tuple[int, str], ...]
+    unmatched_runs: int
+    """Runs in a cell of the other axes that the other arm lacks, or of a seed that lacks a cell."""
+
+
+def group_arm_runs(
+    trials: pd.DataFrame, axis: str, first: object, second: object, axes: Sequence[str] = DEFAULT_AXES
+) -> ArmRuns:
+    """Group the runs of two arms over the cells of the other axes that both have. Their seeds need not agree.
+
+    Args:
+        trials: one row per planned trial.
+        axis: the compared axis.
+        first: its value in the first arm.
+        second: its value in the second arm.
+        axes: columns that distinguish arms; the others than `axis` must agree.
+
+    Returns:
+        The runs of each arm. Each of their seeds has a run in every cell, so that seeds can be compared.
+
+    Example:
+        >>> import pandas as pd
+        >>> trials = pd.DataFrame({"fingerprint": ["r0", "r1", "r2"], "model": ["s", "l", "l"], "seed": [0, 0, 1]})
+        >>> group_arm_runs(trials, "model", "l", "s", ["model"])
+        ArmRuns(first=((0, 'r1'), (1, 'r2')), second=((0, 'r0'),), unmatched_runs=0)
+    """
+    sides = _collect_arm_runs(trials, axis, (first, second), axes)
+    cells = [{cell[:-1] for cell in side} for side in sides]
+    shared = cells[0] & cells[1]
+    kept = []
+    for side in sides:
+        seeds = dict.fromkeys(cell[-1] for cell in side)
+        whole = {seed for seed in seeds if all((*cell, seed) in side for cell in shared)}
+        runs = ((int(cast("int", cell[-1])), name) for cell, name in side.items() if cell[:-1] in shared)
+        kept.append(tuple(run for run in runs if run[0] in whole))
+    return ArmRuns(kept[0], kept[1], sum(map(len, sides)) - sum(map(len, kept)))
+
+
+def _collect_arm_runs(
+    trials: pd.DataFrame, axis: str, arms: tuple[object, object], axes: Sequence[str]
+) -> list[dict[tuple[object, ...], str]]:
+    """Collect, for each of two arms, (values of the other axes, seed) -> fingerprint."""
     others = [name for name in axes if name != axis and name in trials.columns]
     # NaN, such as clipping switched off, differs from itself; None does not.
     columns = [[None if item != item else item for item in trials[name].tolist()] for name in [axis, *others, "seed"]]
     runs: list[dict[tuple[object, ...], str]] = [{}, {}]
     for arm, *cell, name in zip(*columns, trials["fingerprint"].tolist(), strict=True):
-        for side, value in zip(runs, (first, second), strict=True):
+        for side, value in zip(runs, arms, strict=True):
             if arm == (None if value != value else value):
                 side[tuple(cell)] = str(name)
-    shared = [cell for cell in runs[0] if cell in runs[1]]
-    alone = len(runs[0]) + len(runs[1]) - 2 * len(shared)
-    return Pairing(tuple((int(cast("int", cell[-1])), runs[0][cell], runs[1][cell]) for cell in shared), alone)
+    return runs
 
 
 def equals_value(column: pd.Series, value: object) -> pd.Series[bool]:

@@ -17,70 +17,19 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 
 from sweeper.errors import UsageError
 from sweeper.statistics.aliases import Array
-from sweeper.statistics.intervals import clopper_pearson_interval
-from sweeper.statistics.paired import (
-    MIN_DISCORDANT_QUERIES,
-    VarianceEstimate,
-    combine_crossed_variances,
-    estimate_two_way_variance,
-)
+from sweeper.statistics.comparison_simulation import ComparisonDesign, simulate_intervals
+from sweeper.statistics.independent_seeds import IndependentVariance
+from sweeper.statistics.paired import VarianceEstimate, combine_crossed_variances
 
 SIMULATIONS = 2000
 """Simulated comparisons; a power of 0.8 then has a Monte-Carlo standard error of 0.009."""
-_MAX_CELLS = 4_000_000
 _QUADRATURE_NODES = 500
-PowerTest = Literal["superior", "no-better"]
-
-
-@dataclass(frozen=True)
-class ComparisonDesign:
-    """A paired comparison of two arms as planned, with what is assumed about its data.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    n_queries: int
-    n_seeds: int = 2
-    discordance: float = 0.2
-    """Share of queries on which two runs of equally good arms differ."""
-    seed_sd: float = 0.0
-    """Standard deviation over seeds of one arm's true pass rate, as a rate."""
-    alpha: float = 0.05
-    test: PowerTest = "superior"
-    """`superior`: the interval lies above 0; `no-better`: it lies below `margin`."""
-    margin: float = math.nan
-    """Of `no-better`, as a rate."""
-    correlation: float = 0.0
-    """Correlation of a query's difference between two seeds."""
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "n_queries": (self.n_queries, self.n_queries >= 1, "1 or more"),
-            "n_seeds": (self.n_seeds, self.n_seeds >= 1, "1 or more"),
-            "discordance": (self.discordance, 0 <= self.discordance <= 1, "from 0 to 1"),
-            "seed_sd": (self.seed_sd, 0 <= self.seed_sd < 1, "from 0 to below 1"),
-            "alpha": (self.alpha, 0 < self.alpha < 1, "between 0 and 1"),
-            "correlation": (self.correlation, 0 <= self.correlation <= 1, "from 0 to 1"),
-            "margin": (self.margin, math.isnan(self.margin) or 0 < self.margin < 1, "between 0 and 1"),
-            "test": (self.test, self.test in get_args(PowerTest), "superior or no-better"),
-        }
-        for name, (value, is_valid, requirement) in ranges.items():
-            if not is_valid:
-                raise UsageError("power", requested=f"`{name}` {requirement}", found=f"{value}")
-
-    def require_margin(self) -> None:
-        """Raise UsageError for a `no-better` design without a margin."""
-        if self.test == "no-better" and math.isnan(self.margin):
-            raise UsageError("power", requested="`margin` between 0 and 1", found="a `no-better` test without one")
 
 
 @dataclass(frozen=True)
@@ -218,7 +167,7 @@ def find_minimum_detectable_effect(
     start = _approximate_effect(design, target_power)
     seed = _draw_seed(rng)
     if design.test == "no-better":
-        high = np.concatenate([ends[1] for ends in _simulate_intervals(0.0, design, simulations, seed)])
+        high = np.concatenate([ends[1] for ends in simulate_intervals(0.0, design, simulations, seed)])
         effect = float(np.quantile(high, target_power, method="higher"))
         effect = effect if effect < 1 else math.nan
         power = float((high <= effect).mean()) if effect == effect else math.nan
@@ -298,62 +247,9 @@ def _draw_seed(rng: np.random.Generator) -> int:
 
 def _estimate_power(effect: float, design: ComparisonDesign, simulations: int, seed: int) -> float:
     established = 0
-    for low, high in _simulate_intervals(effect, design, simulations, seed):
+    for low, high in simulate_intervals(effect, design, simulations, seed):
         established += int((low > 0).sum() if design.test == "superior" else (high < design.margin).sum())
     return established / simulations
-
-
-def _simulate_intervals(
-    effect: float, design: ComparisonDesign, simulations: int, seed: int
-) -> list[tuple[Array, Array]]:
-    """Return the ends of the intervals of simulated comparisons, in blocks that fit into memory."""
-    rng = np.random.default_rng(seed)
-    block = max(1, _MAX_CELLS // (design.n_queries * design.n_seeds))
-    ends = []
-    for start in range(0, simulations, block):
-        drawn = _simulate_differences(effect, design, min(block, simulations - start), rng)
-        ends.append(_compute_intervals(drawn, design.alpha))
-    return ends
-
-
-def _simulate_differences(
-    effect: float, design: ComparisonDesign, studies: int, rng: np.random.Generator
-) -> NDArray[np.int8]:
-    """Simulate comparisons: differences -1, 0, 1 (studies, queries, seeds)."""
-    shape = (studies, design.n_queries, design.n_seeds)
-    shifts = rng.standard_normal((studies, 1, design.n_seeds)) * (math.sqrt(2) * design.seed_sd)
-    effects = np.clip(effect + shifts, -1, 1)
-    share = np.maximum(design.discordance, np.abs(effects))
-    luck = rng.random(shape, dtype=np.float32)
-    if design.correlation > 0 and design.n_seeds > 1:
-        # Each cell copies its query's draw with probability sqrt(correlation): two do with the correlation itself.
-        copied = rng.random(shape, dtype=np.float32) < math.sqrt(design.correlation)
-        luck = np.where(copied, rng.random((*shape[:2], 1), dtype=np.float32), luck)
-    better = luck >= 1 - (share + effects) / 2
-    worse = luck < (share - effects) / 2
-    return np.asarray(better.astype(np.int8) - worse.astype(np.int8))
-
-
-def _compute_intervals(differences: NDArray[np.int8], alpha: float) -> tuple[Array, Array]:
-    """Compute `paired.compute_two_way_interval` of many tables (studies, queries, seeds) at once."""
-    n_queries, mean = differences.shape[1], differences.mean(axis=(1, 2))
-    half = estimate_two_way_variance(differences).compute_half_width(alpha)
-    low, high = np.maximum(-1.0, mean - half), np.minimum(1.0, mean + half)
-    # The first seed alone clears most studies, at a fraction of the time.
-    sparse = np.flatnonzero((differences[:, :, 0] != 0).sum(axis=1) < MIN_DISCORDANT_QUERIES)
-    sparse = sparse[(differences[sparse] != 0).any(axis=2).sum(axis=1) < MIN_DISCORDANT_QUERIES]
-    if len(sparse):
-        bounds = np.array(
-            [
-                clopper_pearson_interval(k, n_queries, alpha).high
-                for k in range(min(MIN_DISCORDANT_QUERIES, n_queries + 1))
-            ]
-        )
-        better = (differences[sparse] > 0).any(axis=2).sum(axis=1)
-        worse = (differences[sparse] < 0).any(axis=2).sum(axis=1)
-        low[sparse] = np.minimum(low[sparse], -bounds[worse])
-        high[sparse] = np.maximum(high[sparse], bounds[better])
-    return low, high
 
 
 def _integrate_power(effect: float, design: ComparisonDesign) -> float:
@@ -366,7 +262,12 @@ def _integrate_power(effect: float, design: ComparisonDesign) -> float:
     true = queries + between
     if true <= 0:
         return 1.0 if gap > 0 else 0.0
-    if seeds > 1:
+    if seeds > 1 and design.sd_ratio is not None:
+        combined = combine_crossed_variances(
+            [(queries, both, max(1, n - 1))], (between + both) * _compute_chi_square_nodes(2 * (seeds - 1)), seeds - 1
+        )
+        spread: VarianceEstimate = IndependentVariance(combined.terms, n_seeds=(seeds, seeds), sd_ratio=design.sd_ratio)
+    elif seeds > 1:
         spread = combine_crossed_variances(
             [(queries, both, max(1, n - 1))], (between + both) * _compute_chi_square_nodes(seeds - 1), seeds - 1
         )

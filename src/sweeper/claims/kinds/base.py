@@ -22,6 +22,8 @@ LabelsByJudge = Mapping[str, Mapping[str, VerdictLabel]]
 """Judge -> claim id -> the verdict under that judge alone."""
 ARM_FIELDS = frozenset({"axis", "candidate"})
 """Fields of a claim that name an arm."""
+SEED_FIELDS = frozenset({"seeds", "seed_sd_ratio"})
+"""Fields of a claim that compares arms."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Its pass rate may be lower by less than the margin.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -15,12 +16,13 @@ from sweeper.claims.comparison import Hypothesis, Metric, make_comparison
 from sweeper.claims.interval_estimates import (
     UNWIDENED,
     IntervalEstimate,
+    SeedAssumption,
     TwoWayMean,
     estimate_two_way_mean,
     find_scored_queries,
     make_undefined_estimate,
 )
-from sweeper.claims.kinds.base import ARM_FIELDS, ClaimKind, ComparisonSet, require_reference
+from sweeper.claims.kinds.base import ARM_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet, require_reference
 from sweeper.claims.planned_power import ClaimPower
 from sweeper.claims.protocols import extract_metric
 from sweeper.claims.tables import list_unplanned_arms
@@ -55,7 +57,7 @@ class Cheaper(ClaimKind):
 
     metric = "cost_per_solved"
     required_fields = ARM_FIELDS | {"against", "reference"}
-    optional_fields = frozenset({"price_per_hour", "amortised_over", "protocol"})
+    optional_fields = SEED_FIELDS | {"price_per_hour", "amortised_over", "protocol"}
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
         """Refuse several arms to compare with, and prices that lack an arm."""
@@ -113,17 +115,17 @@ def estimate_claim_ratio(claim: Claim, tables: ClaimTables, rows: pd.DataFrame) 
         return make_undefined_estimate(excluded, "no matched runs of known cost"), problem
     if not pairs:
         return make_undefined_estimate(excluded, "no matched runs of known cost"), ""
-    ratio = _estimate_paired_ratio(tables, pairs, costs)
+    ratio = _estimate_paired_ratio(tables, pairs, costs, claim.sd_ratio)
     return ratio, ratio.method if math.isnan(ratio.estimate) else ""
 
 
 def _estimate_paired_ratio(
-    tables: ClaimTables, pairs: Sequence[tuple[int, str, str]], costs: Mapping[str, float]
+    tables: ClaimTables, pairs: Sequence[tuple[int, str, str]], costs: Mapping[str, float], sd_ratio: float | None
 ) -> IntervalEstimate:
     sides = [a for _, a, _ in pairs], [b for _, _, b in pairs]
     first, second = (tables.matrix[names].to_numpy(dtype=float) for names in sides)
     first_costs, second_costs = (np.asarray([costs[name] for name in names], dtype=np.float64) for names in sides)
-    return estimate_cost_ratio(first, second, (first_costs, second_costs), [seed for seed, _, _ in pairs])
+    return estimate_cost_ratio(first, second, (first_costs, second_costs), [seed for seed, _, _ in pairs], sd_ratio)
 
 
 def compute_query_costs(claim: Claim, tables: ClaimTables, rows: pd.DataFrame) -> dict[str, float]:
@@ -152,7 +154,7 @@ def compute_query_costs(claim: Claim, tables: ClaimTables, rows: pd.DataFrame) -
 
 
 def estimate_cost_ratio(
-    first: Array, second: Array, costs: tuple[Array, Array], seeds: Sequence[int]
+    first: Array, second: Array, costs: tuple[Array, Array], seeds: Sequence[int], sd_ratio: float | None = None
 ) -> IntervalEstimate:
     """Estimate the cost per solved query of the first arm over that of the second.
 
@@ -164,6 +166,7 @@ def estimate_cost_ratio(
         second: passes of the second arm.
         costs: cost of one query in each of those runs, by arm.
         seeds: seeds of the runs.
+        sd_ratio: of independent seeds, the largest ratio of standard deviations to allow for; None for matched ones.
     """
     scored, excluded = find_scored_queries([first, second], 0)
     if not scored.any():
@@ -174,7 +177,7 @@ def estimate_cost_ratio(
     if min(rates) == 0 or not min(means) > 0:
         return make_undefined_estimate(excluded, "an arm solves nothing, so its cost per solved query is undefined")
     ratio = means[0] / rates[0] / (means[1] / rates[1])
-    linear = passed[1] / rates[1] - passed[0] / rates[0] + (spent[0] / means[0] - spent[1] / means[1])[None, :]
+    parts = [c[None, :] / mean - p / rate for c, mean, p, rate in zip(spent, means, passed, rates, strict=True)]
     ever = [float((p > 0).any(axis=1).sum()) for p in passed]
     always = [float((p == 1).all(axis=1).sum()) for p in passed]
     log_price = math.log(means[0] / means[1])
@@ -191,9 +194,10 @@ def estimate_cost_ratio(
 
     is_sparse = min(ever) < MIN_DISCORDANT_QUERIES
     method = "Clopper-Pearson bounds" if is_sparse else "Banerjee's interval of the log ratio"
-    log_ratio = estimate_two_way_mean(
-        TwoWayMean(linear, (-math.inf, math.inf), compute_bounds, method), len(seeds), excluded
-    )
+    log_mean = TwoWayMean(parts[0] - parts[1], (-math.inf, math.inf), compute_bounds, method)
+    if sd_ratio is not None:
+        log_mean = replace(log_mean, arms=(parts[0], parts[1]), sd_ratio=sd_ratio)
+    log_ratio = estimate_two_way_mean(log_mean, len(seeds), excluded)
 
     def convert_to_ratio(interval: Interval) -> Interval:
         return Interval(ratio * math.exp(interval.low), ratio * math.exp(interval.high))
@@ -202,12 +206,22 @@ def estimate_cost_ratio(
         estimate=ratio,
         compute_interval=lambda alpha: convert_to_ratio(log_ratio.compute_interval(alpha)),
         predict_interval=lambda n, s, alpha: convert_to_ratio(log_ratio.predict_interval(n, s, alpha)),
-        n_queries=linear.shape[0],
+        n_queries=log_ratio.n_queries,
         n_seeds=log_ratio.n_seeds,
         n_runs=len(seeds),
         exclusions=excluded,
         method=log_ratio.method,
+        seed_assumption=_convert_assumption(log_ratio.seed_assumption, convert_to_ratio),
     )
+
+
+def _convert_assumption(
+    assumption: SeedAssumption | None, convert: Callable[[Interval], Interval]
+) -> SeedAssumption | None:
+    if assumption is None:
+        return None
+    compute = assumption.compute_interval_without
+    return replace(assumption, compute_interval_without=lambda alpha: convert(compute(alpha)))
 
 
 def format_price_key(arm: object) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.claims.comparison import Hypothesis, make_comparison
-from sweeper.claims.interval_estimates import estimate_two_sample_difference, estimate_two_sample_variance
 from sweeper.claims.kinds.base import (
     ARM_FIELDS,
     ClaimKind,
@@ -20,6 +19,7 @@ from sweeper.claims.kinds.base import (
 from sweeper.claims.minimum_detectable import SingleArmModel, estimate_detectable_margin
 from sweeper.claims.planned_power import NO_EVALUATION, NO_QUERIES, ClaimPower, search_required_seeds
 from sweeper.claims.tables import select_single_arm
+from sweeper.claims.two_samples import estimate_two_sample_difference, estimate_two_sample_variance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

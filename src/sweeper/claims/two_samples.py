@@ -1,0 +1,113 @@
+"""The difference in pass rate of the same runs between two samples of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sweeper.claims.interval_estimates import (
+    UNWIDENED,
+    IntervalEstimate,
+    VarianceComponents,
+    find_scored_queries,
+    make_undefined_estimate,
+    predict_two_way_variance,
+)
+from sweeper.statistics.aliases import Array, BoolArray
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval
+from sweeper.statistics.paired import (
+    MIN_DISCORDANT_QUERIES,
+    Exclusions,
+    VarianceEstimate,
+    average_by_key,
+    combine_crossed_variances,
+    marginal_variances,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def estimate_two_sample_difference(
+    matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: BoolArray, second: BoolArray
+) -> IntervalEstimate:
+    """Estimate the rate of the same runs on one sample of queries minus that on another.
+
+    The seeds are the same on both sides, so the variance over seeds is that of the difference and not of either side: a
+    good seed is good on both.
+
+    Args:
+        matrix: the pass matrix.
+        runs: (seed, fingerprint) of the runs.
+        first: mask of the matrix's rows, the first sample.
+        second: mask of the second sample.
+    """
+    scored_runs = [run for run in runs if run[1] in matrix.columns]
+    n_unscored = len(runs) - len(scored_runs)
+    if not scored_runs:
+        return make_undefined_estimate(Exclusions(runs=n_unscored), "no scored run")
+    passed = matrix[[name for _, name in scored_runs]].to_numpy(dtype=float)
+    groups, left_out = [], Exclusions(runs=n_unscored)
+    for mask in (first, second):
+        scored, excluded = find_scored_queries([passed[mask]], 0)
+        left_out = Exclusions(left_out.queries + excluded.queries, left_out.outcomes + excluded.outcomes, n_unscored)
+        groups.append(average_by_key(passed[mask][scored], [seed for seed, _ in scored_runs]))
+    sizes = [len(group) for group in groups]
+    if min(sizes) == 0:
+        return make_undefined_estimate(left_out, "no query scored in every run on one side")
+    mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
+    seeds = groups[0].shape[1]
+    variance = estimate_two_sample_variance(*groups)
+    parts = [VarianceComponents.from_values(group) for group in groups]
+    if seeds > 1 and variance.terms:
+        shared = sum(part.interaction / (size * seeds) for part, size in zip(parts, sizes, strict=True))
+        parts[0] = replace(parts[0], seed=max(0.0, float(variance.terms[0][0]) - shared) * seeds)
+
+    def make_interval(variance: VarianceEstimate, wider: Interval, alpha: float) -> Interval:
+        half = float(variance.compute_half_width(alpha))
+        return Interval(min(max(-1.0, mean - half), wider.low), max(min(1.0, mean + half), wider.high))
+
+    def predict(n: float, n_seeds: float, alpha: float) -> Interval:
+        samples = [(part, size / total) for part, size in zip(parts, sizes, strict=True)]
+        expected = predict_two_way_variance(samples, n, n_seeds) if min(sizes) > 1 else VarianceEstimate()
+        return make_interval(expected, _bound_two_samples(groups, n / total, alpha), alpha)
+
+    return IntervalEstimate(
+        estimate=mean,
+        compute_interval=lambda alpha: make_interval(variance, _bound_two_samples(groups, 1.0, alpha), alpha),
+        predict_interval=predict if seeds > 1 else lambda n, s, alpha: UNDEFINED_INTERVAL,
+        n_queries=total,
+        n_seeds=seeds,
+        n_runs=len(scored_runs),
+        exclusions=left_out,
+        method="two samples of queries, variances of queries and seeds" if seeds > 1 else "two samples, one seed",
+    )
+
+
+def _bound_two_samples(groups: Sequence[Array], share: float, alpha: float) -> Interval:
+    """Return each side's exact bounds at half the level, where one side passes nearly all or nearly none."""
+    counts = [(float((g > 0).any(axis=1).sum()), float((g == 1).all(axis=1).sum()), float(len(g))) for g in groups]
+    if all(min(n - always, ever) * share >= MIN_DISCORDANT_QUERIES for ever, always, n in counts):
+        return UNWIDENED
+    ends = []
+    for ever, always, n in counts:
+        low = clopper_pearson_interval(min(always * share, n * share), n * share, alpha / 2).low
+        ends.append((low, clopper_pearson_interval(min(ever * share, n * share), n * share, alpha / 2).high))
+    return Interval(ends[0][0] - ends[1][1], ends[0][1] - ends[1][0])
+
+
+def estimate_two_sample_variance(first: Array, second: Array) -> VarianceEstimate:
+    """Estimate the variance of the mean of `first` minus that of `second`, both (..., queries, seeds).
+
+    Their seeds are the same. The first term is the seeds'. There are no terms where either side has a single query.
+    """
+    if min(first.shape[-2], second.shape[-2]) < 2:
+        return VarianceEstimate()
+    seeds = first.shape[-1]
+    gaps = first.mean(axis=-2) - second.mean(axis=-2)
+    by_seed = gaps.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros(gaps.shape[:-1])
+    samples = [(*marginal_variances(group)[::2], group.shape[-2] - 1) for group in (first, second)]
+    return combine_crossed_variances(samples, by_seed, seeds - 1)
