@@ -183,6 +183,10 @@ def read_direction(value: str) -> object:
     return make_decision_bounds(require_direction(SPOT.model_copy(update={"direction": value})), 0.05)
 
 
+def read_sd_ratio(value: str) -> object:
+    return SPOT.model_copy(update={"seeds": value}).sd_ratio or "paired"
+
+
 def choose_sides(value: str) -> object:
     from sweeper.claims.kinds.best_of import choose_sides
 
@@ -384,6 +388,7 @@ HANDLERS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "Claim.direction": (read_direction,),
     "Claim.protocol": (select_runs,),
     "Claim.reading": (choose_sides, describe_interpretation),
+    "Claim.seeds": (read_sd_ratio,),
     "Claim.spread_of": (compare_spread,),
     "DataSpec.extend_positions": (extend_positions,),
     "DataSpec.source": (open_training_data, open_test_queries),

@@ -34,6 +34,34 @@ def test_parse_action(text: str, name: str | None, arguments: dict[str, Any] | N
     assert (action.name, action.arguments) == (name, arguments)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action: f\nAction Input: {"a": 1}',
+        'Thought: I go on.\n  Action: f\n  Action Input: {"a": 1}',
+        'Thought: I go on. Action: f Action Input: {"a": 1}',
+        '**Thought:** I go on.\n**Action:** f\n**Action Input:** {"a": 1}',
+        '**Thought**: I go on.\n**Action**: `f`\n**Action Input**:\n```json\n{"a": 1}\n```',
+        'Thought: \r\nAction: f\r\nAction Input: {"a": 1}\r\n',
+        '<think>\nFirst:\nAction: Finish\nAction Input: {}\nNo.\n</think>\n\nAction: f\nAction Input: {"a": 1}',
+        '<think>a</think>Action: g\n<think>b</think>\nThought: c\nAction: f\nAction Input: {"a": 1}',
+    ],
+)
+def test_action_is_found_wherever_it_stands(text: str) -> None:
+    action = parse_action(text)
+    assert (action.name, action.arguments, action.extra_text) == ("f", {"a": 1}, "")
+    assert action.has_reasoning == ("<think>" in text)
+
+
+def test_reasoning_that_was_cut_has_no_action() -> None:
+    action = parse_action('<think>\nAction: f\nAction Input: {"a": 1}')
+    assert (action.name, action.has_reasoning) == (None, True)
+
+
+def test_half_a_character_in_an_argument_is_replaced() -> None:
+    assert parse_action(act("f", '{"note": "\\ud83d"}')).arguments == {"note": "\ufffd"}
+
+
 def test_parse_action_separates_extra_text() -> None:
     step = '\nThought: \nAction: f\nAction Input: {"a": 1}'
     action = parse_action(step + "\nThought: more\nAction: g\nAction Input: {}")

@@ -86,7 +86,7 @@ def test_read_answers_splits_lines_only_at_newlines(tmp_path: Path) -> None:
 
 def test_read_answers_replaces_lone_surrogates(tmp_path: Path) -> None:
     file = write(tmp_path / "G1_tool.json", {"7": make_converted_document(answer(query="half \ud83d, whole 😀"))})
-    assert read_answers([file])[0].query == "half ?, whole 😀"
+    assert read_answers([file])[0].query == "half \ufffd, whole 😀"
 
 
 GOOD = json.dumps({"7": make_converted_document(answer())})
@@ -106,8 +106,8 @@ GOOD = json.dumps({"7": make_converted_document(answer())})
         ("{}", "no answers"),
         ('{"7": {"query": "q"}}', r"query 7\n.*available_tools"),
         ('{"answer_generation": {"valid_data": true}}', r"bad.json\n.*final_answer|train_messages"),
-        ("[" * 100_000, "recursion"),
-        ('{"7": ' + "9" * 5000 + "}", "cannot be read"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"7": ' + "9" * 5000 + "}", "too many digits"),
         (GOOD.replace("First I'll ask.", "x" * 1_000_001), "query 7\n.*1,000,001 characters"),
         (format_answer_line(answer()) + "\n" + format_answer_line(answer(query_id="8"))[:90] + "\n", r"bad.json:2:\d+"),
         (format_answer_line(answer()) + "\n\n" + '{"query_id": "8", "steps": []}\n', "bad.json:3\n.*subset"),

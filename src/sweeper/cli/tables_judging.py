@@ -97,10 +97,12 @@ def _format_episode_lines(document: JsonObject) -> list[Text]:
     ended, calls = document["episodes"]["ended"], document["environment"]
     unreachable = document["episodes"]["unreachable_reasons"]
     faults = [f"{calls[kind]:,} {label}" for kind, label in _CALL_FAULTS.items() if calls[kind]]
+    reasoned = document["episodes"]["reasoned"]
     ended_style = "yellow" if {"context", "unreachable"} & set(ended) else ""
     return [
         Text(f"episodes ended: {format_counts(ended)}", style=ended_style),
         *(make_warning(f"unscored: {n:,} episodes: {why}") for why, n in unreachable.items()),
+        *([Text(f"reasoning before the action in {reasoned:,} texts")] if reasoned else []),
         Text(
             f"environment: {calls['calls']:,} calls, {', '.join(faults) or 'all executed'}",
             style="yellow" if faults else "",
@@ -122,7 +124,7 @@ def _format_usage_lines(document: JsonObject) -> list[Text]:
             Text(
                 f"endpoint of {name}, this run: {usage['requests']:,} requests, {usage['retries']:,} retries, "
                 f"{usage['failed']:,} failed; tokens {usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out"
-                f"{uncounted}; cost {cost_text}"
+                f"{uncounted}; cost {cost_text}" + "".join(f"; refused: {text}" for text in usage["refused"])
             )
         )
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, assert_never
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 
@@ -127,8 +127,15 @@ class Claim(FrozenConfig):
     @property
     def sd_ratio(self) -> float | None:
         """`seed_sd_ratio` if the compared arms have independent seeds, else None."""
-        is_independent = self.seeds == "independent" or (self.seeds is None and self.axis == "model")
-        return self.seed_sd_ratio if is_independent else None
+        match self.seeds:
+            case "independent":
+                return self.seed_sd_ratio
+            case "matched":
+                return None
+            case None:
+                return self.seed_sd_ratio if self.axis == "model" else None
+            case _:
+                assert_never(self.seeds)
 
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),

@@ -93,6 +93,10 @@ class ReaderCounts:
     arguments_not_json: int = 0
     """Targets whose arguments are not JSON; they are kept."""
     duplicate_ids: int = 0
+    untrained_turns: int = 0
+    """Earlier assistant's turns of rows that no other row has as its target: they are read as context only."""
+    replaced_characters: int = 0
+    """Halves of characters that were replaced by U+FFFD."""
     drop_counts: Counter[str] = field(default_factory=Counter)
     """Reason -> what was left out for it."""
     problems: list[str] = field(default_factory=list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from sweeper.config import DataSpec
 from sweeper.data.api_names import make_function_name, standardize_api_name, standardize_name
 from sweeper.data.schema_checks import SchemaMismatchError, require_field, require_items
 from sweeper.errors import DataError, MissingPathError
-from sweeper.storage import Json, JsonObject
+from sweeper.storage import Json, JsonObject, JsonTextError, parse_json
 
 SUBSETS = ("G1_instruction", "G1_category", "G1_tool", "G2_instruction", "G2_category", "G3_instruction")
 PUBLISHED_SUITES = {
@@ -211,7 +210,7 @@ def _find_query_files(location: Path) -> list[Path]:
     if location.is_file():
         return [location]
     for folder in (location / "test_instruction", location / "instruction", location):
-        if files := sorted(folder.glob("*.json")):
+        if files := _list_visible(folder):
             return files
     where, hint = f"test queries {location}", "ToolBench's folder with test_instruction/, or one file"
     if not location.is_dir():
@@ -222,25 +221,28 @@ def _find_query_files(location: Path) -> list[Path]:
 def _find_id_files(location: Path) -> dict[str, Path]:
     """Return subset -> its file of ids, by StableToolBench's names or ToolBench's longer ones."""
     for near in (location, *location.resolve().parents[:2]):
-        if files := sorted((near / "test_query_ids").glob("*.json")):
+        if files := _list_visible(near / "test_query_ids"):
             return {file.stem.removesuffix("_test_query_ids"): file for file in files}
     return {}
 
 
 def _read_ids(file: Path) -> list[str]:
-    ids = _read_json_file(file)
+    ids = _read_json_file(file, unique_keys=True)
     if not isinstance(ids, dict | list):
         raise DataError(f"query ids {file}", found=f"{type(ids).__name__}, not ids")
     return [str(i) for i in ids]
 
 
-def _read_json_file(file: Path) -> Json:
+def _list_visible(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.json")) if file.is_file() and not file.name.startswith(".")]
+
+
+def _read_json_file(file: Path, *, unique_keys: bool = False) -> Json:
     try:
-        document: Json = json.loads(file.read_bytes())
-        return document
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}:{error.lineno}:{error.colno}", found=f"not JSON: {error.msg}") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        return parse_json(file.read_bytes(), unique_keys=unique_keys).value
+    except JsonTextError as error:
+        raise DataError(f"{file}{error.place}", found=str(error)) from error
+    except OSError as error:
         raise DataError(str(file), found=f"cannot be read: {error}") from error
 
 
@@ -250,7 +252,7 @@ def find_tool_categories(location: Path) -> dict[str, str]:
     Empty where there is none. Raises DataError for a damaged file.
     """
     for folder in (location, *location.resolve().parents[:2]):
-        if files := sorted((folder / "instruction").glob("*.json")):
+        if files := _list_visible(folder / "instruction"):
             return map_tools_to_categories(
                 query for file in files for query in parse_queries(str(file), _read_json_file(file))
             )

@@ -13,6 +13,8 @@ from sweeper.errors import DataError, MissingPathError
 from sweeper.evaluation.answers import Answer, FunctionSchema, QueryKey, ToolCall
 from sweeper.evaluation.tool_messages import check_text_length
 from sweeper.evaluation.toolbench_format import parse_converted_answer, parse_raw_answer
+from sweeper.storage import JsonTextError, decode_text, parse_json
+from sweeper.storage.untrusted_files import is_hidden
 
 MAX_FILE_BYTES = 2_000_000_000
 """Larger files are rejected: JSON of this size does not fit in memory."""
@@ -102,7 +104,8 @@ def _list_answer_files(path: Path) -> list[Path]:
     if (path / "answers.jsonl").is_file():
         return [path / "answers.jsonl"]
     for pattern in ("*.json", "*/*.json", "*/*/*.json"):
-        if files := [file for file in sorted(path.glob(pattern)) if not file.name.startswith(".")]:
+        files = [file for file in sorted(path.glob(pattern)) if not is_hidden(file.relative_to(path))]
+        if files := [file for file in files if file.is_file()]:
             return files
     raise DataError(f"answers {path}", requested=_KNOWN_FORMATS, found="a folder without *.json or answers.jsonl")
 
@@ -112,8 +115,8 @@ def _read_answer_file(file: Path) -> Iterator[Answer]:
     if size > MAX_FILE_BYTES:
         raise DataError(f"answers {file}", found=f"{size:,} bytes, over {MAX_FILE_BYTES:,}", hint="split it by subset")
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = decode_text(file.read_bytes())
+    except (OSError, JsonTextError) as error:
         raise DataError(f"answers {file}", found=f"cannot be read: {error}") from error
     first, _, rest = text.partition("\n")
     if rest.strip():
@@ -163,13 +166,8 @@ def _is_own_format(document: object) -> bool:
 def _parse_json(file: Path, text: str, line: int = 1) -> object:
     """Parse the JSON of a whole file, or of its line `line`. Lone surrogates are replaced: UTF-8 cannot write them."""
     try:
-        document: object = json.loads(text)
-        if "\\ud" in text.lower():
-            whole = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-            document = json.loads(whole)
-    except json.JSONDecodeError as error:
-        place = f"{file}:{line + error.lineno - 1}:{error.colno}"
-        raise DataError(f"answers {place}", found=f"not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"answers {file}", found=f"cannot be read: {error}") from error
-    return document
+        return parse_json(text, unique_keys=True).value
+    except JsonTextError as error:
+        place = "" if error.line is None else f":{line + error.line - 1}:{error.column}"
+        hint = "give one answer per query: one method at a time" if "occurs twice" in str(error) else ""
+        raise DataError(f"answers {file}{place}", found=str(error), hint=hint) from error

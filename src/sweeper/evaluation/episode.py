@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from sweeper.evaluation.action import Action, parse_action, parse_finish_arguments
+from sweeper.evaluation.action import Action, parse_action, parse_finish_arguments, remove_reasoning
 from sweeper.evaluation.answers import FINISH, Answer, QueryKey, ToolCall
 from sweeper.evaluation.environments import Fault, Observation
 from sweeper.evaluation.tasks import Task
@@ -48,6 +48,8 @@ class Episode:
     hallucinated: int = 0
     overgenerated: int = 0
     malformed: int = 0
+    reasoned: int = 0
+    """Texts with a block of reasoning, which is no part of the action."""
     requests: int = 0
     """Calls sent to the environment."""
     faults: list[tuple[Fault, str]] = field(default_factory=list)
@@ -76,11 +78,12 @@ class Episode:
         """
         action = parse_action(text)
         self.texts.append(text)
-        self.turns.append(("assistant", action.text if action.extra_text else text))
+        self.turns.append(("assistant", action.text if action.extra_text else remove_reasoning(text)))
         self.actions += 1
         self.tokens += tokens
         self.overgenerated += bool(action.extra_text)
         self.malformed += action.name is None
+        self.reasoned += action.has_reasoning
         observation = self._execute_action(action, execute)
         if observation is None:
             return

@@ -387,6 +387,7 @@ def _summarize_episodes(episodes: Sequence[Episode]) -> dict[str, object]:
         "incoherent": sum(is_incoherent(e) for e in episodes) / n,
         "hallucinated": sum(e.hallucinated > 0 for e in episodes) / n,
         "tokens": sum(e.tokens for e in episodes),
+        "reasoned": sum(e.reasoned for e in episodes),
         "ended": dict(sorted(Counter(str(e.ended) for e in episodes).items())),
         "unreachable_reasons": dict(Counter(e.reason for e in episodes if e.ended == "unreachable")),
     }

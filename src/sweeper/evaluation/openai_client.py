@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -26,7 +26,9 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from sweeper.errors import UsageError
+from sweeper.evaluation.parameter_refusals import ParameterRefusals
 from sweeper.evaluation.rate_limiter import RateLimiter
+from sweeper.storage import replace_surrogates
 
 if TYPE_CHECKING:
     import openai
@@ -135,11 +137,15 @@ class EndpointUsage:
     """Replies without token counts, which are missing from the numbers above and from `cost`."""
     cost: float | None = None
     """In the currency of the prices; None where no price is known."""
+    refusals: ParameterRefusals = field(default_factory=ParameterRefusals)
+    """Parameters that the endpoint refused."""
 
-    def to_document(self) -> dict[str, float | None]:
+    def to_document(self) -> dict[str, object]:
         """Make the JSON document, in which the cost is `money`."""
         document = dataclasses.asdict(self)
         document["money"] = document.pop("cost")
+        document["refused"] = self.refusals.describe()
+        del document["refusals"]
         return document
 
 
@@ -297,15 +303,18 @@ class EndpointClient:
         import openai
 
         path = "/completions" if request.prompt is not None else "/chat/completions"
+        body = self._make_body(request)
         try:
             async with asyncio.timeout(seconds):
-                document: object = await client.post(path, cast_to=object, body=self._make_body(request))
+                document: object = await client.post(path, cast_to=object, body=body)
             if isinstance(document, str):  # JSON with another content type
                 document = json.loads(document)
         except TimeoutError:
             return _FailedTry(f"timeout after {seconds:.3g} s", is_retryable=True)
         except openai.APIStatusError as error:
             code = error.status_code
+            if code == HTTPStatus.BAD_REQUEST and self.usage.refusals.learn(body, error.body):
+                return await self._send_once(client, request, seconds, secret)
             wait = _parse_retry_after(error.response.headers) if code >= 400 else None
             return _FailedTry(
                 self._describe_status_error(error, secret),
@@ -331,7 +340,7 @@ class EndpointClient:
             "stop": list(request.stop) or None,
             "seed": request.seed,
         }
-        return {key: value for key, value in fields.items() if value is not None}
+        return self.usage.refusals.adapt({key: value for key, value in fields.items() if value is not None})
 
     def _describe_status_error(self, error: openai.APIStatusError, secret: SecretStr) -> str:
         code = error.status_code
@@ -374,11 +383,13 @@ def _parse_completion(document: object, request: Request, secret: SecretStr) -> 
         return _FailedTry("the reply is incomplete" + (f": {message}" if message else ""), is_retryable=True)
     usage = document.get("usage")
     prompt_tokens, completion_tokens = (
-        count if isinstance(usage, dict) and isinstance(count := usage.get(f"{kind}_tokens"), int) else None
+        count
+        if isinstance(usage, dict) and isinstance(count := usage.get(f"{kind}_tokens"), int) and count >= 0
+        else None
         for kind in ("prompt", "completion")
     )
     finish = choice.get("finish_reason")
-    text = content[key] or ""
+    text, _ = replace_surrogates(content[key] or "")
     if len(secret.get_secret_value()) >= MIN_SECRET_LENGTH:
         text = _redact_key(text, secret)
     return Completion(text, "", prompt_tokens, completion_tokens, finish if isinstance(finish, str) else None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.errors import DataError, MissingPathError
 from sweeper.evaluation.judges import JudgeContext, make_judge
+from sweeper.storage import list_files
 
 EVALUATION_SEMANTICS = 4
 """Increased with every code change that changes the outcome of an unchanged evaluation."""
@@ -70,7 +71,7 @@ def _hash_content(path: str) -> str:
     if not root.exists():
         raise MissingPathError(f"evaluation path {path}", found="no such file or folder", hint=hint)
     digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.json")) if root.is_dir() else [root]:
+    for file in list_files(root, "*.json").files if root.is_dir() else [root]:
         try:
             digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
         except OSError as error:

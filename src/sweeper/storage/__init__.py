@@ -23,25 +23,41 @@ from sweeper.storage.file_digests import FileDigests, check_files, check_log, di
 from sweeper.storage.lease import LeaseLostError, Lock, LockHeldError
 from sweeper.storage.path_parts import join_within, make_path_part
 from sweeper.storage.store import LockSnapshot, Store
+from sweeper.storage.untrusted_files import (
+    FoundFiles,
+    JsonTextError,
+    ParsedJson,
+    decode_text,
+    list_files,
+    parse_json,
+    replace_surrogates,
+)
 
 __all__ = [
     "CheckpointUploader",
     "FileDigests",
+    "FoundFiles",
     "Json",
     "JsonObject",
+    "JsonTextError",
     "LeaseLostError",
     "Lock",
     "LockHeldError",
     "LockSnapshot",
+    "ParsedJson",
     "Store",
     "check_files",
     "check_log",
+    "decode_text",
     "digest_files",
     "dump_json",
     "join_within",
     "link_or_copy",
+    "list_files",
     "make_path_part",
+    "parse_json",
     "read_json",
+    "replace_surrogates",
     "to_strict_json",
     "truncate_partial_line",
     "write_bytes",

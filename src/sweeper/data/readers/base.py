@@ -69,6 +69,8 @@ class Source:
     """What to read, in order."""
     files: tuple[Path, ...] = ()
     """The files whose bytes are the data's identity."""
+    left_out: str = ""
+    """What of the folder is no part of the data, such as hidden files, in one line."""
     content_identity: str = ""
     """Identity of content that is in no file."""
     license: str = ""
@@ -86,6 +88,8 @@ class Source:
     ) -> Iterator[tuple[Split | None, Conversation]]:
         """Yield every conversation with its split, in the order of files and rows; count what is left out."""
         counts.files = len(self.files)
+        if self.left_out:
+            counts.problems.append(f"{self.location}: {self.left_out}")
         seen: set[int] = set()
         queries: set[int] = set()
         for k, part in enumerate(self.parts):
@@ -97,6 +101,12 @@ class Source:
                 queries.add(hash_query(conversation.query))
                 yield part.split, conversation
             on_progress((k + 1) / len(self.parts))
+        if counts.untrained_turns:
+            count = f"{counts.untrained_turns:,} earlier turns of assistants"
+            counts.problems.append(f"{self.location}: {count} are context only: a row trains its last turn")
+        if counts.replaced_characters:
+            count = f"{counts.replaced_characters:,} halves of characters"
+            counts.problems.append(f"{self.location}: {count} (lone surrogates) replaced by U+FFFD")
         if self.has_only_valid_answers and not counts.valid_queries:
             counts.valid_queries = len(queries)
 

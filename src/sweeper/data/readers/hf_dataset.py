@@ -13,6 +13,7 @@ from sweeper.data.readers.base import DataLocation, FractionReporter, Match, Sou
 from sweeper.data.readers.toolbench import parse_toolbench_answer
 from sweeper.data.readers.toolllama import parse_toolllama_example
 from sweeper.errors import DataError
+from sweeper.storage import list_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +39,7 @@ class HfDatasetReader:
     def open(self, location: DataLocation, spec: DataSpec) -> Source:
         """Open it, memory-mapped. A hub dataset's identity is its own fingerprint."""
         name = str(location.path) if location.path.exists() else location.written
-        files = tuple(sorted(file for file in Path(name).rglob("*") if file.is_file()))
+        files = list_files(Path(name)).files
         splits = open_hf_dataset(name)
         return Source(
             FORMAT["kind"],

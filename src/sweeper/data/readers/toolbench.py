@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sweeper.config import DataSpec
-from sweeper.data.conversations import ApiList, Conversation, ReaderCounts, Role, Turn
+from sweeper.data.conversations import ApiList, Conversation, ReaderCounts, ReaderDropReason, Role, Turn
 from sweeper.data.readers.base import DataLocation, FractionReporter, Match, Source, SourcePart
 from sweeper.data.schema_checks import (
     SchemaMismatchError,
@@ -20,6 +19,7 @@ from sweeper.data.schema_checks import (
     require_role,
 )
 from sweeper.errors import DataError
+from sweeper.storage import FoundFiles, JsonTextError, list_files, parse_json
 
 _CALL_INSTRUCTION = "with a function call to actually excute your step."
 _FORMAT_INSTRUCTION = " Your output should follow this format:\nThought:\nAction\nAction Input:\n"
@@ -33,21 +33,20 @@ class ToolbenchReader:
     def match(self, location: DataLocation) -> Match:
         """Return ANY_JSON for a file, or a folder with JSON files."""
         path = location.path
-        return Match.ANY_JSON if path.is_file() or any(path.rglob("*.json")) else Match.NONE
+        return Match.ANY_JSON if path.is_file() or list_files(path, "*.json").files else Match.NONE
 
     def open(self, location: DataLocation, spec: DataSpec) -> Source:
         """Open the answers of a file or folder; of ToolBench's data folder, those of `answer/`."""
         path = location.path
         if (path / "answer").is_dir():
             path = path / "answer"
-        files = (path,) if path.is_file() else tuple(sorted(path.rglob("*.json")))
-        if not files:
+        found = FoundFiles((path,)) if path.is_file() else list_files(path, "*.json")
+        if not found.files:
             raise DataError(
                 f"data {path}", found="no *.json file in it", hint="a folder such as ToolBench's data/answer"
             )
-        return Source(
-            FORMAT["kind"], str(path), tuple(SourcePart(None, partial(_read_part, file)) for file in files), files
-        )
+        parts = tuple(SourcePart(None, partial(_read_part, file)) for file in found.files)
+        return Source(FORMAT["kind"], str(path), parts, found.files, left_out=found.describe_left_out())
 
 
 READER = ToolbenchReader()
@@ -60,13 +59,15 @@ def _read_part(file: Path, counts: ReaderCounts, on_progress: FractionReporter) 
 def read_toolbench_answers(file: Path, counts: ReaderCounts) -> Iterator[Conversation]:
     """Yield the conversations of one answer file. A bad file is counted and named, not fatal."""
     try:
-        document = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        counts.record_drop("not-json", f"{file}:{error.lineno}:{error.colno}", f"not JSON: {error.msg}")
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        parsed = parse_json(file.read_bytes())
+    except JsonTextError as error:
+        reason: ReaderDropReason = "unreadable-file" if error.line is None else "not-json"
+        counts.record_drop(reason, f"{file}{error.place}", str(error))
+    except OSError as error:
         counts.record_drop("unreadable-file", str(file), f"cannot be read: {error}")
     else:
-        yield from parse_toolbench_answer(str(file), document, counts)
+        counts.replaced_characters += parsed.n_replaced
+        yield from parse_toolbench_answer(str(file), parsed.value, counts)
 
 
 def parse_toolbench_answer(location: str, document: object, counts: ReaderCounts) -> list[Conversation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -20,6 +21,8 @@ from sweeper.data.schema_checks import (
     require_items,
     require_role,
 )
+from sweeper.storage import JsonTextError
+from sweeper.storage.untrusted_files import WIDE_ENCODINGS
 
 _RELEASE_PATTERNS: dict[Split, str] = {"train": "toolllama*_train.json", "validation": "toolllama*_eval.json"}
 _STEP_PREFIX = re.compile(r"Step (\d+): ", re.ASCII)
@@ -89,7 +92,7 @@ def read_toolllama(
                         yield conversation
                     if number % 200 == 0:
                         on_progress(counted.bytes_read / size)
-            except (ijson.JSONError, UnicodeDecodeError) as error:
+            except (ijson.JSONError, ValueError, RecursionError) as error:  # also of a number with too many digits
                 why = " ".join(str(error).split())[:200]
                 place = f"{file}[{number}], at or before byte {counted.bytes_read:,} of {size:,}"
                 counts.record_drop("damaged-file", place, f"not JSON from here on: {why}; {number} examples precede it")
@@ -119,7 +122,13 @@ def parse_toolllama_example(location: str, row: object, counts: ReaderCounts) ->
     system, _, listed = turns[0].content.partition(API_MARKER)
     turns[0] = Turn("system", system)
     step = _STEP_PREFIX.match(name)
-    query = name[step.end() :] if step else name
+    if step:
+        query = name[step.end() :]
+    else:
+        # Other programs number their rows. Rows of one question must not fall into both splits.
+        query = next((turn.content for turn in turns if turn.role == "user"), name).strip()
+        earlier = sum(turn.role == "assistant" for turn in turns[:-1])
+        counts.untrained_turns += earlier
     return Conversation(name, query, tuple(turns), _parse_api_list(listed))
 
 
@@ -136,5 +145,11 @@ class _CountingStream:
 
     def read(self, size: int = -1) -> bytes:
         block = self.stream.read(size)
+        if self.bytes_read == 0:
+            for mark, name in WIDE_ENCODINGS.items():
+                if block.startswith(mark):
+                    raise JsonTextError(f"{name} text; save it as UTF-8")
+            if block.startswith(codecs.BOM_UTF8):
+                block = b" " * len(codecs.BOM_UTF8) + block[len(codecs.BOM_UTF8) :]
         self.bytes_read += len(block)
         return block

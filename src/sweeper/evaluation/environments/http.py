@@ -13,6 +13,7 @@ from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.errors import UsageError
 from sweeper.evaluation.environments.base import Environment, Observation
 from sweeper.evaluation.tasks import Task
+from sweeper.storage import JsonTextError, parse_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -117,7 +118,7 @@ def make_environment(evaluation: EvaluationSpec, data: DataSpec) -> StableToolBe
 def _parse_response(reply: httpx2.Response) -> str | _FailedTry:
     invalid = _FailedTry("request invalid, data error", is_reachable=True, is_retryable=False)
     try:
-        document = reply.json()
-    except ValueError:
+        document = parse_json(reply.content).value
+    except JsonTextError:
         return invalid
     return json.dumps(document, ensure_ascii=False) if isinstance(document, dict) else invalid

@@ -14,6 +14,7 @@ from sweeper.data.api_names import standardize_name
 from sweeper.errors import DataError
 from sweeper.evaluation.environments.base import Environment, Observation
 from sweeper.evaluation.tasks import Task
+from sweeper.storage import JsonTextError, list_files, parse_json
 
 MISS_MESSAGE = "This call was not recorded."
 MAX_KEY_CHARACTERS = 20_000
@@ -47,7 +48,7 @@ class ReplayEnvironment(Environment):
             DataError: a damaged file, or a folder without recorded responses.
         """
         recorded: dict[tuple[str, str], str] = {}
-        for file in sorted(folder.rglob("*.json")):
+        for file in list_files(folder, "*.json").files:
             for name, arguments, response in _read_recorded_calls(file, folder):
                 recorded.setdefault((name, to_canonical_json(arguments)), response)
         if not recorded:
@@ -85,18 +86,18 @@ def to_canonical_json(arguments: object) -> str:
 
 def _read_recorded_calls(file: Path, folder: Path) -> Iterator[tuple[str, object, str]]:
     try:
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"replay {file}", found=f"not readable as JSON: {error}") from error
+        document = parse_json(file.read_bytes(), unique_keys=True).value
+    except (OSError, JsonTextError) as error:
+        raise DataError(f"replay {file}", found=f"cannot be read: {error}") from error
     if not isinstance(document, dict):
         return
-    if isinstance(document.get("answer_generation"), dict):
-        yield from _read_answer_calls(document["answer_generation"])
+    if isinstance(answer := document.get("answer_generation"), dict):
+        yield from _read_answer_calls(answer)
     elif len(file.relative_to(folder).parts) >= 3:
         yield from _read_cache_calls(document, file)
 
 
-def _read_answer_calls(answer: dict[str, object]) -> Iterator[tuple[str, object, str]]:
+def _read_answer_calls(answer: Mapping[str, object]) -> Iterator[tuple[str, object, str]]:
     message_lists = answer.get("train_messages")
     for messages in message_lists if isinstance(message_lists, list) else []:
         for message, following in pairwise(messages):
@@ -110,7 +111,7 @@ def _read_answer_calls(answer: dict[str, object]) -> Iterator[tuple[str, object,
             yield str(call.get("name")), arguments, str(following.get("content") or "")
 
 
-def _read_cache_calls(document: dict[str, object], file: Path) -> Iterator[tuple[str, object, str]]:
+def _read_cache_calls(document: Mapping[str, object], file: Path) -> Iterator[tuple[str, object, str]]:
     category, tool = file.parent.parent.name, file.parent.name
     name = f"{standardize_name(file.stem)}_for_{standardize_name(tool.removesuffix(f'_for_{category}'))}"
     for key, response in document.items():

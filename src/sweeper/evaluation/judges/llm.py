@@ -6,7 +6,6 @@ import asyncio
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from sweeper.config import read_yaml_as_dict
 from sweeper.errors import StoreError, UsageError
 from sweeper.evaluation.answers import FINISH, Answer
+from sweeper.evaluation.judge_replies import describe_validation_error, parse_reply
 from sweeper.evaluation.judges._answer_text import (
     extract_final_text,
     format_answer,
@@ -49,8 +49,6 @@ JUDGE_VERSION = 1
 """Increased when the code, rather than the prompts, changes a judgement."""
 PROMPTS_PATH = Path(__file__).with_name("prompts.yaml")
 StructuredOutputMode = Literal["json_schema", "json_object", "none"]
-
-_FENCE_PATTERN = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 def _lowercase_word(word: object) -> object:
@@ -351,11 +349,11 @@ class _ReplyCache:
             if completion.text is None:
                 return _ReplyResult(None, completion.reason)
             try:
-                reply = _parse_reply(completion.text, request.reply_type)
+                reply = parse_reply(completion.text, request.reply_type)
             except ValidationError as error:
                 cut = " (cut at max_tokens)" if completion.finish_reason == "length" else ""
                 tries = f"try {attempt + 1} of {self.max_tries}"
-                fault = f"no usable reply{cut}: {_describe_validation_error(error)} ({tries})"
+                fault = f"no usable reply{cut}: {describe_validation_error(error)} ({tries})"
                 continue
             if path is not None:  # in a thread: flushing to disk would delay every other vote
                 await asyncio.to_thread(_write_cached_reply, path, request.make_record(completion, seed))
@@ -402,24 +400,13 @@ def _make_reply_schema(reply_type: type[_JudgeReply]) -> dict[str, Any]:
     return reply_type.model_json_schema()
 
 
-def _parse_reply(text: str, reply_type: type[S]) -> S:
-    """Parse a reply, with or without a Markdown fence. Raises ValidationError."""
-    fenced = _FENCE_PATTERN.fullmatch(text)
-    return reply_type.model_validate_json(fenced[1] if fenced else text)
-
-
-def _describe_validation_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    return ": ".join((*map(str, first["loc"]), first["msg"]))
-
-
 def _read_cached_reply(path: Path, request: _ReplyRequest[S]) -> S | None:
     """Read a reply from the cache; None where there is none, or none that is usable."""
     if not path.exists():
         return None
     try:
         record = read_json(path)
-        return _parse_reply(record["text"], request.reply_type) if record["key"] == request.key else None
+        return parse_reply(record["text"], request.reply_type) if record["key"] == request.key else None
     except (StoreError, ValidationError, KeyError, TypeError):
         return None
 

@@ -1,0 +1,60 @@
+"""Replies of language models as judges: reasoning and fences around the JSON object that was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from sweeper.evaluation.action import remove_reasoning
+
+S = TypeVar("S", bound=BaseModel)
+_FENCE_PATTERN = re.compile(r"```(?:json)?\s*\n(.*?)\n\s*```", re.DOTALL | re.IGNORECASE)
+
+
+def parse_reply(text: str, reply_type: type[S]) -> S:
+    """Parse a reply: what follows a block of reasoning, and of that the last fenced block, if there is one.
+
+    Args:
+        text: the reply.
+        reply_type: what the prompt asks for.
+
+    Returns:
+        The reply.
+
+    Raises:
+        ValidationError: it is not the JSON object that the prompt asks for, or has a key twice.
+
+    Example:
+        >>> class Verdict(BaseModel):
+        ...     status: str
+        >>> parse_reply('<think>Hm.</think> {"status": "solved"}', Verdict).status
+        'solved'
+    """
+    answer = remove_reasoning(text).strip()
+    fenced = _FENCE_PATTERN.findall(answer)
+    document = fenced[-1] if fenced else answer
+    try:
+        json.loads(document, object_pairs_hook=_refuse_repeated_keys)
+    except PydanticCustomError as error:
+        raise ValidationError.from_exception_data(reply_type.__name__, [{"type": error, "input": document}]) from error
+    except (ValueError, RecursionError):
+        pass  # described below
+    return reply_type.model_validate_json(document)
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    counts = Counter(key for key, _ in pairs)
+    if repeated := next((key for key, count in counts.items() if count > 1), None):
+        raise PydanticCustomError("repeated_key", "the key {key} occurs twice", {"key": repeated})
+    return dict(pairs)
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Describe the first problem of a reply in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join((*map(str, first["loc"]), first["msg"]))
