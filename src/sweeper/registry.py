@@ -74,7 +74,7 @@ class Registry(Generic[T]):
             LookupError: the file defines no such literal.
         """
         path = _SOURCE / self.folder / f"{self.check(name).replace(self.separator, '_')}.py"
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             if any(isinstance(target, ast.Name) and target.id == constant for target in targets):
                 return cast(object, ast.literal_eval(cast(ast.Assign, node).value))

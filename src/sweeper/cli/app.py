@@ -9,7 +9,7 @@ import typer
 
 from sweeper.cli import cluster, data, evaluate, study
 from sweeper.cli.options import JsonOption
-from sweeper.cli.output import exit_with_error, print_json, print_table
+from sweeper.cli.output import exit_with_error, make_streams_safe, print_json, print_table
 
 _OLD_SPELLINGS = {"rehearse": "smoke-test", "leave": "drain"}
 """Spellings from version 0.1 that still work, and their current names: `--rehearse` and `cluster leave`."""
@@ -85,6 +85,7 @@ def main() -> None:
     """Run the command line. Errors are printed for people; exit code 2 for usage errors, 1 for failed trials."""
     from sweeper.errors import SweeperError
 
+    make_streams_safe()
     try:
         app(prog_name="sweeper")
     except SweeperError as error:

@@ -18,7 +18,7 @@ from sweeper.cli.options import (
     StudyArgument,
     SweepArgument,
 )
-from sweeper.cli.output import exit_with_error, make_console, print_json, print_table, show_progress
+from sweeper.cli.output import announce_interrupt, exit_with_error, make_console, print_json, print_table, show_progress
 
 if TYPE_CHECKING:
     from sweeper.api import StudyReport
@@ -143,15 +143,16 @@ def run_sweep_command(
             raise typer.Exit(exit_code)
     loaded, console = api.load_sweep(sweep, set_ or [], smoke_test=smoke_test), make_console(stderr=True)
     try:
-        study = api.run(
-            loaded,
-            storage,
-            backend=backend,
-            address=address,
-            tracking=tracking,
-            accept_underpowered=accept_underpowered,
-            console=console,
-        )
+        with announce_interrupt("stopping the trials; their checkpoints are kept …"):
+            study = api.run(
+                loaded,
+                storage,
+                backend=backend,
+                address=address,
+                tracking=tracking,
+                accept_underpowered=accept_underpowered,
+                console=console,
+            )
     except KeyboardInterrupt:
         command = f"sweeper {shlex.join(sys.argv[1:])}"
         exit_with_error(f"Interrupted. Run `{command}` again to resume from the checkpoints.", 130)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -119,33 +119,34 @@ def prepare_data(
 ) -> PreparedData:
     """Return the data set under `<storage>/data/<fingerprint>/`; tokenize it first if it is not there.
 
-    It appears complete or not at all. Two concurrent processes build it once, even on two machines that share a
-    remote store.
+        It appears complete or not at all. Two concurrent processes build it once, even on two machines that share a
+        remote store.
 
-    Args:
-        data: the source and the encoding policy.
-        model: the model whose tokenizer is used.
-        storage: the store, or its folder.
-        on_progress: receives the share done, 0 to 1.
+        Args:
+            data: the source and the encoding policy.
+            model: the model whose tokenizer is used.
+            storage: the store, or its folder.
+            on_progress: receives the share done, 0 to 1.
 
-    Returns:
-        The data set, with its manifest.
+        Returns:
+            The data set, with its manifest.
 
-    Raises:
-        DataError: it cannot be read or written, or no example is left.
-        UsageError: the model has too few positions.
+        Raises:
+            DataError: it cannot be read or written, or no example is left.
+            UsageError: the model has too few positions.
 
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> from sweeper.config import load_data_spec
-        >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
-        >>> data = load_data_spec("toolworld", toolworld=world)
-        >>> from sweeper.config import load_model_spec
-        >>> model = load_model_spec("opt-tiny-32")
-        >>> prepare_data(data, model, folder).manifest.read
-        22
+        Example:
+            >>> import tempfile
+    import uuid
+            >>> from pathlib import Path
+            >>> folder = Path(tempfile.mkdtemp())
+            >>> from sweeper.config import load_data_spec
+            >>> world = {"train_queries": 6, "validation_queries": 3, "test_queries_per_subset": 1}
+            >>> data = load_data_spec("toolworld", toolworld=world)
+            >>> from sweeper.config import load_model_spec
+            >>> model = load_model_spec("opt-tiny-32")
+            >>> prepare_data(data, model, folder).manifest.read
+            22
     """
     resolve_extended_positions(model, data)
     store = _ensure_store(storage)
@@ -250,7 +251,8 @@ def _build_dataset(
 
     folded = fold_examples(collect_queries(source.read_conversations(counts, on_progress)), fold_steps=data.fold_steps)
     fit, texts = make_length_limiter(tokenizer, data.fit, data.max_length, data.api_format)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=directory.parent))
+    temporary = directory.with_name(f".{fingerprint}-{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()  # not mkdtemp, which ignores the umask: a group could not share the store
     try:
         table = _write_rows(temporary / "rows.arrow", tokenize_rows(folded, fit, texts, fits))
         if source.has_own_splits():

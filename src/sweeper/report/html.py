@@ -66,7 +66,7 @@ def render_html(document: Report) -> str:
             deciding=_find_deciding_comparison,
             plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - our dependency's code, not data
             styles=_load_styles(),
-            script=Markup((TEMPLATES / "report.js").read_text()),  # noqa: S704 - our own
+            script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),  # noqa: S704 - our own
         )
     )
     return page + "\n"
@@ -84,7 +84,7 @@ def _round_figure_number(text: str) -> float:
 
 
 def _load_styles() -> Markup:
-    return Markup((TEMPLATES / "report.css").read_text())  # noqa: S704 - our own
+    return Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own
 
 
 def _make_jinja_environment() -> jinja2.Environment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -134,7 +135,9 @@ class Store:
             raise LockHeldError(
                 str(folder), found="another process is working on it", hint="wait until it ends"
             ) from None
-        except NotImplementedError as error:
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
             raise StoreError(
                 str(folder),
                 found=f"a file system without locks: {error}",

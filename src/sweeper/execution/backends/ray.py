@@ -73,7 +73,8 @@ def _connect(address: str | None) -> Any:
     try:
         if address:
             return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return ray.init(include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
+        # Without an address, Ray would obey RAY_ADDRESS, and wait minutes for a cluster that is gone.
+        return ray.init(address="local", include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SweeperError(
             "Ray",

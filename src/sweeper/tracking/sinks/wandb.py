@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
 
+from sweeper.errors import UsageError
 from sweeper.storage import Store, to_strict_json
 from sweeper.tracking.sinks.base import MetricSink
 
 if TYPE_CHECKING:
     from sweeper.planning.plan import PlannedTrial
     from sweeper.training import TrainingProgress, TrialRecord, TrialRow
+
+
+Mode = Literal["online", "offline", "shared", "disabled"]
+CONNECT_SECONDS = 5.0
+_DEFAULT_SERVER = "https://api.wandb.ai"
+_ENCLOSING_RUN = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_RESUME")
+"""Variables that W&B's sweep agent, or a user's own run, leaves in the environment: they override what `init` gets."""
+
+
+@contextmanager
+def _ignore_enclosing_run() -> Iterator[None]:
+    """Hide the variables of another run: each trial is a run of its own."""
+    hidden = {name: os.environ.pop(name) for name in _ENCLOSING_RUN if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+@lru_cache(maxsize=1)
+def choose_mode() -> Mode:
+    """Return the mode of runs: WANDB_MODE, or `offline`. Once per process, `online` needs a server that answers.
+
+    Without one, W&B would wait a minute and a half for every trial; offline runs can be synced later.
+    """
+    mode = os.environ.get("WANDB_MODE", "offline")
+    if mode != "online":
+        return cast("Mode", mode)
+    parts = urlsplit(os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER))
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    if any(name in os.environ for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy")):
+        return "online"  # only the proxy knows
+    try:
+        with socket.create_connection((str(parts.hostname), port), timeout=CONNECT_SECONDS):
+            return "online"
+    except OSError as error:
+        warnings.warn(
+            f"W&B at {parts.hostname} cannot be reached ({error.strerror or error}): runs are recorded offline; "
+            "`wandb sync` sends them later",
+            stacklevel=2,
+        )
+        return "offline"
 
 
 class WandbRun(MetricSink):
@@ -22,20 +71,27 @@ class WandbRun(MetricSink):
         directory = store.study_folder(study) / "wandb"
         directory.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("WANDB_SILENT", "true")
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "sweeper"),
-            id=f"{study}-{trial.fingerprint}",
-            name=f"{trial.spec.model.name}-e{trial.spec.recipe.num_train_epochs:g}-s{trial.spec.seed}",
-            group=study,
-            job_type="trial",
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
-            resume="allow",
-            dir=str(directory),
-            config=trial.to_row(),
-            settings=wandb.Settings(
-                silent=True, disable_git=True, disable_code=True, x_disable_stats=True, console="off"
-            ),
-        )
+        run_id = f"{study}-{trial.fingerprint}"
+        with _ignore_enclosing_run():
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "sweeper"),
+                id=run_id,
+                name=f"{trial.spec.model.name}-e{trial.spec.recipe.num_train_epochs:g}-s{trial.spec.seed}",
+                group=study,
+                job_type="trial",
+                mode=choose_mode(),
+                resume="allow",
+                dir=str(directory),
+                config=trial.to_row(),
+                settings=wandb.Settings(
+                    silent=True, disable_git=True, disable_code=True, x_disable_stats=True, console="off"
+                ),
+            )
+        if self._run.id != run_id:
+            found = f"run {self._run.id}"
+            self._run.finish()
+            hint = "unset the WANDB_ variables that name a run, or use --tracking none"
+            raise UsageError("W&B", requested=f"run {run_id}", found=found, hint=hint)
 
     def log(self, progress: TrainingProgress) -> None:
         """Record the numbers of one logged step."""
