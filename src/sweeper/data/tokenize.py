@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sweeper.data.length_policies.base import DropReason, TokenIds, TokenizedRow
 from sweeper.data.length_policy import LengthLimiter, LengthPolicyCounts
 from sweeper.data.prompt_format import Segment, make_conversation_segments
 from sweeper.data.readers.base import Split
+from sweeper.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -69,11 +70,17 @@ class SegmentTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
+        marks = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+        self._control_ids = marks - {tokenizer.unk_token_id}
         self._current_ids: dict[Segment, TokenIds] = {}
         self._previous_ids: dict[Segment, TokenIds] = {}
 
     def __call__(self, segment: Segment) -> TokenIds:
-        """Return the ids of one segment, int32; an assistant's end with the end token."""
+        """Return the ids of one segment, int32; an assistant's end with the end token.
+
+        Raises:
+            ModelError: a tokenizer that reads a text as one of its own control tokens.
+        """
         ids = self._current_ids.get(segment)
         if ids is None:
             ids = self._previous_ids.get(segment)
@@ -95,14 +102,29 @@ class SegmentTokenizer:
     def _tokenize(self, segments: Sequence[Segment]) -> list[TokenIds]:
         if not segments:
             return []
-        # Without special tokens: OPT's tokenizer would put its `</s>` before every segment.
+        # Without special tokens: OPT's tokenizer would put its `</s>` before every segment. Those that a text spells
+        # are split into characters: data and models must not end a turn, or begin one, by writing about it.
         texts = [segment.text for segment in segments]
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        encoded = self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
+        )["input_ids"]
+        for text, ids in zip(texts, encoded, strict=True):
+            if not self._control_ids.isdisjoint(ids):
+                self._raise_control_token(text, ids)
         end = self.tokenizer.eos_token_id
         return [
             np.array([*ids, end] if segment.role == "assistant" else ids, dtype=np.int32)
             for segment, ids in zip(segments, encoded, strict=True)
         ]
+
+    def _raise_control_token(self, text: str, ids: Sequence[int]) -> NoReturn:
+        name = self.tokenizer.convert_ids_to_tokens(next(i for i in ids if i in self._control_ids))
+        raise ModelError(
+            f"tokenizer {self.tokenizer.name_or_path}",
+            requested="control tokens that no text can spell",
+            found=f"its token {name!r} in the text {text[:80]!r}",
+            hint="use a fast tokenizer (tokenizer.json), or take that text out of the data",
+        )
 
 
 def make_length_limiter(

@@ -220,7 +220,7 @@ def test_untrusted_texts_stay_inside_their_section() -> None:
     opening = first.user.splitlines()[0]
     mark = opening.removeprefix("[[query ").removesuffix("]]")
     assert len(mark) == 16
-    shown = HOSTILE.replace("\ud800", "?").strip()
+    shown = HOSTILE.replace("\ud800", "\N{REPLACEMENT CHARACTER}").strip()
     assert first.user == (
         f"[[query {mark}]]\n{shown}\n[[/query {mark}]]\n[[final answer {mark}]]\n{shown}\n[[/final answer {mark}]]"
     )

@@ -77,6 +77,8 @@ class Source:
     """What is known of the license; empty: that of ToolBench, and what lies beside the files."""
     has_only_valid_answers: bool = False
     """Whether every query in it has a valid answer, as in a release."""
+    is_generated: bool = False
+    """Whether it is generated, so that no text in it is anybody's own."""
     hash_cache: Path | None = None
     """File that caches the hashes of files."""
     load_categories: Callable[[], dict[str, str]] | None = None

@@ -43,7 +43,7 @@ from sweeper.evaluation.openai_client import (
     RequestSequence,
     SendRequest,
 )
-from sweeper.storage import read_json, write_json
+from sweeper.storage import read_json, replace_surrogates, write_json
 
 JUDGE_VERSION = 1
 """Increased when the code, rather than the prompts, changes a judgement."""
@@ -372,8 +372,7 @@ def _make_messages(
     word = "better" if reply_type is _Better else "status"
     allowed = _make_reply_schema(reply_type)["properties"][word]["enum"]
     words = ", ".join(f'"{w}"' for w in allowed)
-    # Lone surrogates, which JSON can represent and UTF-8 cannot, become question marks.
-    written = [(name, text.encode("utf-8", "replace").decode()) for name, text in sections]
+    written = [(name, replace_surrogates(text)[0]) for name, text in sections]
     mark = hashlib.sha256(json.dumps(written).encode()).hexdigest()[:16]
     data = "\n".join(f"[[{name} {mark}]]\n{text}\n[[/{name} {mark}]]" for name, text in written)
     system = "\n".join((prompts["common"], prompts[step], prompts["reply"][word].rstrip() + f" {words}."))
