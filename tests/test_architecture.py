@@ -71,7 +71,7 @@ def test_every_package_has_a_level() -> None:
     packages = {
         path.name.removesuffix(".py")
         for path in SOURCE.iterdir()
-        if path.is_dir() or path.stem in ("errors", "registry")
+        if (path / "__init__.py").exists() or path.stem in ("errors", "registry")
     }
     assert packages == set(LEVEL)
 

@@ -258,6 +258,7 @@ def test_usage_counts_tokens_and_cost() -> None:
         free = endpoint(server.url)
         free.send_requests([hello()])
     expected = {"requests": 3, "retries": 1, "failed": 0, "prompt_tokens": 20, "completion_tokens": 10, "uncounted": 1}
+    expected |= {"refused": []}
     assert asked.usage.to_document() == expected | {"money": pytest.approx((20 * 2 + 10 * 10) / 1e6)}
     assert free.usage.cost is None
 

@@ -32,6 +32,14 @@ def test_plain_optuna_reads_the_same_trials(path: Path) -> None:
     assert load_values(JournalFileBackend(str(path))) == values
 
 
+def test_keys_that_are_numbers_have_the_checksum_of_the_line(path: Path) -> None:
+    study = optuna.load_study(study_name="s", storage=JournalStorage(CheckedJournal(str(path))))
+    steps = {9: 0.5, 10: 0.25, 100: 0.125}
+    study.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values=steps))
+    loaded = optuna.load_study(study_name="s", storage=JournalStorage(CheckedJournal(str(path)))).trials
+    assert loaded[-1].intermediate_values == steps
+
+
 def test_journal_without_checksums_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.journal"
     study = optuna.create_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(path))))

@@ -15,7 +15,7 @@ from tiny_trial import read_history, train_tiny
 
 from sweeper import data
 from sweeper.errors import PreemptedError
-from sweeper.storage import Store
+from sweeper.storage import Store, read_json, write_json
 from sweeper.training import TrainingProgress, TrialRecord
 
 
@@ -77,22 +77,22 @@ def test_checkpoint_of_another_engine_is_refused_and_kept(prepared: data.Prepare
     with pytest.raises(KeyboardInterrupt):
         train_tiny(prepared, tmp_path, interrupt)
     marks = sorted((Store(tmp_path).trial_folder("f") / "checkpoints").glob("checkpoint-*/sweeper-complete"))
-    whole = {mark: mark.read_text() for mark in marks}
-    for mark, text in whole.items():
-        mark.write_text(json.dumps(json.loads(text) | {"engine": "zero2", "workers": 4}))
+    manifests = {mark: read_json(mark) for mark in marks}
+    for mark, manifest in manifests.items():
+        write_json(mark, manifest | {"engine": "zero2", "workers": 4})
     refused = train_tiny(prepared, tmp_path)
     assert refused.status == "FAILED"
     assert refused.failure is not None
     assert refused.failure.kind == "bad-input"
     assert "was written by engine zero2, 4 workers" in refused.failure.message
     assert "engine single, 1 workers" in refused.failure.message
-    for mark, text in whole.items():  # an earlier version did not read every step
-        mark.write_text(json.dumps({key: value for key, value in json.loads(text).items() if key != "steps_taken"}))
+    for mark, manifest in manifests.items():  # an earlier version did not read every step
+        write_json(mark, {key: value for key, value in manifest.items() if key != "steps_taken"})
     refused = train_tiny(prepared, tmp_path)
     assert refused.failure is not None
     assert "readings of 0 steps: an earlier version wrote it" in refused.failure.message
-    for mark, text in whole.items():
-        mark.write_text(text)
+    for mark, manifest in manifests.items():
+        write_json(mark, manifest)
     assert train_tiny(prepared, tmp_path).resumed_from_step is not None
 
 

@@ -44,4 +44,6 @@ class CheckedJournal(JournalFileBackend):
 
 
 def _compute_checksum(log: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(log, sort_keys=True).encode())
+    # Of the line as it is read: JSON turns keys that are numbers into texts, which sort otherwise.
+    as_read = json.loads(json.dumps(log))
+    return zlib.crc32(json.dumps(as_read, sort_keys=True).encode())
