@@ -7,9 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_models
+import torch
 from commands import TINY, broken_off, document, sweeper
+from tiny_models import instantiate
 from warm import start
 
+from sweeper.data.tokenizer import train_tokenizer
 from sweeper.toolworld import WorldConfig, build_world, export_world
 
 pytestmark = pytest.mark.slow
@@ -61,13 +65,20 @@ def test_killed_and_run_again_ends_as_uninterrupted(tmp_path: Path, tiny: Path) 
 
 def test_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
     store = str(tmp_path / "store")
-    tiny.write_text(
-        TINY.replace("warmup_steps: 2}", "warmup_steps: 30}")
-    )  # 20 steps an epoch: only 1 epoch is too short
+    folder = tmp_path / "broken"
+    tokenizer = train_tokenizer(["Thought: a\nAction: b\nAction Input: {}"], 512)
+    tokenizer.save_pretrained(folder)
+    model = instantiate(tiny_models.TINY | {"max_position_embeddings": 2048, "vocab_size": len(tokenizer)})
+    with torch.no_grad():
+        model.model.decoder.layers[1].fc2.weight[:] = float("nan")  # which no plan can see
+    model.save_pretrained(folder)
+    (tmp_path / "configs" / "models").mkdir(parents=True)
+    (tmp_path / "configs" / "models" / "broken.yaml").write_text(f"name: broken\nsource: {folder}\n")
+    tiny.write_text(TINY.replace("[opt-tiny-32, opt-tiny-64]", "[broken, opt-tiny-32]"))
     done = sweeper("run", str(tiny), "--storage", store, "--backend", "inline", "--tracking", "none", code=1)
     assert "2 failed" in done.stderr
     rows = document("status", "tiny", "--storage", store)["trials"]
-    assert [row["status"] for row in rows] == ["FAILED", "COMPLETE"] * 2
+    assert [row["status"] for row in rows] == ["FAILED"] * 2 + ["COMPLETE"] * 2
     assert "Traceback" in rows[0]["failure"]["traceback"]
     claim = document("report", "tiny", "--storage", store)["claims"][0]
     assert claim["verdict"] == "inconclusive"
