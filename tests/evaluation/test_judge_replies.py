@@ -37,7 +37,7 @@ def test_reply_is_found(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ('{"status": "unsolved", "status": "solved"}', "the key status occurs twice"),
+        ('{"status": "unsolved", "status": "solved"}', "the key 'status' occurs twice"),
         ("<think>" + SOLVED, "Invalid JSON"),
         (f"I say {SOLVED}", "Invalid JSON"),
         ('{"status": "maybe"}', "status"),

@@ -46,7 +46,7 @@ def compute_trial_fingerprint(
         branch: the trial that this one continues.
         branch_points: `num_train_epochs` of the arms that continue this one.
         half_weights: whether the model's own weights are in half precision (`TrialSpec.holds_half_weights`). It changes
-            the loss by several times what rounding does (`benchmarks/precision.py`).
+            the loss, in bf16 by several times what rounding does (`benchmarks/precision.py`).
 
     Returns:
         The first 16 hex digits of a SHA-256.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from sweeper.evaluation.action import remove_reasoning
+from sweeper.storage import JsonTextError, parse_json
 
 S = TypeVar("S", bound=BaseModel)
 _FENCE_PATTERN = re.compile(r"```(?:json)?\s*\n(.*?)\n\s*```", re.DOTALL | re.IGNORECASE)
@@ -39,19 +38,13 @@ def parse_reply(text: str, reply_type: type[S]) -> S:
     fenced = _FENCE_PATTERN.findall(answer)
     document = fenced[-1] if fenced else answer
     try:
-        json.loads(document, object_pairs_hook=_refuse_repeated_keys)
-    except PydanticCustomError as error:
-        raise ValidationError.from_exception_data(reply_type.__name__, [{"type": error, "input": document}]) from error
-    except (ValueError, RecursionError):
-        pass  # described below
+        parse_json(document, unique_keys=True)
+    except JsonTextError as error:
+        problem = PydanticCustomError("not_json", "Invalid JSON: {reason}", {"reason": str(error)})
+        raise ValidationError.from_exception_data(
+            reply_type.__name__, [{"type": problem, "input": document}]
+        ) from error
     return reply_type.model_validate_json(document)
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    counts = Counter(key for key, _ in pairs)
-    if repeated := next((key for key, count in counts.items() if count > 1), None):
-        raise PydanticCustomError("repeated_key", "the key {key} occurs twice", {"key": repeated})
-    return dict(pairs)
 
 
 def describe_validation_error(error: ValidationError) -> str:
