@@ -58,3 +58,20 @@ class TestClientEnvironment:
         assert cluster.make_client_environment("http://127.0.0.1:3", home) == {}
         assert cluster.resolve_address("local", home) == "127.0.0.1:1"
         assert cluster.resolve_address("ray://head:10001", home) == "ray://head:10001"
+
+
+def test_token_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "ray" / "auth_token"
+    cluster.make_token_private(path)
+    token = path.read_text()
+    assert len(token) == 64
+    path.chmod(0o644)  # as Ray makes it
+    cluster.make_token_private(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == token
+
+
+def test_token_that_cannot_be_made_is_left_to_ray(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cluster.make_token_private(tmp_path / "file" / "auth_token")
+    assert (tmp_path / "file").read_bytes() == b""

@@ -72,6 +72,22 @@ def test_running_trial_keeps_its_loss_if_a_report_has_none(plan: Plan, output: i
     assert "1.500" in output.getvalue()
 
 
+def test_a_trial_that_waits_says_why_once(plan: Plan, output: io.StringIO, tmp_path: Path) -> None:
+    display, key = start_display(output, plan, tmp_path), plan.trials[0].fingerprint
+    for _ in range(2):
+        display.on_progress(key, TrialProgress("waiting for storage", reason="No space left on device: rows"))
+    (line,) = output.getvalue().splitlines()[1:]
+    assert line.startswith("opt-tiny-32 epochs 1")
+    assert line.endswith("waiting for storage: No space left on device: rows")
+
+
+def test_close_leaves_a_terminal_on_which_lines_can_be_printed(plan: Plan, output: io.StringIO) -> None:
+    with ProgressDisplay(Console(file=output, width=200, force_terminal=True)) as display:
+        display.close()
+        display.print_line("the end")
+    assert output.getvalue().rstrip().endswith("the end")
+
+
 def test_add_trial_counts_a_proposal_in_place_of_a_placeholder(plan: Plan, output: io.StringIO, tmp_path: Path) -> None:
     first, second, *placeholders = plan.trials
     study = Plan(plan.sweep, (first,), (), placeholders=(second,))

@@ -19,6 +19,13 @@ def until(true: Callable[[], object], run: subprocess.Popen[bytes] | Running, se
         time.sleep(0.05)
 
 
+def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it does not come to it"
+        time.sleep(0.01)
+
+
 def saved(store: Store, fingerprint: str) -> list[int]:
     """Steps of the whole checkpoints of a trial that has not ended."""
     if store.record_path(fingerprint).exists():

@@ -172,6 +172,8 @@ def test_workers_a_node_and_the_storage_go_away_while_the_study_runs(
         text = ended(run, said)
 
     assert text.count("its worker was lost") >= 3
+    assert "is missing or empty" in text
+    assert "is back: the trials go on" in text
     records = check(plan, store, undisturbed)
     assert records[killed].resumed_from_step is not None
     assert {record.metrics["steps"] for record in records.values()} == {STEPS}
@@ -193,11 +195,14 @@ def test_driver_and_then_the_head_die_and_the_same_command_goes_on(
         run.send_signal(signal.SIGKILL)
         run.wait()
     kept = {fingerprint: store.record_path(fingerprint).stat().st_mtime_ns for fingerprint in finished()}
-    with running(up, store.root) as (run, _):
+    with running(up, store.root) as (run, said):
         until(lambda: in_training(plan, store), run)
         for pid in cluster.list_processes(up, 0):  # the head, and with it what knows the cluster
             os.kill(pid, signal.SIGKILL)
-        time.sleep(2)
+        assert run.wait(timeout=30) == 1
+        said.seek(0)
+        assert "ended unexpectedly" in (text := said.read().decode())
+        assert "run the same command again" in text
     cluster.stop_local_cluster(folder)
     up = cluster.start_local_cluster(2, cpus_per_node=1, folder=folder)
     with running(up, store.root) as (run, said):

@@ -12,6 +12,7 @@ import pytest
 from sweeper.errors import UsageError
 from sweeper.storage import Store
 from sweeper.tracking import TRACKERS, MetricSink, Tracker, TrialLogger
+from sweeper.tracking.sinks.base import SinkType
 from sweeper.training import TrainingProgress
 
 TRIAL: Any = SimpleNamespace(
@@ -56,7 +57,7 @@ def test_failing_sink_is_disabled_and_others_continue(capsys: pytest.CaptureFixt
 
 def test_open_trial_opens_and_closes_the_selected_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = Recorder()
-    monkeypatch.setattr("sweeper.tracking.sinks.wandb.open_sink", lambda study, store, trial: sink)
+    monkeypatch.setattr("sweeper.tracking.sinks.wandb.SINK", SinkType(lambda *arguments: sink))
     with Tracker("wandb", "s", Store(tmp_path)).open_trial(TRIAL) as logger:
         logger.log(TrainingProgress(1, 2))
     assert sink.calls == ["log", "close"]
@@ -68,7 +69,7 @@ def test_sink_that_cannot_open_does_not_fail_the_trial(
     def open_sink(*arguments: object) -> None:
         raise RuntimeError("no login")
 
-    monkeypatch.setattr("sweeper.tracking.sinks.wandb.open_sink", open_sink)
+    monkeypatch.setattr("sweeper.tracking.sinks.wandb.SINK", SinkType(open_sink))
     with Tracker("wandb", "s", Store(tmp_path)).open_trial(TRIAL) as logger:
         logger.log(TrainingProgress(1, 2))
     assert "wandb: trial a1 is not tracked: no login" in capsys.readouterr().err

@@ -1,6 +1,12 @@
 """Local Ray clusters, and submission of sweeps to remote ones."""
 
-from sweeper.cluster.addresses import LOCAL_ADDRESS, accepts_jobs, make_client_environment, resolve_address
+from sweeper.cluster.addresses import (
+    LOCAL_ADDRESS,
+    accepts_jobs,
+    make_client_environment,
+    make_token_private,
+    resolve_address,
+)
 from sweeper.cluster.job_submission import bundle_sweep, submit_sweep
 from sweeper.cluster.local_cluster import (
     LocalCluster,
@@ -23,6 +29,7 @@ __all__ = [
     "list_alive_nodes",
     "list_processes",
     "make_client_environment",
+    "make_token_private",
     "read_local_cluster",
     "resolve_address",
     "start_local_cluster",

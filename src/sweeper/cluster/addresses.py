@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,8 +58,33 @@ def make_client_environment(address: str | None, folder: Path | None = None) -> 
     own = read_local_cluster(folder)
     if own is not None and address in (LOCAL_ADDRESS, own.address, own.dashboard, own.client_server):
         return own.environment
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or locate_token())
     return {"RAY_AUTH_MODE": "token"} if os.environ.get("RAY_AUTH_TOKEN") or path.is_file() else {}
+
+
+def locate_token() -> Path:
+    """Return the file in which Ray keeps the token of a user's own clusters."""
+    return Path.home() / ".ray" / "auth_token"
+
+
+def make_token_private(path: Path | None = None) -> None:
+    """Make sure that Ray's token exists and that only its owner can read it. Ray makes it with the usual mode, 0644.
+
+    Where the file cannot be written, Ray itself says so when it starts.
+
+    Args:
+        path: of the token; None is Ray's own place.
+    """
+    path = path or locate_token()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            contextlib.suppress(FileExistsError),
+            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file,
+        ):
+            file.write(secrets.token_hex(32))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
 
 
 def resolve_address(address: str, folder: Path | None = None, *, job_api: bool = False) -> str:

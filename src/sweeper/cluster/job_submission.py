@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from sweeper.cluster.addresses import DEFAULT_PORTS, accepts_jobs, make_client_environment, resolve_address
 from sweeper.errors import StoppedError, SweeperError, UsageError
+from sweeper.proxies import is_loopback
 
 _MAX_RECONNECTS = 5
 _MAX_CLIENT_SERVER_TRIES = 4
@@ -99,7 +100,7 @@ def submit_sweep(
     url = _find_job_url(address)
     words = ["sweeper", "run", f"sweeps/{path.name}", "--storage", storage, "--address", "auto"]
     words += [word for text in overrides for word in ("--set", text)]
-    with _hide_ray_addresses(), tempfile.TemporaryDirectory() as bundle:
+    with _hide_variables(url), tempfile.TemporaryDirectory() as bundle:
         bundle_sweep(path, Path(bundle))
         client = _make_job_client(url)
         with _translate_errors(f"cluster at {url}", f"submit {path.name}"):
@@ -147,7 +148,7 @@ def _find_dashboard(address: str) -> str:
     """Return host:port of the dashboard, as the cluster's client server reports it."""
     import ray
 
-    with _translate_errors(f"cluster at {address}", "the address of its dashboard"), _hide_ray_addresses():
+    with _translate_errors(f"cluster at {address}", "the address of its dashboard"), _hide_variables(address):
         for left in reversed(range(_MAX_CLIENT_SERVER_TRIES)):
             try:
                 with ray.init(address, log_to_driver=False, logging_level=logging.ERROR) as context:
@@ -209,9 +210,11 @@ def _translate_errors(where: str, requested: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hide_ray_addresses() -> Iterator[None]:
-    """Hide the variables that Ray prefers to an explicit address."""
-    names = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+def _hide_variables(url: str) -> Iterator[None]:
+    """Hide the variables that Ray prefers to an explicit address, and the proxies of a cluster on this machine."""
+    names = ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"]
+    if is_loopback(urlsplit(url).hostname or ""):
+        names += [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
     hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield

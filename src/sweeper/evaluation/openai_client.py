@@ -28,6 +28,7 @@ from pydantic import SecretStr
 from sweeper.errors import UsageError
 from sweeper.evaluation.parameter_refusals import ParameterRefusals
 from sweeper.evaluation.rate_limiter import RateLimiter
+from sweeper.proxies import find_route
 from sweeper.storage import replace_surrogates
 
 if TYPE_CHECKING:
@@ -170,12 +171,9 @@ class EndpointClient:
         self.settings = settings
         priced = settings.input_price is not None and settings.output_price is not None
         self.usage = EndpointUsage(cost=0.0 if priced else None)
-        self._rate_limiter = RateLimiter(settings.requests_per_minute)
+        self._rate_limiter, self._route = RateLimiter(settings.requests_per_minute), find_route(settings.url)
         self._consecutive_failures, self._down_reason = 0, ""
         self._read_api_key()
-
-    def __repr__(self) -> str:
-        return f"EndpointClient({self.settings.url!r}, {self.settings.model!r})"
 
     def send_requests(
         self, requests: Sequence[Request], on_progress: CountProgressCallback | None = None
@@ -225,7 +223,10 @@ class EndpointClient:
         # The client's own retries ignore the rate limit, and its timeout restarts with each byte: both are off.
         # A redirect would send the prompts, and the key, to another server.
         http = openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, headers=ACCEPTED_ENCODINGS, event_hooks={"response": [limit_reply_async]}
+            follow_redirects=False,
+            trust_env=not self._route.is_loopback,
+            headers=ACCEPTED_ENCODINGS,
+            event_hooks={"response": [limit_reply_async]},
         )
         key, url = secret.get_secret_value(), self.settings.url
         async with openai.AsyncOpenAI(
@@ -266,7 +267,7 @@ class EndpointClient:
                 # Jitter spreads requests that failed together.
                 backoff = settings.backoff_seconds * min(2.0 ** (tries - 1), _MAX_BACKOFF_FACTOR)
                 delay = backoff * (1 - 0.25 * random.random())  # noqa: S311
-            reason = f"{result.reason}, {tries} {'try' if tries == 1 else 'tries'}"
+            reason = f"{result.reason}{self._route.describe()}, {tries} {'try' if tries == 1 else 'tries'}"
             if result.is_retryable and tries <= settings.max_retries:
                 if time.monotonic() - started + delay < settings.total_seconds:
                     if result.retry_after is not None:

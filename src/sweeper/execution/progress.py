@@ -78,8 +78,13 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was. Lines can still be printed."""
         if self._live is not None:
-            self._live.__exit__(kind, error, traceback)
+            self._live.stop()
+            self._live = None
 
     def start_study(self, plan: Plan, todo: Collection[PlannedTrial], store: Store) -> None:
         """Show a study whose unfinished trials are `todo`."""
@@ -129,7 +134,10 @@ class ProgressDisplay:
 
     def on_progress(self, fingerprint: str, progress: TrialProgress) -> None:
         """Show the latest numbers of a running trial."""
-        self._running.setdefault(fingerprint, _RunningTrial()).update(progress)
+        trial = self._running.setdefault(fingerprint, _RunningTrial())
+        if progress.reason and progress.stage != trial.stage:
+            self.print_line(f"{self._format_arm(fingerprint)}  {progress.stage}: {progress.reason}")
+        trial.update(progress)
         self.metrics.on_progress(fingerprint, progress)
 
     def on_trial_end(self, row: TrialRow) -> None:

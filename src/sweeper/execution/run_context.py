@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeper.execution.budget_tracker import BudgetTracker
 from sweeper.execution.progress import ProgressDisplay
@@ -27,3 +27,10 @@ class RunContext:
         """Build the context of a run that starts now; the usage of earlier runs is read from the store."""
         tracker = Tracker(tracking, plan.sweep.name, store)
         return cls(plan, store, tracker, display, BudgetTracker(plan.sweep, store))
+
+    def check_tracker(self) -> RunContext:
+        """Ask the tracker's server before trials start, and print why it cannot be reached."""
+        tracker = self.tracker.check_server()
+        if tracker.outage:
+            self.display.print_line(tracker.outage)
+        return replace(self, tracker=tracker)

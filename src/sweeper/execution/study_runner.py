@@ -13,6 +13,7 @@ from sweeper.execution.data_preparation import BackgroundData, audit_contaminati
 from sweeper.execution.progress import ProgressDisplay
 from sweeper.execution.run_context import RunContext
 from sweeper.execution.search_loop import is_search_complete, is_unrunnable, plan_search_data, run_search
+from sweeper.execution.storage_watch import watch_storage
 from sweeper.execution.study_files import start_run, write_plan
 from sweeper.execution.study_identity import check_study_identity
 from sweeper.execution.trial_source import FixedTrials
@@ -87,7 +88,9 @@ def run_study(
         run = RunContext.start(plan, store, tracking, display)
         background = None
         if not work.is_empty:
-            background = _run_work(run, work, opener(address, display))
+            run = run.check_tracker()
+            with watch_storage(store, display.print_line):
+                background = _run_work(run, work, opener(address, display))
             plan = _close_run(run, work)
         _raise_if_incomplete(plan, run, [sweep for sweep in work.searches if not is_search_complete(sweep, store)])
         if background:

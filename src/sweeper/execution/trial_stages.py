@@ -12,7 +12,13 @@ from sweeper.errors import LostWorkerError, StorageUnavailableError
 from sweeper.evaluation import compute_suite_fingerprint, evaluate_trial, extract_metrics
 from sweeper.planning.plan import PlannedTrial
 from sweeper.storage import Store
-from sweeper.storage.availability import find_storage_fault, is_disk_full, wait_for_store, wait_until_writable
+from sweeper.storage.availability import (
+    OUTAGE_TIMEOUT_SECONDS,
+    find_storage_fault,
+    is_disk_full,
+    wait_for_store,
+    wait_until_writable,
+)
 from sweeper.tracking import Tracker
 from sweeper.training import (
     FAILED,
@@ -75,7 +81,8 @@ def run_trial(
             fault = find_storage_fault(error, store)
             if not fault or attempt == STORAGE_RETRIES:
                 raise
-            on_progress(TrialProgress("waiting for storage"))
+            reason = f"{fault} (for up to {OUTAGE_TIMEOUT_SECONDS / 60:g} minutes)"
+            on_progress(TrialProgress("waiting for storage", reason=reason))
             if is_disk_full(fault):
                 time.sleep(10 * 2**attempt)
             if not wait_until_writable(store):

@@ -68,7 +68,7 @@ def find_storage_fault(error: BaseException, store: Store) -> str:
         if not isinstance(cause, KeyError) and _UNAVAILABLE_MESSAGES.search(str(cause)):
             return str(cause).splitlines()[0]
         cause = cause.__cause__ or cause.__context__
-    return "" if _is_present(store) else f"{store.location} is missing or empty; is it unmounted?"
+    return "" if is_present(store) else f"{store.location} is missing or empty; is it unmounted?"
 
 
 def wait_until_writable(store: Store, timeout_seconds: float = OUTAGE_TIMEOUT_SECONDS) -> bool:
@@ -99,20 +99,28 @@ def wait_for_store(store: Store) -> None:
     Raises:
         StorageUnavailableError: the store stayed absent.
     """
-    if not _is_present(store) and not wait_until_writable(store):
+    if not is_present(store) and not wait_until_writable(store):
         raise StorageUnavailableError(
             store.location, found="missing or empty; is it unmounted?", hint="mount it, then run again"
         )
 
 
-def _is_present(store: Store) -> bool:
+def is_present(store: Store) -> bool:
+    """Tell whether a marked store is where it was. A store without a marker counts as present.
+
+    Args:
+        store: any store.
+
+    Returns:
+        False where it is missing or empty, as an unmounted folder is.
+    """
     return not store.is_marked or (store.root / MARKER_FILE).exists()
 
 
 def _is_writable(store: Store) -> bool:
     probe = store.root / f".probe-{uuid.uuid4().hex[:8]}"
     try:
-        if not _is_present(store):
+        if not is_present(store):
             return False
         with probe.open("wb") as file:
             file.write(b"\0" * _PROBE_BYTES)

@@ -56,9 +56,15 @@ class Tracker:
     store: Store
     is_evaluation_only: bool = False
     """Whether only an evaluation is tracked, which uses one worker however many train the trial."""
+    outage: str = ""
+    """Why the tracker's server cannot be reached; empty where it can, or has not been asked."""
 
     def __post_init__(self) -> None:
         TRACKERS.check(self.name, where="--tracking")
+
+    def check_server(self) -> Tracker:
+        """Ask the tracker's server, once for a whole run: every trial then knows its `outage`."""
+        return replace(self, outage=TRACKERS.load(self.name).find_outage())
 
     def make_evaluation_tracker(self) -> Tracker:
         """Make a tracker for the one worker that evaluates a trial trained by several."""
@@ -84,7 +90,7 @@ class Tracker:
         gpus = trial.spec.runtime.gpus * (1 if self.is_evaluation_only else trial.spec.runtime.workers)
         return [
             ("prometheus", lambda: TrialMetrics(self.study, trial, gpus)),
-            (self.name, lambda: TRACKERS.load(self.name)(self.study, self.store, trial)),
+            (self.name, lambda: TRACKERS.load(self.name).open(self.study, self.store, trial, bool(self.outage))),
         ]
 
 

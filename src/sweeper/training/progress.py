@@ -51,6 +51,8 @@ class TrialProgress:
 
     stage: TrialStage
     training: TrainingProgress | None = None
+    reason: str = ""
+    """Why it waits."""
 
 
 TrialStage = Literal["training", "evaluating", "waiting for storage"]

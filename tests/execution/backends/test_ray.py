@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import SweeperError, UsageError
 from sweeper.execution.backends.base import SweepSubmission
-from sweeper.execution.backends.ray import BACKEND, _silence_ray
+from sweeper.execution.backends.ray import BACKEND, _keep_ray_private, _silence_ray
 
 
 def test_only_addresses_that_take_jobs_are_sent_to() -> None:
@@ -30,3 +30,12 @@ def test_what_a_user_sets_for_ray_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     _silence_ray()
     assert os.environ["MALLOC_ARENA_MAX"] == "8"
     assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
+
+
+def test_ray_of_this_machine_keeps_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _keep_ray_private()
+    assert os.environ.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0"
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +12,8 @@ from small_studies import load_small_sweep
 from sweeper.errors import UsageError
 from sweeper.planning.planner import plan_sweep
 from sweeper.storage import Store
+from sweeper.tracking import Tracker
 from sweeper.tracking.sinks import wandb as sink
-
-
-@pytest.fixture(autouse=True)
-def forget_the_mode() -> Iterator[None]:
-    sink.choose_mode.cache_clear()
-    yield
-    sink.choose_mode.cache_clear()
 
 
 @pytest.mark.slow
@@ -29,7 +22,7 @@ def test_run_of_a_sweep_agent_is_left_alone(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WANDB_RUN_ID", "agentrun")
     monkeypatch.setenv("WANDB_MODE", "offline")
     trial = plan_sweep(load_small_sweep()).trials[0]
-    run = sink.open_sink("mine", Store(tmp_path), trial)
+    run = sink.SINK.open("mine", Store(tmp_path), trial, False)
     try:
         assert run._run.id == f"mine-{trial.fingerprint}"
         assert run._run.project == "sweeper"
@@ -43,17 +36,23 @@ def test_run_with_another_id_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     other = SimpleNamespace(id="agentrun", finish=lambda: None)
     monkeypatch.setattr("wandb.init", lambda **settings: other)
     with pytest.raises(UsageError, match="agentrun"):
-        sink.open_sink("mine", Store(tmp_path), plan_sweep(load_small_sweep()).trials[0])
+        sink.SINK.open("mine", Store(tmp_path), plan_sweep(load_small_sweep()).trials[0], False)
 
 
-def test_server_that_does_not_answer_makes_runs_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_does_not_answer_makes_runs_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{reserve_refusing_port()}")
-    with pytest.warns(UserWarning, match="runs are recorded offline"):
-        assert sink.choose_mode() == "offline"
-    assert sink.choose_mode() == "offline"  # asked once
-    sink.choose_mode.cache_clear()
+    tracker = Tracker("wandb", "mine", Store(tmp_path)).check_server()
+    assert "runs are recorded offline" in tracker.outage
+    modes: list[str] = []
+    other = SimpleNamespace(id="another", finish=lambda: None)
+    monkeypatch.setattr("wandb.init", lambda **settings: modes.append(settings["mode"]) or other)
+    trial = plan_sweep(load_small_sweep()).trials[0]
+    for asked in (Tracker("wandb", "mine", Store(tmp_path)), tracker):
+        with asked.open_trial(trial):
+            pass
+    assert modes == ["online", "offline"]
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert sink.choose_mode() == "disabled"
+    assert sink.find_outage() == ""

@@ -13,6 +13,7 @@ from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.errors import UsageError
 from sweeper.evaluation.environments.base import Environment, Observation
 from sweeper.evaluation.tasks import Task
+from sweeper.proxies import find_route
 from sweeper.storage import JsonTextError, parse_json
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ class StableToolBenchServer(Environment):
         if not url.startswith(("http://", "https://")):
             raise UsageError("environment http", requested=f"url: {url}", found="not an http address")
         self.url = url.rstrip("/") if url.rstrip("/").endswith("/virtual") else url.rstrip("/") + "/virtual"
+        self._route = find_route(self.url)
         self.client = httpx2.Client(
-            timeout=timeout, headers=ACCEPTED_ENCODINGS, event_hooks={"response": [limit_reply]}
+            timeout=timeout,
+            headers=ACCEPTED_ENCODINGS,
+            event_hooks={"response": [limit_reply]},
+            trust_env=not self._route.is_loopback,
         )
         self.tries, self.backoff = tries, backoff
         self._consecutive_failures, self._down_reason = 0, ""
@@ -87,7 +92,7 @@ class StableToolBenchServer(Environment):
             failure = result
             if not failure.is_retryable:
                 break
-        reason = f"environment {self.url}: {failure.reason}"
+        reason = f"environment {self.url}{self._route.describe()}: {failure.reason}"
         self._consecutive_failures += 1
         if self._consecutive_failures >= MAX_CONSECUTIVE_FAILED_CALLS:
             self._down_reason = f"skipped: the last {self._consecutive_failures} calls failed, the last one by {reason}"

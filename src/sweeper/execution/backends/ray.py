@@ -13,12 +13,18 @@ from sweeper.errors import SweeperError
 from sweeper.execution.backends.base import Backend, BackendSession, SweepSubmission
 from sweeper.execution.progress import ProgressDisplay
 
+_LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""With 0, a Ray that starts here listens on loopback only, as it does on Windows and macOS by default."""
+
 
 @contextmanager
 def open_backend(address: str | None, display: ProgressDisplay) -> Iterator[BackendSession]:
     """Connect to the Ray cluster at `address`, or start one here."""
+    if address is None:
+        _keep_ray_private()
     import ray
 
+    from sweeper.execution.ray_backend.process_watch import watch_ray_processes
     from sweeper.execution.ray_backend.search_actor import open_ray_search
     from sweeper.execution.ray_backend.tune import run_trials_on_ray
 
@@ -26,10 +32,22 @@ def open_backend(address: str | None, display: ProgressDisplay) -> Iterator[Back
     context = _connect(address)
     url = context.dashboard_url
     display.print_line(f"Ray dashboard: http://{url}" if url else "Ray dashboard: off")
+
+    def end_driver(process: str) -> None:
+        # Ray's own threads would wait for what is gone, and then abort. The store survives this as it does SIGKILL.
+        error = SweeperError(
+            "Ray", found=f"{process}, ended unexpectedly", hint="run the same command again to go on; nothing is lost"
+        )
+        display.close()
+        display.print_line(str(error))
+        os._exit(error.exit_code)
+
     try:
-        yield BackendSession(run_trials_on_ray, open_ray_search)
+        with watch_ray_processes(context.address_info["session_dir"], end_driver):
+            yield BackendSession(run_trials_on_ray, open_ray_search)
     finally:
         ray.shutdown()
+        os.environ.pop(_LOOPBACK_VARIABLE, None)  # `ray start` of another process would refuse to join a cluster
 
 
 def submit_sweep(submission: SweepSubmission, address: str) -> int | None:
@@ -49,6 +67,17 @@ def resolve_address(address: str) -> str:
     """Set the environment of a client of the cluster, before Ray is imported, and replace `local` by its address."""
     os.environ.update(cluster.make_client_environment(address))
     return cluster.resolve_address(address)
+
+
+def _keep_ray_private() -> None:
+    """Let a Ray that starts here listen on loopback only, and keep its token from other users of this machine.
+
+    Both must be done before Ray is imported. Ray's own defaults listen on all interfaces, where `/metrics` needs no
+    token, and write the token readable for all.
+    """
+    os.environ.setdefault(_LOOPBACK_VARIABLE, "0")
+    if not os.environ.get("RAY_AUTH_TOKEN") and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        cluster.make_token_private()
 
 
 def _silence_ray() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sweeper.storage import Store
@@ -25,5 +26,15 @@ class MetricSink(Protocol):
         """Release resources, however the trial ended."""
 
 
-SinkFactory = Callable[[str, Store, "PlannedTrial"], MetricSink | None]
-"""`open_sink(study, store, trial)` of a file of this folder; None records nothing."""
+def _find_no_outage() -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class SinkType:
+    """What a tracker can do."""
+
+    open: Callable[[str, Store, PlannedTrial, bool], MetricSink | None]
+    """(study, store, trial, whether its server cannot be reached) -> the sink of a trial; None records nothing."""
+    find_outage: Callable[[], str] = _find_no_outage
+    """Ask its server; the sentence that says why it cannot be reached and what happens instead, or an empty one."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
 from sweeper.errors import UsageError
 from sweeper.storage import Store, to_strict_json
-from sweeper.tracking.sinks.base import MetricSink
+from sweeper.tracking.sinks.base import MetricSink, SinkType
 
 if TYPE_CHECKING:
     from sweeper.planning.plan import PlannedTrial
@@ -37,35 +35,35 @@ def _ignore_enclosing_run() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-@lru_cache(maxsize=1)
-def choose_mode() -> Mode:
-    """Return the mode of runs: WANDB_MODE, or `offline`. Once per process, `online` needs a server that answers.
+def find_outage() -> str:
+    """Say why W&B's server cannot be reached, where WANDB_MODE is `online`; else return an empty text.
 
-    Without one, W&B would wait a minute and a half for every trial; offline runs can be synced later.
+    W&B itself would wait a minute and a half for it in every trial.
     """
-    mode = os.environ.get("WANDB_MODE", "offline")
-    if mode != "online":
-        return cast("Mode", mode)
+    if _get_mode() != "online":
+        return ""
     parts = urlsplit(os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER))
     port = parts.port or (80 if parts.scheme == "http" else 443)
     if any(name in os.environ for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy")):
-        return "online"  # only the proxy knows
+        return ""  # only the proxy knows
     try:
         with socket.create_connection((str(parts.hostname), port), timeout=CONNECT_SECONDS):
-            return "online"
+            return ""
     except OSError as error:
-        warnings.warn(
+        return (
             f"W&B at {parts.hostname} cannot be reached ({error.strerror or error}): runs are recorded offline; "
-            "`wandb sync` sends them later",
-            stacklevel=2,
+            "`wandb sync` sends them later"
         )
-        return "offline"
+
+
+def _get_mode() -> Mode:
+    return cast("Mode", os.environ.get("WANDB_MODE", "offline"))
 
 
 class WandbRun(MetricSink):
     """One trial's run. Its id is made of the study and the trial's fingerprint, so that it can be resumed."""
 
-    def __init__(self, study: str, store: Store, trial: PlannedTrial) -> None:
+    def __init__(self, study: str, store: Store, trial: PlannedTrial, is_offline: bool) -> None:
         import wandb
 
         directory = store.study_folder(study) / "wandb"
@@ -79,7 +77,7 @@ class WandbRun(MetricSink):
                 name=f"{trial.spec.model.name}-e{trial.spec.recipe.num_train_epochs:g}-s{trial.spec.seed}",
                 group=study,
                 job_type="trial",
-                mode=choose_mode(),
+                mode="offline" if is_offline else _get_mode(),
                 resume="allow",
                 dir=str(directory),
                 config=trial.to_row(),
@@ -111,6 +109,4 @@ class WandbRun(MetricSink):
         self._run.finish()
 
 
-def open_sink(study: str, store: Store, trial: PlannedTrial) -> WandbRun:
-    """Start or resume the trial's run."""
-    return WandbRun(study, store, trial)
+SINK = SinkType(WandbRun, find_outage)

@@ -1,0 +1,74 @@
+"""Watch for the end of Ray's own processes, after which Ray aborts the driver without a word about the study."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+_WATCHED = ("raylet", "gcs_server")
+"""Names of Ray's scheduler of a machine, and of the control service of a cluster."""
+
+
+@contextmanager
+def watch_ray_processes(session_folder: str, on_loss: Callable[[str], None]) -> Iterator[None]:
+    """Watch the processes of one Ray session on this machine.
+
+    Args:
+        session_folder: Ray's folder of the session, which stands in the command lines of its processes.
+        on_loss: called once, in another thread, with the name and id of the first process that ended.
+    """
+    with ExitStack() as stack:
+        poll = select.poll()
+        names: dict[int, str] = {}
+        for pid, name in find_ray_processes(session_folder).items():
+            try:
+                descriptor = os.pidfd_open(pid)  # readable once the process has ended
+            except ProcessLookupError:
+                continue
+            stack.callback(os.close, descriptor)
+            poll.register(descriptor, select.POLLIN)
+            names[descriptor] = f"{name}, process {pid}"
+        stop_reader, stop_writer = os.pipe()
+        stack.callback(os.close, stop_reader)
+        poll.register(stop_reader, select.POLLHUP)
+
+        def wait_for_end() -> None:
+            ended = {descriptor for descriptor, _ in poll.poll()}
+            if stop_reader not in ended:
+                on_loss(names[min(ended)])
+
+        thread = threading.Thread(target=wait_for_end, name="ray-process-watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            os.close(stop_writer)
+            thread.join()
+
+
+def find_ray_processes(session_folder: str) -> dict[int, str]:
+    """Find the raylet and the GCS of a session on this machine; none on systems without `/proc`.
+
+    Args:
+        session_folder: Ray's folder of the session.
+
+    Returns:
+        Process id -> name.
+
+    Example:
+        >>> find_ray_processes("/tmp/ray/no-such-session")
+        {}
+    """
+    found: dict[int, str] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (entry / "comm").read_text().strip()
+            if name in _WATCHED and session_folder.encode() in (entry / "cmdline").read_bytes():
+                found[int(entry.name)] = name
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
