@@ -28,7 +28,7 @@ from sweeper.data.splits import hash_query, select_held_out
 from sweeper.data.tokenize import ROWS_PER_BATCH, FoldedRow, fold_examples, make_length_limiter, tokenize_rows
 from sweeper.data.tokenizer import TOKENIZER_VERSION, load_tokenizer, train_tokenizer
 from sweeper.errors import DataError, StoreError
-from sweeper.models import resolve_extended_positions
+from sweeper.models import find_hub_commit, resolve_extended_positions
 from sweeper.models.quiet_libraries import quiet_libraries
 from sweeper.storage import Store, check_files, digest_files, read_json, write_json
 
@@ -382,7 +382,8 @@ def _identify_tokenizer(data: DataSpec, model: ModelSpec) -> str:
         p for p in directory.glob("*") if p.suffix in (".json", ".txt", ".model", ".jinja") and p.name != "config.json"
     )
     if not directory.is_dir():
-        return f"hub:{model.source}"
+        commit = find_hub_commit(model.source)
+        return f"hub:{model.source}@{commit}" if commit else f"hub:{model.source}"
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + path.read_bytes())

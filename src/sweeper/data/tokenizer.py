@@ -97,8 +97,12 @@ def load_tokenizer(model: ModelSpec) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
+    from sweeper.models import find_hub_commit
+
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.source)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model.source, revision=find_hub_commit(str(model.source)) or "main"
+        )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"tokenizer of {model.name}",

@@ -12,7 +12,7 @@ from sweeper.errors import DataError, MissingPathError
 from sweeper.evaluation.judges import JudgeContext, make_judge
 from sweeper.storage import list_files
 
-EVALUATION_SEMANTICS = 4
+EVALUATION_SEMANTICS = 5
 """Increased with every code change that changes the outcome of an unchanged evaluation."""
 
 _NON_IDENTITY_LLM_FIELDS = {"concurrency", "requests_per_minute", "timeout_seconds", "input_price", "output_price"}

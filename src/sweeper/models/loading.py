@@ -13,12 +13,13 @@ from sweeper.config import ModelSpec
 from sweeper.errors import ModelError, is_out_of_memory
 from sweeper.models.architecture import DEFAULT_FAMILY, check_layer_count
 from sweeper.models.known_configs import load_config
+from sweeper.storage import JsonTextError, parse_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MAX_LISTED_TENSORS = 3
-_WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "config.json")
+_WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "config.json", "adapter_config.json")
 _GENERATION_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -91,7 +92,11 @@ def load_pretrained(source: str) -> PreTrainedModel:
     try:
         # Tensors of another shape are refused below, with their names.
         model, info = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            source,
+            revision=find_hub_commit(source) or "main",
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     except Exception as error:  # a file of another program can break any part of the loader
         if is_out_of_memory(error):
@@ -142,7 +147,8 @@ def compute_weights_fingerprint(model: ModelSpec) -> str:
         model: pretrained, or built from a config.
 
     Returns:
-        `config:` or `files:` and a SHA-256 of the config they are drawn from or of the files of a local folder; or
+        `config:` or `files:` and a SHA-256 of the config they are drawn from or of the files of a local folder (of an
+        adapter, with its base); or
         `hub:`, the hub id and the commit in the local cache (`unpinned` if it is not cached yet).
 
     Raises:
@@ -161,7 +167,7 @@ def compute_weights_fingerprint(model: ModelSpec) -> str:
         return "files:" + _hash_files(source)
     if source.is_absolute() or str(model.source).startswith("."):
         raise ModelError(f"model {model.name}", requested=f"source: {source}", found="no such folder")
-    return _find_hub_commit(str(model.source))
+    return f"hub:{model.source}@{find_hub_commit(str(model.source)) or 'unpinned'}"
 
 
 def _hash_files(directory: Path) -> str:
@@ -172,12 +178,53 @@ def _hash_files(directory: Path) -> str:
     for path in files:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    if (base := _read_adapter_base(directory)) is not None:
+        digest.update(compute_weights_fingerprint(ModelSpec(name=base, source=base)).encode())
     return digest.hexdigest()
 
 
-def _find_hub_commit(name: str) -> str:
-    from huggingface_hub import try_to_load_from_cache
+def _read_adapter_base(directory: Path) -> str | None:
+    """Read which model an adapter of peft changes; None for a whole model.
 
-    cached = try_to_load_from_cache(name, "config.json")
-    commit = Path(cached).parent.name if isinstance(cached, str) else "unpinned"
-    return f"hub:{name}@{commit}"
+    Raises:
+        ModelError: `adapter_config.json` is damaged, or its base is an adapter too.
+    """
+    path = directory / "adapter_config.json"
+    if not path.is_file():
+        return None
+    try:
+        document = parse_json(path.read_bytes()).value
+    except (OSError, JsonTextError) as error:
+        raise ModelError(f"model {directory}", requested=path.name, found=str(error)) from error
+    base = document.get("base_model_name_or_path") if isinstance(document, dict) else None
+    if not isinstance(base, str) or not base or (Path(base) / path.name).exists():
+        raise ModelError(
+            f"model {directory}",
+            requested=f"base_model_name_or_path of {path.name}",
+            found=repr(base),
+            hint="the folder or hub id of a whole model",
+        )
+    return base
+
+
+def find_hub_commit(source: str) -> str | None:
+    """Find the commit of a hub model that this machine has in its cache.
+
+    Args:
+        source: hub id.
+
+    Returns:
+        The commit, which loading then asks for; None where the model is not cached, or is a folder.
+
+    Example:
+        >>> find_hub_commit("nobody/no-such-model") is None
+        True
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(source, "config.json")
+    except HFValidationError:  # a folder
+        return None
+    return Path(cached).parent.name if isinstance(cached, str) else None

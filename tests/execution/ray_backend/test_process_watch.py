@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ import pytest
 from sweeper.execution.ray_backend.process_watch import find_ray_processes, watch_ray_processes
 
 
-@pytest.fixture
-def raylet(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that looks like Ray's: its name, and the folder of its session in the command line."""
-    program = tmp_path / "raylet"
+@contextmanager
+def run_as(name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / name
     shutil.copy(shutil.which("sleep") or "", program)
     process = subprocess.Popen([program, "600"])
     yield process
@@ -24,9 +25,23 @@ def raylet(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_find_ray_processes_of_one_session_only(raylet: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    assert find_ray_processes(str(tmp_path)) == {raylet.pid: "raylet"}
-    assert find_ray_processes(str(tmp_path / "another")) == {}
+@pytest.fixture
+def raylet(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that looks like Ray's: its name, and the folder of its session in the command line."""
+    with run_as("raylet", tmp_path / "node" / "session_1") as process:
+        yield process
+
+
+def test_find_ray_processes_finds_its_own_raylet_and_the_gcs_of_the_cluster(
+    raylet: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    with (
+        run_as("gcs_server", tmp_path / "head" / "session_1") as gcs,
+        run_as("raylet", tmp_path / "head" / "session_1"),
+    ):
+        found = find_ray_processes(str(tmp_path / "node" / "session_1"))
+    assert found == {raylet.pid: "raylet", gcs.pid: "gcs_server"}
+    assert find_ray_processes(str(tmp_path / "node" / "session_2")) == {}
 
 
 def test_watch_tells_the_process_that_ended(raylet: subprocess.Popen[bytes], tmp_path: Path) -> None:
@@ -36,7 +51,7 @@ def test_watch_tells_the_process_that_ended(raylet: subprocess.Popen[bytes], tmp
         lost.append(process)
         ended.set()
 
-    with watch_ray_processes(str(tmp_path), tell):
+    with watch_ray_processes(str(tmp_path / "node" / "session_1"), tell):
         assert not lost
         raylet.kill()  # it stays a zombie, as Ray's do: its parent has not waited for it
         assert ended.wait(10)
@@ -45,7 +60,7 @@ def test_watch_tells_the_process_that_ended(raylet: subprocess.Popen[bytes], tmp
 
 def test_watch_that_was_left_tells_nothing(raylet: subprocess.Popen[bytes], tmp_path: Path) -> None:
     lost: list[str] = []
-    with watch_ray_processes(str(tmp_path), lost.append):
+    with watch_ray_processes(str(tmp_path / "node" / "session_1"), lost.append):
         pass
     raylet.kill()
     raylet.wait()

@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-_WATCHED = ("raylet", "gcs_server")
-"""Names of Ray's scheduler of a machine, and of the control service of a cluster."""
-
 
 @contextmanager
 def watch_ray_processes(session_folder: str, on_loss: Callable[[str], None]) -> Iterator[None]:
     """Watch the processes of one Ray session on this machine.
 
     Args:
-        session_folder: Ray's folder of the session, which stands in the command lines of its processes.
+        session_folder: Ray's folder of the session, as in the command lines of its processes.
         on_loss: called once, in another thread, with the name and id of the first process that ended.
     """
     with ExitStack() as stack:
@@ -51,10 +48,10 @@ def watch_ray_processes(session_folder: str, on_loss: Callable[[str], None]) -> 
 
 
 def find_ray_processes(session_folder: str) -> dict[int, str]:
-    """Find the raylet and the GCS of a session on this machine; none on systems without `/proc`.
+    """Find the raylet of this node, and the GCS of its cluster if it runs on this machine. None without `/proc`.
 
     Args:
-        session_folder: Ray's folder of the session.
+        session_folder: Ray's folder of the session. Each node of a machine may have its own, of the same name.
 
     Returns:
         Process id -> name.
@@ -63,11 +60,12 @@ def find_ray_processes(session_folder: str) -> dict[int, str]:
         >>> find_ray_processes("/tmp/ray/no-such-session")
         {}
     """
+    marks = {"raylet": session_folder.encode(), "gcs_server": Path(session_folder).name.encode()}
     found: dict[int, str] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             name = (entry / "comm").read_text().strip()
-            if name in _WATCHED and session_folder.encode() in (entry / "cmdline").read_bytes():
+            if name in marks and marks[name] in (entry / "cmdline").read_bytes():
                 found[int(entry.name)] = name
         except OSError:  # it has ended, or is another user's
             continue
