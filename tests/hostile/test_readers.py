@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,20 @@ def test_released_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     assert inspect(write_toolllama(tmp_path / "a.json", rows, "utf-8-sig"))["examples"] == 20
     done = warm.sweeper("data", "inspect", write_toolllama(tmp_path / "b.json", rows, "utf-16"), *MODEL, code=None)
     assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_released_file_that_is_nested_deep_takes_no_memory(tmp_path: Path) -> None:
+    levels = 100_000  # with them, the streaming parser alone would take 24 GB
+    row = json.dumps(make_row("Step 2: question", "question"))
+    content = f'[{row}, {{"id": "x", "conversations": {"[" * levels}{"]" * levels}}}, {row}]'
+    (tmp_path / "a.json").write_text(content)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({6 << 30}, {6 << 30}))"
+    words = ["data", "inspect", str(tmp_path / "a.json"), *MODEL, "--json"]
+    code = f"{limit}; import sys; sys.argv = {['sweeper', *words]}; from sweeper.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert "nested too deep" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.storage import JsonTextError, list_files, parse_json, replace_surrogates
+from sweeper.storage import JsonTextError, NestingLimit, list_files, parse_json, replace_surrogates
 
 
 def test_hidden_and_special_files_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -84,3 +85,24 @@ def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
         parse_json(content, unique_keys=True)
     except JsonTextError as error:
         assert str(error)
+
+
+def test_nesting_limit_ignores_strings_and_block_boundaries() -> None:
+    content = json.dumps([{"a": '[[[{ \\" ]', "b": [[1], {"c": "\\"}]}] * 50).encode()
+    for size in (1, 2, 7, len(content)):
+        limit, deepest = NestingLimit(), 0
+        for start in range(0, len(content), size):
+            limit.check(content[start : start + size])
+            deepest = max(deepest, limit.depth)
+        assert limit.depth == 0
+        assert size > 1 or deepest == 4
+
+
+@pytest.mark.parametrize("level", [b"[", b'{"a":', b'{"a": [', b'{"[": "]", "b":'])
+def test_nesting_limit_refuses_deep_nesting_and_endless_strings(level: bytes) -> None:
+    with pytest.raises(JsonTextError, match="nested too deep"):
+        NestingLimit().check(level * 501)
+    limit = NestingLimit()
+    with pytest.raises(JsonTextError, match="a string of over 16 MiB"):
+        for block in [b'["', *[b"a" * (1 << 20)] * 17]:
+            limit.check(block)

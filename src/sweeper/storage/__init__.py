@@ -26,6 +26,7 @@ from sweeper.storage.store import LockSnapshot, Store
 from sweeper.storage.untrusted_files import (
     FoundFiles,
     JsonTextError,
+    NestingLimit,
     ParsedJson,
     decode_text,
     list_files,
@@ -44,6 +45,7 @@ __all__ = [
     "Lock",
     "LockHeldError",
     "LockSnapshot",
+    "NestingLimit",
     "ParsedJson",
     "Store",
     "check_files",

@@ -21,7 +21,7 @@ from sweeper.data.schema_checks import (
     require_items,
     require_role,
 )
-from sweeper.storage import JsonTextError
+from sweeper.storage import JsonTextError, NestingLimit
 from sweeper.storage.untrusted_files import WIDE_ENCODINGS
 
 _RELEASE_PATTERNS: dict[Split, str] = {"train": "toolllama*_train.json", "validation": "toolllama*_eval.json"}
@@ -138,10 +138,10 @@ def _parse_api_list(text: str) -> ApiList:
 
 
 class _CountingStream:
-    """A stream that counts the bytes read from it: the parser's errors have no position."""
+    """A stream that counts the bytes read from it, since the parser's errors have no position, and limits nesting."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.bytes_read = stream, 0
+        self.stream, self.bytes_read, self._nesting = stream, 0, NestingLimit()
 
     def read(self, size: int = -1) -> bytes:
         block = self.stream.read(size)
@@ -151,5 +151,6 @@ class _CountingStream:
                     raise JsonTextError(f"{name} text; save it as UTF-8")
             if block.startswith(codecs.BOM_UTF8):
                 block = b" " * len(codecs.BOM_UTF8) + block[len(codecs.BOM_UTF8) :]
+        self._nesting.check(block)
         self.bytes_read += len(block)
         return block
