@@ -196,7 +196,7 @@ def test_driver_and_then_the_head_die_and_the_same_command_goes_on(
         run.wait()
     kept = {fingerprint: store.record_path(fingerprint).stat().st_mtime_ns for fingerprint in finished()}
     with running(up, store.root) as (run, said):
-        until(lambda: in_training(plan, store), run)
+        until(lambda: b"Ray dashboard" in os.pread(said.fileno(), 1 << 16, 0), run)
         for pid in cluster.list_processes(up, 0):  # the head, and with it what knows the cluster
             os.kill(pid, signal.SIGKILL)
         assert run.wait(timeout=30) == 1

@@ -7,7 +7,7 @@ from sweeper.cluster.addresses import (
     make_token_private,
     resolve_address,
 )
-from sweeper.cluster.job_submission import bundle_sweep, submit_sweep
+from sweeper.cluster.job_submission import bundle_sweep, check_reachable, hide_variables, submit_sweep
 from sweeper.cluster.local_cluster import (
     LocalCluster,
     LocalNode,
@@ -26,6 +26,8 @@ __all__ = [
     "RayNode",
     "accepts_jobs",
     "bundle_sweep",
+    "check_reachable",
+    "hide_variables",
     "list_alive_nodes",
     "list_processes",
     "make_client_environment",

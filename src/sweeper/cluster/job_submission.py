@@ -100,7 +100,7 @@ def submit_sweep(
     url = _find_job_url(address)
     words = ["sweeper", "run", f"sweeps/{path.name}", "--storage", storage, "--address", "auto"]
     words += [word for text in overrides for word in ("--set", text)]
-    with _hide_variables(url), tempfile.TemporaryDirectory() as bundle:
+    with hide_variables(url), tempfile.TemporaryDirectory() as bundle:
         bundle_sweep(path, Path(bundle))
         client = _make_job_client(url)
         with _translate_errors(f"cluster at {url}", f"submit {path.name}"):
@@ -135,12 +135,12 @@ def _find_job_url(address: str) -> str:
             found="neither a dashboard, which accepts jobs, nor a client server, which knows one",
             hint="http://HOST:8265, ray://HOST:10001, or `local`; `sweeper run --address` accepts other kinds",
         )
-    _check_reachable(address, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
+    check_reachable(address, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
     if parts.scheme in ("http", "https"):
         return address.rstrip("/")
     dashboard = _find_dashboard(address)
     host, _, port = dashboard.rpartition(":")
-    _check_reachable(f"{address}, whose dashboard is at http://{dashboard}", host.strip("[]"), int(port))
+    check_reachable(f"{address}, whose dashboard is at http://{dashboard}", host.strip("[]"), int(port))
     return f"http://{dashboard}"
 
 
@@ -148,7 +148,7 @@ def _find_dashboard(address: str) -> str:
     """Return host:port of the dashboard, as the cluster's client server reports it."""
     import ray
 
-    with _translate_errors(f"cluster at {address}", "the address of its dashboard"), _hide_variables(address):
+    with _translate_errors(f"cluster at {address}", "the address of its dashboard"), hide_variables(address):
         for left in reversed(range(_MAX_CLIENT_SERVER_TRIES)):
             try:
                 with ray.init(address, log_to_driver=False, logging_level=logging.ERROR) as context:
@@ -164,7 +164,17 @@ def _find_dashboard(address: str) -> str:
     return str(dashboard)
 
 
-def _check_reachable(address: str, host: str, port: int) -> None:
+def check_reachable(address: str, host: str, port: int) -> None:
+    """Check that something listens at a port.
+
+    Args:
+        address: of the cluster, for the message.
+        host: name or IP address.
+        port: number of the port.
+
+    Raises:
+        SweeperError: no connection within five seconds.
+    """
     try:
         socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
@@ -210,8 +220,12 @@ def _translate_errors(where: str, requested: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hide_variables(url: str) -> Iterator[None]:
-    """Hide the variables that Ray prefers to an explicit address, and the proxies of a cluster on this machine."""
+def hide_variables(url: str) -> Iterator[None]:
+    """Hide the variables that Ray prefers to an explicit address, and the proxies of a cluster on this machine.
+
+    Args:
+        url: of the cluster.
+    """
     names = ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"]
     if is_loopback(urlsplit(url).hostname or ""):
         names += [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from ports import reserve_refusing_port
 
 from sweeper.errors import SweeperError, UsageError
 from sweeper.execution.backends.base import SweepSubmission
-from sweeper.execution.backends.ray import BACKEND, _keep_ray_private, _silence_ray
+from sweeper.execution.backends.ray import BACKEND, _connect, _keep_ray_private, _silence_ray
 
 
 def test_only_addresses_that_take_jobs_are_sent_to() -> None:
@@ -30,6 +31,15 @@ def test_what_a_user_sets_for_ray_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     _silence_ray()
     assert os.environ["MALLOC_ARENA_MAX"] == "8"
     assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
+
+
+def test_cluster_that_is_gone_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = reserve_refusing_port()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # Ray would prefer it to the address that is asked for
+    with pytest.raises(SweeperError, match=f"(?s)127.0.0.1:{port}.*connection failed"):
+        _connect(f"127.0.0.1:{port}")
+    with pytest.raises(SweeperError, match=r"(?s)auto \(.*:1\).*connection failed"):
+        _connect("auto")
 
 
 def test_ray_of_this_machine_keeps_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sweeper import cluster
@@ -101,7 +101,9 @@ def _connect(address: str | None) -> Any:
 
     try:
         if address:
-            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            found = _find_cluster(address)
+            with cluster.hide_variables(found):
+                return ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
         # Without an address, Ray would obey RAY_ADDRESS, and wait minutes for a cluster that is gone.
         return ray.init(address="local", include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -111,6 +113,22 @@ def _connect(address: str | None) -> Any:
             found=str(error),
             hint="--backend inline runs without Ray",
         ) from error
+
+
+def _find_cluster(address: str) -> str:
+    """Return host:port of a cluster that answers. Ray itself waits over eight minutes for one that is gone.
+
+    Raises:
+        SweeperError: nothing listens there.
+        ConnectionError: there is no cluster on this machine.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    with nullcontext() if address == "auto" else cluster.hide_variables(address):
+        found = str(canonicalize_bootstrap_address_or_die(address))
+    host, _, port = found.rpartition(":")
+    cluster.check_reachable(address if address == found else f"{address} ({found})", host.strip("[]"), int(port))
+    return found
 
 
 BACKEND = Backend(open_backend, submit_sweep, resolve_address)
