@@ -21,7 +21,7 @@ from typing import IO
 import pandas as pd
 import pytest
 import warm
-from watching import saved, until
+from watching import saved, until, wait_until
 
 from sweeper import cluster
 from sweeper.cluster import LocalCluster
@@ -200,9 +200,8 @@ def test_driver_and_then_the_head_die_and_the_same_command_goes_on(
         for pid in cluster.list_processes(up, 0):  # the head, and with it what knows the cluster
             os.kill(pid, signal.SIGKILL)
         assert run.wait(timeout=30) == 1
-        said.seek(0)
-        assert "ended unexpectedly" in (text := said.read().decode())
-        assert "run the same command again" in text
+        wait_until(lambda: b"run the same command again" in os.pread(said.fileno(), 1 << 16, 0))
+        assert b"ended unexpectedly" in os.pread(said.fileno(), 1 << 16, 0)
     cluster.stop_local_cluster(folder)
     up = cluster.start_local_cluster(2, cpus_per_node=1, folder=folder)
     with running(up, store.root) as (run, said):

@@ -24,30 +24,36 @@ def open_backend(address: str | None, display: ProgressDisplay) -> Iterator[Back
         _keep_ray_private()
     import ray
 
-    from sweeper.execution.ray_backend.process_watch import watch_ray_processes
+    from sweeper.execution.ray_backend.process_watch import announce_sudden_end, watch_ray_processes
     from sweeper.execution.ray_backend.search_actor import open_ray_search
     from sweeper.execution.ray_backend.tune import run_trials_on_ray
 
     _silence_ray()
     context = _connect(address)
-    url = context.dashboard_url
-    display.print_line(f"Ray dashboard: http://{url}" if url else "Ray dashboard: off")
 
-    def end_driver(process: str) -> None:
-        # Ray's own threads would wait for what is gone, and then abort. The store survives this as it does SIGKILL.
-        error = SweeperError(
-            "Ray", found=f"{process}, ended unexpectedly", hint="run the same command again to go on; nothing is lost"
-        )
-        display.close()
-        display.print_line(str(error))
-        os._exit(error.exit_code)
+    def describe_end(found: str) -> str:
+        hint = "run the same command again to go on; what had finished is kept"
+        return str(SweeperError("Ray", found=found, hint=hint))
 
-    try:
-        with watch_ray_processes(context.address_info["session_dir"], end_driver):
-            yield BackendSession(run_trials_on_ray, open_ray_search)
-    finally:
-        ray.shutdown()
-        os.environ.pop(_LOOPBACK_VARIABLE, None)  # `ray start` of another process would refuse to join a cluster
+    with announce_sudden_end(
+        describe_end("the driver ended unexpectedly, perhaps with Ray's own processes")
+    ) as dismiss:
+
+        def end_driver(process: str) -> None:
+            # Ray's own threads would wait for what is gone, and then abort. The store survives this as it does SIGKILL.
+            display.close()
+            display.print_line(describe_end(f"{process}, ended unexpectedly"))
+            dismiss()
+            os._exit(SweeperError.exit_code)
+
+        try:
+            with watch_ray_processes(context.address_info["session_dir"], end_driver):
+                url = context.dashboard_url
+                display.print_line(f"Ray dashboard: http://{url}" if url else "Ray dashboard: off")
+                yield BackendSession(run_trials_on_ray, open_ray_search)
+        finally:
+            ray.shutdown()
+            os.environ.pop(_LOOPBACK_VARIABLE, None)  # `ray start` of another process would refuse to join a cluster
 
 
 def submit_sweep(submission: SweepSubmission, address: str) -> int | None:

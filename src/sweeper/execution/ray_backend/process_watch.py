@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -45,6 +47,43 @@ def watch_ray_processes(session_folder: str, on_loss: Callable[[str], None]) -> 
         finally:
             os.close(stop_writer)
             thread.join()
+
+
+_WITNESS = """
+import sys
+message = sys.argv[1]
+if not sys.stdin.buffer.read():
+    sys.stderr.write(message + chr(10))
+"""
+"""Program that outlives the driver: it prints a message unless the driver wrote to it before it ended."""
+
+
+@contextmanager
+def announce_sudden_end(message: str) -> Iterator[Callable[[], None]]:
+    """Print a message if this process ends within the block without Python's doing: by a signal, or by Ray's C++ code.
+
+    Ray's own threads can end the process before Python runs again, so another process waits for that.
+
+    Args:
+        message: printed on stderr.
+
+    Yields:
+        A function to call before an end that has been announced already.
+    """
+    witness = subprocess.Popen(  # noqa: S603 # our own program
+        [sys.executable, "-I", "-S", "-c", _WITNESS, message],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the driver
+    )
+
+    def dismiss() -> None:
+        witness.communicate(b"announced")
+
+    try:
+        yield dismiss
+    finally:
+        dismiss()
 
 
 def find_ray_processes(session_folder: str) -> dict[int, str]:
