@@ -75,12 +75,16 @@ def test_watch_that_was_left_tells_nothing(raylet: subprocess.Popen[bytes], tmp_
         ("os._exit(7)", 7, True),
         ("os.kill(os.getpid(), 9)", -9, True),
         ("dismiss(); os._exit(7)", 7, False),
-        ("", 0, False),
+        ("pass", 0, False),
     ],
 )
 def test_sudden_end_is_told_by_a_process_that_outlives_it(last: str, code: int, is_told: bool) -> None:
-    program = "import os, sys\nfrom sweeper.execution.ray_backend.process_watch import announce_sudden_end\n"
-    program += f"with announce_sudden_end('the end'):\n    pass\nwith announce_sudden_end('an end') as dismiss:\n    {last or 'pass'}"
+    program = f"""
+import os
+from sweeper.execution.ray_backend.process_watch import announce_sudden_end
+with announce_sudden_end("an end") as dismiss:
+    {last}
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == code
     assert done.stderr == ("an end\n" if is_told else "")
