@@ -78,8 +78,8 @@ def test_one_sample_of_queries_establishes_nothing() -> None:
     assert found.detectable_effect is None and found.is_underpowered is True
 
 
-def test_detectable_divergence_is_mcnemars_exact_test() -> None:
-    assert math.isnan(compute_detectable_divergence(0.05, 5)), "five of five have p = 2/32"
-    found = compute_detectable_divergence(0.05, 10)
-    assert stats.binom.sf(5, 10, found) == pytest.approx(0.8), "six of ten or more are shown"
+def test_detectable_divergence_is_exact() -> None:
+    assert math.isnan(compute_detectable_divergence(0.05, 2)), "two of two against none have p = 1/8"
+    found = compute_detectable_divergence(0.05, 6)
+    assert stats.binom.sf(3, 6, found) == pytest.approx(0.8), "four of six or more are shown"
     assert compute_detectable_divergence(0.05, 100) < found

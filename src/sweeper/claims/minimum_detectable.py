@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import scipy
 
 from sweeper.claims.interval_estimates import IntervalEstimate
 from sweeper.claims.kinds.base import require_direction
-from sweeper.claims.run_intervals import estimate_share_difference
 from sweeper.statistics.aliases import Array
+from sweeper.statistics.exact_shares import TwoShares, compute_share_interval
 from sweeper.statistics.paired import MIN_DISCORDANT_QUERIES, VarianceEstimate
 
 if TYPE_CHECKING:
@@ -101,29 +102,27 @@ def estimate_reported_study(model: SingleArmModel, passed: Array) -> IntervalEst
     return model.estimate_reported(pd.DataFrame(passed, columns=[name for _, name in runs]), runs)
 
 
-def compute_detectable_divergence(alpha: float, n_pairs: int) -> float:
+def compute_detectable_divergence(alpha: float, n_runs: int) -> float:
     """Compute the smallest share of diverging runs that is established to exceed none, with a power of 0.8.
 
     Exact.
 
     Args:
         alpha: two-sided level.
-        n_pairs: pairs of runs.
+        n_runs: runs of each arm.
 
     Returns:
-        The share; NaN where even a whole side that diverges is not enough.
+        The share; NaN where even an arm whose runs all diverge is not enough.
     """
-
-    def is_established(n_diverged: int) -> bool:
-        diverged = (np.arange(n_pairs) < n_diverged).astype(float)
-        difference = estimate_share_difference(diverged, np.zeros(n_pairs), range(n_pairs), 0)
-        return difference.compute_interval(alpha).low > 0
-
-    least = next((count for count in range(1, n_pairs + 1) if is_established(count)), None)
-    if least is None:
+    counts = range(1, n_runs + 1)
+    place = bisect.bisect_left(
+        counts, True, key=lambda count: compute_share_interval(TwoShares(count, n_runs, 0, n_runs), alpha).low > 0
+    )
+    if place == n_runs:
         return math.nan
+    least = counts[place]
     # P(at least `least` of n) at rate p is the distribution function of Beta(least, n - least + 1) at p.
-    return float(scipy.special.betaincinv(least, n_pairs - least + 1, TARGET_POWER))
+    return float(scipy.special.betaincinv(least, n_runs - least + 1, TARGET_POWER))
 
 
 def simulate_passes(

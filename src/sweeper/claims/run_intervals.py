@@ -1,4 +1,4 @@
-"""Interval estimates of quantities over runs: exact, chi-square or Student limits."""
+"""Interval estimates of quantities over runs: exact or Student limits."""
 
 from __future__ import annotations
 
@@ -10,42 +10,47 @@ import scipy
 
 from sweeper.claims.interval_estimates import IntervalEstimate, make_undefined_estimate
 from sweeper.statistics.aliases import Array
-from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval
+from sweeper.statistics.exact_shares import TwoShares, compute_share_interval
+from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.paired import Exclusions, average_by_key
+
+MIN_SPREAD_RUNS = 3
+"""With fewer finished runs of a cell their spread says nothing."""
 
 
 def estimate_share_difference(
-    first: Array, second: Array, seeds: Sequence[int], unmatched_runs: int
+    first: Sequence[float], second: Sequence[float], n_seeds: int, excluded_runs: int
 ) -> IntervalEstimate:
-    """Estimate the share of ones in `first` minus that in `second`, matched runs of 0 or 1.
+    """Estimate the share of ones in `first` minus that in `second`, the runs of two arms as 0 or 1.
 
-    Exact: the share of the discordant pairs that favors the first (Clopper-Pearson, so that its sign is that of
-    McNemar's exact test), times the share of pairs that are discordant. Either end fails with at most alpha.
+    The runs are not paired: `exact_shares.compute_share_interval`.
+
+    Args:
+        first: the first arm's runs.
+        second: the second arm's runs.
+        n_seeds: seeds of the arm with fewer.
+        excluded_runs: runs that are in neither.
     """
-    pairs = len(first)
-    if not pairs:
-        return make_undefined_estimate(Exclusions(runs=unmatched_runs), "no matched runs", is_run_level=True)
-    up, down = float((first > second).sum()), float((first < second).sum())
-    n_seeds = len(set(seeds))
+    sizes = len(first), len(second)
+    if not all(sizes):
+        return make_undefined_estimate(
+            Exclusions(runs=excluded_runs + sum(sizes)), "an arm has no finished run", is_run_level=True
+        )
+    observed = TwoShares(int(sum(first)), sizes[0], int(sum(second)), sizes[1])
 
-    def compute_interval(share: float, alpha: float) -> Interval:
-        n, higher, discordant = pairs * share, up * share, (up + down) * share
-        differing = clopper_pearson_interval(discordant, n, alpha)
-        favor = clopper_pearson_interval(higher, discordant, alpha) if discordant else Interval(0.0, 1.0)
-        low, high = 2 * favor.low - 1, 2 * favor.high - 1
-        low *= differing.low if low > 0 else differing.high
-        high *= differing.high if high > 0 else differing.low
-        return Interval(low, high)
+    def predict_interval(_: float, seeds: float, alpha: float) -> Interval:
+        scaled = [round(count * seeds / n_seeds) for count in (observed.first, sizes[0], observed.second, sizes[1])]
+        return compute_share_interval(TwoShares(*scaled), alpha)
 
     return IntervalEstimate(
-        estimate=float(first.mean() - second.mean()),
-        compute_interval=lambda alpha: compute_interval(1.0, alpha),
-        predict_interval=lambda _, seeds, alpha: compute_interval(seeds / n_seeds, alpha),
+        estimate=observed.difference,
+        compute_interval=lambda alpha: compute_share_interval(observed, alpha),
+        predict_interval=predict_interval,
         n_queries=0,
         n_seeds=n_seeds,
-        n_runs=pairs,
-        exclusions=Exclusions(runs=unmatched_runs),
-        method="exact, matched runs",
+        n_runs=sum(sizes),
+        exclusions=Exclusions(runs=excluded_runs),
+        method="exact, unpaired runs (Chan and Zhang)",
         is_run_level=True,
     )
 
@@ -86,51 +91,48 @@ def estimate_run_mean_difference(
     )
 
 
-def estimate_seed_spread_difference(
+def estimate_spread_difference(
     first: Mapping[tuple[object, ...], Array], second: Mapping[tuple[object, ...], Array], resolution: float
 ) -> IntervalEstimate:
-    """Estimate the standard deviation over seeds in the first arm minus that in the second.
+    """Estimate how much more the runs of the first arm spread over seeds than those of the second.
 
-    Pooled over cells, each about its own mean; chi-square limits, joined by MOVER (Zou and Donner 2008), which take
-    seeds as normal.
+    Spread is the mean distance from the median of a cell, compared as Brown and Forsythe (1974) do, with Welch's
+    degrees of freedom: unlike limits of standard deviations it does not take seeds as normal.
 
     Args:
-        first: cell of the other axes -> values of the first arm's runs.
+        first: cell of the other axes -> values of the first arm's finished runs.
         second: the same of the second arm.
         resolution: smallest step of a value; equal values show no less spread than it allows.
     """
     sides = []
     for cells in (first, second):
         finite = [values[np.isfinite(values)] for values in cells.values()]
-        degrees = sum(len(values) - 1 for values in finite if len(values))
-        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in finite if len(values))
-        sides.append((squares, degrees, sum(len(values) for values in finite), max(map(len, finite), default=0)))
-    if min(side[1] for side in sides) < 1:
-        return make_undefined_estimate(Exclusions(), "fewer than two runs of a cell", is_run_level=True)
-    deviations = [max(math.sqrt(squares / degrees), resolution / math.sqrt(12)) for squares, degrees, _, _ in sides]
-    mean = math.sqrt(sides[0][0] / sides[0][1]) - math.sqrt(sides[1][0] / sides[1][1])
-    n_seeds = min(side[3] for side in sides)
+        distances = [np.abs(values - np.median(values)) for values in finite if len(values) >= MIN_SPREAD_RUNS]
+        sides.append(np.concatenate(distances) if distances else np.empty(0))
+    n_runs = sum(map(len, sides))
+    if not all(map(len, sides)):
+        reason = f"not applicable: fewer than {MIN_SPREAD_RUNS} finished runs"
+        return make_undefined_estimate(Exclusions(), reason, is_run_level=True)
+    mean = float(sides[0].mean() - sides[1].mean())
+    variances = [max(float(side.var(ddof=1)), resolution**2 / 12) / len(side) for side in sides]
+    total = sum(variances)
+    n_seeds = min(max(int(np.isfinite(v).sum()) for v in cells.values()) for cells in (first, second))
 
     def compute_interval(share: float, alpha: float) -> Interval:
-        limits = []
-        for deviation, (_, degrees, _, _) in zip(deviations, sides, strict=True):
-            df = degrees * share
-            # Chi-square is a gamma variable; `scipy.stats` takes a second to import, `scipy.special` does not.
-            chi_squares = (2 * float(scipy.special.gammaincinv(df / 2, q)) for q in (1 - alpha / 2, alpha / 2))
-            low, high = (deviation * math.sqrt(df / value) for value in chi_squares)
-            limits.append((low, high))
-        (a, b), ((a_low, a_high), (b_low, b_high)) = deviations, limits
-        down, up = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
-        return Interval(min(mean, a - b - down), max(mean, a - b + up))
+        if not total:
+            return Interval(mean, mean)
+        weights = [(v / total) ** 2 / max(len(side) * share - 1, 1) for v, side in zip(variances, sides, strict=True)]
+        half = float(scipy.special.stdtrit(1 / sum(weights), 1 - alpha / 2)) * math.sqrt(total / share)
+        return Interval(mean - half, mean + half)
 
     return IntervalEstimate(
         estimate=mean,
         compute_interval=lambda alpha: compute_interval(1.0, alpha),
-        predict_interval=lambda _, seeds, alpha: compute_interval(max(seeds - 1, 0.5) / max(n_seeds - 1, 1), alpha),
+        predict_interval=lambda _, seeds, alpha: compute_interval(seeds / n_seeds, alpha),
         n_queries=0,
         n_seeds=n_seeds,
-        n_runs=min(side[2] for side in sides),
+        n_runs=n_runs,
         exclusions=Exclusions(),
-        method="chi-square limits of each, joined (MOVER)",
+        method="Brown and Forsythe's test, Welch's degrees of freedom",
         is_run_level=True,
     )

@@ -75,9 +75,8 @@ class Claim(FrozenConfig):
     arm, and no larger one better by the margin. `interior`: superior to both neighbors on the axis.
     `smallest-non-inferior`: no arm better by the margin, and every smaller arm worse by more than the margin."""
     margin: FiniteFloat = Field(gt=0, lt=1)
-    """Difference, as a rate, below which two values count as equal. `stabilises`: of the divergence rates, and of the
-    spreads over seeds (in nats with `spread_of: val_loss`). `cheaper`: of the pass rates. `judge-independent`: of the
-    pass rate under two judges."""
+    """Difference, as a rate, below which two values count as equal. `stabilises`: of divergence rates. `cheaper`: of
+    pass rates. `judge-independent`: of the pass rate under two judges."""
     alpha: FiniteFloat = Field(default=0.05, gt=0, lt=1)
     """Error level of each comparison."""
     assumed_discordance: FiniteFloat = Field(default=0.2, gt=0, lt=1)
@@ -98,8 +97,8 @@ class Claim(FrozenConfig):
     """`no-gain-beyond`: also report whether the validation loss (nats per target token) rises beyond the candidate. It
     does not decide the claim."""
     spread_of: Literal["pass_rate", "val_loss"] = Field(default="pass_rate", validate_default=True)
-    """`stabilises`: the quantity whose spread over seeds is compared. A diverged run has a pass rate of 0, and no
-    validation loss: it is excluded from that spread."""
+    """`stabilises`: the quantity whose spread over finished runs is reported beside the divergence rates. It does not
+    decide the claim."""
     price_per_hour: dict[str, FiniteFloat] = Field(default_factory=dict, validate_default=True)
     """`cheaper`: arm -> price per hour of the resources of one of its runs, in any currency. Without it, cost is time,
     which is comparable only between arms on the same hardware."""

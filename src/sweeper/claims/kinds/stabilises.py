@@ -1,4 +1,8 @@
-"""`stabilises`: fewer runs diverge at the candidate than at each other value, and seeds spread no more there."""
+"""`stabilises`: fewer runs diverge at the candidate than at each other value.
+
+How much the finished runs spread over seeds stands beside it and decides nothing: a diverged run has no value that
+could spread, and an arm without finished runs none at all.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from sweeper.claims.kinds.base import ARM_FIELDS, ClaimKind, ComparisonSet
 from sweeper.claims.minimum_detectable import compute_detectable_divergence
 from sweeper.claims.planned_power import ClaimPower, search_required_seeds
 from sweeper.claims.protocols import extract_metric
-from sweeper.claims.run_intervals import estimate_seed_spread_difference, estimate_share_difference
-from sweeper.claims.tables import group_values_by_cell, list_unplanned_arms, match_run_values
-from sweeper.statistics.paired import equals_value
+from sweeper.claims.run_intervals import estimate_share_difference, estimate_spread_difference
+from sweeper.claims.tables import group_values_by_cell, list_unplanned_arms
+from sweeper.statistics.paired import equals_value, group_arm_runs
 from sweeper.statistics.pass_matrix import COUNTED_STATUSES
 
 if TYPE_CHECKING:
@@ -30,22 +34,22 @@ SPIKE_WINDOW = 10
 """Number of preceding logged steps whose median loss a spike is compared with."""
 SPIKE_RATIO = 1.5
 """A logged loss above this multiple of that median is a spike."""
-DIVERGENCE_RATE = Metric("divergence_rate", "share of diverged runs", observations=PAIRS_OF_RUNS)
+DIVERGENCE_RATE = Metric("divergence_rate", "share of diverged runs", observations="runs")
 LOSS_SPIKES = Metric("loss_spikes", "share of logged steps with a loss spike", observations=PAIRS_OF_RUNS)
 GRADIENT_TAIL = Metric(
     "gradient_tail", "share of logged steps with a gradient norm above the clip", observations=PAIRS_OF_RUNS
 )
 SPREADS = {
-    "pass_rate": Metric("pass_rate_spread", "spread of the pass rate over seeds", observations="runs of each"),
+    "pass_rate": Metric("pass_rate_spread", "spread of the pass rate over finished runs", observations="runs"),
     "val_loss": Metric(
-        "val_loss_spread", "spread of the validation loss over seeds", unit="nats", observations="runs of each"
+        "val_loss_spread", "spread of the validation loss over finished runs", unit="nats", observations="runs"
     ),
 }
 """The claim's `spread_of` -> the metric."""
 
 
 class Stabilises(ClaimKind):
-    """The candidate against each other value, by divergence and by the spread over seeds."""
+    """The candidate against each other value, by divergence; the spread over seeds is supplementary."""
 
     metric = "divergence_rate"
     required_fields = ARM_FIELDS
@@ -57,7 +61,7 @@ class Stabilises(ClaimKind):
         return claim.spread_of == "pass_rate"
 
     def build_comparisons(self, claim: Claim, tables: ClaimTables) -> ComparisonSet:
-        """Compare divergence and spread with each other value; spikes and gradient norms are supplementary."""
+        """Compare divergence with each other value; spread, loss spikes and gradient norms are supplementary."""
         axis, candidate, rows = str(claim.axis), claim.candidate, tables.rows
         values = dict.fromkeys(None if value != value else value for value in rows[axis])
         others = claim.against or [value for value in values if value != candidate]
@@ -71,8 +75,8 @@ class Stabilises(ClaimKind):
             comparison
             for other in others
             for comparison in (
-                compare_divergence(claim, tables, rows, other, 2 * len(others)),
-                compare_spread(claim, tables, rows, other, 2 * len(others)),
+                compare_divergence(claim, tables, rows, other, len(others)),
+                compare_spread(claim, tables, rows, other),
             )
         ]
         note = " Loss spikes and gradient norms: no histories given."
@@ -80,15 +84,15 @@ class Stabilises(ClaimKind):
             note = ""
             for other in others:
                 comparisons += compare_step_shares(claim, tables, rows, tables.histories, other)
-        return ComparisonSet(tuple(comparisons), "", rows, note, needs_outcomes=self.needs_evaluation(claim))
+        return ComparisonSet(tuple(comparisons), "", rows, note, needs_outcomes=False)
 
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Compute the smallest share of diverging runs that the design establishes."""
-        n_pairs = design.count_run_pairs(claim.axis)
+        n_runs = design.count_run_pairs(claim.axis)
         return search_required_seeds(
             claim,
             design.n_seeds,
-            lambda seeds: compute_detectable_divergence(claim.alpha, n_pairs * seeds // max(1, design.n_seeds)),
+            lambda seeds: compute_detectable_divergence(claim.alpha, n_runs * seeds // max(1, design.n_seeds)),
             target="in the share of diverging runs",
         )
 
@@ -97,14 +101,16 @@ def compare_divergence(
     claim: Claim, tables: ClaimTables, rows: pd.DataFrame, other: ArmValue, n_comparisons: int
 ) -> Comparison:
     """Compare the shares of diverged runs of another value and the candidate."""
-    is_diverged = (rows["status"] == "DIVERGED").astype(float).where(rows["status"].isin(COUNTED_STATUSES))
-    by_run = dict(zip(rows["fingerprint"], is_diverged, strict=True))
-    pairing = tables.match_arm_runs(str(claim.axis), other, claim.candidate)
-    first, second, seeds, n_dropped = match_run_values(pairing, by_run)
-    count = f"{int(first.sum())} of {len(first)}"
-    sentence = f"As many runs diverged in both arms ({count})"
-    if not first.any():
-        sentence = f"No run diverged in either arm ({count} and {count})"
+    runs = group_arm_runs(rows, str(claim.axis), other, claim.candidate, tables.axes)
+    is_diverged = (rows["status"] == "DIVERGED").astype(float)
+    by_run = dict(zip(rows["fingerprint"], is_diverged.where(rows["status"].isin(COUNTED_STATUSES)), strict=True))
+    sides = [
+        [(seed, by_run[name]) for seed, name in side if by_run[name] == by_run[name]]
+        for side in (runs.first, runs.second)
+    ]
+    first, second = ([diverged for _, diverged in side] for side in sides)
+    counts = " and ".join(f"{int(sum(side))} of {len(side)}" for side in (first, second))
+    sentence = "Both arms diverged in the same share of runs" if any(first) else "No run diverged in either arm"
     hypothesis = Hypothesis(
         test="reduces",
         axis=str(claim.axis),
@@ -112,21 +118,23 @@ def compare_divergence(
         second=claim.candidate,
         margin=claim.margin,
         metric=DIVERGENCE_RATE,
-        equality_sentence=sentence,
+        equality_sentence=f"{sentence} ({counts})",
     )
-    difference = estimate_share_difference(first, second, seeds, pairing.unmatched_runs + n_dropped)
+    n_dropped = len(runs.first) + len(runs.second) - len(first) - len(second)
+    n_seeds = min(len({seed for seed, _ in side}) for side in sides)
+    difference = estimate_share_difference(first, second, n_seeds, runs.unmatched_runs + n_dropped)
     return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=n_comparisons)
 
 
-def compare_spread(
-    claim: Claim, tables: ClaimTables, rows: pd.DataFrame, other: ArmValue, n_comparisons: int
-) -> Comparison:
-    """Compare the spreads over seeds of the candidate and another value."""
+def compare_spread(claim: Claim, tables: ClaimTables, rows: pd.DataFrame, other: ArmValue) -> Comparison:
+    """Compare the spreads over seeds of the finished runs of the candidate and another value."""
     axis = str(claim.axis)
-    values, resolution = _collect_spreading_values(claim, tables, rows)
+    finished = rows[rows["status"] == "COMPLETE"]
+    values, resolution = _collect_spreading_values(claim, tables, finished)
     cells = [name for name in tables.axes if name != axis]
     sides = [
-        group_values_by_cell(rows[equals_value(rows[axis], arm)], values, cells) for arm in (claim.candidate, other)
+        group_values_by_cell(finished[equals_value(finished[axis], arm)], values, cells)
+        for arm in (claim.candidate, other)
     ]
     hypothesis = Hypothesis(
         test="no-better",
@@ -135,17 +143,17 @@ def compare_spread(
         second=other,
         margin=claim.margin,
         metric=SPREADS[claim.spread_of],
+        is_deciding=False,
     )
-    difference = estimate_seed_spread_difference(sides[0], sides[1], resolution)
-    return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=n_comparisons)
+    difference = estimate_spread_difference(sides[0], sides[1], resolution)
+    return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=1)
 
 
 def _collect_spreading_values(claim: Claim, tables: ClaimTables, rows: pd.DataFrame) -> tuple[dict[str, float], float]:
     """Return fingerprint -> the value that spreads over seeds, and the smallest step it can take."""
     match claim.spread_of:
         case "val_loss":
-            losses = extract_metric(rows, "val_loss").where(rows["status"] == "COMPLETE")
-            return dict(zip(rows["fingerprint"], losses, strict=True)), 0.0
+            return dict(zip(rows["fingerprint"], extract_metric(rows, "val_loss"), strict=True)), 0.0
         case "pass_rate":
             runs = tables.matrix[[name for name in rows["fingerprint"] if name in tables.matrix.columns]]
             # The same queries for every run, or the spread would be one between queries.
