@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from claim_cases import CASES, JUDGES, REACHES, SPOT, decide_runs, judge_twice, size_runs
+from claim_cases import CASES, SPOT, decide_runs, judge_twice, size_runs
 from claim_tables import tables
 from statistics_tables import study
-from statsmodels.stats.multitest import multipletests
 
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import Verdict, decide_claim, decide_claims, holm_adjusted, select_judge_outcomes
+from sweeper.claims.verdict import Verdict, decide_claim, select_judge_outcomes
 from sweeper.config import Claim
 from sweeper.errors import DataError
 from sweeper.statistics import build_pass_matrix
@@ -147,13 +146,6 @@ def test_false_support_is_rare_when_the_truth_is_at_the_margin() -> None:
     assert wrong / studies < 0.025 + 3 * math.sqrt(0.025 * 0.975 / studies)
 
 
-def test_holm_adjusted_counts_undecided_claims() -> None:
-    adjusted = holm_adjusted([0.01, float("nan"), 0.02], 0.05)
-    assert adjusted[0] == pytest.approx(0.03)
-    assert adjusted[1] != adjusted[1]
-    assert adjusted[2] == pytest.approx(0.04)
-
-
 def test_several_judges_need_a_deciding_judge() -> None:
     trials, outcomes = judge_twice(0.02)
     with pytest.raises(DataError, match="one judge"):
@@ -222,18 +214,3 @@ def test_p_is_the_smallest_level_that_supports_the_claim(kind: str) -> None:
         above, below = (asks.model_copy(update={"alpha": found.p * factor}) for factor in (1.01, 0.99))
         assert decide_runs(above, runs).label == "supported"
         assert decide_runs(below, runs).label != "supported"
-
-
-@pytest.mark.slow
-def test_holm_adjusts_over_the_claims_of_one_report() -> None:
-    trials, outcomes = tables(size_runs(0.66, 0.715, 0.66, count=4), 600)
-    claims = [SPOT.model_copy(update={"id": f"c{k}", "reading": "interior"}) for k in range(2)]
-    claims += [JUDGES, REACHES.model_copy(update={"where": {"model": "small"}, "reference": 0.9})]
-    found = decide_claims(claims, StudyEvidence(trials, outcomes))
-    tested = [verdict.p for verdict in found if not math.isnan(verdict.p)]
-    expected = multipletests([*tested, 1.0], method="holm")[1][:-1]
-    assert math.isnan(found[2].p) and math.isnan(found[2].p_adjusted) and found[2].is_supported_in_family is False
-    assert len(tested) == 3 and [v.p_adjusted for v in found if v.p_adjusted == v.p_adjusted] == pytest.approx(expected)
-    assert all(verdict.p_adjusted >= verdict.p for verdict in (found[0], found[1], found[3]))
-    for verdict in found:
-        assert verdict.is_supported_in_family == (verdict.label == "supported" and verdict.p_adjusted <= 0.05)

@@ -1,7 +1,7 @@
 """Numbers, axes, trials and documents as text, as the report and the command line show them."""
 
 from sweeper.config.axes import format_axis_value, get_axis_label
-from sweeper.report.document import TrialEntry
+from sweeper.report.document import ClaimEntry, TrialEntry, list_claim_notes
 from sweeper.report.formatting import (
     MISSING,
     format_bytes,
@@ -17,6 +17,7 @@ from sweeper.storage import JsonObject, dump_json
 __all__ = [
     "MISSING",
     "STATUS",
+    "ClaimEntry",
     "JsonObject",
     "TrialEntry",
     "dump_json",
@@ -28,5 +29,6 @@ __all__ = [
     "format_range",
     "format_si",
     "get_axis_label",
+    "list_claim_notes",
     "list_status_columns",
 ]

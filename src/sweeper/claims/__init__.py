@@ -5,17 +5,17 @@ A claim kind is one file of `kinds/`. `decide_claims` turns claims and the table
 """
 
 from sweeper.claims.comparison import Comparison, Metric
+from sweeper.claims.family import adjust_verdicts, judge_family
 from sweeper.claims.kinds.base import CLAIM_KINDS, ClaimKind
+from sweeper.claims.probability import compute_probabilities
 from sweeper.claims.sample_size import RequiredSampleSize
 from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import (
     Interpretation,
     RobustnessCheck,
     Verdict,
-    adjust_verdicts,
     decide_claim,
     decide_claims,
-    holm_adjusted,
     select_judge_outcomes,
 )
 
@@ -30,8 +30,9 @@ __all__ = [
     "StudyEvidence",
     "Verdict",
     "adjust_verdicts",
+    "compute_probabilities",
     "decide_claim",
     "decide_claims",
-    "holm_adjusted",
+    "judge_family",
     "select_judge_outcomes",
 ]

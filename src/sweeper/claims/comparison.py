@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from sweeper.claims.interval_estimates import IntervalEstimate, IntervalPredictor, SeedAssumption, find_p_value
+from sweeper.claims.probability import Posterior
 from sweeper.config.axes import format_arm_name
-from sweeper.statistics.aliases import ArmValue
+from sweeper.statistics.aliases import ArmValue, Array
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.paired import EffectEstimate
 
@@ -141,6 +142,11 @@ class Comparison(Hypothesis):
     """Smallest two-sided level at which the comparison would be established; NaN where undefined."""
     refute_alpha: float = math.nan
     """Level at which contradiction is tested."""
+    p_refuted: float = math.nan
+    """Smallest level of the claim at which the comparison would refute it; NaN where undefined."""
+    posterior: Posterior | None = field(default=None, compare=False, repr=False)
+    arm_rates: tuple[Array, ...] = field(default=(), compare=False, repr=False)
+    """Pass rates of each arm's seeds, where it compares those."""
     seed_assumption: SeedAssumption | None = field(default=None, compare=False)
     """What the interval assumes about the arms' seeds; None where seeds are matched or there is one arm."""
     predict_interval: IntervalPredictor = field(
@@ -198,7 +204,11 @@ def make_comparison(
         n_comparisons: comparisons that the claim rests on.
     """
     bounds = hypothesis.bounds
-    level = 2 * alpha / n_comparisons if n_comparisons > 2 else alpha
+    share = 2 / n_comparisons if n_comparisons > 2 else 1.0
+    level = share * alpha
+    p_refuted = find_p_value(
+        interval_estimate.compute_interval, lambda interval: compute_refute_margin(bounds, interval) > 0
+    )
     return Comparison(
         **{item.name: getattr(hypothesis, item.name) for item in fields(Hypothesis)},
         estimate=interval_estimate.estimate_at_level(alpha),
@@ -207,6 +217,9 @@ def make_comparison(
             interval_estimate.compute_interval, lambda interval: compute_support_margin(bounds, interval) > 0
         ),
         refute_alpha=level,
+        p_refuted=min(1.0, p_refuted / share) if p_refuted == p_refuted else math.nan,
+        posterior=interval_estimate.posterior,
+        arm_rates=interval_estimate.arm_rates,
         seed_assumption=interval_estimate.seed_assumption,
         predict_interval=interval_estimate.predict_interval,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweeper.claims.probability import Posterior, make_normal_posterior
 from sweeper.statistics.aliases import Array, BoolArray
 from sweeper.statistics.independent_seeds import (
     DEFAULT_SD_RATIO,
@@ -84,6 +85,10 @@ class IntervalEstimate:
     """Whether the observations are runs."""
     seed_assumption: SeedAssumption | None = None
     """What the interval assumes about the arms' seeds; None where seeds are matched or there is one arm."""
+    posterior: Posterior | None = None
+    """None where one seed shows no spread, and for quantities without one."""
+    arm_rates: tuple[Array, ...] = ()
+    """Of a pass rate, or of a difference of two: the rates of each arm's seeds (seeds,)."""
 
     def estimate_at_level(self, alpha: float) -> EffectEstimate:
         """Return the estimate with its interval at 1 - alpha."""
@@ -216,7 +221,15 @@ def estimate_score_difference(
         return Interval(-down, up)
 
     method = "Clopper-Pearson bounds" if discordant < MIN_DISCORDANT_QUERIES else "Banerjee's interval"
-    return estimate_two_way_mean(TwoWayMean(by_seed, (-1.0, 1.0), compute_bounds, method), len(seeds), excluded)
+    mean = TwoWayMean(
+        by_seed,
+        (-1.0, 1.0),
+        compute_bounds,
+        method,
+        n_informative=discordant,
+        arm_rates=tuple(average_by_key(side[scored], seeds).mean(axis=0) for side in (first, second)),
+    )
+    return estimate_two_way_mean(mean, len(seeds), excluded)
 
 
 def estimate_independent_difference(
@@ -254,7 +267,16 @@ def estimate_independent_difference(
         return Interval(-down, up)
 
     method = "Clopper-Pearson bounds" if discordant < MIN_DISCORDANT_QUERIES else "interval for independent seeds"
-    mean = TwoWayMean(np.empty((queries, 0)), (-1.0, 1.0), compute_bounds, method, (first, second), sd_ratio)
+    mean = TwoWayMean(
+        np.empty((queries, 0)),
+        (-1.0, 1.0),
+        compute_bounds,
+        method,
+        (first, second),
+        sd_ratio,
+        n_informative=discordant,
+        arm_rates=(first.mean(axis=0), second.mean(axis=0)),
+    )
     return estimate_two_way_mean(mean, n_runs, excluded)
 
 
@@ -281,7 +303,14 @@ def estimate_reference_gap(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]]
         return Interval(low.low - reference, high.high - reference)
 
     method = "Clopper-Pearson bounds" if is_extreme else "Banerjee's interval"
-    mean = TwoWayMean(by_seed - reference, (-reference, 1 - reference), compute_bounds, method)
+    mean = TwoWayMean(
+        by_seed - reference,
+        (-reference, 1 - reference),
+        compute_bounds,
+        method,
+        n_informative=min(queries - always, ever),
+        arm_rates=(by_seed.mean(axis=0),),
+    )
     return estimate_two_way_mean(mean, len(scored_runs), excluded)
 
 
@@ -301,6 +330,10 @@ class TwoWayMean:
     """Of a difference of two arms with unrelated seeds: the values of each, (queries, its seeds)."""
     sd_ratio: float = math.inf
     """Largest ratio of the arms' standard deviations over seeds to allow for."""
+    n_informative: float = math.inf
+    """Queries that show any difference; with few of them their variance is an underestimate."""
+    arm_rates: tuple[Array, ...] = ()
+    """Pass rates of each arm's seeds (seeds,), where it is a mean of those."""
 
     @property
     def mean(self) -> float:
@@ -363,7 +396,20 @@ def estimate_two_way_mean(mean: TwoWayMean, n_runs: int, exclusions: Exclusions)
         exclusions=exclusions,
         method=f"{mean.method}, {varying}",
         seed_assumption=_describe_assumption(mean, variance, compute_interval),
+        posterior=_make_posterior(mean, variance),
+        arm_rates=mean.arm_rates,
     )
+
+
+def _make_posterior(mean: TwoWayMean, variance: VarianceEstimate) -> Posterior | None:
+    if mean.n_seeds < 2 or not variance.terms:
+        return None
+    n_queries = mean.values.shape[0]
+    *seeds, (query, df) = [(float(part), degrees) for part, degrees in variance.split_terms()]
+    if mean.n_informative < MIN_DISCORDANT_QUERIES:
+        share = (mean.n_informative + 0.5) / (n_queries + 1)
+        query = max(query, share * (1 - share) / n_queries)
+    return make_normal_posterior(mean.mean, [*seeds, (query, df)], mean.limits)
 
 
 def _describe_assumption(

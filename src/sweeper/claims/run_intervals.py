@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from sweeper.claims.interval_estimates import IntervalEstimate, make_undefined_estimate
+from sweeper.claims.probability import make_share_posterior
 from sweeper.statistics.aliases import Array
 from sweeper.statistics.exact_shares import TwoShares, compute_share_interval
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
@@ -52,6 +53,7 @@ def estimate_share_difference(
         exclusions=Exclusions(runs=excluded_runs),
         method="exact, unpaired runs (Chan and Zhang)",
         is_run_level=True,
+        posterior=make_share_posterior(observed),
     )
 
 

@@ -59,12 +59,19 @@ class ClaimTables:
     """The outcomes, of every judge."""
     axes: tuple[str, ...]
     histories: Mapping[str, pd.DataFrame] | None
+    left_out_runs: frozenset[str] = frozenset()
+    """Runs that pass rates are not about, by the claim's estimand."""
     cached_differences: dict[tuple[ArmValue, ArmValue], IntervalEstimate] = field(default_factory=dict)
     """Differences of two arms already estimated: several interpretations share them."""
 
     def list_runs(self, rows: pd.DataFrame) -> list[tuple[int, str]]:
-        """Return (seed, fingerprint) of runs."""
+        """Return (seed, fingerprint) of the runs that pass rates are about."""
+        rows = self.leave_out(rows)
         return [(int(seed), str(name)) for seed, name in zip(rows["seed"], rows["fingerprint"], strict=True)]
+
+    def leave_out(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows without `left_out_runs`."""
+        return rows[~rows["fingerprint"].isin(self.left_out_runs)] if self.left_out_runs else rows
 
     def match_arm_runs(self, axis: str, first: ArmValue, second: ArmValue) -> Pairing:
         """Pair the runs of two arms that agree in seed and all other axes."""
@@ -75,10 +82,10 @@ class ClaimTables:
         if (first, second) not in self.cached_differences:
             axis = str(claim.axis)
             if claim.sd_ratio is None:
-                pairing = self.match_arm_runs(axis, first, second)
+                pairing = match_runs(self.leave_out(self.rows), axis, first, second, self.axes)
                 difference = estimate_pass_rate_difference(self.matrix, pairing)
             else:
-                runs = group_arm_runs(self.rows, axis, first, second, self.axes)
+                runs = group_arm_runs(self.leave_out(self.rows), axis, first, second, self.axes)
                 difference = estimate_independent_difference(self.matrix, runs, claim.sd_ratio)
             self.cached_differences[first, second] = difference
         return self.cached_differences[first, second]

@@ -16,6 +16,7 @@ from sweeper.claims.interval_estimates import (
     make_undefined_estimate,
     predict_two_way_variance,
 )
+from sweeper.claims.probability import make_normal_posterior
 from sweeper.statistics.aliases import Array, BoolArray
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval, clopper_pearson_interval
 from sweeper.statistics.paired import (
@@ -61,6 +62,9 @@ def estimate_two_sample_difference(
     mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
     seeds = groups[0].shape[1]
     variance = estimate_two_sample_variance(*groups)
+    posterior = None
+    if seeds > 1 and variance.terms:
+        posterior = make_normal_posterior(mean, [(float(part), df) for part, df in variance.terms], (-1.0, 1.0))
     parts = [VarianceComponents.from_values(group) for group in groups]
     if seeds > 1 and variance.terms:
         shared = sum(part.interaction / (size * seeds) for part, size in zip(parts, sizes, strict=True))
@@ -84,6 +88,8 @@ def estimate_two_sample_difference(
         n_runs=len(scored_runs),
         exclusions=left_out,
         method="two samples of queries, variances of queries and seeds" if seeds > 1 else "two samples, one seed",
+        posterior=posterior,
+        arm_rates=(groups[0].mean(axis=0) - groups[1].mean(axis=0),),
     )
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweeper.claims.collapse import CollapsedRuns, find_collapsed_runs, find_tolerated_rate
 from sweeper.claims.comparison import Comparison
+from sweeper.claims.family import adjust_verdicts
 from sweeper.claims.kinds.base import CLAIM_KINDS, ComparisonSet, LabelsByJudge, VerdictLabel
 from sweeper.claims.protocols import AxisChoice, RunSelection, select_runs
 from sweeper.claims.reasons import MIN_SEEDS, choose_label, find_binding_comparison, list_incomplete_runs
@@ -18,7 +20,6 @@ from sweeper.claims.sample_size import RequiredSampleSize, estimate_required_sam
 from sweeper.claims.tables import ClaimTables, StudyEvidence
 from sweeper.errors import DataError
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
-from sweeper.statistics.multiple_testing import holm_step_down
 from sweeper.statistics.paired import Exclusions, equals_value
 from sweeper.statistics.pass_matrix import build_pass_matrix
 
@@ -53,6 +54,16 @@ class RobustnessCheck:
 
 
 @dataclass(frozen=True)
+class EstimandResult:
+    """The verdict on the estimand that the claim is not about. Its numbers are those of the binding comparison."""
+
+    estimand: str
+    label: VerdictLabel
+    estimate: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The result of a claim.
 
@@ -66,6 +77,8 @@ class Verdict:
     metric: str
     protocol: str
     label: VerdictLabel
+    own_label: VerdictLabel
+    """The verdict of the claim alone, before the correction over all claims of the report."""
     reason: str
     alpha: float
     estimate: float
@@ -77,6 +90,13 @@ class Verdict:
     binding_comparison: Comparison | None
     exclusions: Exclusions
     incomplete_runs: tuple[str, ...]
+    estimand: str | None = None
+    """None for a kind that is not about pass rates of runs."""
+    collapsed: CollapsedRuns | None = None
+    other_estimand: EstimandResult | None = None
+    tolerated_collapse_rate: float = math.nan
+    """Largest simulated collapse rate at which the interval of a mean over all runs holds its level; NaN for another
+    estimand."""
     choices: tuple[AxisChoice, ...] = ()
     """What the protocol assigned to each arm."""
     interpretation: str = ""
@@ -92,8 +112,12 @@ class Verdict:
     wherever the claim is supported. NaN where it is not decidable."""
     p_adjusted: float = math.nan
     """Holm-adjusted over all claims of the report; a claim that is not decidable counts as 1."""
-    is_supported_in_family: bool | None = None
-    """Whether it is supported at alpha over all claims of the report; None where it was decided alone."""
+    p_refuted: float = math.nan
+    """Smallest level at which a comparison would refute it, corrected for their number."""
+    p_refuted_adjusted: float = math.nan
+    holds_in_family: bool | None = None
+    """Whether `own_label`, supported or refuted, stands at alpha over all claims of the report; None where it was
+    decided alone."""
 
 
 def decide_claim(
@@ -132,7 +156,13 @@ def decide_claim(
     rows = _filter_claim_trials(claim, study.trials)
     selection = select_runs(claim, rows, study.axes)
     tables = ClaimTables(selection.rows, matrix, study.outcomes, selection.axes, study.histories)
+    has_estimand = "estimand" in kind.optional_fields
+    collapsed = find_collapsed_runs(claim, selection.rows) if has_estimand else CollapsedRuns(frozenset(), 0, "")
+    if claim.estimand == "trained-runs":
+        tables, selection = _leave_out_collapsed(tables, selection, collapsed)
     verdict = _decide_selection(claim, tables, selection)
+    if has_estimand and with_robustness_checks:
+        verdict = _add_other_estimand(claim, verdict, tables, selection, collapsed)
     if kind.interpretations:
         others = _decide_other_interpretations(claim, tables, selection)
         verdict = replace(verdict, interpretation=claim.reading, other_interpretations=others)
@@ -212,46 +242,6 @@ def select_judge_outcomes(outcomes: pd.DataFrame, judge: str | None) -> pd.DataF
     return own
 
 
-def holm_adjusted(p_values: Sequence[float], alpha: float) -> list[float]:
-    """Return Holm's adjusted p-values. A claim that is not decidable (NaN) was registered, so it counts as 1.
-
-    Args:
-        p_values: one per claim; NaN counts as 1.
-        alpha: family-wise error level.
-
-    Returns:
-        Adjusted p-values.
-
-    Example:
-        >>> [round(p, 3) for p in holm_adjusted([0.01, 0.04], 0.05)]
-        [0.02, 0.04]
-    """
-    adjusted = holm_step_down([1.0 if math.isnan(p) else p for p in p_values], alpha).adjusted
-    return [math.nan if math.isnan(p) else float(q) for p, q in zip(p_values, adjusted, strict=True)]
-
-
-def adjust_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts with Holm's adjusted p-values (Holm 1979), and whether each is supported in the family.
-
-    Args:
-        verdicts: of all claims of a report.
-
-    Returns:
-        The verdicts, in the same order.
-    """
-    if not verdicts:
-        return []
-    adjusted = holm_adjusted([verdict.p for verdict in verdicts], min(verdict.alpha for verdict in verdicts))
-    return [
-        replace(
-            verdict,
-            p_adjusted=p,
-            is_supported_in_family=bool(verdict.label == "supported" and p <= verdict.alpha),
-        )
-        for verdict, p in zip(verdicts, adjusted, strict=True)
-    ]
-
-
 def _filter_claim_trials(claim: Claim, trials: pd.DataFrame) -> pd.DataFrame:
     rows = trials
     for name, value in claim.where.items():
@@ -281,6 +271,51 @@ def _build_comparisons(
 def _decide_selection(claim: Claim, tables: ClaimTables, selection: RunSelection) -> Verdict:
     """Return the verdict on the selected runs, without anything supplementary."""
     return _build_verdict(claim, _build_comparisons(claim, tables, selection), tables, selection)
+
+
+def _leave_out_collapsed(
+    tables: ClaimTables, selection: RunSelection, collapsed: CollapsedRuns
+) -> tuple[ClaimTables, RunSelection]:
+    """Return the tables and runs of a claim about the runs that trained."""
+    if collapsed.unknown and not selection.problem:
+        problem = f"{len(collapsed.unknown)} finished runs lack the loss that decides whether they collapsed"
+        selection = replace(selection, problem=problem)
+    return replace(tables, left_out_runs=collapsed.names, cached_differences={}), selection
+
+
+def _add_other_estimand(
+    claim: Claim, verdict: Verdict, tables: ClaimTables, selection: RunSelection, collapsed: CollapsedRuns
+) -> Verdict:
+    """Add the count of collapsed runs, and the verdict on the estimand that the claim is not about."""
+    binding, other = verdict.binding_comparison, verdict
+    if claim.estimand == "trained-runs" and collapsed.names:
+        all_runs = replace(tables, left_out_runs=frozenset(), cached_differences={})
+        other = _decide_selection(claim, all_runs, selection)
+    elif collapsed.names or collapsed.unknown:
+        other = _decide_selection(claim, *_leave_out_collapsed(tables, selection, collapsed))
+    same = next((c for c in other.comparisons if binding is not None and c.tests_the_same(binding)), None)
+    trained = same if claim.estimand == "mean" else binding
+    estimate = UNDEFINED_INTERVAL if same is None else Interval(same.estimate.low, same.estimate.high)
+    is_mean = claim.estimand == "mean"
+    return replace(
+        verdict,
+        estimand=claim.estimand,
+        collapsed=collapsed,
+        other_estimand=EstimandResult(
+            estimand="trained-runs" if is_mean else "mean",
+            label=other.label,
+            estimate=math.nan if same is None else same.estimate.estimate,
+            interval=estimate,
+        ),
+        tolerated_collapse_rate=find_tolerated_rate(trained.arm_rates, claim.alpha, _find_sd_ratio(claim, trained))
+        if is_mean and trained is not None and trained.arm_rates
+        else math.nan,
+    )
+
+
+def _find_sd_ratio(claim: Claim, comparison: Comparison) -> float | None:
+    """Return the ratio that the interval of two arms with independent seeds allows for."""
+    return claim.sd_ratio if len(comparison.arm_rates) == 2 else None
 
 
 def _check_variant(
@@ -358,6 +393,7 @@ def _build_verdict(
         metric=claim.metric,
         protocol=claim.protocol,
         label=label,
+        own_label=label,
         reason=reason + (comparison_set.note + selection.note if deciding else ""),
         alpha=claim.alpha,
         estimate=estimate.estimate if estimate else math.nan,
@@ -376,6 +412,10 @@ def _build_verdict(
         else None,
         # Of an intersection-union test: the largest.
         p=float(np.max([c.p for c in deciding])) if is_decidable else math.nan,
+        # A verdict that reverses with the judge is no comparison, and has no p-value.
+        p_refuted=float(np.min([c.p_refuted for c in deciding]))
+        if is_decidable and (label != "refuted" or any(c.is_refuted for c in deciding))
+        else math.nan,
     )
 
 

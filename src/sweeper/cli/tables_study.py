@@ -23,12 +23,13 @@ from sweeper.api.formatting import (
     format_range,
     format_si,
     get_axis_label,
+    list_claim_notes,
     list_status_columns,
 )
 from sweeper.cli.formatting import format_plural, make_status, make_table, make_warning, truncate_lines
 
 if TYPE_CHECKING:
-    from sweeper.api.formatting import JsonObject, TrialEntry
+    from sweeper.api.formatting import ClaimEntry, JsonObject, TrialEntry
     from sweeper.cli.doctor import EnvironmentReport
 
 _RESOURCE_COLUMNS = ("parameters", "engine", "workers", "cpus", "gpus", "GiB per GPU", "time")
@@ -325,7 +326,7 @@ def _render_verdict(claim: Mapping[str, Any]) -> RenderableType:
     verdict.style = f"bold {make_status(claim['verdict']).style}".strip()
     label = claim["registration"]["label"]
     head = Text.assemble(f"{claim['id']}: ", verdict, (f" ({label})" if label else "", "yellow"))
-    texts = dict.fromkeys([claim["sentence"], claim["reason"], claim["assumption"]])
+    texts = dict.fromkeys([claim["sentence"], claim["reason"], *list_claim_notes(cast("ClaimEntry", claim))])
     return Group(head, *(Padding(Text(text), (0, 0, 0, 2), expand=False) for text in texts if text))
 
 

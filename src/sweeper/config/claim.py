@@ -40,6 +40,16 @@ PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
 """Protocol of a claim -> its required and its optional fields."""
 
 
+class CollapseRule(FrozenConfig):
+    """What counts as a collapsed run, besides one that diverged: a rule on the loss, which cannot be chosen by the pass
+    rates."""
+
+    metric: Literal["val_loss", "train_loss"] = "val_loss"
+    """The loss, in nats per target token: on the validation split, or the last one logged in training."""
+    above: FiniteFloat = Field(gt=0)
+    """A finished run with a larger loss has collapsed."""
+
+
 class Claim(FrozenConfig):
     """A statement registered before the run, with its test. Its kind and protocol decide which fields are required;
     any other field is an error."""
@@ -90,6 +100,11 @@ class Claim(FrozenConfig):
     seed_sd_ratio: FiniteFloat = Field(default=3.0, ge=1, validate_default=True)
     """For independent seeds: largest ratio of the two arms' standard deviations over seeds that intervals allow for. A
     larger one is safer and wider. The report has the observed ratio, and the interval without this assumption."""
+    estimand: Literal["mean", "trained-runs"] = Field(default="mean", validate_default=True)
+    """The runs that a difference in pass rates is about. `mean`: all, a diverged one passing nothing. `trained-runs`:
+    those that did not collapse. The report has both."""
+    collapse: CollapseRule | None = Field(default=None, validate_default=True)
+    """Which runs count as collapsed; `null`: those that diverged."""
     where: dict[str, Any] = Field(default_factory=dict)
     """Fixed values of other axes; axes not named here are matched between the compared arms. `reaches` and
     `generalises` are about one arm: they name a value of every axis that varies, except the seed."""
@@ -138,7 +153,7 @@ class Claim(FrozenConfig):
 
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
-        *("price_per_hour", "amortised_over", "protocol", "seeds", "seed_sd_ratio"),
+        *("price_per_hour", "amortised_over", "protocol", "seeds", "seed_sd_ratio", "estimand", "collapse"),
     )
     @classmethod
     def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:

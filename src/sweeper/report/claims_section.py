@@ -7,18 +7,27 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from sweeper.claims import Comparison, RobustnessCheck, Verdict
+from sweeper.claims import Comparison, RobustnessCheck, Verdict, compute_probabilities
 from sweeper.report.document import (
     AssumptionEntry,
     ChoiceEntry,
     ClaimEntry,
+    CollapseEntry,
     ComparisonEntry,
     InterpretationEntry,
     NeededEntry,
+    ProbabilityEntry,
     SensitivityEntry,
 )
 from sweeper.report.formatting import format_estimate
-from sweeper.report.text import format_comparison, format_requirement, format_seed_assumption, format_verdict
+from sweeper.report.text import (
+    format_collapse,
+    format_comparison,
+    format_probabilities,
+    format_requirement,
+    format_seed_assumption,
+    format_verdict,
+)
 
 if TYPE_CHECKING:
     from sweeper.config import Claim
@@ -36,6 +45,7 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "metric": verdict.metric,
         "protocol": verdict.protocol,
         "verdict": verdict.label,
+        "own_verdict": verdict.own_label,
         "sentence": format_verdict(verdict) if is_defined else verdict.reason,
         "estimate": verdict.estimate,
         "interval": [verdict.interval.low, verdict.interval.high],
@@ -43,11 +53,16 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "alpha": verdict.alpha,
         "p": verdict.p,
         "p_adjusted": verdict.p_adjusted,
-        "family": verdict.is_supported_in_family,
+        "p_refuted": verdict.p_refuted,
+        "p_refuted_adjusted": verdict.p_refuted_adjusted,
+        "family": verdict.holds_in_family,
         "n": verdict.n,
         "n_queries": verdict.n_queries,
         "n_seeds": verdict.n_seeds,
         **_serialize_assumption(comparison),
+        "estimand": verdict.estimand,
+        "collapsed": _serialize_collapse(verdict),
+        "probability": _serialize_probability(comparison),
         "excluded": asdict(verdict.exclusions) | {"trials": len(verdict.incomplete_runs)},
         "incomplete": list(verdict.incomplete_runs),
         "components": [serialize_comparison(part) for part in verdict.comparisons if part.is_deciding],
@@ -79,6 +94,38 @@ def _serialize_assumption(comparison: Comparison | None) -> AssumptionEntry:
         "assumption": format_seed_assumption(comparison),
         "observed_sd_ratio": assumption.observed_ratio,
         "interval_without_assumption": [without.low, without.high],
+    }
+
+
+def _serialize_collapse(verdict: Verdict) -> CollapseEntry | None:
+    """Write how many runs collapsed, and the estimate of the other estimand."""
+    collapsed, other = verdict.collapsed, verdict.other_estimand
+    if collapsed is None or other is None:
+        return None
+    return {
+        "runs": len(collapsed.names),
+        "of": collapsed.n_runs,
+        "upper_bound": collapsed.upper_bound,
+        "rule": collapsed.rule,
+        "tolerated_rate": verdict.tolerated_collapse_rate,
+        "other_estimand": other.estimand,
+        "other_verdict": other.label,
+        "other_estimate": other.estimate,
+        "other_interval": [other.interval.low, other.interval.high],
+        "sentence": format_collapse(verdict),
+    }
+
+
+def _serialize_probability(comparison: Comparison | None) -> ProbabilityEntry | None:
+    probabilities = None if comparison is None else compute_probabilities(comparison)
+    if comparison is None or probabilities is None:
+        return None
+    return {
+        "better": probabilities.better,
+        "equal": probabilities.equal,
+        "worse": probabilities.worse,
+        "prior": probabilities.prior,
+        "sentence": format_probabilities(comparison, probabilities),
     }
 
 

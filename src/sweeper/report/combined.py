@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from sweeper.claims import holm_adjusted
+from sweeper.claims import judge_family
 from sweeper.report.build import build_study_report, format_caveat, serialize_report, write_report
 from sweeper.report.combined_document import CombinedReport, PartClaimEntry, PartEntry
 from sweeper.report.document import Report
@@ -109,12 +109,14 @@ def _remove_wall_time(plan: JsonObject | None) -> JsonObject | None:
 
 
 def _adjust_as_one_family(claims: Sequence[PartClaimEntry]) -> list[PartClaimEntry]:
-    """Adjust the p-values over all claims (Holm); a claim stands where it is supported at its adjusted p-value."""
-    if not claims:
-        return []
-    p_values = [math.nan if claim["p"] is None else claim["p"] for claim in claims]
-    adjusted = holm_adjusted(p_values, min(claim["alpha"] for claim in claims))
-    for claim, p in zip(claims, adjusted, strict=True):
-        claim["p_adjusted"] = p
-        claim["family"] = claim["verdict"] == "supported" and p <= claim["alpha"]
+    """Adjust the p-values over all claims (Holm), and note whether each claim's own verdict still stands."""
+    p_values, p_refuted = (
+        [math.nan if value is None else value for value in values]
+        for values in ([claim["p"] for claim in claims], [claim["p_refuted"] for claim in claims])
+    )
+    labels = [claim["own_verdict"] for claim in claims]
+    results = judge_family(labels, p_values, p_refuted, [claim["alpha"] for claim in claims])
+    for claim, result in zip(claims, results, strict=True):
+        claim["p_adjusted"], claim["p_refuted_adjusted"] = result.p_adjusted, result.p_refuted_adjusted
+        claim["family"] = result.holds
     return list(claims)

@@ -6,7 +6,7 @@ Undefined numbers are NaN while the document is built, and None in the finished 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias, TypedDict, cast
+from typing import Literal, TypeAlias, TypedDict, cast
 
 from sweeper.report.cost_document import PredictedCostEntry
 
@@ -266,6 +266,33 @@ class AssumptionEntry(TypedDict):
     interval_without_assumption: Range
 
 
+class CollapseEntry(TypedDict):
+    """How many finished runs of a claim collapsed, and its numbers with the other estimand."""
+
+    runs: int
+    of: int
+    upper_bound: Number
+    """Of the collapse rate, at 95 %, one-sided."""
+    rule: str
+    tolerated_rate: Number
+    """Largest simulated collapse rate at which the interval of the mean over all runs holds its level."""
+    other_estimand: str
+    other_verdict: str
+    other_estimate: Number
+    other_interval: Range
+    sentence: str
+
+
+class ProbabilityEntry(TypedDict):
+    """Probabilities that the candidate is better, equal within the margin, or worse."""
+
+    better: float
+    equal: float
+    worse: float
+    prior: str
+    sentence: str
+
+
 class ClaimEntry(AssumptionEntry):
     """A claim with its verdict and evidence."""
 
@@ -275,6 +302,9 @@ class ClaimEntry(AssumptionEntry):
     metric: str
     protocol: str
     verdict: str
+    """As it holds over all claims of the report."""
+    own_verdict: Literal["supported", "refuted", "inconclusive"]
+    """Of the claim alone."""
     sentence: str
     estimate: Number
     interval: Range
@@ -282,7 +312,13 @@ class ClaimEntry(AssumptionEntry):
     alpha: float
     p: Number
     p_adjusted: Number
+    p_refuted: Number
+    p_refuted_adjusted: Number
     family: bool | None
+    """Whether the claim's own verdict stands over all claims."""
+    estimand: str | None
+    collapsed: CollapseEntry | None
+    probability: ProbabilityEntry | None
     n: int
     n_queries: int
     n_seeds: int
@@ -422,6 +458,16 @@ class Report(TypedDict):
 def list_claims(document: Report) -> list[ClaimEntry]:
     """Return the registered claims, then those added or changed later."""
     return [*document["claims"], *document["later_claims"]]
+
+
+def list_claim_notes(claim: ClaimEntry) -> list[str]:
+    """Return what a reader of a verdict should know besides its reason, each a sentence or more."""
+    notes = [claim["assumption"]]
+    if claim["collapsed"] is not None:
+        notes.append(claim["collapsed"]["sentence"])
+    if claim["probability"] is not None and claim["verdict"] == "inconclusive":
+        notes.append(claim["probability"]["sentence"])
+    return [note for note in notes if note]
 
 
 RESULT_LABELS = {"shown": "established", "contradicted": "contradicted", "open": "inconclusive"}

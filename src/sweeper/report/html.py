@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from sweeper.config.axes import get_axis_label
 from sweeper.report.combined_document import CombinedReport
 from sweeper.report.curves import BAND_QUANTILES
-from sweeper.report.document import RESULT_LABELS, ClaimEntry, ComparisonEntry, Report, list_claims
+from sweeper.report.document import RESULT_LABELS, ClaimEntry, ComparisonEntry, Report, list_claim_notes, list_claims
 from sweeper.report.figure_parts import exceeds_line_limit
 from sweeper.report.figures import build_figures
 from sweeper.report.figures_arms import MAX_RADAR_ARMS, list_heatmap_models
@@ -108,7 +108,7 @@ def _make_jinja_environment() -> jinja2.Environment:
         "amount": format_estimate,
         "p_value": format_p_value,
     }
-    environment.filters |= filters
+    environment.filters |= filters | {"notes": list_claim_notes}
     return environment
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, ComparisonTest, ComparisonUnit, format_magnitude
+from sweeper.claims.probability import Probabilities
 from sweeper.claims.verdict import Verdict
 from sweeper.errors import DataError
 from sweeper.report.formatting import format_estimate
@@ -91,6 +92,42 @@ def format_seed_assumption(comparison: Comparison) -> str:
     return (
         f"Seeds of the arms are independent; their standard deviations are assumed to differ by a factor of at most "
         f"{assumption.sd_ratio:g} (observed {observed}; without this assumption {ends}{_UNIT_SUFFIXES[unit]})."
+    )
+
+
+def format_collapse(verdict: Verdict) -> str:
+    """Format how many runs collapsed, what that leaves open, and the estimate of the other estimand.
+
+    Raises:
+        DataError: collapse was not counted.
+    """
+    collapsed, other, comparison = verdict.collapsed, verdict.other_estimand, verdict.binding_comparison
+    if collapsed is None or other is None:
+        raise DataError("a sentence of the report", requested="a count of collapsed runs", found="none")
+    text = f"{len(collapsed.names)} of {collapsed.n_runs} finished runs collapsed ({collapsed.rule})"
+    if math.isfinite(collapsed.upper_bound):
+        text += f"; up to {100 * collapsed.upper_bound:.0f} % could (95 %)"
+    if math.isfinite(verdict.tolerated_collapse_rate):
+        text += (
+            f". The interval of the mean over all runs holds its level up to a collapse rate of "
+            f"{100 * verdict.tolerated_collapse_rate:g} %, by simulation"
+        )
+    if comparison is not None and math.isfinite(other.interval.low) and math.isfinite(other.interval.high):
+        ends = " to ".join(format_estimate(end, comparison.unit) for end in (other.interval.low, other.interval.high))
+        estimate = format_estimate(other.estimate, comparison.unit)
+        runs = "Among the runs that trained" if other.estimand == "trained-runs" else "Over all runs"
+        text += f". {runs}: {estimate} ({ends}){_UNIT_SUFFIXES[comparison.unit]}, {other.label}"
+    return text + "."
+
+
+def format_probabilities(comparison: Comparison, probabilities: Probabilities) -> str:
+    """Format how likely the claim's candidate is better, equal or worse."""
+    first, second = comparison.names[::-1] if comparison.test == "no-better" else comparison.names
+    margin = format_margin(comparison)
+    shares = [f"{100 * share:.0f} %" for share in (probabilities.better, probabilities.equal, probabilities.worse)]
+    return (
+        f"Probability that {first} is better than {second} by more than {margin}: {shares[0]}; within {margin}: "
+        f"{shares[1]}; worse by more: {shares[2]} (prior: {probabilities.prior})."
     )
 
 

@@ -39,6 +39,13 @@ class IndependentVariance(VarianceEstimate):
     """Largest ratio of their standard deviations that the interval allows for."""
     observed_ratio: Variance = math.nan
     """The larger observed standard deviation over the smaller one."""
+    arm_variances: tuple[Variance, Variance] = (math.nan, math.nan)
+    """What each arm's seeds add; the first term is their sum."""
+
+    def split_terms(self) -> tuple[tuple[Variance, float], ...]:
+        """Return each arm's term with its own degrees of freedom, then the queries'."""
+        dfs = (n - 1 for n in self.n_seeds)
+        return (*zip(self.arm_variances, dfs, strict=True), *self.terms[1:])
 
     def compute_half_width(self, alpha: float) -> Array:
         """Compute half the width of the interval at 1 - alpha, shape () for one difference; 0 without terms.
@@ -124,7 +131,11 @@ def estimate_independent_variance(
     both = interactions[0] + interactions[1]
     combined = combine_crossed_variances([(by_query, both, n_queries - 1)], seeds[0] + seeds[1], 1)
     return IndependentVariance(
-        combined.terms, n_seeds=n_seeds, sd_ratio=sd_ratio, observed_ratio=_compute_ratio(seeds, n_seeds)
+        combined.terms,
+        n_seeds=n_seeds,
+        sd_ratio=sd_ratio,
+        observed_ratio=_compute_ratio(seeds, n_seeds),
+        arm_variances=(seeds[0], seeds[1]),
     )
 
 

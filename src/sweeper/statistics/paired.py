@@ -251,6 +251,10 @@ class VarianceEstimate:
     """(variance, degrees of freedom) of each. Variances may be arrays of one shape, for many means at once; the results
     then have that shape."""
 
+    def split_terms(self) -> tuple[tuple[Variance, float], ...]:
+        """Return the terms with those of two arms apart, that of the queries last."""
+        return self.terms
+
     @property
     def standard_error(self) -> Array:
         """The standard error of the mean, shape () for one mean. It has no degrees of freedom of its own."""

@@ -24,6 +24,8 @@ ARM_FIELDS = frozenset({"axis", "candidate"})
 """Fields of a claim that name an arm."""
 SEED_FIELDS = frozenset({"seeds", "seed_sd_ratio"})
 """Fields of a claim that compares arms."""
+ESTIMAND_FIELDS = frozenset({"estimand", "collapse"})
+"""Fields of a claim about pass rates of runs that may collapse."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from sweeper.claims.comparison import Hypothesis, make_comparison
 from sweeper.claims.kinds.base import (
     ARM_FIELDS,
+    ESTIMAND_FIELDS,
     ClaimKind,
     ComparisonSet,
     list_missing_values,
@@ -42,7 +43,7 @@ class Generalises(ClaimKind):
     """The pass rate of one arm on unseen against seen tools."""
 
     required_fields = frozenset({"direction"})
-    optional_fields = ARM_FIELDS
+    optional_fields = ARM_FIELDS | ESTIMAND_FIELDS
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:

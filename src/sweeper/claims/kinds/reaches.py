@@ -9,6 +9,7 @@ from sweeper.claims.comparison import Hypothesis, make_comparison
 from sweeper.claims.interval_estimates import estimate_reference_gap
 from sweeper.claims.kinds.base import (
     ARM_FIELDS,
+    ESTIMAND_FIELDS,
     ClaimKind,
     ComparisonSet,
     list_missing_values,
@@ -30,7 +31,7 @@ class Reaches(ClaimKind):
     """The pass rate of one arm against a fixed number."""
 
     required_fields = frozenset({"reference", "direction"})
-    optional_fields = ARM_FIELDS
+    optional_fields = ARM_FIELDS | ESTIMAND_FIELDS
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
