@@ -161,6 +161,7 @@ TYPES_ALONE = {
     "evaluation/judges/base.py",
     "report/document.py",
     "report/combined_document.py",
+    "report/claim_document.py",
     "report/cost_document.py",
     "statistics/aliases.py",
     "training/job.py",

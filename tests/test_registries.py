@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
-from claim_cases import SPOT, STABLE, clipping_runs, decide_runs
+from claim_cases import SPOT, STABLE, clipping_runs, decide_runs, size_runs
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from tiny_trial import DATA, MODEL, RECIPE, make_test_schedule
 
@@ -197,6 +197,22 @@ def describe_interpretation(value: str) -> object:
     from sweeper.claims.kinds.base import CLAIM_KINDS
 
     return CLAIM_KINDS.load("best-of").interpretations[value]
+
+
+def leave_out_collapsed(value: str) -> object:
+    runs = size_runs(0.5, 0.8, 0.79)
+    runs[0]["status"] = "DIVERGED"
+    return decide_runs(SPOT.model_copy(update={"estimand": value}), runs).comparisons[0].estimate
+
+
+def count_collapsed(value: str) -> object:
+    import pandas as pd
+
+    from sweeper.claims.collapse import find_collapsed_runs
+
+    rows = pd.DataFrame({"fingerprint": ["a", "b"], "status": "COMPLETE", "val_loss": [1, 3], "train_loss": [3, 1]})
+    rule = config.claim.CollapseRule(metric=value, above=2)
+    return find_collapsed_runs(SPOT.model_copy(update={"collapse": rule}), rows).names
 
 
 def compare_spread(value: str) -> object:
@@ -386,10 +402,12 @@ def list_search_groups(value: str) -> object:
 HANDLERS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "AlgorithmTraits.options": (check_sampler_option,),
     "Claim.direction": (read_direction,),
+    "Claim.estimand": (leave_out_collapsed,),
     "Claim.protocol": (select_runs,),
     "Claim.reading": (choose_sides, describe_interpretation),
     "Claim.seeds": (read_sd_ratio,),
     "Claim.spread_of": (compare_spread,),
+    "CollapseRule.metric": (count_collapsed,),
     "DataSpec.extend_positions": (extend_positions,),
     "DataSpec.source": (open_training_data, open_test_queries),
     "EngineSpec.zero_stage": (estimate_states,),

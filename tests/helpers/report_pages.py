@@ -83,6 +83,9 @@ def render_number(value: float) -> set[str]:
     if 0 <= value < 1:
         # A level is shown as its interval's.
         found |= {f"{100 * (1 - value):g}"}
+    if 0 <= value <= 1:
+        # A probability is shown without decimals.
+        found |= {f"{100 * value:.0f}"}
     return found
 
 

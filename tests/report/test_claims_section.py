@@ -95,9 +95,9 @@ def test_claim_sentences_name_their_metric(report: dict[str, Any]) -> None:
     assert "the reference 70 %" in by_id["reaches"]["sentence"] and "that the reference" not in str(by_id["reaches"])
     assert "on unseen tools and categories" in by_id["generalises"]["sentence"]
     parts = " ".join(str(c["sentence"]) for c in by_id["stabilises"]["components"])
-    assert "share of diverged runs with clip off" in parts and "spread of the pass rate over seeds" in parts
-    assert "pairs of runs" in parts and "runs of each" in parts
+    assert "share of diverged runs with clip off" in parts and "36 runs" in parts
     beside = " ".join(str(c["sentence"]) for c in by_id["stabilises"]["beside"])
+    assert "spread of the pass rate over finished runs" in beside and "pairs of runs" in beside
     assert "loss spike" in beside and "gradient norm above the clip" in beside
     judges = by_id["judge-independent"]
     assert "Gwet's AC1 of oracle and llm is 0." in judges["components"][0]["sentence"]

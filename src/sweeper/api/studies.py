@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeper.planning.plan import Plan
+    from sweeper.report.claim_document import ClaimEntry
     from sweeper.report.combined_document import CombinedReport
-    from sweeper.report.document import ClaimEntry, Report
+    from sweeper.report.document import Report
     from sweeper.results.study_tables import StudyTables
 
 __all__ = ["Study", "StudyReport", "StudyVerdict", "open_study", "run"]

@@ -92,8 +92,8 @@ def find_tolerated_rate(arms: Sequence[Array], alpha: float, sd_ratio: float | N
         NaN with fewer than two runs of an arm.
 
     Example:
-        >>> find_tolerated_rate([np.array([0.1, 0.3, 0.2]), np.array([0.2, 0.1, 0.1])], 0.05, 3.0)
-        0.02
+        >>> find_tolerated_rate([np.array([0.71, 0.73, 0.72]), np.array([0.62, 0.61, 0.63])], 0.05, 3.0)
+        0.005
     """
     if min(map(len, arms)) < 2:
         return math.nan

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sweeper.claims.sample_size import make_unknown_sample_size
 from sweeper.statistics.multiple_testing import holm_step_down
 
 if TYPE_CHECKING:
@@ -105,4 +106,5 @@ def _apply_family(verdict: Verdict, result: FamilyResult, n_claims: int) -> Verd
         f"{verdict.own_label.capitalize()} on its own (p = {p:.2g}), but not over the {n_claims} claims of this report "
         f"(Holm-adjusted p = {adjusted:.2g}). {verdict.reason}"
     )
-    return replace(verdict, label="inconclusive", reason=reason)
+    settled = make_unknown_sample_size("Decided on its own: only the correction over all claims leaves it open.")
+    return replace(verdict, label="inconclusive", reason=reason, required_sample_size=settled)

@@ -89,6 +89,12 @@ def compute_probabilities(comparison: Comparison) -> Probabilities | None:
     """Compute the probabilities that a comparison's first side is better, equal or worse; None without a posterior.
 
     Where the comparison asks whether another arm is not better than the candidate, the sides are swapped.
+
+    Args:
+        comparison: a comparison of a verdict.
+
+    Returns:
+        The probabilities; they sum to 1.
     """
     if comparison.posterior is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -158,8 +158,13 @@ def decide_claim(
     tables = ClaimTables(selection.rows, matrix, study.outcomes, selection.axes, study.histories)
     has_estimand = "estimand" in kind.optional_fields
     collapsed = find_collapsed_runs(claim, selection.rows) if has_estimand else CollapsedRuns(frozenset(), 0, "")
-    if claim.estimand == "trained-runs":
-        tables, selection = _leave_out_collapsed(tables, selection, collapsed)
+    match claim.estimand:
+        case "mean":
+            pass
+        case "trained-runs":
+            tables, selection = _leave_out_collapsed(tables, selection, collapsed)
+        case _:
+            assert_never(claim.estimand)
     verdict = _decide_selection(claim, tables, selection)
     if has_estimand and with_robustness_checks:
         verdict = _add_other_estimand(claim, verdict, tables, selection, collapsed)

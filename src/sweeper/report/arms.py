@@ -11,10 +11,10 @@ import numpy as np
 from sweeper.claims.interval_estimates import estimate_reference_gap
 from sweeper.claims.reasons import MIN_SEEDS
 from sweeper.config.axes import format_arm_name
+from sweeper.report.claim_document import AxisValue
 from sweeper.report.curves import compute_band
 from sweeper.report.document import (
     ArmEntry,
-    AxisValue,
     CostEntry,
     HeatmapCell,
     HeatmapEntry,

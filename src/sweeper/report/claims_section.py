@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from sweeper.claims import Comparison, RobustnessCheck, Verdict, compute_probabilities
-from sweeper.report.document import (
+from sweeper.claims.collapse import BOUND_LEVEL
+from sweeper.report.claim_document import (
     AssumptionEntry,
     ChoiceEntry,
     ClaimEntry,
@@ -51,6 +52,10 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "interval": [verdict.interval.low, verdict.interval.high],
         "unit": comparison.unit if comparison else None,
         "alpha": verdict.alpha,
+        "levels": {
+            "supported": verdict.alpha / 2,
+            "refuted": verdict.alpha / (2 if sum(part.is_deciding for part in verdict.comparisons) <= 2 else 1),
+        },
         "p": verdict.p,
         "p_adjusted": verdict.p_adjusted,
         "p_refuted": verdict.p_refuted,
@@ -106,6 +111,7 @@ def _serialize_collapse(verdict: Verdict) -> CollapseEntry | None:
         "runs": len(collapsed.names),
         "of": collapsed.n_runs,
         "upper_bound": collapsed.upper_bound,
+        "confidence": BOUND_LEVEL,
         "rule": collapsed.rule,
         "tolerated_rate": verdict.tolerated_collapse_rate,
         "other_estimand": other.estimand,

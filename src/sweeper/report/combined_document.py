@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from sweeper.report.document import ClaimEntry
+from sweeper.report.claim_document import ClaimEntry
 
 
 class PartEntry(TypedDict, total=False):

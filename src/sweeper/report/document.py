@@ -6,14 +6,10 @@ Undefined numbers are NaN while the document is built, and None in the finished 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, TypedDict, cast
+from typing import TypedDict, cast
 
+from sweeper.report.claim_document import AxisValue, ClaimEntry, Number, Range
 from sweeper.report.cost_document import PredictedCostEntry
-
-AxisValue: TypeAlias = str | float | None
-Number: TypeAlias = float | None
-Range: TypeAlias = list[Number]
-"""Lower and upper end."""
 
 
 class StudyEntry(TypedDict):
@@ -176,166 +172,6 @@ class FitEntry(TypedDict):
     curve: FitCurveEntry
 
 
-class ShownEntry(TypedDict):
-    """Numbers of a comparison as text."""
-
-    estimate: str
-    interval: list[str]
-
-
-class ComparisonEntry(TypedDict):
-    """One comparison of a claim."""
-
-    test: str
-    metric: str
-    unit: str
-    first: AxisValue
-    second: AxisValue
-    names: list[str]
-    sentence: str | None
-    result: str
-    """`shown`, `contradicted` or `open`: see `RESULT_LABELS`."""
-    wanted: str
-    estimate: Number
-    interval: Range
-    shown: ShownEntry
-    margin: Number
-    p: Number
-    n: int
-    n_queries: int
-    n_seeds: int
-    excluded: dict[str, int]
-    method: str
-
-
-class SensitivityEntry(TypedDict):
-    """A claim's verdict under one other choice of the analysis."""
-
-    name: str
-    verdict: str | None
-    comparison: str | None
-    """The comparison whose numbers these are: the claim's binding one, in every analysis."""
-    estimate: Number
-    interval: Range
-    n_queries: int
-    reason: str
-
-
-class InterpretationEntry(TypedDict):
-    """A claim's verdict under another reading of its text."""
-
-    name: str
-    text: str
-    verdict: str
-    reason: str
-
-
-class NeededEntry(TypedDict):
-    """Seeds or queries that would settle a claim."""
-
-    seeds: int | None
-    more_seeds: int | None
-    queries: int | None
-    more_queries: int | None
-    reason: str
-
-
-class ChoiceEntry(TypedDict):
-    """The value of the free axis that an arm was given."""
-
-    arm: AxisValue
-    axis: str
-    value: AxisValue
-    score: Number
-    tried: int
-
-
-class RegistrationEntry(TypedDict):
-    """When a claim was registered. `label`: what differs from a claim that stood before the first result."""
-
-    label: str
-    registered: str | None
-    sha256: str | None
-
-
-class AssumptionEntry(TypedDict):
-    """What a claim's interval assumes about the arms' seeds, in one sentence, and what was observed."""
-
-    assumption: str | None
-    observed_sd_ratio: Number
-    interval_without_assumption: Range
-
-
-class CollapseEntry(TypedDict):
-    """How many finished runs of a claim collapsed, and its numbers with the other estimand."""
-
-    runs: int
-    of: int
-    upper_bound: Number
-    """Of the collapse rate, at 95 %, one-sided."""
-    rule: str
-    tolerated_rate: Number
-    """Largest simulated collapse rate at which the interval of the mean over all runs holds its level."""
-    other_estimand: str
-    other_verdict: str
-    other_estimate: Number
-    other_interval: Range
-    sentence: str
-
-
-class ProbabilityEntry(TypedDict):
-    """Probabilities that the candidate is better, equal within the margin, or worse."""
-
-    better: float
-    equal: float
-    worse: float
-    prior: str
-    sentence: str
-
-
-class ClaimEntry(AssumptionEntry):
-    """A claim with its verdict and evidence."""
-
-    id: str
-    text: str
-    kind: str
-    metric: str
-    protocol: str
-    verdict: str
-    """As it holds over all claims of the report."""
-    own_verdict: Literal["supported", "refuted", "inconclusive"]
-    """Of the claim alone."""
-    sentence: str
-    estimate: Number
-    interval: Range
-    unit: str | None
-    alpha: float
-    p: Number
-    p_adjusted: Number
-    p_refuted: Number
-    p_refuted_adjusted: Number
-    family: bool | None
-    """Whether the claim's own verdict stands over all claims."""
-    estimand: str | None
-    collapsed: CollapseEntry | None
-    probability: ProbabilityEntry | None
-    n: int
-    n_queries: int
-    n_seeds: int
-    excluded: dict[str, int]
-    incomplete: list[str]
-    components: list[ComparisonEntry]
-    beside: list[ComparisonEntry]
-    reading: str | None
-    readings: list[InterpretationEntry]
-    choices: list[ChoiceEntry]
-    by_judge: dict[str, dict[str, str]] | None
-    sensitivity: list[SensitivityEntry]
-    needed: NeededEntry | None
-    reason: str
-    registration: RegistrationEntry
-
-
 class FailureEntry(TypedDict):
     """Why a trial failed."""
 
@@ -458,20 +294,6 @@ class Report(TypedDict):
 def list_claims(document: Report) -> list[ClaimEntry]:
     """Return the registered claims, then those added or changed later."""
     return [*document["claims"], *document["later_claims"]]
-
-
-def list_claim_notes(claim: ClaimEntry) -> list[str]:
-    """Return what a reader of a verdict should know besides its reason, each a sentence or more."""
-    notes = [claim["assumption"]]
-    if claim["collapsed"] is not None:
-        notes.append(claim["collapsed"]["sentence"])
-    if claim["probability"] is not None and claim["verdict"] == "inconclusive":
-        notes.append(claim["probability"]["sentence"])
-    return [note for note in notes if note]
-
-
-RESULT_LABELS = {"shown": "established", "contradicted": "contradicted", "open": "inconclusive"}
-"""Result of a comparison in the document -> the word that readers see."""
 
 
 def get_axis(entry: ArmEntry | TrialEntry, axis: str) -> AxisValue:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from sweeper.config.axes import format_arm_name
-from sweeper.report.document import ArmEntry, MarginalEntry, Number, get_axis, get_metric
+from sweeper.report.claim_document import Number
+from sweeper.report.document import ArmEntry, MarginalEntry, get_axis, get_metric
 from sweeper.report.formatting import format_short_count
 
 COLORS = ("#4477AA", "#CC6677", "#228833", "#C9A227", "#66AACC", "#AA3377", "#8A8A8A")

@@ -8,9 +8,9 @@ from typing import cast
 import plotly.graph_objects as go
 
 from sweeper.config.axes import format_arm_name, format_axis_value
+from sweeper.report.claim_document import AxisValue
 from sweeper.report.document import (
     ArmEntry,
-    AxisValue,
     FitEntry,
     HeatmapCell,
     HeatmapEntry,

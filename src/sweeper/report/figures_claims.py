@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from sweeper.report.document import ClaimEntry, ComparisonEntry, Number, Range
+from sweeper.report.claim_document import ClaimEntry, ComparisonEntry, Number, Range
 from sweeper.report.figure_parts import COLORS, GRAY, make_layout
 
 LABEL_WIDTH = 26

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from sweeper.config.axes import get_axis_label
-from sweeper.report.document import ImportanceEntry, Number, SearchEntry, SearchStepEntry
+from sweeper.report.claim_document import Number
+from sweeper.report.document import ImportanceEntry, SearchEntry, SearchStepEntry
 from sweeper.report.figure_parts import COLORS, GRAY, METRIC_TITLES, make_layout, pick_color
 from sweeper.report.search_section import DIRECTIONS, build_optuna_study
 

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sweeper.config.axes import get_axis_label
+from sweeper.report.claim_document import RESULT_LABELS, ClaimEntry, ComparisonEntry
 from sweeper.report.combined_document import CombinedReport
 from sweeper.report.curves import BAND_QUANTILES
-from sweeper.report.document import RESULT_LABELS, ClaimEntry, ComparisonEntry, Report, list_claim_notes, list_claims
+from sweeper.report.document import Report, list_claims
 from sweeper.report.figure_parts import exceeds_line_limit
 from sweeper.report.figures import build_figures
 from sweeper.report.figures_arms import MAX_RADAR_ARMS, list_heatmap_models
@@ -28,6 +29,7 @@ from sweeper.report.formatting import (
     join_names,
 )
 from sweeper.report.html_tables import MAX_CLAIM_ARMS, build_html_tables, find_claim_arms, group_failures
+from sweeper.report.text import list_claim_notes
 
 FIGURE_DIGITS = 6
 """Significant digits of drawn numbers: no screen shows more."""

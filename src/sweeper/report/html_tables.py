@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypedDict
 
 from sweeper.config.axes import format_arm_name
+from sweeper.report.claim_document import ClaimEntry, Number, Range
 from sweeper.report.document import (
     ArmEntry,
-    ClaimEntry,
     FailureEntry,
-    Number,
-    Range,
     Report,
     TrialEntry,
     get_axis,

@@ -10,7 +10,8 @@ from typing import Literal, cast
 import numpy as np
 
 from sweeper.config.axes import format_arm_name
-from sweeper.report.document import ArmEntry, AxisValue, FitEntry, Number, get_axis, get_metric
+from sweeper.report.claim_document import AxisValue, Number
+from sweeper.report.document import ArmEntry, FitEntry, get_axis, get_metric
 from sweeper.statistics import fit_power_law, fit_quadratic
 
 MAX_FIT_GROUPS = 6

@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
+from sweeper.report.claim_document import AxisValue, Number, Range
 from sweeper.report.document import (
-    AxisValue,
     FinalistEntry,
     ImportanceEntry,
-    Number,
-    Range,
     SearchEntry,
     SearchStepEntry,
     TrialEntry,

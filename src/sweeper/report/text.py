@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from sweeper.claims.collapse import BOUND_LEVEL
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, ComparisonTest, ComparisonUnit, format_magnitude
 from sweeper.claims.probability import Probabilities
 from sweeper.claims.verdict import Verdict
 from sweeper.errors import DataError
+from sweeper.report.claim_document import ClaimEntry
 from sweeper.report.formatting import format_estimate
 
 _UNIT_SUFFIXES: dict[ComparisonUnit, str] = {"points": " points", "nats": " nats", "ratio": "", "coefficient": ""}
@@ -106,11 +108,13 @@ def format_collapse(verdict: Verdict) -> str:
         raise DataError("a sentence of the report", requested="a count of collapsed runs", found="none")
     text = f"{len(collapsed.names)} of {collapsed.n_runs} finished runs collapsed ({collapsed.rule})"
     if math.isfinite(collapsed.upper_bound):
-        text += f"; up to {100 * collapsed.upper_bound:.0f} % could (95 %)"
-    if math.isfinite(verdict.tolerated_collapse_rate):
+        text += f"; up to {100 * collapsed.upper_bound:.1f} % could ({100 * BOUND_LEVEL:g} %)"
+    if verdict.tolerated_collapse_rate == 0:
+        text += ". By simulation the interval of the mean over all runs does not hold its level if any run can collapse"
+    elif math.isfinite(verdict.tolerated_collapse_rate):
         text += (
-            f". The interval of the mean over all runs holds its level up to a collapse rate of "
-            f"{100 * verdict.tolerated_collapse_rate:g} %, by simulation"
+            f". By simulation the interval of the mean over all runs holds its level up to a collapse rate of "
+            f"{100 * verdict.tolerated_collapse_rate:g} %"
         )
     if comparison is not None and math.isfinite(other.interval.low) and math.isfinite(other.interval.high):
         ends = " to ".join(format_estimate(end, comparison.unit) for end in (other.interval.low, other.interval.high))
@@ -129,6 +133,23 @@ def format_probabilities(comparison: Comparison, probabilities: Probabilities) -
         f"Probability that {first} is better than {second} by more than {margin}: {shares[0]}; within {margin}: "
         f"{shares[1]}; worse by more: {shares[2]} (prior: {probabilities.prior})."
     )
+
+
+def list_claim_notes(claim: ClaimEntry) -> list[str]:
+    """Return what a reader of a verdict should know besides its reason, each a sentence or more.
+
+    Args:
+        claim: a claim of a report's document.
+
+    Returns:
+        What its interval assumes, how many runs collapsed and, of an inconclusive claim, how likely each side is.
+    """
+    notes = [claim["assumption"]]
+    if claim["collapsed"] is not None:
+        notes.append(claim["collapsed"]["sentence"])
+    if claim["probability"] is not None and claim["verdict"] == "inconclusive":
+        notes.append(claim["probability"]["sentence"])
+    return [note for note in notes if note]
 
 
 def format_requirement(comparison: Comparison) -> str:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import cast
 
 from sweeper.config.axes import format_axis_value, get_axis_label
-from sweeper.report.document import AxisValue, Number, TrialEntry, get_axis
+from sweeper.report.claim_document import AxisValue, Number
+from sweeper.report.document import TrialEntry, get_axis
 from sweeper.report.formatting import MISSING, format_duration, format_number
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal, TypedDict, assert_never
 
 from sweeper.config.axes import get_axis_label
 from sweeper.errors import UsageError
-from sweeper.report.document import RESULT_LABELS, AxisValue, ClaimEntry, Report, StudyEntry, get_axis, list_claims
+from sweeper.report.claim_document import RESULT_LABELS, AxisValue, ClaimEntry
+from sweeper.report.document import Report, StudyEntry, get_axis, list_claims
 from sweeper.report.figure_parts import METRIC_TITLES
 from sweeper.report.formatting import MISSING, format_number
 from sweeper.report.html_tables import HtmlTable, build_html_tables
