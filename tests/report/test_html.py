@@ -106,9 +106,8 @@ def test_page_loads_nothing_from_elsewhere(html: str) -> None:
 
 def test_figures_draw_every_seed_and_every_trial(report: dict[str, Any]) -> None:
     made = build_figures(report)
-    fits = {"fit_pass_rate_parameters", "fit_val_loss_parameters"}
     claims = {"claim-0", "claim-1"}
-    assert set(made) == {"size", "epochs_pass_rate", "epochs_val_loss", "subsets", "learning"} | fits | claims
+    assert set(made) == {"size", "epochs_pass_rate", "epochs_val_loss", "subsets", "learning"} | claims
     size = made["size"]
     assert [t.name for t in size.data if t.showlegend is not False] == ["1 epoch", "3 epochs"]
     drawn = sorted(y for t in size.data if t.showlegend is False for y in t.y)

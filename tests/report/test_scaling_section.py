@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from report_pages import find_section
 from report_tables import document
@@ -17,10 +19,8 @@ def test_fit_size_curves_uses_every_seed_and_states_its_limits() -> None:
     table = find_section(render_html(report), 'class="dense fits"', "</table>")
     for fit in report["fits"]:
         assert (fit["n_runs"], fit["n_sizes"], fit["residual_df"]) == (9, 3, 0)
-        assert "interpolation" in fit["caveat"] and fit["caveat"] in table
-        assert f"{fit['r2']:.3f}" in table
+        assert fit["caveat"].startswith("Not fitted: 3 sizes") and fit["caveat"] in table
     one_size = [arm for arm in report["arms"] if arm["model"] == "opt-tiny-32"]
     assert fit_size_curves(one_size, ["num_train_epochs"]) == []
-    assert fit_size_curves(report["arms"], report["study"]["varied"]) == fit_size_curves(
-        report["arms"], report["study"]["varied"]
-    )
+    drawn = [json.dumps(fit_size_curves(report["arms"], report["study"]["varied"])) for _ in range(2)]
+    assert drawn[0] == drawn[1]

@@ -52,7 +52,8 @@ def test_fit_quadratic_is_ordinary_least_squares() -> None:
 
 
 def test_fit_quadratic_parameters_reproduce_the_curve() -> None:
-    x, y = runs(quadratic_truth, 1, 0.0, generator())
+    x = np.repeat(SIZES, 2)
+    y = quadratic_truth(x) + np.tile([-1e-4, 1e-4], len(SIZES))
     found = fit_quadratic(x, y, rng=generator(), curve_sizes=SIZES)
     c0, c1, c2 = found.parameters.values()
     logs = np.log10(SIZES)
@@ -97,18 +98,8 @@ def test_fit_power_law_keeps_and_reports_its_bounds() -> None:
 
 
 @pytest.mark.parametrize("fit", [fit_power_law, fit_quadratic])
-def test_three_sizes_are_an_interpolation_with_any_number_of_runs(fit: Any) -> None:
-    x, y = runs(law_truth, 4, 0.01, generator(), SIZES[:3])
-    found = fit(x, y, rng=generator(), curve_sizes=SIZES[:3], draws=50)
-    assert found.residual_df == 0 and "interpolation" in found.caveat
-    assert found.curve.value == pytest.approx([y[x == size].mean() for size in SIZES[:3]], abs=1e-4)
-    alone = fit(SIZES[:3], law_truth(SIZES[:3]), rng=generator())
-    assert math.isnan(alone.aicc) and "have one run" in alone.caveat
-
-
-@pytest.mark.parametrize("fit", [fit_power_law, fit_quadratic])
-@pytest.mark.parametrize("sizes", [0, 1, 2])
-def test_fewer_sizes_than_parameters_are_not_fitted(fit: Any, sizes: int) -> None:
+@pytest.mark.parametrize("sizes", [0, 1, 2, 3])
+def test_nothing_is_fitted_without_residual_degrees_of_freedom(fit: Any, sizes: int) -> None:
     x, y = runs(law_truth, 5, 0.01, generator(), SIZES[:sizes])
     found = fit(x, y, rng=generator())
     assert found.residual_df == sizes - 3 and found.caveat.startswith(f"Not fitted: {sizes} size")
@@ -153,9 +144,25 @@ def test_optimum_is_undefined_for_the_opposite_curvature() -> None:
     assert loss.share == 1
 
 
+def test_lack_of_fit_is_the_f_test_against_free_means() -> None:
+    x, y = runs(law_truth, 3, 0.02, generator())
+    found = fit_quadratic(x, y, rng=generator(), draws=50)
+    means = sm.OLS(y, (x[:, None] == SIZES).astype(float)).fit()
+    curve = sm.OLS(y, np.vander(np.log10(x) - 9, 3)).fit()
+    assert found.lack_of_fit_p == pytest.approx(means.compare_f_test(curve)[1])
+    assert math.isnan(fit_quadratic(SIZES, law_truth(SIZES), rng=generator()).lack_of_fit_p)
+
+
+def test_a_curve_that_its_runs_contradict_has_no_optimum() -> None:
+    x, y = runs(lambda sizes: np.where(sizes < 3e8, 0.2, 0.8), 4, 0.01, generator())
+    found = fit_quadratic(x, y, rng=generator(), draws=50)
+    assert found.lack_of_fit_p < 1e-3 and "contradict this curve" in found.caveat
+    assert found.optimum is not None and math.isnan(found.optimum.size)
+
+
 def test_optimum_beyond_the_sizes_is_called_an_extrapolation() -> None:
-    small = SIZES[:4] / 100
-    found = fit_quadratic(small, quadratic_truth(small), rng=generator())
+    small = np.repeat(SIZES[:4] / 100, 2)
+    found = fit_quadratic(small, quadratic_truth(small) + np.tile([-1e-4, 1e-4], 4), rng=generator())
     assert not found.optimum.is_inside and "extrapolation" in found.caveat
 
 
@@ -173,7 +180,7 @@ def test_one_run_per_size_has_no_interval(fit: Any) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(3, 6), st.integers(1, 4), st.integers(0, 2**31))
+@given(st.integers(4, 6), st.integers(1, 4), st.integers(0, 2**31))
 def test_curve_interval_contains_the_curve(sizes: int, seeds: int, seed: int) -> None:
     rng = generator(seed)
     x, y = np.repeat(np.geomspace(1e7, 1e10, sizes), seeds), rng.integers(0, 6, sizes * seeds) / 5
@@ -206,13 +213,16 @@ def test_quadratic_intervals_cover_the_truth(seeds: int) -> None:
 
 
 @pytest.mark.slow
-def test_power_law_interval_covers_the_truth() -> None:
-    rng, studies, covered = generator(8), 150, 0
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_power_law_band_covers_the_truth_at_every_size(seeds: int) -> None:
+    """The smallest size as well, where percentiles of a bootstrap covered 80 to 90 %."""
+    rng, studies, sizes = generator(8), 150, SIZES[:4]
+    covered = np.zeros(len(sizes))
     for _ in range(studies):
-        x, y = runs(law_truth, 3, 0.02, rng)
-        found = fit_power_law(x, y, rng=rng, curve_sizes=[1e9], draws=150)
-        covered += found.curve.low[0] <= law_truth(np.array([1e9]))[0] <= found.curve.high[0]
-    assert 0.95 - 0.02 - 3 * math.sqrt(0.95 * 0.05 / studies) < covered / studies < 1
+        x, y = runs(law_truth, seeds, 0.02, rng, sizes)
+        curve = fit_power_law(x, y, rng=rng, curve_sizes=sizes, draws=150).curve
+        covered += (curve.low <= law_truth(sizes)) & (law_truth(sizes) <= curve.high)
+    assert (covered / studies > 0.95 - 3 * math.sqrt(0.95 * 0.05 / studies)).all()
 
 
 def test_fits_refuse_invalid_sizes() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
+from sweeper.claims.bracket import Bracket
 from sweeper.claims.collapse import CollapsedRuns, find_collapsed_runs, find_tolerated_rate
 from sweeper.claims.comparison import Comparison
 from sweeper.claims.family import adjust_verdicts
@@ -97,6 +98,8 @@ class Verdict:
     tolerated_collapse_rate: float = math.nan
     """Largest simulated collapse rate at which the interval of a mean over all runs holds its level; NaN for another
     estimand."""
+    bracket: Bracket | None = None
+    """Where the best arm lies; None for a claim that is not about it, and with one seed."""
     choices: tuple[AxisChoice, ...] = ()
     """What the protocol assigned to each arm."""
     interpretation: str = ""
@@ -411,6 +414,7 @@ def _build_verdict(
         exclusions=estimate.exclusions if estimate else Exclusions(),
         incomplete_runs=incomplete,
         choices=selection.choices,
+        bracket=comparison_set.bracket if is_decidable else None,
         labels_by_judge=labels_by_judge,
         required_sample_size=_find_required_sample_size(deciding, comparison_set, incomplete)
         if label == "inconclusive"

@@ -119,6 +119,19 @@ class CollapseEntry(TypedDict):
     sentence: str
 
 
+class BracketEntry(TypedDict):
+    """Where the best arm of an ordered axis lies, if there is one peak."""
+
+    arms: list[AxisValue]
+    """Those that may be best."""
+    below: AxisValue
+    """The largest arm that a larger one beats; None without one."""
+    above: AxisValue
+    """The smallest arm that a smaller one beats."""
+    two_sided: bool
+    sentence: str
+
+
 class ProbabilityEntry(TypedDict):
     """Probabilities that the candidate is better, equal within the margin, or worse."""
 
@@ -157,6 +170,7 @@ class ClaimEntry(AssumptionEntry):
     estimand: str | None
     collapsed: CollapseEntry | None
     probability: ProbabilityEntry | None
+    bracket: BracketEntry | None
     n: int
     n_queries: int
     n_seeds: int

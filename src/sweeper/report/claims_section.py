@@ -11,6 +11,7 @@ from sweeper.claims import Comparison, RobustnessCheck, Verdict, compute_probabi
 from sweeper.claims.collapse import BOUND_LEVEL
 from sweeper.report.claim_document import (
     AssumptionEntry,
+    BracketEntry,
     ChoiceEntry,
     ClaimEntry,
     CollapseEntry,
@@ -22,6 +23,7 @@ from sweeper.report.claim_document import (
 )
 from sweeper.report.formatting import format_estimate
 from sweeper.report.text import (
+    format_bracket,
     format_collapse,
     format_comparison,
     format_probabilities,
@@ -68,6 +70,7 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "estimand": verdict.estimand,
         "collapsed": _serialize_collapse(verdict),
         "probability": _serialize_probability(comparison),
+        "bracket": _serialize_bracket(verdict, comparison),
         "excluded": asdict(verdict.exclusions) | {"trials": len(verdict.incomplete_runs)},
         "incomplete": list(verdict.incomplete_runs),
         "components": [serialize_comparison(part) for part in verdict.comparisons if part.is_deciding],
@@ -119,6 +122,19 @@ def _serialize_collapse(verdict: Verdict) -> CollapseEntry | None:
         "other_estimate": other.estimate,
         "other_interval": [other.interval.low, other.interval.high],
         "sentence": format_collapse(verdict),
+    }
+
+
+def _serialize_bracket(verdict: Verdict, comparison: Comparison | None) -> BracketEntry | None:
+    bracket = verdict.bracket
+    if bracket is None or comparison is None:
+        return None
+    return {
+        "arms": list(bracket.arms),
+        "below": bracket.below,
+        "above": bracket.above,
+        "two_sided": bracket.is_two_sided,
+        "sentence": format_bracket(bracket, comparison.axis),
     }
 
 

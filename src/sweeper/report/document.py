@@ -169,6 +169,8 @@ class FitEntry(TypedDict):
     n_runs: int
     residual_df: int
     caveat: str
+    lack_of_fit_p: Number
+    """Of an F test against free means by size."""
     curve: FitCurveEntry
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from sweeper.claims.bracket import Bracket
 from sweeper.claims.collapse import BOUND_LEVEL
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, ComparisonTest, ComparisonUnit, format_magnitude
 from sweeper.claims.probability import Probabilities
 from sweeper.claims.verdict import Verdict
+from sweeper.config.axes import format_arm_name
 from sweeper.errors import DataError
 from sweeper.report.claim_document import ClaimEntry
 from sweeper.report.formatting import format_estimate
@@ -124,6 +126,22 @@ def format_collapse(verdict: Verdict) -> str:
     return text + "."
 
 
+def format_bracket(bracket: Bracket, axis: str) -> str:
+    """Format where the best arm lies, and what that assumes."""
+    level = f"{100 * (1 - bracket.alpha):g} %, if there is one peak; Bonferroni over {bracket.n_pairs} pairs"
+    if not bracket.arms:
+        return f"The data contradict a single peak over {axis} ({level})."
+    if not bracket.has_lower_end and not bracket.has_upper_end:
+        return f"Any arm may be the best one ({level})."
+    names = ", ".join(format_arm_name(axis, arm) for arm in bracket.arms)
+    ends = []
+    if bracket.has_lower_end:
+        ends.append(f"above {format_arm_name(axis, bracket.below)}")
+    if bracket.has_upper_end:
+        ends.append(f"below {format_arm_name(axis, bracket.above)}")
+    return f"The best arm lies {' and '.join(ends)}: {names} ({level})."
+
+
 def format_probabilities(comparison: Comparison, probabilities: Probabilities) -> str:
     """Format how likely the claim's candidate is better, equal or worse."""
     first, second = comparison.names[::-1] if comparison.test == "no-better" else comparison.names
@@ -147,6 +165,8 @@ def list_claim_notes(claim: ClaimEntry) -> list[str]:
     notes = [claim["assumption"]]
     if claim["collapsed"] is not None:
         notes.append(claim["collapsed"]["sentence"])
+    if claim["bracket"] is not None:
+        notes.append(claim["bracket"]["sentence"])
     if claim["probability"] is not None and claim["verdict"] == "inconclusive":
         notes.append(claim["probability"]["sentence"])
     return [note for note in notes if note]

@@ -69,7 +69,9 @@ class CurveFit:
     caveat: str
     """What the fit cannot support; '' for nothing."""
     optimum: Optimum | None = None
-    """None for a curve that has none by its form."""
+    """None for a curve that has none by its form; NaN for one that is not tested, or contradicted by its runs."""
+    lack_of_fit_p: float = math.nan
+    """Of an F test against free means by size; NaN where it cannot be tested."""
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as the report has them."""
@@ -84,5 +86,6 @@ class CurveFit:
             "residual_df": self.residual_df,
             "curve": self.curve.to_json(),
             "caveat": self.caveat,
+            "lack_of_fit_p": self.lack_of_fit_p,
         }
         return document if self.optimum is None else document | {"optimum": self.optimum.to_json()}

@@ -24,6 +24,8 @@ BOOTSTRAP_DRAWS = 2000
 """Bootstrap draws; each end of a 95 % interval then rests on 50 of them."""
 EXPONENT_BOUNDS = (0.01, 5.0)
 """Bounds of the power law's exponent; at the lower one it is a straight line in log size."""
+LACK_OF_FIT_LEVEL = 0.05
+"""A curve whose lack of fit has a smaller p-value is contradicted by its runs, and has no optimum."""
 N_PARAMETERS = 3
 """Parameters of either curve."""
 N_CURVE_POINTS = 50
@@ -112,7 +114,7 @@ def fit_power_law(
     points = _group_by_size(sizes, values)
     grid = _make_size_grid(points, curve_sizes)
     empty = _make_empty_fit(points, grid, "power law", dict.fromkeys("cab", math.nan))
-    if empty.residual_df < 0:
+    if empty.residual_df < 1:
         return empty
     if points.is_constant:
         level = float(np.clip(points.means[0], *asymptote))
@@ -150,10 +152,11 @@ def fit_quadratic(
 ) -> CurveFit:
     """Fit y = c0 + c1 * x + c2 * x^2 with x = log10(size) by least squares, and find its optimum.
 
-    Intervals draw runs within each size, one fewer than there are, so that a mean's variance is unbiased (Rao and Wu
-    1988), and widen the percentiles by t / z on Satterthwaite's degrees of freedom of the means by size. They cover the
-    spread between runs only, not that the curve may be wrong. NaN where no size has two runs. With fewer sizes than
-    parameters nothing is fitted.
+    Intervals draw the means by size from normal distributions, and are widened by t / z on the degrees of freedom of
+    the runs within sizes. They cover the spread between runs only, not that the curve may be wrong, and they cover less
+    than they state where the smallest size spreads far more than the others. NaN where no size has two runs. Nothing is
+    fitted without residual degrees of freedom, and no optimum is given where the lack of fit cannot be tested or is
+    significant.
 
     Args:
         sizes: (runs,) size of each run, above 0; NaN runs are left out.
@@ -181,7 +184,7 @@ def fit_quadratic(
     points = _group_by_size(sizes, values)
     grid = _make_size_grid(points, curve_sizes)
     empty = _make_empty_fit(points, grid, "quadratic in log10 size", {"c0": math.nan, "c1": math.nan, "c2": math.nan})
-    if empty.residual_df < 0:
+    if empty.residual_df < 1:
         return replace(empty, optimum=Optimum())
     x = np.log10(points.sizes)
     center = float(x.mean())
@@ -197,8 +200,11 @@ def fit_quadratic(
     fits = None if resampling.means is None or points.is_constant else resampling.means @ solve.T
     at_x = _build_quadratic_terms(np.log10(grid) - center)
     curve = _make_curve(grid, at_x @ fitted, None if fits is None else fits @ at_x.T, resampling)
-    optimum = _estimate_optimum(fitted, fits, x, best, resampling)
-    caveat = fit.caveat
+    optimum, caveat = Optimum(), fit.caveat
+    if fit.lack_of_fit_p >= LACK_OF_FIT_LEVEL:
+        optimum = _estimate_optimum(fitted, fits, x, best, resampling)
+    else:
+        caveat = _join_sentences(caveat, "No optimum is given: the curve's form is not tested, or contradicted.")
     if not math.isnan(optimum.size) and not optimum.is_inside:
         caveat = _join_sentences(caveat, "The optimum lies beyond the observed sizes: an extrapolation.")
     return replace(fit, curve=curve, optimum=optimum, caveat=caveat)
@@ -233,14 +239,12 @@ def _make_empty_fit(points: _RunsBySize, grid: Array, name: str, parameters: dic
     residual_df = n_sizes - N_PARAMETERS
     n_single = int((points.counts == 1).sum())
     caveat = ""
-    if residual_df < 0:
-        caveat = f"Not fitted: {n_sizes} {_pluralize('size', n_sizes)} for {N_PARAMETERS} parameters."
-    elif residual_df == 0:
+    if residual_df < 1:
         caveat = (
-            f"{n_sizes} sizes and {N_PARAMETERS} parameters leave no residual degrees of freedom: "
-            "an interpolation of these points, not a fit that they could contradict."
+            f"Not fitted: {n_sizes} {_pluralize('size', n_sizes)} for {N_PARAMETERS} parameters leave no residual "
+            "degrees of freedom, so nothing could contradict the curve."
         )
-    if residual_df >= 0 and n_single:
+    elif n_single:
         caveat = _join_sentences(
             caveat, f"{n_single} of {n_sizes} sizes have one run, so the intervals do not include their spread."
         )
@@ -271,34 +275,56 @@ def _describe_fit(fit: CurveFit, points: _RunsBySize, parameters: dict[str, floa
     if n - k - 1 > 0 and not is_exact:
         aicc = n * math.log(residual / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
     r2 = math.nan if points.is_constant else 1 - residual / total
-    return replace(fit, parameters=parameters, r2=r2, aicc=aicc)
+    lack_of_fit_p = _test_lack_of_fit(points, fitted, fit.residual_df)
+    caveat = fit.caveat
+    if lack_of_fit_p < LACK_OF_FIT_LEVEL:
+        caveat = _join_sentences(caveat, f"The runs contradict this curve (lack of fit, p = {lack_of_fit_p:.2g}).")
+    return replace(fit, parameters=parameters, r2=r2, aicc=aicc, lack_of_fit_p=lack_of_fit_p, caveat=caveat)
 
 
 def _resample_means(points: _RunsBySize, rng: np.random.Generator, alpha: float, draws: int) -> _Resampling:
+    """Draw the means by size from normal distributions.
+
+    A size of two runs has three distinct bootstrap means, and its variance is often near 0 by chance: each mean has
+    at least the variance pooled over sizes.
+    """
     repeated = [runs for runs in points.runs if len(runs) > 1]
     if not repeated:
         return _Resampling(None, math.nan, alpha)
-    variances = np.array([float(runs.var(ddof=1)) / len(runs) for runs in repeated])
-    degrees = np.array([len(runs) - 1.0 for runs in repeated])
-    known = float((variances**2 / degrees).sum())
-    df = float(variances.sum()) ** 2 / known if known > 0 else float(degrees.sum())
+    df = float(sum(len(runs) - 1 for runs in repeated))
+    pooled = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in repeated) / df
     columns = []
     for runs in points.runs:
-        n = len(runs)
-        picked = rng.integers(n, size=(draws, max(1, n - 1)))
-        columns.append(runs[picked].mean(axis=1))
+        variance = max(float(runs.var(ddof=1)) if len(runs) > 1 else 0.0, pooled) / len(runs)
+        columns.append(runs.mean() + rng.normal(0, math.sqrt(variance), draws))
     widening = float(scipy.special.stdtrit(df, 1 - alpha / 2) / scipy.special.ndtri(1 - alpha / 2))
     return _Resampling(np.stack(columns, axis=1), widening, alpha)
 
 
-def _make_curve(grid: Array, value: Array, resampled_curves: Array | None, resampling: _Resampling) -> Curve:
+def _make_curve(grid: Array, value: Array, drawn_curves: Array | None, resampling: _Resampling) -> Curve:
     low = high = np.full(len(grid), math.nan)
-    if resampled_curves is not None and len(grid):
-        ends = np.quantile(resampled_curves, [resampling.alpha / 2, 1 - resampling.alpha / 2], axis=0)
-        # Bounds bias the draws of a bounded curve to one side; the interval still contains its estimate.
-        low = value + resampling.widening * np.minimum(0.0, ends[0] - value)
-        high = value + resampling.widening * np.maximum(0.0, ends[1] - value)
+    if drawn_curves is not None and len(grid):
+        ends = np.quantile(drawn_curves, [resampling.alpha / 2, 1 - resampling.alpha / 2], axis=0)
+        # Bounds bias the draws of a bounded curve to one side, and its percentiles miss on the other.
+        normal = float(scipy.special.ndtri(1 - resampling.alpha / 2)) * drawn_curves.std(axis=0)
+        half = resampling.widening * np.maximum(np.maximum(value - ends[0], ends[1] - value), normal)
+        low, high = value - half, value + half
     return Curve(grid, value, low, high)
+
+
+def _test_lack_of_fit(points: _RunsBySize, fitted: Array, residual_df: int) -> float:
+    """Return the p-value of the F test of a curve against free means, with the runs of a size for pure error.
+
+    NaN without residual degrees of freedom, or where no size has two runs.
+    """
+    error_df = int(points.counts.sum()) - len(points.sizes)
+    if residual_df < 1 or error_df < 1:
+        return math.nan
+    lack = float((points.counts * (points.means - fitted) ** 2).sum()) / residual_df
+    error = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in points.runs) / error_df
+    if error == 0:
+        return math.nan
+    return float(scipy.special.fdtrc(residual_df, error_df, lack / error))
 
 
 def _build_quadratic_terms(x: Array) -> Array:

@@ -13,6 +13,7 @@ from sweeper.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeper.claims.bracket import Bracket
     from sweeper.claims.planned_power import ClaimDesign, ClaimPower
     from sweeper.claims.tables import ClaimTables
     from sweeper.config import Claim
@@ -41,6 +42,8 @@ class ComparisonSet:
     """What a reader should know."""
     needs_outcomes: bool = True
     """Whether those runs need outcomes."""
+    bracket: Bracket | None = None
+    """Where the best arm of an ordered axis lies; None for a claim that is not about it."""
 
 
 class ClaimKind(ABC):

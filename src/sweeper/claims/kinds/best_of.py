@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from sweeper.claims.bracket import find_bracket
 from sweeper.claims.comparison import ComparisonTest, Hypothesis
 from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sweeper.claims.tables import ClaimTables
     from sweeper.config import Claim
     from sweeper.statistics.aliases import ArmValue
+    from sweeper.statistics.intervals import Interval
 
 
 class BestOf(ClaimKind):
@@ -45,7 +47,12 @@ class BestOf(ClaimKind):
         )
         missing = [name for name, arms in (("smaller", smaller), ("larger", larger)) if not arms]
         problem = f"no {' and no '.join(missing)} arm is planned" if missing else ""
-        return ComparisonSet(comparisons, problem, tables.rows)
+
+        def compute_interval(larger: ArmValue, smaller: ArmValue, alpha: float) -> Interval:
+            return tables.estimate_arm_difference(claim, larger, smaller).compute_interval(alpha)
+
+        bracket = find_bracket(tuple(order), compute_interval, claim.alpha)
+        return ComparisonSet(comparisons, problem, tables.rows, bracket=bracket)
 
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Estimate the power of being superior to one smaller arm."""
