@@ -75,3 +75,16 @@ def test_main_prints_an_unusable_path_as_an_error(
         main()
     assert failure.value.code in (1, 2)
     assert "found:" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_importing_ends_without_a_traceback() -> None:
+    code = (
+        "import sys, builtins; import sweeper.cli\n"
+        "def interrupt(name, *rest, real=builtins.__import__):\n"
+        "    if name == 'sweeper.cli.app': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = interrupt\n"
+        "sweeper.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -113,6 +113,7 @@ GOOD = json.dumps({"7": make_converted_document(answer())})
         (format_answer_line(answer()) + "\n\n" + '{"query_id": "8", "steps": []}\n', "bad.json:3\n.*subset"),
         (format_answer_line(answer()) + "\n" + format_answer_line(answer()), "a second answer to query 7"),
         (format_answer_line(answer()).replace('"cut": false', '"cut": 3', 1), "cut is int"),
+        (format_answer_line(answer(steps=("Thought: a",) * 401)), "401 steps, more than 400"),
     ],
 )
 def test_read_answers_names_file_and_place_of_errors(tmp_path: Path, content: str, says: str) -> None:

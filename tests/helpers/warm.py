@@ -90,7 +90,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # libraries talk while they are imported
     _import()
-    from sweeper.cli.app import main
+    from sweeper.cli import main
 
     threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     # Arrow's allocator knows what a fork is.

@@ -74,6 +74,22 @@ def test_no_flipped_bit_changes_a_number_silently(faults: ModuleType, trained: P
 
 
 @pytest.mark.slow
+def test_a_history_that_is_gone_is_damage(store: Path) -> None:
+    find(store, "history.parquet").unlink()
+    assert read_statuses(store) == {"COMPLETE": 3, "UNREADABLE": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["{}", '{"exclude": [{}]}', '{"exclude": 3}'])
+def test_an_audit_that_is_none_is_named(store: Path, content: str) -> None:
+    audit = store / "studies" / "tiny" / "leakage.json"
+    assert audit.exists()
+    audit.write_text(content)
+    done = warm.sweeper("report", "tiny", "--storage", store, code=1)
+    assert "not an audit of contamination" in done.stderr and "leakage.json" in done.stderr
+
+
+@pytest.mark.slow
 def test_one_unreadable_trial_is_a_row_and_the_rest_goes_on(store: Path) -> None:
     path = find(store, "history.parquet")
     path.write_bytes(path.read_bytes()[:-1] + b"!")

@@ -94,6 +94,14 @@ def test_released_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_pipe_with_the_name_of_a_released_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "toolllama_G123_dfs_train.json")
+    done = warm.sweeper("data", "inspect", tmp_path, *MODEL, code=None)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_released_file_that_is_nested_deep_takes_no_memory(tmp_path: Path) -> None:
     levels = 100_000  # with them, the streaming parser alone would take 24 GB
     row = json.dumps(make_row("Step 2: question", "question"))
@@ -101,7 +109,7 @@ def test_released_file_that_is_nested_deep_takes_no_memory(tmp_path: Path) -> No
     (tmp_path / "a.json").write_text(content)
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({6 << 30}, {6 << 30}))"
     words = ["data", "inspect", str(tmp_path / "a.json"), *MODEL, "--json"]
-    code = f"{limit}; import sys; sys.argv = {['sweeper', *words]}; from sweeper.cli.app import main; main()"
+    code = f"{limit}; import sys; sys.argv = {['sweeper', *words]}; from sweeper.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert "nested too deep" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -52,6 +52,19 @@ def test_claims_added_after_the_results_are_listed_apart(store: Path) -> None:
     assert blocks.index("Claims added or changed after trials had finished") < blocks.index(label)
 
 
+def test_a_lost_registration_makes_every_claim_a_late_one(store: Path) -> None:
+    run(store)
+    claims = store / "studies" / "tiny" / "claims.json"
+    claims.write_bytes(claims.read_bytes().replace(b"single", b"sinful", 1))
+    shown = run(store, code=1)
+    assert "claims.json" in shown and "labeled as late" in shown and "delete" not in shown
+    claims.unlink()
+    text = warm.sweeper("report", "tiny", "--storage", store).stdout
+    assert "the registration made before the run is missing" in text and "Claims added or changed" in text
+    run(store)
+    assert "added after 4 of 4 trials had finished" in warm.sweeper("report", "tiny", "--storage", store).stdout
+
+
 def test_late_claims_do_not_change_the_adjusted_p_values_of_others(store: Path) -> None:
     before = json.loads(warm.sweeper("report", "tiny", "--storage", store, "--json").stdout)["claims"]
     run(store, f"claims=[single-epoch, {REACHES}]")

@@ -106,12 +106,12 @@ def test_collect_study_reads_documents_of_the_study(tmp_path: Path) -> None:
     assert (empty.manifest, empty.contamination, empty.first_plan, empty.resource_usage) == ({}, None, None, None)
     folder = store.study_folder("quickstart")
     for name in ("manifest.json", CONTAMINATION_FILE, "plan.json", RESOURCE_USAGE_FILE):
-        write_json(folder / name, {"file": name})
+        write_json(folder / name, {"file": name, "exclude": []})
     tables = collect_study(plan, store)
-    assert tables.runs == [{"file": "manifest.json"}]  # as version 0.1.0 wrote it
-    assert tables.contamination == {"file": CONTAMINATION_FILE}
-    assert tables.first_plan == {"file": "plan.json"}
-    assert tables.resource_usage == {"file": RESOURCE_USAGE_FILE}
+    assert tables.runs == [{"file": "manifest.json", "exclude": []}]  # as version 0.1.0 wrote it
+    assert tables.contamination == {"file": CONTAMINATION_FILE, "exclude": []}
+    assert tables.first_plan == {"file": "plan.json", "exclude": []}
+    assert tables.resource_usage == {"file": RESOURCE_USAGE_FILE, "exclude": []}
 
 
 def test_collect_study_shows_a_failed_evaluation(tmp_path: Path) -> None:

@@ -75,6 +75,10 @@ def test_intervals_cover_and_are_narrower_than_of_matched_seeds(seeds: int, narr
     assert np.median(half) < narrower * np.median(matched)
 
 
+def test_thousands_of_seeds_have_nearly_the_normal_critical_value() -> None:
+    assert compute_critical_value(5000, 5000, 3.0, 0.05) == pytest.approx(1.96, abs=0.002)
+
+
 def test_seeds_of_the_arms_need_not_be_as_many() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 2, (50, 4)), rng.integers(0, 2, (50, 2))

@@ -50,7 +50,8 @@ def test_find_storage_fault_finds_errnos_of_storage_behind_other_errors(store: S
     "message", ["PytorchStreamWriter failed writing file", "I/O error: No space left on device (os error 28)"]
 )
 def test_find_storage_fault_finds_messages_of_writers_without_errno(store: Store, message: str) -> None:
-    assert find_storage_fault(RuntimeError(f"{message}\nstack"), store) == message
+    fault = find_storage_fault(RuntimeError(f"{message}\nstack"), store)
+    assert message in fault and "stack" not in fault
     assert find_storage_fault(StorageUnavailableError("s3://b", found="gone"), store) == "gone"
 
 

@@ -81,7 +81,7 @@ def print_schema_command(
     print_json(api.build_schema(kind))
 
 
-def main() -> None:
+def run_command_line() -> None:
     """Run the command line. Errors are printed for people; exit code 2 for usage errors, 1 for failed trials."""
     from sweeper.errors import SweeperError
 

@@ -87,7 +87,7 @@ class Claim(FrozenConfig):
     margin: FiniteFloat = Field(gt=0, lt=1)
     """Difference, as a rate, below which two values count as equal. `stabilises`: of divergence rates. `cheaper`: of
     pass rates. `judge-independent`: of the pass rate under two judges."""
-    alpha: FiniteFloat = Field(default=0.05, gt=0, lt=1)
+    alpha: FiniteFloat = Field(default=0.05, ge=1e-6, lt=1)
     """Error level of each comparison."""
     assumed_discordance: FiniteFloat = Field(default=0.2, gt=0, lt=1)
     """For planning: share of queries on which two equally good runs differ."""
@@ -97,7 +97,7 @@ class Claim(FrozenConfig):
     """Whether the compared arms share what a seed decides. `independent`: each arm has its own variance over seeds;
     `matched`: runs of one seed are paired. `null`: independent for models, whose sizes share nothing, and matched for
     other axes, whose runs of one seed share initialization and order of the data."""
-    seed_sd_ratio: FiniteFloat = Field(default=3.0, ge=1, validate_default=True)
+    seed_sd_ratio: FiniteFloat = Field(default=3.0, ge=1, le=1000, validate_default=True)
     """For independent seeds: largest ratio of the two arms' standard deviations over seeds that intervals allow for. A
     larger one is safer and wider. The report has the observed ratio, and the interval without this assumption."""
     estimand: Literal["mean", "trained-runs"] = Field(default="mean", validate_default=True)

@@ -29,7 +29,7 @@ AxisValue: TypeAlias = Any
 class Sweep(FrozenConfig):
     """A question, fully resolved: every named configuration has been read from its file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Name of the study, and of its folder in the store."""
     question: str = Field(min_length=1)
     """The question, in one sentence."""

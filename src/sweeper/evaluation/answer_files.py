@@ -17,6 +17,8 @@ from sweeper.storage import JsonTextError, decode_text, parse_json
 from sweeper.storage.untrusted_files import is_hidden
 
 MAX_FILE_BYTES = 2_000_000_000
+MAX_STEPS = 400
+"""Steps of one answer: ToolEval's format nests each one in the last, and JSON cannot be nested much deeper."""
 """Larger files are rejected: JSON of this size does not fit in memory."""
 
 _KNOWN_FORMATS = "ToolEval's converted answers, ToolBench's raw answers, or our answers.jsonl"
@@ -71,7 +73,10 @@ def _parse_own_answer(document: object) -> Answer:
         for key in ("query_id", "subset", "query", "final_answer", "method", "ended")
     )
     steps: list[str | ToolCall] = []
-    for k, step in enumerate(require_field(document, "steps", list, "")):
+    stated = require_field(document, "steps", list, "")
+    if len(stated) > MAX_STEPS:
+        raise SchemaMismatchError(f"{len(stated):,} steps, more than {MAX_STEPS}")
+    for k, step in enumerate(stated):
         where = f"steps[{k}]"
         if isinstance(step, str):
             steps.append(check_text_length(step, where))

@@ -16,7 +16,7 @@ from sweeper.config import write_yaml
 from sweeper.planning.estimate import restore_first_estimates
 from sweeper.planning.plan import Plan
 from sweeper.results.claim_registry import CLAIMS_FILE, RegisteredClaim, register_claims
-from sweeper.results.study_tables import MANIFEST_FILE, read_runs, read_stored_sweep
+from sweeper.results.study_tables import MANIFEST_FILE, read_runs, read_stored_sweep, was_run_by_older_version
 from sweeper.search import JOURNAL_FILE
 from sweeper.storage import JsonObject, Store, digest_files, read_json, write_json
 from sweeper.training import FAILED, read_status
@@ -62,7 +62,7 @@ def start_run(plan: Plan, store: Store, backend: str) -> list[RegisteredClaim]:
         StoreError: files of earlier runs that cannot be read.
     """
     folder = store.study_folder(plan.sweep.name)
-    if not (folder / CLAIMS_FILE).exists() and (folder / MANIFEST_FILE).exists():
+    if not (folder / CLAIMS_FILE).exists() and was_run_by_older_version(folder):
         _register_claims_of_older_version(plan, folder)
     new = register_claims(folder, plan.sweep.claims, partial(_count_trials, plan, store))
     for part in plan.parts:

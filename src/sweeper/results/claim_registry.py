@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CLAIMS_FILE = "claims.json"
 """In the folder of a study."""
 NOT_RECORDED = "registered by an older version, which did not record when"
+_LOST = "the registration made before the run is missing"
 
 
 class RegisteredClaim(BaseModel):
@@ -167,15 +168,18 @@ def register_claims(
     return new
 
 
-def read_claim_registry(folder: Path, *, has_run: bool) -> ClaimRegistry:
-    """Read the registrations of a study. Those that cannot be read make every claim a late one, with the reason.
+def read_claim_registry(folder: Path, *, has_run: bool, was_run_by_older_version: bool = False) -> ClaimRegistry:
+    """Read the registrations of a study. Those that are missing or cannot be read make every claim a late one.
 
     Args:
         folder: the study's folder.
-        has_run: whether the study has run. If it has, and there is no file, then an older version ran it.
+        has_run: whether the study has run.
+        was_run_by_older_version: whether version 0.1.0 ran it last, which registered no claims.
     """
     if not (folder / CLAIMS_FILE).exists():
-        return ClaimRegistry(missing_label=NOT_RECORDED, is_missing_late=False) if has_run else ClaimRegistry()
+        if was_run_by_older_version:
+            return ClaimRegistry(missing_label=NOT_RECORDED, is_missing_late=False)
+        return ClaimRegistry(missing_label=_LOST) if has_run else ClaimRegistry()
     try:
         return ClaimRegistry(tuple(_read_entries(folder / CLAIMS_FILE)))
     except StoreError as error:
@@ -188,6 +192,9 @@ def _read_entries(path: Path) -> list[RegisteredClaim]:
     hint = "move the file away; claims registered from then on are labeled as late"
     try:
         document = read_json(path)
+    except StoreError as error:
+        raise StoreError(str(path), found=error.found, hint=hint) from error
+    try:
         entries = [RegisteredClaim.model_validate(entry) for entry in document["claims"]]
     except (ValidationError, KeyError, TypeError) as error:
         raise StoreError(str(path), found="not a list of registered claims", hint=hint) from error

@@ -192,9 +192,11 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
         outcomes=combine_outcomes(outcomes),
         histories=histories,
         runs=runs,
-        claim_registry=read_claim_registry(folder, has_run=bool(runs)),
+        claim_registry=read_claim_registry(
+            folder, has_run=bool(runs), was_run_by_older_version=was_run_by_older_version(folder)
+        ),
         search_history=search_history.to_document() if search_history else None,
-        contamination=_read_json_or_none(folder / CONTAMINATION_FILE),
+        contamination=_read_contamination(folder / CONTAMINATION_FILE),
         first_plan=_read_json_or_none(folder / "plan.json"),
         resource_usage=_read_json_or_none(folder / RESOURCE_USAGE_FILE),
     )
@@ -222,8 +224,10 @@ def _read_trial(
     elif suite and record and record.status not in (FAILED, PRUNED):
         row = _add_evaluation_status(row, store, suite, snapshot)
     folder = store.trial_folder(trial.fingerprint)
-    has_history = record is not None and (folder / "history.parquet").exists()
-    return row, outcomes, _read_history(folder / "history.parquet", record) if has_history and record else None
+    history = folder / "history.parquet"
+    # One that the record lists and that is gone is damage; other runs, such as failed ones, may have none.
+    has_history = record is not None and (history.name in record.files or history.exists())
+    return row, outcomes, _read_history(history, record) if has_history and record else None
 
 
 def _make_unreadable_row(trial: PlannedTrial, error: Exception) -> TrialRow:
@@ -251,6 +255,12 @@ def read_runs(folder: Path) -> list[JsonObject]:
     return runs
 
 
+def was_run_by_older_version(folder: Path) -> bool:
+    """Return whether version 0.1.0 ran a study last: its manifest is one run, and no list of runs."""
+    manifest = _read_json_or_none(folder / MANIFEST_FILE)
+    return manifest is not None and "runs" not in manifest
+
+
 def collect_part_studies(tables: StudyTables, store: Store) -> list[StudyTables]:
     """Collect the tables of each sweep of a combined sweep, as if it had been run by itself."""
     return [collect_study(part, store) for part in tables.plan.parts]
@@ -276,6 +286,15 @@ def _add_evaluation_status(row: TrialRow, store: Store, suite: str, snapshot: Lo
     if (directory / "failure.json").exists():
         return replace(row, status=FAILED, failure=Failure.model_validate(read_json(directory / "failure.json")))
     return replace(row, status="RUNNING" if snapshot.is_locked(directory) else "PENDING")
+
+
+def _read_contamination(path: Path) -> JsonObject | None:
+    audit = _read_json_or_none(path)
+    leaked = [] if audit is None else audit.get("exclude")
+    keys = {"subset", "query_id"}
+    if not isinstance(leaked, list) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in leaked):
+        raise StoreError(str(path), found="not an audit of contamination", hint="delete it and run again")
+    return audit
 
 
 def _read_json_or_none(path: Path) -> JsonObject | None:

@@ -90,8 +90,10 @@ def compute_critical_value(n_first: float, n_second: float, sd_ratio: float, alp
     # The trapezoidal rule in log(B / (1 - B)), where all factors are smooth and decay exponentially.
     logit = np.linspace(-1, 1, _QUADRATURE_NODES) * (2 * _LOG_TAIL / min(first_df, second_df))
     share = scipy.special.expit(logit)
-    weights = np.exp(first_df / 2 * scipy.special.log_expit(logit) + second_df / 2 * scipy.special.log_expit(-logit))
-    weights /= weights.sum()
+    # Normalized as logarithms: with a thousand seeds the weights themselves are 0.
+    weights = scipy.special.softmax(
+        first_df / 2 * scipy.special.log_expit(logit) + second_df / 2 * scipy.special.log_expit(-logit)
+    )
     squares = np.exp(np.linspace(-2, 2, _RATIO_NODES) * math.log(sd_ratio))[:, None]
     of_first = squares / n_first / (squares / n_first + 1 / n_second)
     df = first_df + second_df

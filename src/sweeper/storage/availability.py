@@ -30,9 +30,8 @@ _UNAVAILABLE_ERRNOS = {
     errno.EHOSTUNREACH,
 }
 # Messages of torch and safetensors, whose writers raise errors without an errno.
-_UNAVAILABLE_MESSAGES = re.compile(
-    r"No space left|(os error |\[Errno )(28|122|5|116|30)\b|PytorchStreamWriter|unexpected pos|inline_container"
-)
+_TORCH_MESSAGES = r"PytorchStreamWriter|unexpected pos|inline_container"
+_UNAVAILABLE_MESSAGES = re.compile(rf"No space left|(os error |\[Errno )(28|122|5|116|30)\b|{_TORCH_MESSAGES}")
 
 
 def mark_store(store: Store) -> Store:
@@ -66,7 +65,10 @@ def find_storage_fault(error: BaseException, store: Store) -> str:
         if isinstance(cause, OSError) and cause.errno in _UNAVAILABLE_ERRNOS:
             return f"{os.strerror(cause.errno)}: {cause.filename or store.location}"
         if not isinstance(cause, KeyError) and _UNAVAILABLE_MESSAGES.search(str(cause)):
-            return str(cause).splitlines()[0]
+            message = str(cause).splitlines()[0]
+            if re.search(_TORCH_MESSAGES, message):
+                return f"a file could not be written to its end, as on a full disk (torch: {message})"
+            return message
         cause = cause.__cause__ or cause.__context__
     return "" if is_present(store) else f"{store.location} is missing or empty; is it unmounted?"
 

@@ -61,7 +61,12 @@ READER = ToolllamaReader()
 def _find_released_files(folder: Path) -> list[tuple[Split, Path]]:
     """Return (split, file) of the release in a folder, or else in its subfolder `answer/`."""
     for place in (folder, folder / "answer"):
-        released = [(split, file) for split, name in _RELEASE_PATTERNS.items() for file in sorted(place.glob(name))]
+        released = [
+            (split, file)
+            for split, name in _RELEASE_PATTERNS.items()
+            for file in sorted(place.glob(name))
+            if file.is_file()  # a pipe would be waited for
+        ]
         if released:
             return released
     return []
