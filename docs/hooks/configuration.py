@@ -17,6 +17,7 @@ from sweeper.config import (
     BudgetSpec,
     Choice,
     Claim,
+    CollapseRule,
     ConfirmSpec,
     DataSpec,
     EngineSpec,
@@ -47,7 +48,7 @@ SECTIONS: tuple[tuple[str, str, tuple[type[BaseModel], ...]], ...] = (
     ("Recipe", "`recipe:` of a sweep, or `configs/recipes/NAME.yaml`.", (Recipe, HyperparameterChange)),
     ("Data", "`data:` of a sweep, or `configs/data/NAME.yaml`.", (DataSpec, AssumedSize)),
     ("Evaluation", "`evaluation:` of a sweep, or `configs/evaluation/NAME.yaml`.", (EvaluationSpec, LlmSpec)),
-    ("Claims", "An item of `claims:`, or `configs/claims/NAME.yaml`.", (Claim,)),
+    ("Claims", "An item of `claims:`, or `configs/claims/NAME.yaml`.", (Claim, CollapseRule)),
     (
         "Search",
         "`search:` and `confirm:` of a sweep, and the axes that it searches.",

@@ -1,7 +1,5 @@
 """Pure functions over outcome tables: rates, paired differences, verdicts. Undefined is NaN, never 0."""
 
-from sweeper.statistics.bootstrap import bootstrap_clusters, bootstrap_two_way
-from sweeper.statistics.clustered import estimate_clustered_difference, estimate_clustered_rate
 from sweeper.statistics.comparison_simulation import ComparisonDesign
 from sweeper.statistics.definitions import (
     DEFINITIONS,
@@ -10,7 +8,6 @@ from sweeper.statistics.definitions import (
     compute_rates_by_judge,
     compute_rates_by_subset,
 )
-from sweeper.statistics.equivalence import tost, tost_from_interval
 from sweeper.statistics.intervals import Interval, clopper_pearson_interval, wilson_interval
 from sweeper.statistics.judge_agreement import (
     cohen_kappa,
@@ -20,10 +17,8 @@ from sweeper.statistics.judge_agreement import (
     measure_agreement,
     raw_agreement,
 )
-from sweeper.statistics.mixed_model import fit_mixed_logistic
 from sweeper.statistics.multiple_testing import holm_step_down
 from sweeper.statistics.paired import EffectEstimate, Exclusions, Pairing, estimate_paired_difference, match_runs
-from sweeper.statistics.paired_tests import mcnemar_test, paired_permutation_test
 from sweeper.statistics.pass_matrix import (
     COUNTED_STATUSES,
     DEFAULT_AXES,
@@ -53,8 +48,6 @@ __all__ = [
     "PassRate",
     "approximate_power",
     "average_subset_rates",
-    "bootstrap_clusters",
-    "bootstrap_two_way",
     "build_pass_matrix",
     "clopper_pearson_interval",
     "cohen_kappa",
@@ -66,12 +59,9 @@ __all__ = [
     "compute_subset_rates",
     "compute_win_rate",
     "drop_queries",
-    "estimate_clustered_difference",
-    "estimate_clustered_rate",
     "estimate_paired_difference",
     "find_minimum_detectable_effect",
     "find_required_seeds",
-    "fit_mixed_logistic",
     "fit_power_law",
     "fit_quadratic",
     "fleiss_kappa",
@@ -79,15 +69,11 @@ __all__ = [
     "holm_step_down",
     "krippendorff_alpha",
     "match_runs",
-    "mcnemar_test",
     "measure_agreement",
-    "paired_permutation_test",
     "raw_agreement",
     "score_stabletoolbench",
     "score_strict",
     "score_tooleval",
     "simulate_power",
-    "tost",
-    "tost_from_interval",
     "wilson_interval",
 ]

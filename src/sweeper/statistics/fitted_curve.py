@@ -31,7 +31,7 @@ class Optimum:
     size: float = math.nan
     value: float = math.nan
     share: float = math.nan
-    """Share of the bootstrap draws that have an optimum."""
+    """Share of the draws that have an optimum."""
     interval: Interval = UNDEFINED_INTERVAL
     """Of the size; NaN where an end is unbounded."""
     is_inside: bool = False

@@ -20,8 +20,8 @@ from sweeper.statistics.aliases import Array
 from sweeper.statistics.fitted_curve import Curve, CurveFit, Optimum
 from sweeper.statistics.intervals import Interval
 
-BOOTSTRAP_DRAWS = 2000
-"""Bootstrap draws; each end of a 95 % interval then rests on 50 of them."""
+N_DRAWS = 2000
+"""Draws of the means by size; each end of a 95 % interval then rests on 50 of them."""
 EXPONENT_BOUNDS = (0.01, 5.0)
 """Bounds of the power law's exponent; at the lower one it is a straight line in log size."""
 LACK_OF_FIT_LEVEL = 0.05
@@ -78,7 +78,7 @@ def fit_power_law(
     asymptote: tuple[float, float] = (0.0, 1.0),
     curve_sizes: ArrayLike | None = None,
     alpha: float = 0.05,
-    draws: int = BOOTSTRAP_DRAWS,
+    draws: int = N_DRAWS,
 ) -> CurveFit:
     """Fit y = c + a * size^-b by least squares, with b within EXPONENT_BOUNDS.
 
@@ -94,7 +94,7 @@ def fit_power_law(
         asymptote: bounds of c; of a loss (0, inf). The other arguments are those of `fit_quadratic`.
         curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
         alpha: the interval is at 1 - alpha.
-        draws: bootstrap draws.
+        draws: draws of the means by size.
 
     Returns:
         The parameters with their intervals, the curve with its band, and R².
@@ -104,7 +104,7 @@ def fit_power_law(
 
     Example:
         >>> import numpy as np
-        >>> sizes = np.repeat([1e6, 1e7, 1e8], 2)
+        >>> sizes = np.repeat([1e6, 1e7, 1e8, 1e9], 2)
         >>> fit = fit_power_law(sizes, 2.0 + 30 * sizes**-0.3, rng=np.random.default_rng(0), asymptote=(0, 9), draws=20)
         >>> round(fit.parameters["b"], 2)
         0.3
@@ -148,7 +148,7 @@ def fit_quadratic(
     best: Best = "max",
     curve_sizes: ArrayLike | None = None,
     alpha: float = 0.05,
-    draws: int = BOOTSTRAP_DRAWS,
+    draws: int = N_DRAWS,
 ) -> CurveFit:
     """Fit y = c0 + c1 * x + c2 * x^2 with x = log10(size) by least squares, and find its optimum.
 
@@ -165,7 +165,7 @@ def fit_quadratic(
         best: `max` for the highest point, of a rate; `min` for the lowest, of a loss.
         curve_sizes: sizes at which the curve is given; evenly spaced in log size by default.
         alpha: intervals are at 1 - alpha.
-        draws: bootstrap draws.
+        draws: draws of the means by size.
 
     Returns:
         The parameters and the optimum with their intervals, the curve with its band, and R².
@@ -175,8 +175,8 @@ def fit_quadratic(
 
     Example:
         >>> import numpy as np
-        >>> sizes = np.repeat([1e6, 1e7, 1e8], 2)
-        >>> values = 1 - (np.log10(sizes) - 7) ** 2 + np.tile([-0.01, 0.01], 3)
+        >>> sizes = np.repeat([1e6, 1e7, 1e8, 1e9], 2)
+        >>> values = 1 - (np.log10(sizes) - 7) ** 2 + np.tile([-0.01, 0.01], 4)
         >>> fit = fit_quadratic(sizes, values, rng=np.random.default_rng(0), draws=20)
         >>> round(fit.parameters["c2"], 2)
         -1.0
