@@ -17,7 +17,6 @@ from sweeper.config import (
     BudgetSpec,
     Choice,
     Claim,
-    CollapseRule,
     ConfirmSpec,
     DataSpec,
     EngineSpec,
@@ -36,6 +35,7 @@ from sweeper.config import (
     SearchSpec,
     Sweep,
 )
+from sweeper.config.claim import CollapseRule
 from sweeper.config.data import AssumedSize
 from sweeper.config.recipe import OptimizerTraits
 from sweeper.config.reference import ReferenceRow

@@ -8,7 +8,13 @@ import pytest
 
 from sweeper.errors import UsageError
 from sweeper.statistics import build_pass_matrix
-from sweeper.statistics.simulated_outcomes import GroundTruth, SimulatedArm, assign_true_rates, draw_outcomes
+from sweeper.statistics.simulated_outcomes import (
+    GroundTruth,
+    SimulatedArm,
+    assign_true_rates,
+    draw_outcomes,
+    draw_study,
+)
 
 
 def trials(seeds: int = 2) -> pd.DataFrame:
@@ -55,6 +61,36 @@ def test_simulated_seeds_have_the_given_spread() -> None:
     from scipy.stats import norm
 
     assert norm.ppf(rates).std() == pytest.approx(0.5, rel=0.2)
+
+
+def test_heavy_tails_keep_the_marginal_rate_and_the_spread() -> None:
+    many = trials(seeds=400)
+    heavy = truth(arms=(SimulatedArm(0.7),), subsets={"G1_tool": 100}, query_sd=0, seed_sd=0.8, tail=3)
+    rates = build_pass_matrix(many, draw_outcomes(many, heavy, np.random.default_rng(5))).mean()
+    assert rates.mean() == pytest.approx(0.7, abs=0.025)
+
+
+def test_queries_of_a_tool_are_alike() -> None:
+    clustered = truth(arms=(SimulatedArm(0.5),), query_sd=0, seed_sd=0, tool_sd=2.0, queries_per_tool=10)
+    matrix = build_pass_matrix(trials(1), draw_outcomes(trials(1), clustered, np.random.default_rng(6)))
+    by_tool = matrix["small0"].to_numpy().reshape(-1, 10).mean(axis=1)
+    assert by_tool.var() > 3 * 0.25 / 10
+    assert matrix["small0"].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_an_arms_own_query_effects_are_shared_by_its_runs_alone() -> None:
+    own = truth(query_sd=0, seed_sd=0, arm_query_sd=2.0)
+    matrix = build_pass_matrix(trials(), draw_outcomes(trials(), own, np.random.default_rng(7)))
+    assert matrix["small0"].corr(matrix["small1"]) > 0.3
+    assert abs(matrix["small0"].corr(matrix["large0"])) < 0.05
+
+
+def test_runs_collapse_by_arm_with_their_share() -> None:
+    many = trials(seeds=300)
+    arms = (SimulatedArm(0.5), SimulatedArm(0.5, {"model": "large"}, seed_sd=0.0, collapse=0.2))
+    drawn = draw_study(many, truth(arms=arms, subsets={"G1_tool": 3}), np.random.default_rng(8)).trials
+    gone = drawn["status"].eq("DIVERGED").groupby(drawn["model"]).mean()
+    assert gone["small"] == 0 and gone["large"] == pytest.approx(0.2, abs=0.07)
 
 
 def test_judge_errors_shift_the_simulated_rate() -> None:

@@ -11,27 +11,43 @@ import numpy as np
 
 from sweeper.claims.comparison import Comparison, compute_support_margin
 from sweeper.claims.kinds.base import CLAIM_KINDS, VerdictLabel
+from sweeper.claims.reasons import MIN_SEEDS
 from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import Verdict, decide_claim
 from sweeper.errors import UsageError
 from sweeper.statistics.aliases import ArmValue
 from sweeper.statistics.intervals import Interval
-from sweeper.statistics.simulated_outcomes import GroundTruth, SimulatedArm, assign_true_rates, draw_outcomes
+from sweeper.statistics.simulated_outcomes import (
+    DrawnStudy,
+    GroundTruth,
+    SimulatedArm,
+    assign_arms,
+    assign_true_rates,
+    draw_study,
+)
 
 if TYPE_CHECKING:
     from sweeper.config import Claim
 
 ComparisonKey = tuple[str, str, str, ArmValue, ArmValue]
 """Metric, test, axis and both sides of a comparison."""
-TRUTH_KEYS = frozenset({"arms", "queries", "query_sd", "seed_sd", "wrongly_passed", "wrongly_failed", "votes"})
+ARM_KEYS = frozenset({"rate", "where", "seed_sd", "collapse"})
+TRUTH_KEYS = frozenset(
+    {
+        *("arms", "queries", "query_sd", "seed_sd", "arm_query_sd", "tool_sd", "queries_per_tool", "tail"),
+        *("wrongly_passed", "wrongly_failed", "judge_noise", "votes", "optional_stopping"),
+    }
+)
 
 
 def parse_truth(document: object, query_counts: Mapping[str, int]) -> GroundTruth:
     """Parse the assumed truth of a simulation.
 
     Args:
-        document: `arms: [{rate, where: {axis: value}}]`, and optionally `queries` (in total, spread over the suite's
-            subsets), `query_sd`, `seed_sd`, `wrongly_passed`, `wrongly_failed` and `votes`.
+        document: `arms: [{rate, where: {axis: value}, seed_sd, collapse}]`, of which only `rate` is needed, and
+            optionally `queries` (in total, spread over the suite's subsets), `query_sd`, `seed_sd`, `arm_query_sd`,
+            `tool_sd`, `queries_per_tool`, `tail`, `wrongly_passed`, `wrongly_failed`, `judge_noise` (both of these at
+            once) and `votes`, which are those of `GroundTruth`; `optional_stopping` is not read here.
         query_counts: subset -> queries of the suite.
 
     Raises:
@@ -45,21 +61,39 @@ def parse_truth(document: object, query_counts: Mapping[str, int]) -> GroundTrut
         )
     arms = []
     for k, arm in enumerate(document["arms"]):
-        is_arm = isinstance(arm, dict) and not set(arm) - {"rate", "where"} and _is_number(arm.get("rate"))
+        is_arm = isinstance(arm, dict) and not set(arm) - ARM_KEYS and _is_number(arm.get("rate"))
+        is_arm = is_arm and all(_is_number(arm[key]) for key in ("seed_sd", "collapse") if key in arm)
         if not is_arm or not isinstance(arm.get("where") or {}, dict):
-            raise UsageError(
-                "--truth", requested=f"arms[{k}]", found=f"{arm!r}", hint="{rate: 0.8, where: {model: NAME}}"
-            )
-        arms.append(SimulatedArm(float(arm["rate"]), arm.get("where") or {}))
+            hint = "{rate: 0.8, where: {model: NAME}, seed_sd: 0.1, collapse: 0.05}, all but rate optional"
+            raise UsageError("--truth", requested=f"arms[{k}]", found=f"{arm!r:.200}", hint=hint)
+        seed_sd = float(arm["seed_sd"]) if "seed_sd" in arm else None
+        arms.append(SimulatedArm(float(arm["rate"]), arm.get("where") or {}, seed_sd, float(arm.get("collapse", 0.0))))
+    noise = _read_number(document, "judge_noise", 0.0)
     return GroundTruth(
         arms=tuple(arms),
         subsets=_scale_subsets(query_counts, _read_count(document, "queries", None)),
         query_sd=_read_number(document, "query_sd", 1.0),
         seed_sd=_read_number(document, "seed_sd", 0.1),
-        wrongly_passed=_read_number(document, "wrongly_passed", 0.0),
-        wrongly_failed=_read_number(document, "wrongly_failed", 0.0),
+        arm_query_sd=_read_number(document, "arm_query_sd", 0.0),
+        tool_sd=_read_number(document, "tool_sd", 0.0),
+        queries_per_tool=_read_count(document, "queries_per_tool", 15) or 15,
+        tail=_read_number(document, "tail", math.inf),
+        wrongly_passed=_read_number(document, "wrongly_passed", noise),
+        wrongly_failed=_read_number(document, "wrongly_failed", noise),
         votes=_read_count(document, "votes", 1) or 1,
     )
+
+
+def parse_optional_stopping(document: object) -> bool:
+    """Return `optional_stopping` of the document that `parse_truth` reads: whether to stop at the first verdict.
+
+    Raises:
+        UsageError: a value that is neither true nor false.
+    """
+    value = document.get("optional_stopping", False) if isinstance(document, dict) else False
+    if not isinstance(value, bool):
+        raise UsageError("--truth", requested=f"optional_stopping: {value!r}", found="neither true nor false")
+    return value
 
 
 def _is_number(value: object) -> bool:
@@ -67,7 +101,9 @@ def _is_number(value: object) -> bool:
 
 
 def _read_number(document: Mapping[str, Any], key: str, default: float) -> float:
-    value = document.get(key, default)
+    if key not in document:
+        return default
+    value: Any = document[key]
     if not _is_number(value):
         raise UsageError("--truth", requested=f"{key}: {value!r}", found="not a number")
     return float(value)
@@ -99,6 +135,8 @@ class ClaimCharacteristics:
     is_covered: Sequence[bool]
     """Whether each interval covers the true difference."""
     true_differences: Mapping[ComparisonKey, float]
+    expected_seeds: float
+    """Mean number of seeds at which a study stopped."""
 
     def to_document(self) -> dict[str, object]:
         """Return the claim as the JSON of `simulate` has it."""
@@ -115,6 +153,7 @@ class ClaimCharacteristics:
             "false_refuted": self.shares["refuted"] if self.holds else None,
             "coverage": sum(self.is_covered) / len(self.is_covered) if self.is_covered else None,
             "intervals": len(self.is_covered),
+            "expected_seeds": self.expected_seeds,
             "true_differences": [
                 {"comparison": " ".join(str(part) for part in key), "value": value}
                 for key, value in self.true_differences.items()
@@ -134,6 +173,7 @@ def simulate_verdicts(
     *,
     n_studies: int,
     rng: np.random.Generator,
+    has_optional_stopping: bool = False,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> list[ClaimCharacteristics]:
     """Decide claims on simulated studies.
@@ -143,21 +183,30 @@ def simulate_verdicts(
         study: the planned trials, all COMPLETE, and the axes; its outcomes are not used.
         truth: the assumed pass rates.
         n_studies: studies simulated.
+        has_optional_stopping: whether each study looks at the verdict from two seeds on after every further one, and
+            stops at the first that is decided, as one who adds seeds until the verdict changes does.
         on_progress: called with the share of studies done.
 
     Raises:
         UsageError: a trial to which the truth assigns no rate.
         DataError: a table that breaks its contract.
     """
+    # A simulated run that collapsed has diverged, and has no loss that a rule could look at.
+    claims = [claim.model_copy(update={"collapse": None}) for claim in claims]
     truths = [_decide_true_rates(claim, study, truth) for claim in claims]
     labels: list[list[VerdictLabel]] = [[] for _ in claims]
     is_covered: list[list[bool]] = [[] for _ in claims]
     differences = [_list_differences(verdict) for verdict in truths]
+    seeds = sorted(int(seed) for seed in study.trials["seed"].unique())
+    looks = range(min(MIN_SEEDS, len(seeds)), len(seeds) + 1) if has_optional_stopping else [len(seeds)]
+    used: list[list[int]] = [[] for _ in claims]
     for number in range(n_studies):
-        drawn = StudyEvidence(study.trials, draw_outcomes(study.trials, truth, rng), study.axes)
+        drawn = draw_study(study.trials, truth, rng)
+        evidence = {count: _select_first_seeds(drawn, seeds[:count], study) for count in looks}
         for k, claim in enumerate(claims):
-            verdict = decide_claim(claim, drawn, with_robustness_checks=False)
+            verdict, count = _decide_at_looks(claim, evidence)
             labels[k].append(verdict.label)
+            used[k].append(count)
             for comparison in verdict.comparisons:
                 estimate, true = comparison.estimate, differences[k].get(_make_key(comparison), math.nan)
                 if not math.isnan(estimate.low) and not math.isnan(true):
@@ -171,9 +220,28 @@ def simulate_verdicts(
             n_studies,
             is_covered[k],
             differences[k],
+            float(np.mean(used[k])),
         )
         for k, claim in enumerate(claims)
     ]
+
+
+def _select_first_seeds(drawn: DrawnStudy, seeds: Sequence[int], study: StudyEvidence) -> StudyEvidence:
+    trials = drawn.trials[drawn.trials["seed"].isin(seeds)]
+    outcomes = drawn.outcomes
+    if len(trials) < len(drawn.trials):
+        outcomes = outcomes[outcomes["fingerprint"].isin(set(trials["fingerprint"]))]
+    return StudyEvidence(trials, outcomes, study.axes)
+
+
+def _decide_at_looks(claim: Claim, evidence: Mapping[int, StudyEvidence]) -> tuple[Verdict, int]:
+    """Return the verdict of the first look that decides, or of the last one, and its number of seeds."""
+    *earlier, last = evidence
+    for count in earlier:
+        verdict = decide_claim(claim, evidence[count], with_robustness_checks=False)
+        if verdict.label != "inconclusive":
+            return verdict, count
+    return decide_claim(claim, evidence[last], with_robustness_checks=False), last
 
 
 def _decide_true_rates(claim: Claim, study: StudyEvidence, truth: GroundTruth) -> Verdict:
@@ -185,6 +253,9 @@ def _decide_true_rates(claim: Claim, study: StudyEvidence, truth: GroundTruth) -
 
     rates = assign_true_rates(study.trials, truth)
     judged = rates * (1 - truth.wrongly_failed) + (1 - rates) * truth.wrongly_passed
+    if claim.estimand == "mean":
+        # A collapsed run passes nothing, whatever the judge.
+        judged *= [1 - arm.collapse for arm in assign_arms(study.trials, truth).values()]
     frames = [
         pd.DataFrame({"subset": subset, "query_id": [f"{subset}-{k}" for k in range(count)], "passed": rate}).assign(
             fingerprint=str(name), judge="simulated", vote=0

@@ -229,13 +229,14 @@ def render_claims_table(claims: Sequence[JsonObject]) -> RenderableType:
 
 def render_simulation_table(document: JsonObject) -> RenderableType:
     """Render how often each verdict was reached under assumed true pass rates."""
-    columns = ["claim", "true", "supported", "refuted", "inconclusive", "interval coverage"]
+    columns = ["claim", "true", "supported", "refuted", "inconclusive", "interval coverage", "mean seeds"]
     title = f"{document['studies']:,} studies of {document['queries']:,} queries"
     table = make_table(title, columns, n_left_columns=2)
     for claim in document["claims"]:
         holds = {True: "yes", False: "no", None: "undefined"}[claim["holds"]]
         shares = (format_number(claim["verdicts"][label], ".1%") for label in ("supported", "refuted", "inconclusive"))
-        table.add_row(claim["id"], holds, *shares, format_number(claim["coverage"], ".1%"))
+        coverage, seeds = format_number(claim["coverage"], ".1%"), format_number(claim["expected_seeds"], ".1f")
+        table.add_row(claim["id"], holds, *shares, coverage, seeds)
     skipped = document["not_simulated"]
     note = [Text(f"not simulated (they need more than pass rates): {', '.join(skipped)}")] if skipped else []
     return Group(table, *note)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.claims.operating_characteristics import can_simulate, parse_truth, simulate_verdicts
+from sweeper.claims.operating_characteristics import (
+    can_simulate,
+    parse_optional_stopping,
+    parse_truth,
+    simulate_verdicts,
+)
 from sweeper.claims.power_table import PowerRow, StudyDesign, build_power_rows
 from sweeper.claims.tables import StudyEvidence
 from sweeper.errors import SweeperError, UsageError
@@ -87,7 +92,15 @@ def simulate_plan(
     study = StudyEvidence(trials, pd.DataFrame(), [axis for axis in sweep.axes if axis != "seed"])
     claims = [claim for claim in sweep.claims if can_simulate(claim)]
     rng = np.random.default_rng(seed)
-    rows = simulate_verdicts(claims, study, assumed, n_studies=n_studies, rng=rng, on_progress=on_progress)
+    rows = simulate_verdicts(
+        claims,
+        study,
+        assumed,
+        n_studies=n_studies,
+        rng=rng,
+        has_optional_stopping=parse_optional_stopping(truth),
+        on_progress=on_progress,
+    )
     return {
         "sweep": sweep.name,
         "studies": n_studies,

@@ -104,7 +104,7 @@ def compute_critical_value(n_first: float, n_second: float, sd_ratio: float, alp
 
     upper = -float(scipy.special.stdtrit(min(first_df, second_df), alpha / 2))
     lower = -float(scipy.special.ndtri(alpha / 2))
-    return float(scipy.optimize.brentq(compute_excess, 0.9 * lower, 1.1 * upper, xtol=1e-6 * lower))
+    return float(scipy.optimize.brentq(compute_excess, 0.0, 1.1 * upper, xtol=1e-6 * lower))
 
 
 def estimate_independent_variance(
