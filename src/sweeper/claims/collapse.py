@@ -88,8 +88,8 @@ def find_tolerated_rate(arms: Sequence[Array], alpha: float, sd_ratio: float | N
         sd_ratio: of independent seeds, the assumed largest ratio; None for matched seeds or one arm.
 
     Returns:
-        The largest of COLLAPSE_RATES up to which the coverage is at least 1 - alpha; 0 where it is less at the first,
-        NaN with fewer than two runs of an arm.
+        The largest of COLLAPSE_RATES up to which the coverage is at least 1 - alpha, or what it is without collapse if
+        that is less; 0 where it is lower at the first rate, NaN with fewer than two runs of an arm.
 
     Example:
         >>> find_tolerated_rate([np.array([0.71, 0.73, 0.72]), np.array([0.62, 0.61, 0.63])], 0.05, 3.0)
@@ -109,12 +109,18 @@ def _simulate_tolerated_rate(
     samples = [rng.normal(mean, sd, (_SIMULATED_INTERVALS, n)) for mean, sd, n in moments]
     draws = rng.random(samples[0].shape)
     error = math.sqrt(alpha * (1 - alpha) / _SIMULATED_INTERVALS)
-    tolerated = 0.0
-    for rate in COLLAPSE_RATES:
+
+    def compute_coverage(rate: float) -> float:
         own = np.where(draws < rate, 0.0, samples[0])
         truth = (1 - rate) * moments[0][0] - sum(mean for mean, _, _ in moments[1:])
         difference, half = _compute_intervals([own, *samples[1:]], alpha, sd_ratio)
-        if (np.abs(difference - truth) <= half).mean() < 1 - alpha - 2 * error:
+        return float((np.abs(difference - truth) <= half).mean())
+
+    # What seeds of another ratio than the assumed one do to the coverage is not the collapse's doing.
+    required = min(1 - alpha, compute_coverage(0.0)) - 2 * error
+    tolerated = 0.0
+    for rate in COLLAPSE_RATES:
+        if compute_coverage(rate) < required:
             break
         tolerated = rate
     return tolerated

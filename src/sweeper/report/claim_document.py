@@ -112,6 +112,7 @@ class CollapseEntry(TypedDict):
     rule: str
     tolerated_rate: Number
     """Largest simulated collapse rate at which the interval of the mean over all runs holds its level."""
+    rates_tried: list[float]
     other_estimand: str
     other_verdict: str
     other_estimate: Number

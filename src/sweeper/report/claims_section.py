@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from sweeper.claims import Comparison, RobustnessCheck, Verdict, compute_probabilities
-from sweeper.claims.collapse import BOUND_LEVEL
+from sweeper.claims.collapse import BOUND_LEVEL, COLLAPSE_RATES
 from sweeper.report.claim_document import (
     AssumptionEntry,
     BracketEntry,
@@ -117,6 +117,7 @@ def _serialize_collapse(verdict: Verdict) -> CollapseEntry | None:
         "confidence": BOUND_LEVEL,
         "rule": collapsed.rule,
         "tolerated_rate": verdict.tolerated_collapse_rate,
+        "rates_tried": list(COLLAPSE_RATES),
         "other_estimand": other.estimand,
         "other_verdict": other.label,
         "other_estimate": other.estimate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.claims.bracket import Bracket
-from sweeper.claims.collapse import BOUND_LEVEL
+from sweeper.claims.collapse import BOUND_LEVEL, COLLAPSE_RATES
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, ComparisonTest, ComparisonUnit, format_magnitude
 from sweeper.claims.probability import Probabilities
 from sweeper.claims.verdict import Verdict
@@ -112,13 +112,18 @@ def format_collapse(verdict: Verdict) -> str:
     if math.isfinite(collapsed.upper_bound):
         text += f"; up to {100 * collapsed.upper_bound:.1f} % could ({100 * BOUND_LEVEL:g} %)"
     if verdict.tolerated_collapse_rate == 0:
-        text += ". By simulation the interval of the mean over all runs does not hold its level if any run can collapse"
+        text += (
+            f". By simulation the interval of the mean over all runs does not hold its level at a collapse rate of "
+            f"{100 * COLLAPSE_RATES[0]:g} %"
+        )
     elif math.isfinite(verdict.tolerated_collapse_rate):
         text += (
             f". By simulation the interval of the mean over all runs holds its level up to a collapse rate of "
             f"{100 * verdict.tolerated_collapse_rate:g} %"
         )
-    if comparison is not None and math.isfinite(other.interval.low) and math.isfinite(other.interval.high):
+    if not collapsed.names and not collapsed.unknown:
+        text += ". All finished runs trained, so both estimands are about the same runs"
+    elif comparison is not None and math.isfinite(other.interval.low) and math.isfinite(other.interval.high):
         ends = " to ".join(format_estimate(end, comparison.unit) for end in (other.interval.low, other.interval.high))
         estimate = format_estimate(other.estimate, comparison.unit)
         runs = "Among the runs that trained" if other.estimand == "trained-runs" else "Over all runs"
