@@ -143,7 +143,8 @@ class Comparison(Hypothesis):
     refute_alpha: float = math.nan
     """Level at which contradiction is tested."""
     p_refuted: float = math.nan
-    """Smallest level of the claim at which the comparison would refute it; NaN where undefined."""
+    """One-sided, and corrected for the number of comparisons: the probability, at most, of so strong a contradiction of
+    a true claim; NaN where undefined."""
     posterior: Posterior | None = field(default=None, compare=False, repr=False)
     arm_rates: tuple[Array, ...] = field(default=(), compare=False, repr=False)
     """Pass rates of each arm's seeds, where it compares those."""
@@ -204,8 +205,7 @@ def make_comparison(
         n_comparisons: comparisons that the claim rests on.
     """
     bounds = hypothesis.bounds
-    share = 2 / n_comparisons if n_comparisons > 2 else 1.0
-    level = share * alpha
+    level = 2 * alpha / n_comparisons if n_comparisons > 2 else alpha
     p_refuted = find_p_value(
         interval_estimate.compute_interval, lambda interval: compute_refute_margin(bounds, interval) > 0
     )
@@ -217,7 +217,7 @@ def make_comparison(
             interval_estimate.compute_interval, lambda interval: compute_support_margin(bounds, interval) > 0
         ),
         refute_alpha=level,
-        p_refuted=min(1.0, p_refuted / share) if p_refuted == p_refuted else math.nan,
+        p_refuted=min(1.0, n_comparisons * p_refuted / 2) if p_refuted == p_refuted else math.nan,
         posterior=interval_estimate.posterior,
         arm_rates=interval_estimate.arm_rates,
         seed_assumption=interval_estimate.seed_assumption,

@@ -52,7 +52,7 @@ def judge_family(
     Args:
         labels: each claim's own verdict.
         p_values: smallest level at which it would be supported; NaN where it is not decidable.
-        p_refuted: smallest level at which it would be refuted.
+        p_refuted: probability, at most, of so strong a contradiction of a true claim.
         alphas: its level.
 
     Returns:

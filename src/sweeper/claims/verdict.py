@@ -116,7 +116,7 @@ class Verdict:
     p_adjusted: float = math.nan
     """Holm-adjusted over all claims of the report; a claim that is not decidable counts as 1."""
     p_refuted: float = math.nan
-    """Smallest level at which a comparison would refute it, corrected for their number."""
+    """Probability, at most, of so strong a contradiction of a true claim: one-sided, over all comparisons."""
     p_refuted_adjusted: float = math.nan
     holds_in_family: bool | None = None
     """Whether `own_label`, supported or refuted, stands at alpha over all claims of the report; None where it was
