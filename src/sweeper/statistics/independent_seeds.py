@@ -106,7 +106,7 @@ def compute_critical_value(n_first: float, n_second: float, sd_ratio: float, alp
     lower = -float(scipy.special.ndtri(alpha / 2))
     if compute_excess(0.0) <= 0:  # a level of 1, but for rounding
         return 0.0
-    return float(scipy.optimize.brentq(compute_excess, 0.0, 1.1 * upper, xtol=1e-6 * lower))
+    return float(scipy.optimize.brentq(compute_excess, 0.0, 1.1 * upper + 1e-3, xtol=1e-6 * lower))
 
 
 def estimate_independent_variance(
