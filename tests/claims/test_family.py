@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from sweeper.claims.family import adjust_verdicts, holm_adjusted, judge_family
 from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import decide_claim, decide_claims
+from sweeper.statistics.pass_matrix import build_pass_matrix
 from sweeper.statistics.simulated_outcomes import GroundTruth, SimulatedArm, draw_outcomes
 
 
@@ -70,7 +71,8 @@ def test_false_refutations_of_eight_claims_stay_below_their_level() -> None:
     trials, _ = tables([{**each, "model": m} for m in models for each in seeds(3)])
     truth = GroundTruth(tuple(SimulatedArm(0.6, {"model": m}) for m in models), {"G1_tool": 120}, seed_sd=0.1)
     for _ in range(studies):
-        study = StudyEvidence(trials, draw_outcomes(trials, truth, rng), ("model",))
+        outcomes = draw_outcomes(trials, truth, rng)
+        study = StudyEvidence(trials, outcomes, ("model",), matrix=build_pass_matrix(trials, outcomes))
         verdicts = [decide_claim(claim, study, with_robustness_checks=False) for claim in claims]
         any_refuted += any(verdict.label == "refuted" for verdict in adjust_verdicts(verdicts))
     assert any_refuted / studies <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / studies)

@@ -101,9 +101,22 @@ def test_search_table_has_one_line_per_proposal(store: Path) -> None:
 
 def test_simulation_table_names_what_it_did_not_simulate() -> None:
     claim = {"id": "c", "holds": True, "verdicts": {"supported": 0.5, "refuted": 0.0, "inconclusive": 0.5}}
-    document = {"studies": 10, "queries": 60, "claims": [claim | {"coverage": None}], "not_simulated": ["d"]}
+    document = {
+        "studies": 10,
+        "queries": 60,
+        "claims": [claim | {"coverage": None, "expected_seeds": 3.0}],
+        "not_simulated": ["d"],
+    }
     lines = print_lines(render_simulation_table(document))
-    assert next(line.split() for line in lines if line.startswith("c ")) == ["c", "yes", "50.0%", "0.0%", "50.0%", "–"]
+    assert next(line.split() for line in lines if line.startswith("c ")) == [
+        "c",
+        "yes",
+        "50.0%",
+        "0.0%",
+        "50.0%",
+        "–",
+        "3.0",
+    ]
     assert lines[-1].endswith("pass rates): d")
 
 

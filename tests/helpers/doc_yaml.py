@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from ruamel.yaml import YAML
 
 import sweeper
 from sweeper.config.library import _FOLDERS, ConfigLibrary
+from sweeper.statistics.simulated_outcomes import GroundTruth
 
-_TRUTH_KEYS = {"arms", "seed_sd", "query_sd", "wrongly_passed"}
+_TRUTH_KEYS = {field.name for field in fields(GroundTruth)} - {"query_counts"} | {"judge_noise", "optional_stopping"}
 
 
 def load_page_yaml(page: str) -> None:

@@ -42,13 +42,14 @@ def holm_step_down(p_values: ArrayLike, alpha: float) -> HolmResult:
         >>> holm_step_down([0.01, 0.04], 0.05).adjusted.tolist()
         [0.02, 0.04]
     """
-    from statsmodels.stats.multitest import multipletests
-
     values = np.atleast_1d(np.asarray(p_values, dtype=np.float64))
     is_tested = ~np.isnan(values)
     if values.ndim != 1 or ((values < 0) | (values > 1)).any():
         raise DataError("Holm's step-down", requested="a vector of p-values from 0 to 1 or NaN", found="other values")
-    adjusted, rejected = np.full(values.shape, np.nan), np.zeros(values.shape, dtype=np.bool_)
-    if is_tested.any():
-        rejected[is_tested], adjusted[is_tested], _, _ = multipletests(values[is_tested], alpha=alpha, method="holm")
-    return HolmResult(adjusted, rejected, int(is_tested.sum()))
+    # Not statsmodels' `multipletests`: it collects garbage at every call, which is most of the time of a simulation.
+    order = np.argsort(values[is_tested])
+    factors = np.arange(len(order), 0, -1)
+    adjusted, stepped = np.full(values.shape, np.nan), np.empty(len(order))
+    stepped[order] = np.minimum(1.0, np.maximum.accumulate(factors * values[is_tested][order]))
+    adjusted[is_tested] = stepped
+    return HolmResult(adjusted, adjusted <= alpha, len(order))
