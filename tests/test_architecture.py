@@ -122,6 +122,7 @@ MANY_PARAMETERS = {
     "cli/evaluate.py:evaluate_model_command",
     "cli/evaluate.py:judge_answers_command",
     "cli/evaluate.py:compare_answers_command",
+    "cli/study.py:run_sweep_command",
 }
 
 
@@ -156,6 +157,7 @@ TESTED_TOGETHER = {
 }
 """Folders and modules whose behavior is tested where they are used together."""
 TYPES_ALONE = {
+    "claims/verdict.py",
     "evaluation/agents/base.py",
     "evaluation/environments/base.py",
     "evaluation/judges/base.py",

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import pandas as pd
 import pytest
 from claim_cases import SPOT, STABLE, clipping_runs, decide_runs, size_runs
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -23,8 +24,11 @@ from tiny_trial import DATA, MODEL, RECIPE, make_test_schedule
 import sweeper
 from sweeper import config
 from sweeper.config import Choice, EngineSpec, EvaluationSpec, Recipe, Rungs
+from sweeper.config.look_levels import spend_alpha
 from sweeper.errors import DataError, UsageError
 from sweeper.registry import Registry
+from sweeper.results.study_evidence import list_needed_trials
+from sweeper.training import TrialRow
 
 REFUSALS = (AssertionError, KeyError, UsageError, ValueError)
 """What code raises for a value that it does not handle; `assert_never` raises an AssertionError."""
@@ -125,6 +129,18 @@ def test_choice_fields_refuse_an_unknown_name() -> None:
         with pytest.raises(ValidationError) as failure:
             accepts.validate_python("no-such-name")
         assert failure.value.errors()[0]["ctx"]["names"] == list(choice.registry.names)
+
+
+def spread_alpha(value: Any) -> Any:
+    return spend_alpha(0.05, [3, 6], value)
+
+
+def list_needed(value: Any) -> Any:
+    """Two trials of which an open claim needs none yet."""
+    sweep = config.load_sweep(config.find_sweep("quickstart")).model_copy(update={"until": value})
+    claims = [SPOT.model_copy(update={"looks": [2, 4], "where": {"model": "other"}})]
+    rows = [TrialRow(f"t{seed}", "PENDING", planned={"model": "middle", "seed": seed}) for seed in (0, 7)]
+    return list_needed_trials(sweep.model_copy(update={"claims": claims}), rows, pd.DataFrame(), {})
 
 
 def make_sft_settings(recipe: Recipe) -> Any:
@@ -406,6 +422,7 @@ HANDLERS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "Claim.protocol": (select_runs,),
     "Claim.reading": (choose_sides, describe_interpretation),
     "Claim.seeds": (read_sd_ratio,),
+    "Claim.spend": (spread_alpha,),
     "Claim.spread_of": (compare_spread,),
     "CollapseRule.metric": (count_collapsed,),
     "DataSpec.extend_positions": (extend_positions,),
@@ -424,6 +441,7 @@ HANDLERS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "Runtime.checkpoints": (apply_retention,),
     "SchedulerTraits.rung_spacing": (space_rungs,),
     "SearchSpec.equal_per": (list_search_groups,),
+    "Sweep.until": (list_needed,),
 }
 """`Model.field` -> functions of a value that return what its handlers make of it, and raise for an unknown one."""
 ALIKE = {select_runs: {"searched"}}

@@ -11,8 +11,8 @@ from claim_cases import REACHES, SPOT, decide_runs, make_claim, size_runs
 from claim_tables import run, tables
 
 from sweeper.claims.collapse import find_collapsed_runs, find_tolerated_rate
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import decide_claim
 from sweeper.config.claim import CollapseRule
 
 RULE = CollapseRule(above=1.5)

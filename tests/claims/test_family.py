@@ -10,9 +10,10 @@ from claim_cases import JUDGES, REACHES, SPOT, make_claim, size_runs
 from claim_tables import seeds, tables
 from statsmodels.stats.multitest import multipletests
 
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.family import adjust_verdicts, holm_adjusted, judge_family
+from sweeper.claims.study_verdicts import decide_claims
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import decide_claim, decide_claims
 from sweeper.statistics.pass_matrix import build_pass_matrix
 from sweeper.statistics.simulated_outcomes import GroundTruth, SimulatedArm, draw_outcomes
 

@@ -10,9 +10,9 @@ import pytest
 from claim_cases import SPOT, STABLE, clipping_runs, decide_runs, size_runs
 from claim_tables import tables
 
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.robustness import compute_definition_matrices, find_solvable_queries
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import decide_claim
 from sweeper.statistics import score_stabletoolbench, score_strict, score_tooleval
 
 

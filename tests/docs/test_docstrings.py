@@ -36,6 +36,7 @@ NO_EXAMPLE = {
     # They need a finished study or trial: examples/notebook.py, and the how-to pages, use them.
     *("open_study", "run", "evaluate_model", "judge_answers", "compare_answers", "write_label_sheet", "evaluate_trial"),
     *("extract_metrics", "describe_prepared_data", "open_prepared_data", "read_data_manifest", "make_length_limiter"),
+    *("record_report_looks", "list_needed_runs"),
     *("decide_claim", "decide_claims", "adjust_verdicts", "compute_probabilities", "list_claim_notes"),
     "refuse_underpowered",  # it raises or does nothing
 }

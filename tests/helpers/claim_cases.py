@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from claim_tables import run, seeds, tables
 
+from sweeper.claims.decide import decide_claim
+from sweeper.claims.study_verdicts import decide_claims
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import Verdict, decide_claim, decide_claims
+from sweeper.claims.verdict import Verdict
 from sweeper.config import Claim
 
 

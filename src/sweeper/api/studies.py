@@ -307,7 +307,7 @@ class Study:
         return self._documents[0]
 
     def report(self, path: str | Path | None = None) -> StudyReport:
-        """Evaluate the claims and write the report as HTML and JSON; of a combined study, also those of its parts.
+        """Evaluate the claims, record the look, and write the report as HTML and JSON; of a union also its parts'.
 
         Args:
             path: the page; the JSON file is written beside it. None: `report.html` in the study's folder of the store.
@@ -327,6 +327,7 @@ class Study:
             reports.write_combined_report(cast("CombinedReport", document), parts, **paths)
         else:
             reports.write_report(cast("Report", document), **paths)
+        reports.record_report_looks(self.planned, self.store, document)
         self.store.push(folder, patterns=["report*"])
         return written
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from sweeper.claims.comparison import Comparison, compute_support_margin
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.kinds.base import CLAIM_KINDS, VerdictLabel
 from sweeper.claims.reasons import MIN_SEEDS
+from sweeper.claims.study_verdicts import decide_at_looks
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import Verdict, decide_claim
+from sweeper.claims.verdict import Verdict
 from sweeper.errors import UsageError
 from sweeper.statistics.aliases import ArmValue
 from sweeper.statistics.intervals import Interval
@@ -183,8 +185,8 @@ def simulate_verdicts(
         study: the planned trials, all COMPLETE, and the axes; its outcomes are not used.
         truth: the assumed pass rates.
         n_studies: studies simulated.
-        has_optional_stopping: whether each study looks at the verdict from two seeds on after every further one, and
-            stops at the first that is decided, as one who adds seeds until the verdict changes does.
+        has_optional_stopping: whether each study looks at a claim without registered looks from two seeds on after
+            every further one, and stops at the first verdict, as one who adds seeds until the verdict changes does.
         on_progress: called with the share of studies done.
 
     Raises:
@@ -193,7 +195,7 @@ def simulate_verdicts(
     """
     # A simulated run that collapsed has diverged, and has no loss that a rule could look at.
     claims = [claim.model_copy(update={"collapse": None}) for claim in claims]
-    truths = [_decide_true_rates(claim, study, truth) for claim in claims]
+    truths = [_decide_true_rates(claim.model_copy(update={"looks": []}), study, truth) for claim in claims]
     labels: list[list[VerdictLabel]] = [[] for _ in claims]
     is_covered: list[list[bool]] = [[] for _ in claims]
     differences = [_list_differences(verdict) for verdict in truths]
@@ -204,7 +206,11 @@ def simulate_verdicts(
         drawn = draw_study(study.trials, truth, rng)
         evidence = {count: _select_first_seeds(drawn, seeds[:count], study) for count in looks}
         for k, claim in enumerate(claims):
-            verdict, count = _decide_at_looks(claim, evidence)
+            if claim.looks:
+                verdict = decide_at_looks(claim, evidence[len(seeds)])
+                count = verdict.look.n_seeds if verdict.look else len(seeds)
+            else:
+                verdict, count = _stop_at_first_verdict(claim, evidence)
             labels[k].append(verdict.label)
             used[k].append(count)
             for comparison in verdict.comparisons:
@@ -234,7 +240,7 @@ def _select_first_seeds(drawn: DrawnStudy, seeds: Sequence[int], study: StudyEvi
     return StudyEvidence(trials, outcomes, study.axes)
 
 
-def _decide_at_looks(claim: Claim, evidence: Mapping[int, StudyEvidence]) -> tuple[Verdict, int]:
+def _stop_at_first_verdict(claim: Claim, evidence: Mapping[int, StudyEvidence]) -> tuple[Verdict, int]:
     """Return the verdict of the first look that decides, or of the last one, and its number of seeds."""
     *earlier, last = evidence
     for count in earlier:

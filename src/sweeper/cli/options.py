@@ -21,6 +21,13 @@ AcceptUnderpoweredOption = Annotated[
     bool,
     typer.Option("--accept-underpowered", help="Accept claims whose minimum detectable effect exceeds the margin."),
 ]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        help="`decided`: train only the seeds that open claims need for their next look. `complete`: every trial. "
+        "Default: as the sweep says."
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key, e.g. --set axes.seed=[0].")
 ]

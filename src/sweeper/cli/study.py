@@ -17,6 +17,7 @@ from sweeper.cli.options import (
     StorageOption,
     StudyArgument,
     SweepArgument,
+    UntilOption,
 )
 from sweeper.cli.output import announce_interrupt, exit_with_error, make_console, print_json, print_table, show_progress
 
@@ -125,10 +126,12 @@ def run_sweep_command(
     ] = None,
     tracking: Annotated[str, typer.Option(help="`wandb` (offline unless WANDB_MODE is set) or `none`.")] = "wandb",
     accept_underpowered: AcceptUnderpoweredOption = False,
+    until: UntilOption = None,
 ) -> None:
     """Train and evaluate every unfinished trial. Run again to resume."""
     from sweeper import api
 
+    set_ = [*(set_ or []), *([f"until={until}"] if until else [])]
     if address is not None:
         options = api.RunOptions(tracking, smoke_test=smoke_test, accept_underpowered=accept_underpowered)
         exit_code = api.submit_run(
@@ -136,12 +139,12 @@ def run_sweep_command(
             address,
             storage,
             backend=backend,
-            overrides=set_ or [],
+            overrides=set_,
             options=options,
         )
         if exit_code is not None:
             raise typer.Exit(exit_code)
-    loaded, console = api.load_sweep(sweep, set_ or [], smoke_test=smoke_test), make_console(stderr=True)
+    loaded, console = api.load_sweep(sweep, set_, smoke_test=smoke_test), make_console(stderr=True)
     try:
         with announce_interrupt("stopping the trials; their checkpoints are kept …"):
             study = api.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Set
 from typing import Annotated, Any, Literal, Protocol, assert_never
 
@@ -9,6 +10,7 @@ from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 
 from sweeper.config.base import Choice, FrozenConfig
 from sweeper.config.data import DATA_AXES
+from sweeper.config.look_levels import MIN_LEVEL, spend_alpha
 from sweeper.config.recipe import Recipe
 from sweeper.registry import Registry
 
@@ -105,6 +107,12 @@ class Claim(FrozenConfig):
     those that did not collapse. The report has both."""
     collapse: CollapseRule | None = Field(default=None, validate_default=True)
     """Which runs count as collapsed; `null`: those that diverged."""
+    looks: list[int] = Field(default_factory=list, validate_default=True)
+    """Numbers of seeds, ascending, at which the verdict is looked at: `[3, 6, 10]`. The first look that decides it
+    counts, and seeds between looks are not used. Empty: looked at once, on all seeds."""
+    spend: Literal["obrien-fleming"] | list[FiniteFloat] = Field(default="obrien-fleming", validate_default=True)
+    """How `alpha` is spread over the looks: by O'Brien and Fleming's rule, which spends little on early looks, or one
+    level per look, which sum to `alpha`."""
     where: dict[str, Any] = Field(default_factory=dict)
     """Fixed values of other axes; axes not named here are matched between the compared arms. `reaches` and
     `generalises` are about one arm: they name a value of every axis that varies, except the seed."""
@@ -151,9 +159,24 @@ class Claim(FrozenConfig):
             case _:
                 assert_never(self.seeds)
 
+    @property
+    def look_levels(self) -> list[float]:
+        """The two-sided level of each look."""
+        return spend_alpha(self.alpha, self.looks, self.spend) if self.looks else []
+
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
-        *("price_per_hour", "amortised_over", "protocol", "seeds", "seed_sd_ratio", "estimand", "collapse"),
+        *(
+            "price_per_hour",
+            "amortised_over",
+            "protocol",
+            "seeds",
+            "seed_sd_ratio",
+            "estimand",
+            "collapse",
+            "looks",
+            "spend",
+        ),
     )
     @classmethod
     def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:
@@ -173,7 +196,30 @@ class Claim(FrozenConfig):
             raise ValueError("`axis` and `candidate` name an arm together")
         if name == "against" and fields.get("candidate") is not None and fields["candidate"] in value:
             raise ValueError("the candidate cannot be compared with itself")
+        if name == "protocol" and value != "identical" and fields.get("looks"):
+            raise ValueError("a claim with `looks` needs `protocol: identical`")
         kind.check_field(name, value, fields)
+        return value
+
+    @field_validator("looks")
+    @classmethod
+    def _check_looks(cls, value: list[int]) -> list[int]:
+        if value and (len(value) < 2 or value[0] < 2 or any(b <= a for a, b in itertools.pairwise(value))):
+            raise ValueError("should be two or more numbers of seeds, ascending, the first at least 2")
+        return value
+
+    @field_validator("spend")
+    @classmethod
+    def _check_spend(cls, value: Any, info: ValidationInfo) -> Any:
+        looks, alpha = info.data.get("looks"), info.data.get("alpha")
+        if looks is None or alpha is None:
+            return value
+        if isinstance(value, list) and (len(value) != len(looks) or abs(sum(value) - alpha) > 1e-9):
+            raise ValueError(f"should be one level per look, {len(looks)}, with the sum {alpha:g}")
+        if looks and (least := min(spend_alpha(alpha, looks, value))) < MIN_LEVEL:
+            raise ValueError(
+                f"leaves a look a level of {least:.1g}, below {MIN_LEVEL:g}: look later, or list the levels"
+            )
         return value
 
     @field_validator("margin")

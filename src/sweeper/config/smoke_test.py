@@ -55,6 +55,7 @@ def make_smoke_test(sweep: Mapping[str, Any], config: SmokeTestConfig) -> JsonOb
     toy: JsonObject = copy_within_limits(sweep, math.inf)  # a CommentedMap stays one
     own = toy.pop("rehearsal", None) or {}
     toy.pop("budget", None)  # it limits GPUs and money
+    toy.pop("until", None)  # it trains every seed that it keeps, and looks once
     toy["accept_underpowered"] = True
     for key, suffix in (("name", SMOKE_TEST_SUFFIX), ("question", " (smoke test with toy models)")):
         if key in toy:
@@ -153,6 +154,8 @@ def _substitute_claim(claim: JsonObject, seeds: Any, config: SmokeTestConfig) ->
     """Make a claim one about the toy models, on the seeds that are kept."""
     axis = claim.get("axis")
     claim["text"] = f"Smoke test with toy models: {claim.get('text', '')}"
+    for key in ("looks", "spend"):
+        claim.pop(key, None)
     if axis is not None and "candidate" in claim:
         claim["candidate"] = _substitute_value(axis, claim["candidate"], config)
     if axis is not None and isinstance(claim.get("against"), list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, FiniteFloat
 
@@ -50,6 +50,9 @@ class Sweep(FrozenConfig):
     """After a search: how many of the best trials are trained again, and on which seeds."""
     claims: list[Claim] = Field(default_factory=list)
     """Claims of `configs/claims/`, or their fields; the report decides them."""
+    until: Literal["complete", "decided"] = "complete"
+    """What ends the study. `complete`: every trial has ended. `decided`: only the seeds that open claims need for their
+    next look (`looks`) are trained, until all claims are decided or have had their last look."""
     branch_epochs: bool = False
     """Train the arms of `num_train_epochs` as branches of the longest. With `warmup_stable_decay` they take the same
     steps as it does until their decay begins, so each continues from there and trains only its decay. Off: every arm is

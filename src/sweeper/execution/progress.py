@@ -86,25 +86,32 @@ class ProgressDisplay:
             self._live.stop()
             self._live = None
 
-    def start_study(self, plan: Plan, todo: Collection[PlannedTrial], store: Store) -> None:
-        """Show a study whose unfinished trials are `todo`."""
-        self._planned_count = len(plan.trials) + len(plan.placeholders)
-        self._reused_count = len(plan.trials) - len(todo)
+    def start_study(self, plan: Plan, todo: Collection[PlannedTrial], store: Store, *, n_waiting: int = 0) -> None:
+        """Show a study whose unfinished trials are `todo`, besides `n_waiting` that claims may need later."""
+        self._planned_count = len(plan.trials) + len(plan.placeholders) - n_waiting
+        self._reused_count = len(plan.trials) - len(todo) - n_waiting
         self._pending_search_work = [_estimate_relative_work(trial) for trial in plan.placeholders]
         self._trials = {trial.fingerprint: trial for trial in plan.trials}
         varied = plan.varying_axes
         self._label_axes += [axis for axis in varied if axis not in (*self._label_axes, "model", "seed")]
         self._remaining_work = {trial.fingerprint: _estimate_relative_work(trial) for trial in todo}
         self._started_at = time.monotonic()
-        reused = self._trials.keys() - self._remaining_work.keys()
+        reused = self._trials.keys() - self._remaining_work.keys()  # and those that wait, which have no record
         records = {fingerprint: read_record(store.record_path(fingerprint)) for fingerprint in reused}
         statuses = {fingerprint: record.status for fingerprint, record in records.items() if record}
         self.metrics.start(plan.sweep.name, self._trials, statuses, store.root)
         to_run = self._planned_count - self._reused_count
         self.print_line(
-            f"{plan.sweep.name}: {self._planned_count} trials, {self._reused_count} finished before, {to_run} to run, "
-            f"in {store.location}"
+            f"{plan.sweep.name}: {self._planned_count + n_waiting} trials, {self._reused_count} finished before, "
+            f"{to_run} to run{f', {n_waiting} only if claims stay open' if n_waiting else ''}, in {store.location}"
         )
+
+    def add_look(self, trials: Collection[PlannedTrial]) -> None:
+        """Add the trials that open claims need for their next look; none if all are decided."""
+        self._planned_count += len(trials)
+        self._remaining_work |= {trial.fingerprint: _estimate_relative_work(trial) for trial in trials}
+        open_claims = f"open claims need {len(trials)} more trials" if trials else "no claim needs more trials"
+        self.print_line(f"looked at the claims: {open_claims}")
 
     def add_trial(self, trial: PlannedTrial, row: TrialRow | None) -> None:
         """Add a trial that was unknown when the study started; with its row if it has ended before."""

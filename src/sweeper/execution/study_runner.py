@@ -20,7 +20,7 @@ from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.branching import delete_unneeded_branch_checkpoints, split_into_batches
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
-from sweeper.results.study_tables import is_finished, pull_records
+from sweeper.results.study_tables import collect_study, is_finished, pull_records
 from sweeper.storage import LockHeldError, Store
 from sweeper.storage.availability import mark_store
 from sweeper.tracking import TrackerName
@@ -31,7 +31,9 @@ class _Work:
     """Unfinished parts of a plan."""
 
     trials: list[PlannedTrial]
-    """Known trials that are not finished."""
+    """Known trials that are not finished, and that the study needs as its results are now."""
+    later_trials: list[PlannedTrial]
+    """Known trials that open claims may need at a later look."""
     searches: list[Sweep]
     """All sweeps of the plan with a search."""
     open_searches: list[Sweep]
@@ -84,7 +86,7 @@ def run_study(
                 counts = f"{claim.finished:,} of {claim.planned:,} trials had finished"
                 display.print_line(f"claim {claim.id}: added or changed after {counts}; the report lists it apart")
         work = _find_work(plan, store)
-        display.start_study(plan, work.trials, store)
+        display.start_study(plan, work.trials, store, n_waiting=len(work.later_trials))
         run = RunContext.start(plan, store, tracking, display)
         background = None
         if not work.is_empty:
@@ -117,23 +119,51 @@ def _lock_study(plan: Plan, store: Store) -> Iterator[None]:
 
 
 def _find_work(plan: Plan, store: Store) -> _Work:
-    trials = [trial for trial in plan.trials if not is_finished(trial, store)]
+    unfinished = [trial for trial in plan.trials if not is_finished(trial, store)]
+    needed = _find_needed(plan, store)
     searches = [part.sweep for part in (plan, *plan.parts) if part.sweep.search]
-    return _Work(trials, searches, [sweep for sweep in searches if not is_search_complete(sweep, store)])
+    return _Work(
+        [trial for trial in unfinished if trial.key in needed],
+        [trial for trial in unfinished if trial.key not in needed],
+        searches,
+        [sweep for sweep in searches if not is_search_complete(sweep, store)],
+    )
+
+
+def _find_needed(plan: Plan, store: Store) -> set[str]:
+    """Return the keys of the trials that the study needs as its results are now."""
+    if plan.sweep.until == "complete":
+        return {trial.key for trial in plan.trials}
+    rows = collect_study(plan, store).trials
+    return {trial.key for trial, row in zip(plan.trials, rows, strict=True) if row.status != "NOT_NEEDED"}
 
 
 def _run_work(run: RunContext, work: _Work, backend: AbstractContextManager[BackendSession]) -> BackgroundData:
     """Run the known trials, then the searches, while data are prepared and audited in the background."""
-    with prepare_in_background(run, [*work.trials, *plan_search_data(work.open_searches, run.store)]) as background:
+    trials = [*work.trials, *work.later_trials]
+    with prepare_in_background(run, [*trials, *plan_search_data(work.open_searches, run.store)]) as background:
         with backend as session:
             ready = {trial.key for trial in background.wait_for_trials()}
-            known = [trial for trial in work.trials if trial.key in ready and trial.role in ("", "confirm")]
-            for batch in split_into_batches(known):
-                session.run_trials(FixedTrials(batch, run.budget_tracker), run)
+            known = [trial for trial in trials if trial.key in ready and trial.role in ("", "confirm")]
+            for looked_at in _iterate_looks(run, work, known):
+                for batch in split_into_batches(looked_at):
+                    session.run_trials(FixedTrials(batch, run.budget_tracker), run)
             for sweep in work.searches:
                 run_search(sweep, run, session)
         background.wait_for_audit()
     return background
+
+
+def _iterate_looks(run: RunContext, work: _Work, known: list[PlannedTrial]) -> Iterator[list[PlannedTrial]]:
+    """Yield the trials of each look in turn, until no open claim needs more; without `until: decided` all at once."""
+    needed, tried = {trial.key for trial in work.trials}, set[str]()
+    while trials := [trial for trial in known if trial.key in needed and trial.key not in tried]:
+        yield trials
+        tried |= {trial.key for trial in trials}
+        if run.plan.sweep.until == "complete" or run.budget_tracker.budget.refusal_reason:
+            return
+        needed = _find_needed(run.plan, run.store)
+        run.display.add_look([trial for trial in known if trial.key in needed - tried])
 
 
 def _close_run(run: RunContext, work: _Work) -> Plan:
@@ -149,7 +179,12 @@ def _close_run(run: RunContext, work: _Work) -> Plan:
 
 
 def _raise_if_incomplete(plan: Plan, run: RunContext, open_searches: list[Sweep]) -> None:
-    left = [t for t in plan.trials if not is_finished(t, run.store) and not is_unrunnable(t, run.store)]
+    needed = _find_needed(plan, run.store)
+    left = [
+        trial
+        for trial in plan.trials
+        if trial.key in needed and not is_finished(trial, run.store) and not is_unrunnable(trial, run.store)
+    ]
     if reason := run.budget_tracker.budget.refusal_reason:
         raise BudgetReachedError(
             f"study {plan.sweep.name}",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sweeper.report.build import ReportTables, build_report, build_study_report, serialize_report, write_report
     from sweeper.report.combined import build_combined_report, write_combined_report
     from sweeper.report.html import render_html
+    from sweeper.report.look_recording import record_report_looks
     from sweeper.report.wandb import push_wandb_report, write_wandb_report
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "build_report",
     "build_study_report",
     "push_wandb_report",
+    "record_report_looks",
     "render_html",
     "serialize_report",
     "write_combined_report",
@@ -32,6 +34,7 @@ _MODULES = {
     "build": ("ReportTables", "build_report", "build_study_report", "serialize_report", "write_report"),
     "combined": ("build_combined_report", "write_combined_report"),
     "html": ("render_html",),
+    "look_recording": ("record_report_looks",),
     "wandb": ("push_wandb_report", "write_wandb_report"),
 }
 

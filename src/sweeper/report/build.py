@@ -12,7 +12,7 @@ from sweeper.config import load_references
 from sweeper.data.readers.base import describe_source_kind
 from sweeper.data.sources import GENERATED
 from sweeper.report.arms import build_arms, lr_clip_heatmap, marginal_summaries
-from sweeper.report.claims_section import group_protocol_variants, serialize_verdict
+from sweeper.report.claims_section import LookHistory, group_protocol_variants, serialize_verdict
 from sweeper.report.combined_document import CombinedReport
 from sweeper.report.confounds import find_confounds
 from sweeper.report.cost_section import compare_predicted_costs
@@ -28,7 +28,9 @@ from sweeper.report.search_section import (
 )
 from sweeper.report.trials_section import collect_datasets, count_hardware, downsample_histories, serialize_trials
 from sweeper.results.claim_registry import ClaimRegistry, Registration
-from sweeper.statistics import COUNTED_STATUSES, DEFAULT_AXES, drop_queries
+from sweeper.results.look_ledger import LookLedger
+from sweeper.results.study_evidence import build_trial_table, find_leading_judge, list_claim_axes
+from sweeper.statistics import COUNTED_STATUSES, drop_queries
 from sweeper.statistics.vectorized_rates import summarize_outcomes
 from sweeper.storage import JsonObject, dump_json, to_strict_json, write_bytes
 
@@ -54,7 +56,8 @@ _CONTAMINATION_KEYS = ("method", "test", "subsets", "exclude")
 class StudyInfo(TypedDict, total=False):
     """What a report states about its study.
 
-    `runs` are where it ran, oldest first; `claim_prefix` is what the ids of its claims begin with in the registry;
+    `runs` are where it ran, oldest first; `claim_prefix` is what the ids of its claims begin with in the registry,
+    and in the ledger of looks that were taken before this report;
     `data` describes the training data in a caveat; `judge` names the judge that decides the claims; `wall_hours` is the
     time of all runs together. Without a registry, nothing is known of when the claims were registered.
     """
@@ -66,6 +69,7 @@ class StudyInfo(TypedDict, total=False):
     runs: Sequence[Mapping[str, object]]
     claim_registry: ClaimRegistry
     claim_prefix: str
+    look_ledger: LookLedger
     data: str
     wall_hours: float | None
     evaluated: bool
@@ -116,11 +120,13 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
         DataError: the tables break their contract.
     """
     planned, outcomes = tables.trials, select_judge_outcomes(tables.outcomes, info.get("judge"))
-    axes = _list_axes(info, planned)
+    axes = list_claim_axes(info.get("axes", ()), planned)
     arm_trials = _select_arm_trials(tables)
     matrix, runs = summarize_outcomes(outcomes, arm_trials)
     leaked = tables.leaked_queries
     registrations = _find_registrations(info, claims)
+    ledger, prefix = info.get("look_ledger", LookLedger()), info.get("claim_prefix", "")
+    looks = {claim.id: LookHistory(claim.looks, ledger.list_seeds(claim, prefix)) for claim in claims}
     registered = [claim for claim in claims if not registrations[claim.id].is_late]
     late = [claim for claim in claims if registrations[claim.id].is_late]
     verdicts = _decide_claims(info, registered, tables, axes, matrix)
@@ -135,8 +141,13 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
     importances = select_importance_trials(rows, tables.search_history, varied, is_evaluated=is_evaluated)
     document: Report = {
         "study": _describe_study(info, planned, axes, varied),
-        "claims": [serialize_verdict(verdict, registrations[verdict.claim_id]) for verdict in verdicts],
-        "later_claims": [serialize_verdict(verdict, registrations[verdict.claim_id]) for verdict in late_verdicts],
+        "claims": [
+            serialize_verdict(verdict, registrations[verdict.claim_id], looks[verdict.claim_id]) for verdict in verdicts
+        ],
+        "later_claims": [
+            serialize_verdict(verdict, registrations[verdict.claim_id], looks[verdict.claim_id])
+            for verdict in late_verdicts
+        ],
         "withdrawn_claims": _list_withdrawn(info, claims),
         "protocols": group_protocol_variants(registered),
         "arms": arms,
@@ -176,12 +187,6 @@ def _list_withdrawn(info: StudyInfo, claims: Sequence[Claim]) -> list[str]:
     return [] if registry is None else registry.list_withdrawn(claims, info.get("claim_prefix", ""))
 
 
-def _list_axes(info: StudyInfo, trials: pd.DataFrame) -> list[str]:
-    """List the default axes and the sweep's own, without the seed."""
-    axes = dict.fromkeys([*DEFAULT_AXES, *info.get("axes", ())])
-    return [axis for axis in axes if axis != "seed" and axis in trials.columns]
-
-
 def _select_arm_trials(tables: ReportTables) -> pd.DataFrame:
     """Select the trials that form arms: of a search, those confirmed on fresh seeds as soon as there are any."""
     trials = tables.trials
@@ -207,7 +212,7 @@ def _decide_claims(
 def _describe_study(info: StudyInfo, trials: pd.DataFrame, axes: list[str], varied: list[str]) -> StudyEntry:
     is_toy = bool(info.get("miniature", False))
     data = info.get("data") or describe_source_kind(GENERATED)
-    is_unfinished = ~trials["status"].isin([*COUNTED_STATUSES, "FAILED", "PRUNED"])
+    is_unfinished = ~trials["status"].isin([*COUNTED_STATUSES, "FAILED", "PRUNED", "NOT_NEEDED"])
     return {
         "name": info["name"],
         "question": info["question"],
@@ -230,8 +235,6 @@ def build_study_report(tables: StudyTables, claim_prefix: str = "") -> Report:
         tables: the study's tables.
         claim_prefix: `SWEEP/` for a sweep in a union, whose claims are registered under that name.
     """
-    import pandas as pd
-
     sweep = tables.plan.sweep
     info: StudyInfo = {
         "name": sweep.name,
@@ -241,15 +244,14 @@ def build_study_report(tables: StudyTables, claim_prefix: str = "") -> Report:
         "runs": tables.runs,
         "claim_registry": tables.claim_registry,
         "claim_prefix": claim_prefix,
+        "look_ledger": tables.look_ledger,
         "data": describe_data(sweep, tables.trials),
         "wall_hours": (tables.resource_usage or {}).get("wall_hours"),
         "evaluated": sweep.evaluation is not None,
-        # The first judge of an evaluation leads.
-        "judge": None if tables.outcomes.empty else str(tables.outcomes["judge"].iloc[0]),
+        "judge": find_leading_judge(tables.outcomes),
     }
-    rows = [row.to_document() | {"val_loss": row.get_metric("val_loss")} for row in tables.trials]
     report_tables = ReportTables(
-        pd.DataFrame(rows, dtype=object),  # `object`: integers and None stay what they are
+        build_trial_table(tables.trials),
         tables.outcomes,
         tables.histories,
         references=[reference.model_dump(mode="json") for reference in load_references()],

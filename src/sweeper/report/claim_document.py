@@ -100,6 +100,29 @@ class AssumptionEntry(TypedDict):
     interval_without_assumption: Range
 
 
+class LookEntry(TypedDict):
+    """The registered look at which a claim was decided."""
+
+    number: int
+    """From 1."""
+    of: int
+    seeds: int
+    level: float
+    """Two-sided, of the interval."""
+    sentence: str
+
+
+class LooksEntry(TypedDict):
+    """How often a claim was looked at, each look by its number of seeds."""
+
+    look: LookEntry | None
+    looks_registered: list[int]
+    looks_taken: list[int]
+    """Those that reports and runs recorded, this report included."""
+    unregistered_looks: str
+    """What looks that the claim did not register mean; empty without any."""
+
+
 class CollapseEntry(TypedDict):
     """How many finished runs of a claim collapsed, and its numbers with the other estimand."""
 
@@ -143,7 +166,7 @@ class ProbabilityEntry(TypedDict):
     sentence: str
 
 
-class ClaimEntry(AssumptionEntry):
+class ClaimEntry(AssumptionEntry, LooksEntry):
     """A claim with its verdict and evidence."""
 
     id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
 from sweeper.claims import Comparison, RobustnessCheck, Verdict, compute_probabilities
@@ -17,6 +17,8 @@ from sweeper.report.claim_document import (
     CollapseEntry,
     ComparisonEntry,
     InterpretationEntry,
+    LookEntry,
+    LooksEntry,
     NeededEntry,
     ProbabilityEntry,
     SensitivityEntry,
@@ -26,9 +28,11 @@ from sweeper.report.text import (
     format_bracket,
     format_collapse,
     format_comparison,
+    format_look,
     format_probabilities,
     format_requirement,
     format_seed_assumption,
+    format_unregistered_looks,
     format_verdict,
 )
 
@@ -37,8 +41,18 @@ if TYPE_CHECKING:
     from sweeper.results.claim_registry import Registration
 
 
-def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntry:
-    """Write a verdict, and when its claim was registered, as the document holds it."""
+@dataclass(frozen=True)
+class LookHistory:
+    """The looks of a claim."""
+
+    registered: Sequence[int]
+    """Numbers of seeds; empty for a claim that is looked at once."""
+    taken: Sequence[int]
+    """Those on which it has been looked at before this report."""
+
+
+def serialize_verdict(verdict: Verdict, registration: Registration, looks: LookHistory) -> ClaimEntry:
+    """Write a verdict, when its claim was registered, and its looks, as the document holds it."""
     comparison, needed = verdict.binding_comparison, verdict.required_sample_size
     is_defined = comparison is not None and _has_finite_numbers(comparison)
     return {
@@ -66,6 +80,7 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
         "n": verdict.n,
         "n_queries": verdict.n_queries,
         "n_seeds": verdict.n_seeds,
+        **_serialize_looks(verdict, looks),
         **_serialize_assumption(comparison),
         "estimand": verdict.estimand,
         "collapsed": _serialize_collapse(verdict),
@@ -89,6 +104,29 @@ def serialize_verdict(verdict: Verdict, registration: Registration) -> ClaimEntr
             "registered": registration.registered,
             "sha256": registration.sha256,
         },
+    }
+
+
+def _serialize_looks(verdict: Verdict, looks: LookHistory) -> LooksEntry:
+    """Write at which look a verdict was reached, and how often the claim was looked at."""
+    n_seeds = verdict.look.n_seeds if verdict.look else verdict.n_seeds
+    earlier = {count for count in looks.registered if verdict.look and count < n_seeds}
+    taken = sorted({*looks.taken, *earlier, n_seeds}) if verdict.is_decidable else list(looks.taken)
+    unregistered = [count for count in taken if count not in looks.registered] if len(taken) > 1 else []
+    look: LookEntry | None = None
+    if verdict.look:
+        look = {
+            "number": verdict.look.number,
+            "of": verdict.look.n_looks,
+            "seeds": verdict.look.n_seeds,
+            "level": verdict.look.level,
+            "sentence": format_look(verdict.look),
+        }
+    return {
+        "look": look,
+        "looks_registered": list(looks.registered),
+        "looks_taken": taken,
+        "unregistered_looks": format_unregistered_looks(taken, verdict.alpha) if unregistered else "",
     }
 
 

@@ -100,7 +100,7 @@ def _build_part_report(part: StudyTables, tables: StudyTables) -> Report:
     part = replace(part, contamination=tables.contamination, first_plan=_remove_wall_time(tables.first_plan))
     if not tables.runs:
         return build_study_report(part)
-    part = replace(part, runs=tables.runs, claim_registry=tables.claim_registry)
+    part = replace(part, runs=tables.runs, claim_registry=tables.claim_registry, look_ledger=tables.look_ledger)
     return build_study_report(part, claim_prefix=f"{part.plan.sweep.name}/")
 
 

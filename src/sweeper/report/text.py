@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sweeper.claims.bracket import Bracket
 from sweeper.claims.collapse import BOUND_LEVEL, COLLAPSE_RATES
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, ComparisonTest, ComparisonUnit, format_magnitude
+from sweeper.claims.looks import Look
 from sweeper.claims.probability import Probabilities
 from sweeper.claims.verdict import Verdict
 from sweeper.config.axes import format_arm_name
@@ -131,6 +133,23 @@ def format_collapse(verdict: Verdict) -> str:
     return text + "."
 
 
+def format_look(look: Look) -> str:
+    """Format the registered look at which a claim was decided."""
+    return (
+        f"Look {look.number} of {look.n_looks}, on {look.n_seeds} seeds: it may spend {100 * look.level:.2g} of the "
+        f"{100 * look.alpha:g} % over all looks."
+    )
+
+
+def format_unregistered_looks(taken: Sequence[int], alpha: float) -> str:
+    """Format what it means that a claim was looked at on several numbers of seeds without registering it."""
+    *others, last = [str(count) for count in taken]
+    return (
+        f"Looked at {len(taken)} times, on {', '.join(others)} and {last} seeds, without registering it (`looks`): the "
+        f"error level of {100 * alpha:g} % does not hold."
+    )
+
+
 def format_bracket(bracket: Bracket, axis: str) -> str:
     """Format where the best arm lies, and what that assumes."""
     level = f"{100 * (1 - bracket.alpha):g} %, if there is one peak; Bonferroni over {bracket.n_pairs} pairs"
@@ -165,9 +184,10 @@ def list_claim_notes(claim: ClaimEntry) -> list[str]:
         claim: a claim of a report's document.
 
     Returns:
-        What its interval assumes, how many runs collapsed and, of an inconclusive claim, how likely each side is.
+        How often it was looked at, what its interval assumes, how many runs collapsed and, of an inconclusive claim,
+        how likely each side is.
     """
-    notes = [claim["assumption"]]
+    notes = [claim["unregistered_looks"], claim["look"]["sentence"] if claim["look"] else "", claim["assumption"]]
     if claim["collapsed"] is not None:
         notes.append(claim["collapsed"]["sentence"])
     if claim["bracket"] is not None:

@@ -17,6 +17,8 @@ from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
 from sweeper.results.claim_registry import ClaimRegistry, read_claim_registry
+from sweeper.results.look_ledger import LookLedger, read_look_ledger
+from sweeper.results.study_evidence import list_needed_trials
 from sweeper.search import JOURNAL_FILE, load_search_history
 from sweeper.storage import JsonObject, LockSnapshot, Store, check_files, check_log, read_json
 from sweeper.training import FAILED, PRUNED, Failure, RowStatus, TrialRecord, TrialRow, read_record, read_status
@@ -47,6 +49,8 @@ class StudyTables:
     """Where and with which versions each run ran (`RunManifest`), oldest first; empty if the study has not run."""
     claim_registry: ClaimRegistry
     """When its claims were registered."""
+    look_ledger: LookLedger
+    """On how many seeds its verdicts have been read."""
     contamination: JsonObject | None
     """Train/test contamination; None without an audit."""
     search_history: JsonObject | None = None
@@ -175,26 +179,34 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
     snapshot = pull_records(plan, store)
     for trial, suite in zip(plan.trials, compute_suite_fingerprints(plan.trials), strict=True):
         try:
-            row, table, history = _read_trial(trial, suite, store, snapshot)
+            row, scored, history = _read_trial(trial, suite, store, snapshot)
         except (StoreError, ValidationError) as error:
-            row, table, history = _make_unreadable_row(trial, error), None, None
+            row, scored, history = _make_unreadable_row(trial, error), None, None
         rows.append(row)
-        if table is not None:
-            outcomes.append(table)
+        if scored is not None:
+            outcomes.append(scored)
         if history is not None:
             histories[trial.fingerprint] = history
+    table = combine_outcomes(outcomes)
+    if plan.sweep.until == "decided":
+        needed = list_needed_trials(plan.sweep, rows, table, histories)
+        rows = [
+            replace(row, status="NOT_NEEDED") if row.status == "PENDING" and row.fingerprint not in needed else row
+            for row in rows
+        ]
     folder = store.study_folder(plan.sweep.name)
     search_history = load_search_history(plan.sweep, folder)
     runs = read_runs(folder)
     return StudyTables(
         plan=plan,
         trials=rows,
-        outcomes=combine_outcomes(outcomes),
+        outcomes=table,
         histories=histories,
         runs=runs,
         claim_registry=read_claim_registry(
             folder, has_run=bool(runs), was_run_by_older_version=was_run_by_older_version(folder)
         ),
+        look_ledger=read_look_ledger(folder),
         search_history=search_history.to_document() if search_history else None,
         contamination=_read_contamination(folder / CONTAMINATION_FILE),
         first_plan=_read_json_or_none(folder / "plan.json"),

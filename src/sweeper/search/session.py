@@ -360,7 +360,7 @@ def convert_outcome(row: TrialRow, search: SearchSpec) -> tuple[optuna.trial.Tri
             return TrialState.PRUNED, None
         case "FAILED":
             return TrialState.FAIL, None
-        case "PENDING" | "RUNNING" | "UNREADABLE":
+        case "PENDING" | "RUNNING" | "UNREADABLE" | "NOT_NEEDED":
             raise ValueError(f"{row.status} is no outcome of a trial")
         case _:
             assert_never(row.status)

@@ -10,7 +10,7 @@ from typing import Literal
 from sweeper.training.failures import Failure
 from sweeper.training.record import FAILED, TrialRecord
 
-RowStatus = Literal["PENDING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "PRUNED", "UNREADABLE"]
+RowStatus = Literal["PENDING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "PRUNED", "UNREADABLE", "NOT_NEEDED"]
 
 
 @dataclass(frozen=True)

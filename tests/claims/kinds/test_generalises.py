@@ -6,8 +6,8 @@ import pytest
 from claim_cases import GENERAL, decide_runs
 from claim_tables import seeds, tables
 
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import decide_claim
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from claim_cases import JUDGES, SPOT, decide_across_judges, judge_twice, size_runs
 from claim_tables import asked, tables
 
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import decide_claim
 
 
 @pytest.mark.slow

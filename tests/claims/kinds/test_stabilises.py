@@ -10,9 +10,9 @@ import pytest
 from claim_cases import STABLE, clipping_runs, decide_runs
 from claim_tables import run, tables
 
+from sweeper.claims.decide import decide_claim
 from sweeper.claims.kinds.stabilises import compute_spike_share, compute_tail_share
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import decide_claim
 
 
 def test_stabilises_by_divergence() -> None:

@@ -27,6 +27,8 @@ SEED_FIELDS = frozenset({"seeds", "seed_sd_ratio"})
 """Fields of a claim that compares arms."""
 ESTIMAND_FIELDS = frozenset({"estimand", "collapse"})
 """Fields of a claim about pass rates of runs that may collapse."""
+LOOK_FIELDS = frozenset({"looks", "spend"})
+"""Fields of a claim that can be decided before all seeds are trained."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from sweeper.claims.bracket import find_bracket
 from sweeper.claims.comparison import ComparisonTest, Hypothesis
-from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, LOOK_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
 from sweeper.claims.tables import order_arms
 
@@ -22,7 +22,7 @@ class BestOf(ClaimKind):
     """The candidate against the smaller and the larger arms."""
 
     required_fields = ARM_FIELDS
-    optional_fields = SEED_FIELDS | ESTIMAND_FIELDS | {"reading", "protocol"}
+    optional_fields = LOOK_FIELDS | SEED_FIELDS | ESTIMAND_FIELDS | {"reading", "protocol"}
     interpretations = {
         "beats-smaller": "superior to every smaller arm, and no larger one better by the margin",
         "interior": "superior to both neighbors",

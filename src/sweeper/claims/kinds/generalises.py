@@ -12,6 +12,7 @@ from sweeper.claims.comparison import Hypothesis, make_comparison
 from sweeper.claims.kinds.base import (
     ARM_FIELDS,
     ESTIMAND_FIELDS,
+    LOOK_FIELDS,
     ClaimKind,
     ComparisonSet,
     list_missing_values,
@@ -43,7 +44,7 @@ class Generalises(ClaimKind):
     """The pass rate of one arm on unseen against seen tools."""
 
     required_fields = frozenset({"direction"})
-    optional_fields = ARM_FIELDS | ESTIMAND_FIELDS
+    optional_fields = LOOK_FIELDS | ARM_FIELDS | ESTIMAND_FIELDS
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:

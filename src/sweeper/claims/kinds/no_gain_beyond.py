@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Hypothesis, Metric
-from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, LOOK_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
 from sweeper.claims.protocols import extract_metric
 from sweeper.claims.tables import order_arms
@@ -24,7 +24,7 @@ class NoGainBeyond(ClaimKind):
     """Every arm beyond the candidate, not better by the margin (non-inferiority of the candidate)."""
 
     required_fields = ARM_FIELDS
-    optional_fields = SEED_FIELDS | ESTIMAND_FIELDS | {"overfitting"}
+    optional_fields = LOOK_FIELDS | SEED_FIELDS | ESTIMAND_FIELDS | {"overfitting"}
     can_simulate = True
 
     def list_missing_arms(self, claim: Claim, axes: Mapping[str, object]) -> Iterable[tuple[str, str]]:

@@ -10,6 +10,7 @@ from sweeper.claims.interval_estimates import estimate_reference_gap
 from sweeper.claims.kinds.base import (
     ARM_FIELDS,
     ESTIMAND_FIELDS,
+    LOOK_FIELDS,
     ClaimKind,
     ComparisonSet,
     list_missing_values,
@@ -31,7 +32,7 @@ class Reaches(ClaimKind):
     """The pass rate of one arm against a fixed number."""
 
     required_fields = frozenset({"reference", "direction"})
-    optional_fields = ARM_FIELDS | ESTIMAND_FIELDS
+    optional_fields = LOOK_FIELDS | ARM_FIELDS | ESTIMAND_FIELDS
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 import numpy as np
 
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Comparison, Hypothesis, Metric, make_comparison
-from sweeper.claims.kinds.base import ARM_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.kinds.base import ARM_FIELDS, LOOK_FIELDS, ClaimKind, ComparisonSet
 from sweeper.claims.minimum_detectable import compute_detectable_divergence
 from sweeper.claims.planned_power import ClaimPower, search_required_seeds
 from sweeper.claims.protocols import extract_metric
@@ -53,7 +53,7 @@ class Stabilises(ClaimKind):
 
     metric = "divergence_rate"
     required_fields = ARM_FIELDS
-    optional_fields = frozenset({"against", "spread_of"})
+    optional_fields = LOOK_FIELDS | frozenset({"against", "spread_of"})
     rests_on_pass_rate = False
 
     def needs_evaluation(self, claim: Claim) -> bool:

@@ -10,8 +10,9 @@ from claim_cases import CASES, SPOT, decide_runs, judge_twice, size_runs
 from claim_tables import tables
 from statistics_tables import study
 
+from sweeper.claims.decide import decide_claim, select_judge_outcomes
 from sweeper.claims.tables import StudyEvidence
-from sweeper.claims.verdict import Verdict, decide_claim, select_judge_outcomes
+from sweeper.claims.verdict import Verdict
 from sweeper.config import Claim
 from sweeper.errors import DataError
 from sweeper.statistics import build_pass_matrix

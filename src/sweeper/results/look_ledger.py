@@ -1,0 +1,97 @@
+"""The ledger of looks: on how many seeds the verdict of each claim has been read. Adding seeds until a verdict changes
+raises its error level, so a report names every look that the claim did not register."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sweeper.errors import StoreError
+from sweeper.results.claim_registry import hash_claim
+from sweeper.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    from sweeper.config import Claim
+
+LOOKS_FILE = "looks.json"
+"""In the folder of a study."""
+
+
+class TakenLook(BaseModel):
+    """One look that was taken at a claim."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """The claim's id; in a union of sweeps `SWEEP/ID`."""
+    sha256: str
+    """Hash of the claim's fields, as it was registered."""
+    n_seeds: int
+    verdict: str
+    """`supported`, `refuted` or `inconclusive`."""
+    taken: str
+    """Time, ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
+class LookLedger:
+    """The looks of a study, oldest first."""
+
+    entries: tuple[TakenLook, ...] = ()
+
+    def list_seeds(self, claim: Claim, prefix: str = "") -> list[int]:
+        """List the numbers of seeds on which a claim has been looked at, ascending.
+
+        Args:
+            claim: the claim, as it is now: looks at one with other fields do not count.
+            prefix: `SWEEP/` for the claim of a sweep in a union.
+        """
+        name, digest = prefix + claim.id, hash_claim(claim)
+        return sorted({entry.n_seeds for entry in self.entries if (entry.id, entry.sha256) == (name, digest)})
+
+
+def read_look_ledger(folder: Path) -> LookLedger:
+    """Read the ledger of a study; empty where nobody has looked.
+
+    Args:
+        folder: the study's folder.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    path = folder / LOOKS_FILE
+    if not path.exists():
+        return LookLedger()
+    try:
+        return LookLedger(tuple(TakenLook.model_validate(entry) for entry in read_json(path)["looks"]))
+    except (ValidationError, KeyError, TypeError) as error:
+        raise StoreError(str(path), found="not a list of looks", hint="restore the file from a copy") from error
+
+
+def record_looks(folder: Path, claims: Mapping[str, Claim], looks: Mapping[str, tuple[int, str]]) -> None:
+    """Add looks to the ledger of a study, each once.
+
+    Args:
+        folder: the study's folder.
+        claims: name in the ledger -> claim; in a union of sweeps the name is `SWEEP/ID`.
+        looks: name -> number of seeds and verdict, of the claims that could be decided.
+
+    Raises:
+        StoreError: the ledger cannot be read.
+        OSError: it cannot be written.
+    """
+    entries = read_look_ledger(folder).entries
+    known = {(entry.id, entry.sha256, entry.n_seeds) for entry in entries}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    new = []
+    for name, (n_seeds, verdict) in looks.items():
+        digest = hash_claim(claims[name])
+        if (name, digest, n_seeds) not in known:
+            new.append(TakenLook(id=name, sha256=digest, n_seeds=n_seeds, verdict=verdict, taken=now))
+    if new:
+        write_json(folder / LOOKS_FILE, {"looks": [entry.model_dump(mode="json") for entry in (*entries, *new)]})

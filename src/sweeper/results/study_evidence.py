@@ -1,0 +1,80 @@
+"""A study's tables -> what its claims are decided from, and the trials that their next looks need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, assert_never
+
+from sweeper.claims import StudyEvidence, list_needed_runs
+from sweeper.statistics import DEFAULT_AXES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeper.config import Sweep
+    from sweeper.training import TrialRow
+
+
+def build_trial_table(rows: Sequence[TrialRow]) -> pd.DataFrame:
+    """Return the rows of trials as a table, with the validation loss (nats per target token) as a column.
+
+    Args:
+        rows: one per planned trial.
+    """
+    import pandas as pd
+
+    documents = [row.to_document() | {"val_loss": row.get_metric("val_loss")} for row in rows]
+    return pd.DataFrame(documents, dtype=object)  # `object`: integers and None stay what they are
+
+
+def find_leading_judge(outcomes: pd.DataFrame) -> str | None:
+    """Return the judge that decides the claims, the first of an evaluation; None without outcomes."""
+    return None if outcomes.empty else str(outcomes["judge"].iloc[0])
+
+
+def list_claim_axes(axes: Sequence[str], trials: pd.DataFrame) -> list[str]:
+    """List the columns that distinguish arms: the default axes and the sweep's own, without the seed."""
+    return [axis for axis in dict.fromkeys([*DEFAULT_AXES, *axes]) if axis != "seed" and axis in trials.columns]
+
+
+def list_needed_trials(
+    sweep: Sweep, rows: Sequence[TrialRow], outcomes: pd.DataFrame, histories: Mapping[str, pd.DataFrame]
+) -> set[str]:
+    """Return the trials that a study needs as its results are now.
+
+    Args:
+        sweep: the sweep, without a search.
+        rows: one per planned trial.
+        outcomes: one row per trial, query, judge and vote.
+        histories: fingerprint -> logged steps.
+
+    Returns:
+        Fingerprints: of all trials, or for `until: decided` of those that the next looks of open claims need, with the
+        trials that these branch from. Trials that no claim is about are needed on the seeds of the first look.
+    """
+    match sweep.until:
+        case "complete":
+            return {row.fingerprint for row in rows}
+        case "decided":
+            return _list_next_looks(sweep, rows, outcomes, histories)
+        case _:
+            assert_never(sweep.until)
+
+
+def _list_next_looks(
+    sweep: Sweep, rows: Sequence[TrialRow], outcomes: pd.DataFrame, histories: Mapping[str, pd.DataFrame]
+) -> set[str]:
+    trials = build_trial_table(rows)
+    axes = list_claim_axes(list(sweep.axes), trials)
+    study = StudyEvidence(trials, outcomes, axes, histories=histories)
+    needed = list_needed_runs(sweep.claims, study, judge=find_leading_judge(outcomes))
+    first_seeds = sweep.axes["seed"][: min(claim.looks[0] for claim in sweep.claims if claim.looks)]
+    of_claims = {
+        row.fingerprint
+        for row in rows
+        if any(all(row.planned.get(axis) == value for axis, value in claim.where.items()) for claim in sweep.claims)
+    }
+    needed |= {
+        row.fingerprint for row in rows if row.fingerprint not in of_claims and row.planned["seed"] in first_seeds
+    }
+    return needed | {str(row.planned["trunk"]) for row in rows if row.fingerprint in needed and "trunk" in row.planned}
