@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from sweeper.api import load_sweep, open_study, plan
 from sweeper.cli.tables_study import (
     format_cost_lines,
+    format_look_price,
     format_part_lines,
     render_claims_table,
     render_plan_table,
@@ -77,6 +78,18 @@ def test_claims_table_shows_the_reason_of_an_underpowered_claim() -> None:
     planned = plan(load_sweep(PINNED / "tiny.yaml"), storage=None)
     lines = print_lines(render_claims_table(planned.list_claims()))
     assert "underpowered: detecting 5 points needs 64 seeds" in " ".join(" ".join(lines).split())
+
+
+def test_looks_have_one_line_in_the_unit_that_the_trials_use() -> None:
+    hours = {"gpu_hours": 0.0, "cpu_hours": 2.0}
+    price = {"expected": hours | {"cpu_hours": 1.25}, "worst": hours, "fixed": None}
+    (line,) = format_look_price(price)
+    assert line.plain == "until decided: 1.25 CPU-hours expected, 2 at most (simulated)"
+    (line,) = format_look_price(price | {"worst": {"gpu_hours": 3.0, "cpu_hours": 9.0}, "fixed": hours})
+    assert (
+        line.plain == "until decided: 0 GPU-hours expected, 3 at most; without looks 0 for the same power (simulated)"
+    )
+    assert format_look_price(None) == []
 
 
 def test_status_table_counts_trials_by_status_and_shows_failures(store: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sweeper.config import find_sweep, load_sweep
+from sweeper.config import find_sweep, load_hardware_specs, load_sweep
 from sweeper.errors import UsageError
-from sweeper.planning.claim_power import build_power_table, simulate_plan
+from sweeper.planning.claim_power import ObservedRuns, build_power_table, price_looks, simulate_plan
+from sweeper.planning.estimate import estimate_plan
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
+from sweeper.storage import Store
 
 
 def plan(*overrides: str) -> Plan:
@@ -53,6 +56,35 @@ def test_single_arm_and_divergence_claims_have_a_figure() -> None:
     assert few["seeds_needed"] is not None and few["seeds_needed"] > 2
     (many,) = documents(stable, "claims=[{extends: stability, margin: 0.5}]")
     assert many["underpowered"] is False
+
+
+def test_finished_runs_replace_what_is_assumed_in_the_power_alone() -> None:
+    """The detectable effect, by which `run` refuses a design, keeps what the claim registered."""
+    rows = build_power_table(plan(), ObservedRuns(seed_sd=0.2, discordance=0.3))
+    (claim,) = [row.to_document() for row in rows]
+    (before,) = documents()
+    assert claim["observed"] == {"discordance": 0.3, "seed_sd": 0.2}
+    assert before["observed"] == {"discordance": None, "seed_sd": None}
+    assert claim["power"] < before["power"]
+    for key in ("assumed", "detectable_effect", "underpowered"):
+        assert claim[key] == before[key]
+
+
+def test_looks_are_priced_by_what_open_claims_need(tmp_path: Path) -> None:
+    """The claims stop early, and one arm is of none of them: between the first look's cost and that of all seeds."""
+    looks = "looks: [3, 6], spend: [0.025, 0.025], margin: 0.3, where: {model: opt-tiny-64}"
+    sure = plan(f"claims=[{{extends: pass-rate, {looks}}}]", "until=decided")
+    priced, _ = estimate_plan(sure, Store.from_location(str(tmp_path)), load_hardware_specs())
+    total = priced.estimate.cost.cpu_hours.expected if priced.estimate else 0.0
+    rows = build_power_table(priced)
+    price = price_looks(priced, rows)
+    middle = [trial for trial in priced.trials if trial.spec.model.name == "opt-tiny-64"]
+    own = [trial.estimate.cost.cpu_hours.expected for trial in middle if trial.estimate]
+    first = total / 2
+    assert first <= price.expected["cpu_hours"] < price.worst["cpu_hours"] < total
+    assert price.worst["cpu_hours"] == pytest.approx(first + sum(own) / 2, rel=0.01)
+    assert rows[0].simulated is not None and rows[0].simulated.expected_seeds < 4
+    assert price.fixed is not None and price.expected["gpu_hours"] == 0.0
 
 
 def test_claim_without_a_figure_has_a_reason() -> None:

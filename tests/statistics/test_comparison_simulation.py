@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.statistics import ComparisonDesign
-from sweeper.statistics.comparison_simulation import _compute_intervals, _simulate_arms, simulate_intervals
+from sweeper.statistics.comparison_simulation import _simulate_arms, compute_intervals, simulate_intervals
 from sweeper.statistics.paired import compute_two_way_interval
 
 
@@ -26,7 +26,7 @@ def test_simulated_intervals_equal_those_of_a_comparison(
     """Sparse ones and single queries included."""
     design = ComparisonDesign(queries, seeds, discordance, seed_sd=0.05, correlation=0.3)
     first, second = _simulate_arms(0.1, design, 3, generator(seed))
-    for low, high, table in zip(*_compute_intervals(first, second, design), first - second, strict=True):
+    for low, high, table in zip(*compute_intervals(first, second, design), first - second, strict=True):
         expected, _ = compute_two_way_interval(table.astype(float), alpha=0.05)
         assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 

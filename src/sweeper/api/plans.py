@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 from sweeper.api.sweeps import load_sweep
 from sweeper.config import Sweep, find_hardware_spec, load_hardware_specs, read_yaml_as_dict
 from sweeper.errors import UsageError
-from sweeper.planning.claim_power import build_power_table, simulate_plan
+from sweeper.planning.claim_power import ObservedRuns, build_power_table, price_looks, simulate_plan
 from sweeper.planning.cluster_files import ClusterSpec, read_cluster
 from sweeper.planning.cost_model import PlanEstimate
 from sweeper.planning.estimate import estimate_plan, retarget_hardware
 from sweeper.planning.makespan import ClusterForecast, forecast_cluster
 from sweeper.planning.plan import Plan
 from sweeper.planning.planner import plan_sweep
+from sweeper.results.observed_spread import measure_spread
+from sweeper.results.study_tables import collect_study
 from sweeper.storage import JsonObject, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeper.claims.power_table import PowerRow
     from sweeper.config import HardwareSpec
 
 __all__ = ["SweepPlan", "plan", "refuse_underpowered"]
@@ -36,6 +39,8 @@ class SweepPlan:
     """The typed plan behind the tables."""
     forecast: ClusterForecast | None = field(default=None, repr=False)
     """How a cluster would run it; None without a cluster file."""
+    observed: ObservedRuns | None = field(default=None, repr=False)
+    """What finished runs of the sweep show about their spread; None without a store, or before any has finished."""
 
     def __repr__(self) -> str:
         """Return the sweep's name and the numbers of its trials and problems."""
@@ -71,7 +76,7 @@ class SweepPlan:
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """One row per claim: its arms, seeds, queries and margin, and the minimum detectable effect of this design."""
+        """One row per claim: arms, seeds and margin, minimum detectable effect, and the claim's power and cost."""
         import pandas as pd
 
         return pd.DataFrame(self._power_rows)
@@ -82,14 +87,30 @@ class SweepPlan:
         return {str(row["id"]): str(row["reason"]) for row in self._power_rows if row["underpowered"]}
 
     @cached_property
+    def _power_table(self) -> list[PowerRow]:
+        return build_power_table(self.planned, self.observed)
+
+    @cached_property
     def _power_rows(self) -> list[JsonObject]:
-        return [row.to_document() for row in build_power_table(self.planned)]
+        rows = self._power_table
+        if self.cost is None or self.planned.parts or self.sweep.search:
+            return [row.to_document() | {"expected_cost": None} for row in rows]
+        return [row.to_document() | {"expected_cost": dict(price_looks(self.planned, [row]).expected)} for row in rows]
+
+    @property
+    def look_price(self) -> JsonObject | None:
+        """The expected, largest and fixed cost of `until: decided`, in hours; None for a sweep that is complete."""
+        if self.cost is None or self.sweep.until == "complete":
+            return None
+        return price_looks(self.planned, self._power_table).to_document()
 
     def to_document(self) -> JsonObject:
         """Return the document of `sweeper plan --json`."""
         document = self.planned.to_document()
         if self.forecast:
             document["cluster"] = self.forecast.to_document()
+        if self.sweep.until == "decided":
+            document["until_decided"] = self.look_price
         rows = zip(document["claims"], self._power_rows, strict=True)
         return document | {"claims": [claim | power for claim, power in rows]}
 
@@ -170,7 +191,17 @@ def plan(
     gpu_kinds = cluster_gpus or ([gpu] if gpu else [])
     nodes = machines.nodes if machines else None
     planned, makespan = estimate_plan(planned, store, specs, gpu_kinds=gpu_kinds, nodes=nodes)
-    return SweepPlan(planned, forecast_cluster(planned, machines, makespan) if machines else None)
+    forecast = forecast_cluster(planned, machines, makespan) if machines else None
+    return SweepPlan(planned, forecast, _observe_runs(planned, store))
+
+
+def _observe_runs(planned: Plan, store: Store) -> ObservedRuns | None:
+    """Return what the finished runs of a plan show; None if none has finished, and for a search."""
+    if not (planned.estimate and planned.estimate.reused) or planned.parts or planned.sweep.search:
+        return None
+    tables = collect_study(planned, store)
+    spread = measure_spread(list(planned.sweep.axes), tables.trials, tables.outcomes)
+    return ObservedRuns(spread.seed_sd, spread.discordance)
 
 
 def refuse_underpowered(planned: SweepPlan) -> None:

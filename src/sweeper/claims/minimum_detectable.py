@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sweeper.config import Claim
 
 TARGET_POWER = 0.8
+TRUE_RATE = 0.5
+"""True rate of simulated studies whose claim names none: where chance spreads widest."""
 SIMULATED_STUDIES = 200
 """Simulated studies; the quantile at TARGET_POWER then has a standard error of about 3 % of itself."""
 _MAX_CELLS = 4_000_000
@@ -126,15 +128,23 @@ def compute_detectable_divergence(alpha: float, n_runs: int) -> float:
 
 
 def simulate_passes(
-    rate: float, shape: tuple[int, int, int], discordance: float, seed_sd: float, rng: np.random.Generator
+    rate: float | Array, shape: tuple[int, int, int], discordance: float, seed_sd: float, rng: np.random.Generator
 ) -> Array:
-    """Simulate passes (studies, queries, seeds), 0 or 1.
+    """Simulate passes (studies, queries, runs), 0 or 1.
 
-    On a share of the queries all runs draw the same outcome, so that two runs differ on `discordance` of them.
+    On a share of the queries all runs draw the same chance, so that two runs of one rate differ on `discordance` of
+    them.
+
+    Args:
+        rate: true pass rate of all runs, or of each (runs,).
+        shape: studies, queries and runs.
+        discordance: share of queries on which two runs differ, as far as their rate allows it.
+        seed_sd: standard deviation of a run's rate over seeds.
     """
-    studies, queries, seeds = shape
-    share_drawn_apart = min(1.0, discordance / max(2 * rate * (1 - rate), 1e-9))
+    studies, queries, runs = shape
+    middle = float(np.mean(rate))
+    share_drawn_apart = min(1.0, discordance / max(2 * middle * (1 - middle), 1e-9))
     is_shared = rng.random((studies, queries, 1)) >= share_drawn_apart
     draws = np.where(is_shared, rng.random((studies, queries, 1)), rng.random(shape))
-    rates = np.clip(rate + rng.normal(0, seed_sd, (studies, 1, seeds)), 0, 1)
+    rates = np.clip(rate + rng.normal(0, seed_sd, (studies, 1, runs)), 0, 1)
     return (draws < rates).astype(float)

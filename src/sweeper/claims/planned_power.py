@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweeper.statistics.aliases import ArmValue
 from sweeper.statistics.comparison_simulation import ComparisonDesign, PowerTest
 from sweeper.statistics.power import find_minimum_detectable_effect, find_required_seeds
 
@@ -44,6 +45,13 @@ class ClaimDesign:
     def n_queries(self) -> int:
         """All test queries."""
         return sum((self.query_counts or {}).values())
+
+    def order_arms(self, axis: str) -> list[ArmValue]:
+        """Return the arms of an axis, ascending: models by their parameters, other arms by their value."""
+        column = "parameters" if axis == "model" else axis
+        places: dict[ArmValue, object] = {row[axis]: row.get(column) for row in self.rows}  # type: ignore[misc]
+        known = {arm: float(place) for arm, place in places.items() if isinstance(place, int | float)}
+        return sorted(known, key=lambda arm: known[arm])
 
     def count_run_pairs(self, axis: str | None) -> int:
         """Return the number of runs that differ in more than `axis`: each is one pair of runs in a comparison."""

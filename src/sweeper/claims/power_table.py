@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from sweeper.claims.kinds.base import CLAIM_KINDS
 from sweeper.claims.planned_power import ClaimDesign, ClaimPower
 from sweeper.claims.reasons import MIN_SEEDS
+from sweeper.claims.simulated_power import SimulatedPower, simulate_claim_power
 from sweeper.statistics.aliases import ArmValue
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ class StudyDesign:
     """The sweep's axes, the seed included."""
     query_counts: Mapping[str, int] | None
     """Subset -> test queries; None where they are not available, {} where nothing is evaluated."""
+    observed_seed_sd: float = math.nan
+    """Of finished runs, for the power of claims; NaN where too few have finished."""
+    observed_discordance: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class PowerRow:
     n_seeds: int
     n_queries: int
     power: ClaimPower
+    """Of its comparison that needs most data."""
+    simulated: SimulatedPower | None = None
+    """Of the claim as a whole; None where it rests on more than pass rates."""
+    observed: Mapping[str, float] = field(default_factory=dict)
+    """What finished runs show in place of the claim's assumptions, in its power: `discordance` and `seed_sd`."""
 
     def to_document(self) -> dict[str, object]:
         """Return the row as the JSON of `plan` and `claims` has it."""
@@ -55,16 +65,29 @@ class PowerRow:
             "queries": self.n_queries,
             "margin": claim.margin,
             "assumed": {"discordance": claim.assumed_discordance, "seed_sd": claim.assumed_seed_sd},
+            "observed": {name: self.observed.get(name) for name in ("discordance", "seed_sd")},
             "detectable_effect": power.detectable_effect,
             "seeds_needed": power.required_seeds,
             "underpowered": power.is_underpowered,
             "reason": power.reason,
+            "estimand": claim.estimand,
+            "looks": [
+                {"seeds": seeds, "level": level} for seeds, level in zip(claim.looks, claim.look_levels, strict=True)
+            ],
+            "power": self.simulated.power if self.simulated else None,
+            "expected_seeds": self.simulated.expected_seeds if self.simulated else None,
+            "fixed_seeds": self.simulated.fixed_seeds if self.simulated else None,
         }
 
 
 def build_power_rows(claims: Sequence[Claim], design: StudyDesign) -> list[PowerRow]:
     """Estimate what the design can establish about each claim, if the claim's assumptions hold."""
     return [_estimate_row(claim, design) for claim in claims]
+
+
+def _list_observed(design: StudyDesign) -> dict[str, float]:
+    observed = {"discordance": design.observed_discordance, "seed_sd": design.observed_seed_sd}
+    return {name: value for name, value in observed.items() if not math.isnan(value)}
 
 
 def _estimate_row(claim: Claim, design: StudyDesign) -> PowerRow:
@@ -79,4 +102,8 @@ def _estimate_row(claim: Claim, design: StudyDesign) -> PowerRow:
         reason = f"no verdict possible: {count}, and a verdict needs at least {MIN_SEEDS}"
         power = replace(power, detectable_effect=None, is_underpowered=True, reason=reason)
     arms = tuple(design.claim_axes.get(claim.axis or "", ()))
-    return PowerRow(claim, arms, len(seeds), own.n_queries, power)
+    observed = _list_observed(design)
+    # The detectable effect keeps the assumptions of the registered claim: results do not change what `run` refuses.
+    known = claim.model_copy(update={f"assumed_{name}": value for name, value in observed.items()})
+    simulated = simulate_claim_power(known, own) if claim.protocol == "identical" else None
+    return PowerRow(claim, arms, len(seeds), own.n_queries, power, simulated, observed)

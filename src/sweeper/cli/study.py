@@ -46,7 +46,7 @@ def show_plan_command(
 ) -> None:
     """Show every trial of a sweep, its cost, what its claims can detect, and what is missing. Starts nothing."""
     from sweeper import api
-    from sweeper.cli.tables_study import render_claims_table, render_plan_table
+    from sweeper.cli.tables_study import format_look_price, render_claims_table, render_plan_table
 
     loaded = api.load_sweep(sweep, set_ or [], smoke_test=smoke_test)
     planned = api.plan(loaded, storage, cluster=cluster, hardware=hardware)
@@ -57,7 +57,7 @@ def show_plan_command(
         for line in planned.forecast.format_lines() if planned.forecast else ():
             make_console().print(line, highlight=False, markup=False)
         if claims := planned.list_claims():
-            print_table(render_claims_table(claims))
+            print_table(render_claims_table(claims), *format_look_price(planned.look_price))
     if planned.problems:
         exit_with_error("\n".join(f"problem: {problem}" for problem in planned.problems), 2)
     if not (accept_underpowered or loaded.accept_underpowered):
@@ -65,12 +65,14 @@ def show_plan_command(
 
 
 @commands.command("claims")
-def show_claims_command(sweep: SweepArgument, set_: SetOption = None, json_: JsonOption = False) -> None:
-    """Show each claim of a sweep: arms, seeds, margin, and the minimum detectable effect of this design."""
+def show_claims_command(
+    sweep: SweepArgument, set_: SetOption = None, storage: StorageOption = "storage", json_: JsonOption = False
+) -> None:
+    """Show what this design can say of each claim: power, expected seeds, and the minimum detectable effect."""
     from sweeper import api
     from sweeper.cli.tables_study import render_claims_table
 
-    planned = api.plan(api.load_sweep(sweep, set_ or []), storage=None)
+    planned = api.plan(api.load_sweep(sweep, set_ or []), storage)
     claims = planned.list_claims()
     if json_:
         print_json({"sweep": planned.sweep.name, "claims": claims})

@@ -203,28 +203,54 @@ def _or_unknown(text: str) -> str:
 
 
 def render_claims_table(claims: Sequence[JsonObject]) -> RenderableType:
-    """Render what each claim can detect, before the run."""
-    columns = ["claim", "kind", "protocol", "seeds", "queries", "margin", "detectable", "note"]
-    title = "claims: minimum detectable effect (80 % power), percentage points"
-    table = make_table(title, columns, n_left_columns=3)
+    """Render what each claim can detect, and how likely it is supported if it holds, before the run."""
+    columns = ["claim", "kind", "seeds", "mean seeds", "queries", "margin", "detectable", "power", "note"]
+    title = "claims: minimum detectable effect (80 % power), percentage points; power of the claim at its margin"
+    table = make_table(title, columns, n_left_columns=2)
     table.columns[-1].justify = "left"
     for claim in claims:
-        effect, assumed = claim["detectable_effect"], claim["assumed"]
-        assumptions = (
-            f"assuming {assumed['discordance']:.0%} discordant queries, seed standard deviation "
-            f"{100 * assumed['seed_sd']:.3g} points"
-        )
+        effect, looks = claim["detectable_effect"], [look["seeds"] for look in claim["looks"]]
         table.add_row(
             claim["id"],
-            claim["kind"],
-            claim["protocol"],
-            str(claim["seeds"]),
+            claim["kind"] if claim["protocol"] == "identical" else f"{claim['kind']}, {claim['protocol']}",
+            ", ".join(map(str, looks)) or str(claim["seeds"]),
+            format_number(claim["expected_seeds"], ".1f"),
             f"{claim['queries']:,}",
             f"{100 * claim['margin']:g}",
             MISSING if effect is None else f"{100 * effect:.1f}",
-            Text(claim["reason"] or assumptions, style="yellow" if claim["underpowered"] else ""),
+            format_number(claim["power"], ".0%"),
+            Text(claim["reason"] or _format_assumptions(claim), style="yellow" if claim["underpowered"] else ""),
         )
     return table
+
+
+def _format_assumptions(claim: JsonObject) -> str:
+    """Format what the detectable effect assumes, and what finished runs show, with which the power is computed."""
+    spreads = {"assuming": claim["assumed"], "observed": claim["observed"]}
+    parts = []
+    for word, values in spreads.items():
+        if values["seed_sd"] is not None:
+            parts.append(
+                f"{word} {values['discordance']:.0%} discordant queries, seed standard deviation "
+                f"{100 * values['seed_sd']:.3g} points"
+            )
+    return "; ".join(parts)
+
+
+def format_look_price(price: JsonObject | None) -> list[Text]:
+    """Format what `until: decided` is expected to cost.
+
+    Args:
+        price: `until_decided` of the document of `plan --json`; None for a sweep that is complete.
+    """
+    if price is None:
+        return []
+    unit = "gpu_hours" if price["worst"]["gpu_hours"] else "cpu_hours"
+    name = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours"}[unit]
+    expected, worst = (format_number(price[key][unit], ".3g") for key in ("expected", "worst"))
+    fixed = price["fixed"]
+    without = "" if fixed is None else f"; without looks {format_number(fixed[unit], '.3g')} for the same power"
+    return [Text(f"until decided: {expected} {name} expected, {worst} at most{without} (simulated)")]
 
 
 def render_simulation_table(document: JsonObject) -> RenderableType:

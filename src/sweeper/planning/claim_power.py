@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +22,26 @@ from sweeper.evaluation import load_evaluation_suite
 
 if TYPE_CHECKING:
     from sweeper.config import Sweep
-    from sweeper.planning.plan import Plan
+    from sweeper.planning.plan import Plan, PlannedTrial
 
 
-def build_power_table(plan: Plan) -> list[PowerRow]:
-    """Estimate what a plan can establish about each of its claims; of a combined sweep, about those of every part."""
+@dataclass(frozen=True)
+class ObservedRuns:
+    """What finished runs of a study show, in place of what its claims assume. NaN where too few have finished."""
+
+    seed_sd: float = math.nan
+    """Standard deviation over seeds of an arm's pass rate, as a rate."""
+    discordance: float = math.nan
+    """Share of queries on which two runs of one arm differ."""
+
+
+def build_power_table(plan: Plan, observed: ObservedRuns | None = None) -> list[PowerRow]:
+    """Estimate what a plan can establish about each of its claims; of a combined sweep, about those of every part.
+
+    Args:
+        plan: the plan.
+        observed: what its finished runs show; not used for a combined sweep.
+    """
     if plan.parts:
         return [
             replace(row, claim=row.claim.model_copy(update={"id": f"{part.sweep.name}/{row.claim.id}"}))
@@ -35,7 +50,68 @@ def build_power_table(plan: Plan) -> list[PowerRow]:
         ]
     if not plan.sweep.claims:
         return []
-    return build_power_rows(plan.sweep.claims, describe_design(plan))
+    observed = observed or ObservedRuns()
+    design = replace(
+        describe_design(plan), observed_seed_sd=observed.seed_sd, observed_discordance=observed.discordance
+    )
+    return build_power_rows(plan.sweep.claims, design)
+
+
+@dataclass(frozen=True)
+class LookPrice:
+    """The cost of a study, or of one claim, that stops at looks. NaN where the cost of a trial is unknown."""
+
+    expected: Mapping[str, float]
+    """`gpu_hours` and `cpu_hours`, by the simulated looks at which claims stop."""
+    worst: Mapping[str, float]
+    """If every claim goes on to its last look."""
+    fixed: Mapping[str, float] | None
+    """Of the seeds that have the same power without looks; None where the design has too few, or without looks."""
+
+    def to_document(self) -> dict[str, object]:
+        """Return the prices as JSON has them."""
+        return {"expected": self.expected, "worst": self.worst, "fixed": self.fixed}
+
+
+def price_looks(plan: Plan, rows: Sequence[PowerRow]) -> LookPrice:
+    """Price what is left of a plan if it stops at the looks of some claims.
+
+    Args:
+        plan: the plan, with estimated costs.
+        rows: the claims that decide when it stops. That one stops is taken to be independent of the others.
+
+    Returns:
+        The prices. Trials that none of the claims is about are priced on the seeds of the first look.
+    """
+    seeds = list(dict.fromkeys(plan.sweep.axes["seed"]))
+    first = min((row.claim.looks[0] for row in rows if row.claim.looks), default=len(seeds))
+    expected, worst, fixed = (dict.fromkeys(("gpu_hours", "cpu_hours"), 0.0) for _ in range(3))
+    for trial in plan.trials:
+        place, about = seeds.index(trial.spec.seed), [row for row in rows if _is_about(row, trial)]
+        shares = [_find_share(row, place, len(seeds)) for row in about]
+        needed = 1 - math.prod(1 - share for share in shares) if about else float(place < first)
+        of_fixed = [row.simulated.fixed_seeds if row.simulated else len(seeds) for row in about] or [first]
+        for name in expected:
+            cost = getattr(trial.estimate.cost, name).expected if trial.estimate else math.nan
+            expected[name] += needed * cost if needed else 0.0
+            worst[name] += cost if any(shares) or (not about and place < first) else 0.0
+            fixed[name] += cost if any(count is not None and place < count for count in of_fixed) else 0.0
+    has_fixed = any(row.claim.looks for row in rows) and all(
+        row.simulated is None or row.simulated.fixed_seeds is not None for row in rows if row.claim.looks
+    )
+    return LookPrice(expected, worst, fixed if has_fixed else None)
+
+
+def _is_about(row: PowerRow, trial: PlannedTrial) -> bool:
+    planned = trial.to_row()
+    return all(planned.get(axis) == value for axis, value in row.claim.where.items())
+
+
+def _find_share(row: PowerRow, place: int, n_seeds: int) -> float:
+    """Return the share of studies in which a claim needs the seed at a place."""
+    if row.simulated is not None:
+        return sum(share for count, share in row.simulated.stopping if place < count)
+    return float(place < (row.claim.looks[-1] if row.claim.looks else n_seeds))
 
 
 def describe_design(plan: Plan) -> StudyDesign:

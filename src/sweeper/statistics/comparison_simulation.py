@@ -85,7 +85,7 @@ def simulate_intervals(
     ends = []
     for start in range(0, simulations, block):
         drawn = _simulate_arms(effect, design, min(block, simulations - start), rng)
-        ends.append(_compute_intervals(*drawn, design))
+        ends.append(compute_intervals(*drawn, design))
     return ends
 
 
@@ -114,12 +114,18 @@ def _simulate_arms(
     return (better | pass_both).astype(np.int8), (worse | pass_both).astype(np.int8)
 
 
-def _compute_intervals(
+def compute_intervals(
     first: NDArray[np.int8], second: NDArray[np.int8], design: ComparisonDesign
 ) -> tuple[Array, Array]:
-    """Compute the intervals of many comparisons (studies, queries, seeds) at once, as a report does.
+    """Compute the intervals of many comparisons at once, as a report does.
 
-    With matched seeds only the differences matter.
+    Args:
+        first: passes, 0 or 1, of the first arm (studies, queries, seeds).
+        second: passes of the second arm. With matched seeds only the differences matter.
+        design: their level, and whether seeds are independent.
+
+    Returns:
+        Lower and upper ends, (studies,).
     """
     differences, alpha = first - second, design.alpha
     n_queries, mean = differences.shape[1], differences.mean(axis=(1, 2))

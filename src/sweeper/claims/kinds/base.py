@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sweeper.claims.bracket import Bracket
     from sweeper.claims.planned_power import ClaimDesign, ClaimPower
+    from sweeper.claims.simulated_power import AssumedTruth
     from sweeper.claims.tables import ClaimTables
     from sweeper.config import Claim
 
@@ -116,6 +117,13 @@ class ClaimKind(ABC):
     @abstractmethod
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Return what the design can establish before it is run."""
+
+    def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:
+        """Return true pass rates under which the claim holds as clearly as its margin says, for its power.
+
+        None where the claim rests on more than pass rates.
+        """
+        return None
 
     def combine_judge_labels(
         self, label: VerdictLabel, reason: str, labels_by_judge: LabelsByJudge

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, assert_never
 from sweeper.claims.bracket import find_bracket
 from sweeper.claims.comparison import ComparisonTest, Hypothesis
 from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, LOOK_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.minimum_detectable import TRUE_RATE
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
+from sweeper.claims.simulated_power import AssumedTruth
 from sweeper.claims.tables import order_arms
 
 if TYPE_CHECKING:
@@ -53,6 +55,21 @@ class BestOf(ClaimKind):
 
         bracket = find_bracket(tuple(order), compute_interval, claim.alpha)
         return ComparisonSet(comparisons, problem, tables.rows, bracket=bracket)
+
+    def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:
+        """Assume the candidate at the middle of all rates, ahead of every arm that it must beat, and level with others.
+
+        It leads by the margin, or by twice the margin where it must be better by it.
+        """
+        order = design.order_arms(str(claim.axis))
+        if claim.candidate not in order:
+            return None
+        place = order.index(claim.candidate)
+        sides = choose_sides(claim, order[:place], order[place + 1 :])
+        lead = {"superior": claim.margin, "superior-by": 2 * claim.margin}
+        behind = {second: lead[test] for test, _, second in sides if test in lead}
+        rates = tuple(TRUE_RATE - behind.get(arm, 0.0) for arm in order)
+        return AssumedTruth(rates, tuple((test, order.index(a), order.index(b)) for test, a, b in sides))
 
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Estimate the power of being superior to one smaller arm."""

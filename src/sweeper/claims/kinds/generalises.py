@@ -18,8 +18,9 @@ from sweeper.claims.kinds.base import (
     list_missing_values,
     require_direction,
 )
-from sweeper.claims.minimum_detectable import SingleArmModel, estimate_detectable_margin
+from sweeper.claims.minimum_detectable import TRUE_RATE, SingleArmModel, estimate_detectable_margin
 from sweeper.claims.planned_power import NO_EVALUATION, NO_QUERIES, ClaimPower, search_required_seeds
+from sweeper.claims.simulated_power import AssumedTruth
 from sweeper.claims.tables import select_single_arm
 from sweeper.claims.two_samples import estimate_two_sample_difference, estimate_two_sample_variance
 
@@ -36,8 +37,6 @@ UNSEEN_SUFFIXES = ("_tool", "_category")
 """Ends of the names of subsets over tools or categories that are not in the training data."""
 SEEN_SUFFIXES = ("_instruction",)
 """Ends of the names of subsets over tools that are in the training data."""
-TRUE_RATE = 0.5
-"""True rate of the simulated studies: where chance spreads widest."""
 
 
 class Generalises(ClaimKind):
@@ -86,14 +85,18 @@ class Generalises(ClaimKind):
         problem = f"no {' and no '.join(missing)} subset was evaluated" if missing else ""
         return ComparisonSet((comparison,), problem, rows, note)
 
+    def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:
+        """Assume equal rates on unseen and seen tools."""
+        n_seen, n_unseen = count_samples(design)
+        return AssumedTruth((TRUE_RATE,), model=make_model(n_seen)) if min(n_seen, n_unseen) else None
+
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Simulate studies of equal true rates."""
         if design.query_counts is None:
             return ClaimPower(reason=NO_QUERIES)
         if not design.n_queries:
             return ClaimPower(reason=NO_EVALUATION)
-        n_seen = sum(count for subset, count in design.query_counts.items() if subset.endswith(SEEN_SUFFIXES))
-        n_unseen = sum(count for subset, count in design.query_counts.items() if subset.endswith(UNSEEN_SUFFIXES))
+        n_seen, n_unseen = count_samples(design)
         model = make_model(n_seen)
 
         def compute_effect(n_seeds: int) -> float:
@@ -104,6 +107,13 @@ class Generalises(ClaimKind):
             )
 
         return search_required_seeds(claim, design.n_seeds, compute_effect)
+
+
+def count_samples(design: ClaimDesign) -> tuple[int, int]:
+    """Return the numbers of queries about seen and about unseen tools."""
+    counts = (design.query_counts or {}).items()
+    seen = sum(count for subset, count in counts if subset.endswith(SEEN_SUFFIXES))
+    return seen, sum(count for subset, count in counts if subset.endswith(UNSEEN_SUFFIXES))
 
 
 def make_model(n_seen: int) -> SingleArmModel:

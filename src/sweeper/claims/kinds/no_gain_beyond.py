@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from sweeper.claims.comparison import PAIRS_OF_RUNS, Hypothesis, Metric
 from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, LOOK_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.minimum_detectable import TRUE_RATE
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
 from sweeper.claims.protocols import extract_metric
+from sweeper.claims.simulated_power import AssumedTruth
 from sweeper.claims.tables import order_arms
 from sweeper.config.axes import format_arm_name
 
@@ -77,6 +79,16 @@ class NoGainBeyond(ClaimKind):
             ]
         problem = "" if beyond else f"no arm beyond {format_arm_name(axis, candidate)} is planned"
         return ComparisonSet(tuple(comparisons), problem, tables.rows)
+
+    def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:
+        """Assume equal rates."""
+        order = design.order_arms(str(claim.axis))
+        if claim.candidate not in order:
+            return None
+        place = order.index(claim.candidate)
+        beyond = range(place + 1, len(order))
+        rates = (TRUE_RATE,) * len(order)
+        return AssumedTruth(rates, tuple(("no-better", arm, place) for arm in beyond))
 
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Estimate the power of one equal arm being no better by the margin."""

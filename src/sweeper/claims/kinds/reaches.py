@@ -19,6 +19,7 @@ from sweeper.claims.kinds.base import (
 )
 from sweeper.claims.minimum_detectable import SingleArmModel, estimate_detectable_margin
 from sweeper.claims.planned_power import NO_EVALUATION, NO_QUERIES, ClaimPower, search_required_seeds
+from sweeper.claims.simulated_power import AssumedTruth
 from sweeper.claims.tables import select_single_arm
 from sweeper.statistics.paired import estimate_two_way_variance
 
@@ -68,6 +69,10 @@ class Reaches(ClaimKind):
         )
         gap = estimate_reference_gap(tables.matrix, tables.list_runs(rows), reference)
         return ComparisonSet((make_comparison(hypothesis, gap, alpha=claim.alpha, n_comparisons=1),), "", rows)
+
+    def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:
+        """Assume the reference itself."""
+        return AssumedTruth((require_reference(claim),), model=make_model(claim))
 
     def estimate_power(self, claim: Claim, design: ClaimDesign) -> ClaimPower:
         """Simulate studies whose true rate is the reference."""
