@@ -95,6 +95,18 @@ def test_nothing_is_decided_before_the_first_look_is_complete() -> None:
     assert found.label == "inconclusive" and len(found.incomplete_runs) == 1 and math.isnan(found.p)
 
 
+@pytest.mark.parametrize(("count", "number", "seen"), [(1, 1, 0), (3, 1, 2), (4, 2, 4)])
+def test_a_look_needs_as_many_planned_seeds(count: int, number: int, seen: int) -> None:
+    """One look's level is never spent on the seeds of another: the study may be extended later."""
+    claim = REACHES.model_copy(update=LOOKS)
+    found = decide_at_looks(claim, StudyEvidence(*tables(seeds(count, [0.6, 0.8, 0.9, 0.7][:count]))))
+    assert found.label == "inconclusive" and found.look is not None and found.look.number == number
+    if seen:
+        assert found.n_seeds == seen
+    else:
+        assert "the first look is on 2 seeds, and 1 are planned" in found.reason and math.isnan(found.p)
+
+
 class Studies:
     """Studies of normal run effects and independent queries: another generator than the product's probit model."""
 

@@ -38,5 +38,11 @@ def test_one_seed_allows_no_verdict() -> None:
     assert row.power.reason == "no verdict possible: 1 seed to compare on, and a verdict needs at least 2"
 
 
+def test_fewer_seeds_than_the_first_look_allow_no_verdict() -> None:
+    (row,) = build_power_rows([ONCE.model_copy(update={"looks": [6, 9]})], DESIGN)
+    assert row.power.reason == "no verdict possible: 4 seeds to compare on, and its first look 6"
+    assert row.power.is_underpowered and row.simulated is None
+
+
 def test_equal_designs_have_equal_figures() -> None:
     assert build_power_rows([ONCE], DESIGN)[0].power == build_power_rows([ONCE], DESIGN)[0].power

@@ -56,7 +56,7 @@ def test_fingerprint_depends_on_seed_weights_and_data() -> None:
 @pytest.mark.parametrize(
     ("sweep", "fields", "seed", "known"),
     [
-        ("quickstart", {}, 0, "2e0b6ddead5f4200"),
+        ("quickstart", {"learning_rate": 0.01}, 0, "2e0b6ddead5f4200"),
         ("canonical", {}, 0, "6382bfef83b83698"),
         ("canonical", {"max_steps": 7, "lr_scheduler_type": "cosine"}, 3, "c257138a64364543"),
     ],

@@ -18,7 +18,7 @@ question: How many seeds?
 recipe: miniature
 data: toolworld
 evaluation: toolworld
-axes: {model: [opt-tiny-32, opt-tiny-64], num_train_epochs: [1], seed: [0, 1, 2, 3]}
+axes: {model: [opt-tiny-32, opt-tiny-64], num_train_epochs: [1, 3], seed: [0, 1, 2, 3]}
 accept_underpowered: true
 """
 
@@ -66,8 +66,6 @@ def test_a_kind_that_is_decided_once_takes_no_looks() -> None:
 @pytest.mark.parametrize(
     ("ending", "found"),
     [
-        ("until: decided\nclaims: []", "no claim with `looks`"),
-        ("claims: [{extends: sweet-spot, candidate: opt-tiny-64, text: It is., looks: [5, 9]}]", "there is no look"),
         ("claims: [{extends: sweet-spot, candidate: opt-tiny-64, text: It is., looks: [2, 3]}]", "are not used"),
         ("until: tomorrow", "until"),
     ],
@@ -86,4 +84,6 @@ def test_looks_may_go_beyond_the_seeds_of_today(tmp_path: Any) -> None:
     path.write_text(f"{OPENING}until: decided\nclaims: [{claim}]")
     sweep = load_sweep(path)
     assert sweep.until == "decided" and sweep.claims[0].looks == [3, 6, 10]
+    assert load_sweep(path, ["axes.seed=[0]"]).claims == sweep.claims
+    assert load_sweep(path, ["claims=[]"]).until == "decided"
     assert load_sweep(path, smoke_test=True).claims[0].looks == []

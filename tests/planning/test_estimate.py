@@ -60,13 +60,13 @@ def to_numbers(plan: Plan) -> dict[str, Any]:
 def test_estimate_plan_covers_all_figures_and_writes_nothing(root: Path, tmp_path: Path) -> None:
     plan = plan_with_costs(sweep(root), tmp_path)
     figures = to_numbers(plan)
-    assert figures["steps"] == 2 * 3 * (300 + 900)
-    assert figures["tokens"] == pytest.approx(2 * 3 * 4 * 2400 * 104.2)
+    assert figures["steps"] == 4 * 3 * (175 + 525)
+    assert figures["tokens"] == pytest.approx(4 * 3 * 4 * 1400 * 104.2)
     assert figures["cost"]["gpu_hours"] == 0 < figures["cost"]["low"]["cpu_hours"] < figures["cost"]["cpu_hours"]
     assert figures["cost"]["cpu_hours"] < figures["cost"]["high"]["cpu_hours"]
     assert math.isnan(figures["cost"]["usd"]), "cores have no price here"
     assert figures["wall_hours_range"][0] < figures["wall_hours"] < figures["wall_hours_range"][1]
-    assert figures["disk_bytes_kept"] == pytest.approx(4 * 4 * sum(t.parameters or 0 for t in plan.trials[::4]))
+    assert figures["disk_bytes_kept"] == pytest.approx(8 * 4 * sum(t.parameters or 0 for t in plan.trials[::8]))
     assert figures["energy_kwh"] > 0 == figures["reused"]
     assert any("toolworld are not prepared" in line and "assumed" in line for line in figures["rests_on"])
     assert all("assumed, not measured" in line for line in figures["rests_on"] if "on cpu" in line)
@@ -79,7 +79,7 @@ def test_estimate_plan_counts_placeholders(root: Path, tmp_path: Path) -> None:
     plan = plan_sweep(sweep(root, "axes.seed=[0]"), Store(tmp_path))
     others = plan_sweep(sweep(root, "axes.seed=[1]"), Store(tmp_path)).trials
     whole, wall = estimate_plan(dataclasses.replace(plan, placeholders=others), Store(tmp_path), load_hardware_specs())
-    both = to_numbers(plan_with_costs(sweep(root), tmp_path))
+    both = to_numbers(plan_with_costs(sweep(root, "axes.seed=[0,1]"), tmp_path))
     assert whole.trials == plan.trials
     assert to_numbers(whole)["cost"]["cpu_hours"] == pytest.approx(both["cost"]["cpu_hours"])
     assert wall.seconds.expected / 3600 == to_numbers(whole)["wall_hours"] > 0
@@ -94,7 +94,7 @@ def test_estimate_plan_costs_only_the_remaining_stages(root: Path, tmp_path: Pat
     assert figures["cost"]["cpu_hours"] == figures["wall_hours"] == figures["flops"] == figures["disk_bytes_kept"] == 0
     assert {row["reused"] for row in plan.to_document()["trials"]} == {"whole"}
     more = to_numbers(plan_with_costs(sweep(root, "axes.seed=[0,1]"), tmp_path))
-    assert (more["reused"], more["steps"]) == (6, 3600)
+    assert (more["reused"], more["steps"]) == (6, 2100)
     for summary in tmp_path.glob("trials/*/evaluation"):
         shutil.rmtree(summary)
     left = plan_with_costs(small, tmp_path)

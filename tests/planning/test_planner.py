@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_plan_sweep_returns_the_product_of_the_axes_each_time() -> None:
     sweep = load_sweep(ROOT / "sweeps/quickstart.yaml")
     plan = plan_sweep(sweep)
-    assert len({trial.fingerprint for trial in plan.trials}) == len(plan.trials) == 12
+    assert len({trial.fingerprint for trial in plan.trials}) == len(plan.trials) == 24
     assert plan == plan_sweep(sweep)
 
 

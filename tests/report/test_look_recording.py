@@ -17,7 +17,7 @@ def test_claims_that_could_be_decided_are_recorded(tmp_path: Path) -> None:
     plan = plan_sweep(load_sweep(find_sweep("quickstart")), store)
     folder = store.study_folder("quickstart")
     folder.mkdir(parents=True)
-    first, second = plan.sweep.claims
+    first, second, _ = plan.sweep.claims
     entry = {"verdict": "inconclusive", "n_seeds": 2, "look": None}
     claims = [entry | {"id": first.id, "p": 0.4}, entry | {"id": second.id, "p": None}]
     late = [entry | {"id": second.id, "p": 0.1, "look": {"seeds": 6}}]

@@ -180,7 +180,7 @@ class Study:
     @property
     def has_run(self) -> bool:
         """Whether the study, or any of its trials in another study, has run in this store."""
-        return bool(self.tables.runs) or any(row.status != "PENDING" for row in self.tables.trials)
+        return bool(self.tables.runs) or any(row.status not in ("PENDING", "NOT_NEEDED") for row in self.tables.trials)
 
     def require_run(self) -> None:
         """Check that the study, or any of its trials, has run.

@@ -70,6 +70,9 @@ def decide_claim(
         rows = select_look_rows(claim, rows, progress)
         claim = claim.model_copy(update={"alpha": progress.look.level})
     selection = select_runs(claim, rows, study.axes)
+    if progress is not None and rows["seed"].nunique() < progress.look.n_seeds:
+        found = f"the first look is on {progress.look.n_seeds} seeds, and {rows['seed'].nunique()} are planned"
+        selection = replace(selection, problem=found)
     tables = ClaimTables(selection.rows, matrix, study.outcomes, selection.axes, study.histories)
     has_estimand = "estimand" in kind.optional_fields
     collapsed = find_collapsed_runs(claim, selection.rows) if has_estimand else CollapsedRuns(frozenset(), 0, "")

@@ -97,13 +97,16 @@ def _estimate_row(claim: Claim, design: StudyDesign) -> PowerRow:
     rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
     own = ClaimDesign(len(seeds), design.query_counts, rows, design.axes, rng)
     power = CLAIM_KINDS.load(claim.kind).estimate_power(claim, own)
-    if len(seeds) < MIN_SEEDS:
+    least = claim.looks[0] if claim.looks else MIN_SEEDS
+    if len(seeds) < least:
         count = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} to compare on"
-        reason = f"no verdict possible: {count}, and a verdict needs at least {MIN_SEEDS}"
+        needs = f"its first look {least}" if claim.looks else f"a verdict needs at least {MIN_SEEDS}"
+        reason = f"no verdict possible: {count}, and {needs}"
         power = replace(power, detectable_effect=None, is_underpowered=True, reason=reason)
     arms = tuple(design.claim_axes.get(claim.axis or "", ()))
     observed = _list_observed(design)
     # The detectable effect keeps the assumptions of the registered claim: results do not change what `run` refuses.
     known = claim.model_copy(update={f"assumed_{name}": value for name, value in observed.items()})
-    simulated = simulate_claim_power(known, own) if claim.protocol == "identical" else None
+    has_power = claim.protocol == "identical" and len(seeds) >= least
+    simulated = simulate_claim_power(known, own) if has_power else None
     return PowerRow(claim, arms, len(seeds), own.n_queries, power, simulated, observed)

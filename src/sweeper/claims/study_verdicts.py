@@ -38,7 +38,7 @@ def decide_at_looks(claim: Claim, study: StudyEvidence) -> Verdict:
     def decide(_: int, progress: LookProgress | None) -> Verdict:
         return decide_claim(claim, study, with_robustness_checks=False, progress=progress)
 
-    return _walk_looks([claim], decide, lambda verdicts: verdicts)[0].verdict
+    return _walk_looks([claim], study, decide, lambda verdicts: verdicts)[0].verdict
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,15 @@ class _LookedAt:
 
 def _walk_looks(
     claims: Sequence[Claim],
+    study: StudyEvidence,
     decide: Callable[[int, LookProgress | None], Verdict],
     adjust: Callable[[list[Verdict]], list[Verdict]],
 ) -> list[_LookedAt]:
     """Look at claims until each is decided, over all of them, or its next look lacks results.
 
     Args:
+        claims: the claims.
+        study: the tables, for the planned seeds.
         decide: place of a claim, and the look -> its verdict.
         adjust: verdicts of all claims -> those that hold together.
     """
@@ -67,6 +70,7 @@ def _walk_looks(
         _LookedAt(claim, progress, decide(k, progress))
         for k, (claim, progress) in enumerate((claim, start_looks(claim)) for claim in claims)
     ]
+    n_seeds = [filter_claim_trials(claim, study.trials)["seed"].nunique() for claim in claims]
     has_advanced = True
     while has_advanced:
         has_advanced = False
@@ -77,6 +81,8 @@ def _walk_looks(
                 continue
             deciding = [each for each in own.comparisons if each.is_deciding]
             following = advance_looks(claim, progress, deciding, (own.p, own.p_refuted), len(claims))
+            if following is not None and following.look.n_seeds > n_seeds[k]:
+                following = None  # a look for which the study has to be extended first
             found[k] = replace(found[k], following=following)
             if following is not None and not (verdict := decide(k, following)).incomplete_runs:
                 found[k], has_advanced = _LookedAt(claim, following, verdict), True
@@ -154,7 +160,7 @@ def _look_at_claims(
             progress=progress,
         )
 
-    found = _walk_looks(claims, decide, adjust_verdicts)
+    found = _walk_looks(claims, study, decide, adjust_verdicts)
     if not with_robustness_checks:
         return found
     return [replace(each, verdict=decide(k, each.progress, with_checks=True)) for k, each in enumerate(found)]

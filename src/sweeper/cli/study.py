@@ -20,6 +20,7 @@ from sweeper.cli.options import (
     UntilOption,
 )
 from sweeper.cli.output import announce_interrupt, exit_with_error, make_console, print_json, print_table, show_progress
+from sweeper.errors import UsageError
 
 if TYPE_CHECKING:
     from sweeper.api import StudyReport
@@ -147,6 +148,9 @@ def run_sweep_command(
         if exit_code is not None:
             raise typer.Exit(exit_code)
     loaded, console = api.load_sweep(sweep, set_, smoke_test=smoke_test), make_console(stderr=True)
+    if until == "decided" and not any(claim.looks for claim in loaded.claims):
+        hint = "give a claim `looks: [3, 6, 10]`, or leave out --until"
+        raise UsageError("--until", requested=until, found="no claim with `looks`: nothing is decided early", hint=hint)
     try:
         with announce_interrupt("stopping the trials; their checkpoints are kept …"):
             study = api.run(

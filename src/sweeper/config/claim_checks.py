@@ -24,9 +24,6 @@ def check_claims(sweep: Sweep, source: YamlFile) -> None:
 def _find_problems(sweep: Sweep) -> Iterator[Problem]:
     axes: Axes = {**sweep.searched, **sweep.claim_axes}
     ids = set[str]()
-    if sweep.until == "decided" and not any(claim.looks for claim in sweep.claims):
-        hint = "give a claim `looks: [3, 6, 10]`, or leave out `until`"
-        yield Problem(("until",), "until: decided", "no claim with `looks`: nothing can be decided early", hint)
     for i, claim in enumerate(sweep.claims):
         keys, name = ("claims", i), f"claim {claim.id}"
         if claim.id in ids:
@@ -72,8 +69,6 @@ def _list_missing_parts(claim: Claim, axes: Axes, *, is_evaluated: bool) -> Iter
 
 def _list_look_problems(claim: Claim, seeds: list[AxisValue] | SearchedAxis) -> Iterator[tuple[str, str]]:
     count = len(seeds) if isinstance(seeds, list) else 0
-    if count < claim.looks[0]:
-        yield f"looks: {claim.looks}", f"the sweep has {count} seeds, so that there is no look"
     if count > claim.looks[-1]:
         yield f"looks: {claim.looks}", f"the sweep has {count} seeds; those after the last look are not used"
 

@@ -52,7 +52,7 @@ class Sweep(FrozenConfig):
     """Claims of `configs/claims/`, or their fields; the report decides them."""
     until: Literal["complete", "decided"] = "complete"
     """What ends the study. `complete`: every trial has ended. `decided`: only the seeds that open claims need for their
-    next look (`looks`) are trained, until all claims are decided or have had their last look."""
+    next look (`looks`) are trained, until all claims are decided or have had their last look. Without looks, all."""
     branch_epochs: bool = False
     """Train the arms of `num_train_epochs` as branches of the longest. With `warmup_stable_decay` they take the same
     steps as it does until their decay begins, so each continues from there and trains only its decay. Off: every arm is

@@ -55,6 +55,8 @@ def list_needed_trials(
     match sweep.until:
         case "complete":
             return {row.fingerprint for row in rows}
+        case "decided" if not any(claim.looks for claim in sweep.claims):
+            return {row.fingerprint for row in rows}
         case "decided":
             return _list_next_looks(sweep, rows, outcomes, histories)
         case _:
