@@ -202,7 +202,7 @@ def test_unequal_query_sets_are_compared_on_shared_queries() -> None:
     found = decide_claim(SPOT, StudyEvidence(trials, short))
     against = next(c for c in found.comparisons if c.first == "large")
     assert against.estimate.n_queries == 500 and against.estimate.exclusions.queries == 100
-    assert "100 queries not scored" in found.reason
+    assert "100 queries that an arm has no score for are left out" in found.reason
 
 
 @pytest.mark.parametrize("kind", CASES)

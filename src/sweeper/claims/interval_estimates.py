@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweeper.claims.available_cases import select_available_scores
 from sweeper.claims.probability import Posterior, make_normal_posterior
-from sweeper.statistics.aliases import Array, BoolArray
+from sweeper.statistics.aliases import Array
 from sweeper.statistics.independent_seeds import (
     DEFAULT_SD_RATIO,
     IndependentVariance,
@@ -206,12 +207,13 @@ def estimate_score_difference(
     first: Array, second: Array, seeds: Sequence[int], *, unmatched_runs: int = 0
 ) -> IntervalEstimate:
     """Estimate the mean of first - second, both (queries, runs) with NaN where not scored; `seeds` of the runs."""
-    scored, excluded = find_scored_queries([first, second], unmatched_runs)
-    if not scored.any():
-        return make_undefined_estimate(excluded, "nothing to pair")
-    by_seed = average_by_key(first[scored] - second[scored], seeds)
-    better, worse = float((by_seed > 0).any(axis=1).sum()), float((by_seed < 0).any(axis=1).sum())
-    discordant = float((by_seed != 0).any(axis=1).sum())
+    scores = select_available_scores([first, second], unmatched_runs)
+    if scores.is_empty:
+        return make_undefined_estimate(scores.exclusions, "nothing to pair")
+    by_seed = average_by_key(scores.sides[0] - scores.sides[1], seeds)
+    counted = average_by_key(scores.plain_sides[0] - scores.plain_sides[1], seeds)
+    better, worse = float((counted > 0).any(axis=1).sum()), float((counted < 0).any(axis=1).sum())
+    discordant = float((counted != 0).any(axis=1).sum())
 
     def compute_bounds(share: float, n: float, alpha: float) -> Interval:
         # Few discordant queries: -P(worse) <= mean <= P(better), as in `paired.compute_two_way_interval`.
@@ -227,15 +229,15 @@ def estimate_score_difference(
         compute_bounds,
         method,
         n_informative=discordant,
-        arm_rates=tuple(average_by_key(side[scored], seeds).mean(axis=0) for side in (first, second)),
+        arm_rates=tuple(average_by_key(side, seeds).mean(axis=0) for side in scores.sides),
     )
-    return estimate_two_way_mean(mean, len(seeds), excluded)
+    return estimate_two_way_mean(mean, len(seeds), scores.exclusions)
 
 
 def estimate_independent_difference(
     matrix: pd.DataFrame, runs: ArmRuns, sd_ratio: float = DEFAULT_SD_RATIO
 ) -> IntervalEstimate:
-    """Estimate the difference in pass rate of two arms whose seeds are unrelated, over the queries scored in all runs.
+    """Estimate the difference in pass rate of two arms whose seeds are unrelated, over the queries scored in each arm.
 
     Args:
         matrix: the result of `build_pass_matrix`.
@@ -248,17 +250,18 @@ def estimate_independent_difference(
     if not all(sides):
         return make_undefined_estimate(Exclusions(runs=unmatched + n_runs), "an arm has no scored run")
     passed = [matrix[[name for _, name in side]].to_numpy(dtype=float) for side in sides]
-    scored, excluded = find_scored_queries(passed, unmatched)
-    if not scored.any():
-        return make_undefined_estimate(excluded, "no query scored in every run")
-    first, second = (
-        average_by_key(values[scored], [seed for seed, _ in side]) for values, side in zip(passed, sides, strict=True)
+    scores = select_available_scores(passed, unmatched)
+    if scores.is_empty:
+        return make_undefined_estimate(scores.exclusions, "no query scored in each arm")
+    (first, second), (one, other) = (
+        [average_by_key(values, [seed for seed, _ in side]) for values, side in zip(own, sides, strict=True)]
+        for own in (scores.sides, scores.plain_sides)
     )
     queries = first.shape[0]
     # A query differs where some run of one arm and some run of the other do.
-    better = float((first.max(axis=1) > second.min(axis=1)).sum())
-    worse = float((second.max(axis=1) > first.min(axis=1)).sum())
-    discordant = float(((first.max(axis=1) > second.min(axis=1)) | (second.max(axis=1) > first.min(axis=1))).sum())
+    is_better, is_worse = one.max(axis=1) > other.min(axis=1), other.max(axis=1) > one.min(axis=1)
+    better, worse = float(is_better.sum()), float(is_worse.sum())
+    discordant = float((is_better | is_worse).sum())
 
     def compute_bounds(share: float, n: float, alpha: float) -> Interval:
         if discordant * share >= MIN_DISCORDANT_QUERIES:
@@ -277,7 +280,7 @@ def estimate_independent_difference(
         n_informative=discordant,
         arm_rates=(first.mean(axis=0), second.mean(axis=0)),
     )
-    return estimate_two_way_mean(mean, n_runs, excluded)
+    return estimate_two_way_mean(mean, n_runs, scores.exclusions)
 
 
 def estimate_reference_gap(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], reference: float) -> IntervalEstimate:
@@ -287,12 +290,14 @@ def estimate_reference_gap(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]]
     if not scored_runs:
         return make_undefined_estimate(Exclusions(runs=n_unscored), "no scored run")
     passed = matrix[[name for _, name in scored_runs]].to_numpy(dtype=float)
-    scored, excluded = find_scored_queries([passed], n_unscored)
-    if not scored.any():
-        return make_undefined_estimate(excluded, "no query scored in every run")
-    by_seed = average_by_key(passed[scored], [seed for seed, _ in scored_runs])
+    scores = select_available_scores([passed], n_unscored)
+    if scores.is_empty:
+        return make_undefined_estimate(scores.exclusions, "no scored query")
+    by_seed, counted = (
+        average_by_key(own, [seed for seed, _ in scored_runs]) for (own,) in (scores.sides, scores.plain_sides)
+    )
     queries = by_seed.shape[0]
-    always, ever = float((by_seed == 1).all(axis=1).sum()), float((by_seed > 0).any(axis=1).sum())
+    always, ever = float((counted == 1).all(axis=1).sum()), float((counted > 0).any(axis=1).sum())
     is_extreme = min(queries - always, ever) < MIN_DISCORDANT_QUERIES
 
     def compute_bounds(share: float, n: float, alpha: float) -> Interval:
@@ -311,7 +316,7 @@ def estimate_reference_gap(matrix: pd.DataFrame, runs: Sequence[tuple[int, str]]
         n_informative=min(queries - always, ever),
         arm_rates=(by_seed.mean(axis=0),),
     )
-    return estimate_two_way_mean(mean, len(scored_runs), excluded)
+    return estimate_two_way_mean(mean, len(scored_runs), scores.exclusions)
 
 
 @dataclass(frozen=True)
@@ -425,12 +430,3 @@ def _describe_assumption(
         is_contradicted=contradicts_ratio(observed, variance.n_seeds, mean.sd_ratio),
         compute_interval_without=lambda alpha: compute_interval(alpha, without),
     )
-
-
-def find_scored_queries(sides: Sequence[Array], unmatched_runs: int) -> tuple[BoolArray, Exclusions]:
-    """Return the mask of the queries that every run has a score for, and what that leaves out."""
-    is_unscored = np.concatenate([np.isnan(side) for side in sides], axis=1)
-    has_any = np.asarray(~is_unscored.all(axis=1))
-    is_scored = np.asarray(~is_unscored.any(axis=1))
-    n_queries, n_outcomes = int((has_any & ~is_scored).sum()), int(is_unscored[has_any].sum())
-    return is_scored, Exclusions(queries=n_queries, outcomes=n_outcomes, runs=unmatched_runs)

@@ -74,8 +74,13 @@ def _describe_undefined(comparisons: Sequence[Comparison]) -> str:
 def _describe_exclusions(comparisons: Sequence[Comparison], rows: pd.DataFrame) -> str:
     n_diverged = int((rows["status"] == "DIVERGED").sum())
     text = f" Diverged runs count as passing nothing (here {n_diverged})." if n_diverged else ""
-    n_excluded = max(c.estimate.exclusions.queries for c in comparisons)
-    return text + (f" Up to {n_excluded} queries not scored in every compared run are left out." if n_excluded else "")
+    n_queries, n_outcomes = (
+        max(getattr(c.estimate.exclusions, name) for c in comparisons) for name in ("queries", "outcomes")
+    )
+    if n_outcomes:
+        text += f" Up to {n_outcomes} outcomes are unscored: estimated from the other runs of their arm"
+        text += f"; {n_queries} queries that an arm has no score for are left out." if n_queries else "."
+    return text
 
 
 def list_incomplete_runs(claim: Claim, comparison_set: ComparisonSet, matrix: pd.DataFrame) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def build_outcome_variants(study: StudyEvidence, matrix: pd.DataFrame) -> list[O
         *_build_definition_variants(study, matrix),
         _build_unleaked_variant(study, matrix),
         _build_solvable_variant(study, matrix),
+        *_build_unscored_variants(matrix),
     ]
 
 
@@ -75,6 +76,18 @@ def _build_solvable_variant(study: StudyEvidence, matrix: pd.DataFrame) -> Outco
         return OutcomeVariant(name, None, "no judgment of which queries can be solved")
     kept = matrix[[(str(subset), str(query)) in solvable for subset, query in matrix.index]]
     return OutcomeVariant(name, kept, f"{len(matrix) - len(kept)} queries left out")
+
+
+def _build_unscored_variants(matrix: pd.DataFrame) -> list[OutcomeVariant]:
+    """Bound what unscored outcomes may hide: all of them fail, or all pass. None where all are scored."""
+    count = int(matrix.isna().to_numpy().sum())
+    if not count:
+        return []
+    reason = f"{count} unscored outcomes"
+    return [
+        OutcomeVariant("unscored outcomes fail", matrix.fillna(0.0), reason),
+        OutcomeVariant("unscored outcomes pass", matrix.fillna(1.0), reason),
+    ]
 
 
 def build_judge_variants(trials: pd.DataFrame, outcomes: pd.DataFrame, judge: str | None) -> list[OutcomeVariant]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweeper.claims.available_cases import select_available_scores
 from sweeper.claims.interval_estimates import (
     UNWIDENED,
     IntervalEstimate,
     VarianceComponents,
-    find_scored_queries,
     make_undefined_estimate,
     predict_two_way_variance,
 )
@@ -53,12 +53,13 @@ def estimate_two_sample_difference(
     passed = matrix[[name for _, name in scored_runs]].to_numpy(dtype=float)
     groups, left_out = [], Exclusions(runs=n_unscored)
     for mask in (first, second):
-        scored, excluded = find_scored_queries([passed[mask]], 0)
-        left_out = Exclusions(left_out.queries + excluded.queries, left_out.outcomes + excluded.outcomes, n_unscored)
-        groups.append(average_by_key(passed[mask][scored], [seed for seed, _ in scored_runs]))
+        scores = select_available_scores([passed[mask]], 0)
+        queries, outcomes = scores.exclusions.queries, scores.exclusions.outcomes
+        left_out = Exclusions(left_out.queries + queries, left_out.outcomes + outcomes, n_unscored)
+        groups.append(average_by_key(scores.sides[0], [seed for seed, _ in scored_runs]))
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:
-        return make_undefined_estimate(left_out, "no query scored in every run on one side")
+        return make_undefined_estimate(left_out, "no scored query on one side")
     mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
     seeds = groups[0].shape[1]
     variance = estimate_two_sample_variance(*groups)

@@ -28,9 +28,9 @@ class Exclusions:
     """What a comparison leaves out."""
 
     queries: int = 0
-    """Queries not scored in every compared run."""
+    """Queries left out: some arm has no score for them."""
     outcomes: int = 0
-    """Outcomes (run x query) without a score in those runs."""
+    """Outcomes (run x query) without a score in those runs; on the queries that count, the others predict them."""
     runs: int = 0
     """Runs of one arm without a counterpart in the other."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from sweeper.claims.available_cases import select_available_scores
 from sweeper.claims.comparison import Hypothesis, Metric, make_comparison
 from sweeper.claims.interval_estimates import (
     UNWIDENED,
@@ -19,7 +20,6 @@ from sweeper.claims.interval_estimates import (
     SeedAssumption,
     TwoWayMean,
     estimate_two_way_mean,
-    find_scored_queries,
     make_undefined_estimate,
 )
 from sweeper.claims.kinds.base import ARM_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet, require_reference
@@ -168,18 +168,20 @@ def estimate_cost_ratio(
         seeds: seeds of the runs.
         sd_ratio: of independent seeds, the largest ratio of standard deviations to allow for; None for matched ones.
     """
-    scored, excluded = find_scored_queries([first, second], 0)
-    if not scored.any():
-        return make_undefined_estimate(excluded, "no query scored in every run")
-    passed = [average_by_key(values[scored], seeds) for values in (first, second)]
+    scores = select_available_scores([first, second], 0)
+    excluded = scores.exclusions
+    if scores.is_empty:
+        return make_undefined_estimate(excluded, "no query scored in each arm")
+    passed = [average_by_key(values, seeds) for values in scores.sides]
     spent = [average_by_key(values[None, :], seeds)[0] for values in costs]
     rates, means = [float(p.mean()) for p in passed], [float(c.mean()) for c in spent]
     if min(rates) == 0 or not min(means) > 0:
         return make_undefined_estimate(excluded, "an arm solves nothing, so its cost per solved query is undefined")
     ratio = means[0] / rates[0] / (means[1] / rates[1])
     parts = [c[None, :] / mean - p / rate for c, mean, p, rate in zip(spent, means, passed, rates, strict=True)]
-    ever = [float((p > 0).any(axis=1).sum()) for p in passed]
-    always = [float((p == 1).all(axis=1).sum()) for p in passed]
+    counted = [average_by_key(values, seeds) for values in scores.plain_sides]
+    ever = [float((p > 0).any(axis=1).sum()) for p in counted]
+    always = [float((p == 1).all(axis=1).sum()) for p in counted]
     log_price = math.log(means[0] / means[1])
 
     def compute_bounds(share: float, n: float, alpha: float) -> Interval:
