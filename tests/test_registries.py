@@ -17,17 +17,21 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pandas as pd
 import pytest
-from claim_cases import SPOT, STABLE, clipping_runs, decide_runs, size_runs
+from claim_cases import GENERAL, SPOT, STABLE, clipping_runs, decide_runs, size_runs
+from claim_tables import seeds, tables
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from tiny_trial import DATA, MODEL, RECIPE, make_test_schedule
 
 import sweeper
 from sweeper import config
+from sweeper.claims.kinds.generalises import select_clusters
+from sweeper.claims.tables import ClaimTables
 from sweeper.config import Choice, EngineSpec, EvaluationSpec, Recipe, Rungs
 from sweeper.config.look_levels import spend_alpha
 from sweeper.errors import DataError, UsageError
 from sweeper.registry import Registry
 from sweeper.results.study_evidence import list_needed_trials
+from sweeper.statistics.pass_matrix import build_pass_matrix
 from sweeper.training import TrialRow
 
 REFUSALS = (AssertionError, KeyError, UsageError, ValueError)
@@ -129,6 +133,14 @@ def test_choice_fields_refuse_an_unknown_name() -> None:
         with pytest.raises(ValidationError) as failure:
             accepts.validate_python("no-such-name")
         assert failure.value.errors()[0]["ctx"]["names"] == list(choice.registry.names)
+
+
+def name_clusters(value: Any) -> Any:
+    rows, outcomes = tables(seeds(1), 12)
+    names = {kind: {("G1_tool", "2"): f"the {kind}"} for kind in ("tool", "category")}
+    claim = GENERAL.model_copy(update={"clusters": value})
+    own = ClaimTables(rows, build_pass_matrix(rows, outcomes), outcomes, (), None, query_clusters=names)
+    return select_clusters(claim, own) or "none"
 
 
 def spread_alpha(value: Any) -> Any:
@@ -417,6 +429,7 @@ def list_search_groups(value: str) -> object:
 
 HANDLERS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "AlgorithmTraits.options": (check_sampler_option,),
+    "Claim.clusters": (name_clusters,),
     "Claim.direction": (read_direction,),
     "Claim.estimand": (leave_out_collapsed,),
     "Claim.protocol": (select_runs,),

@@ -7,9 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeper.config import load_sweep
+from sweeper.config import find_sweep, load_sweep
 from sweeper.planning.planner import plan_sweep
-from sweeper.results.study_evidence import build_trial_table, find_leading_judge, list_claim_axes, list_needed_trials
+from sweeper.results.study_evidence import (
+    build_trial_table,
+    find_leading_judge,
+    list_claim_axes,
+    list_needed_trials,
+    read_query_clusters,
+)
 from sweeper.training import TrialRow
 
 SWEEP = """
@@ -57,3 +63,20 @@ def test_trial_table_keeps_what_values_are(tmp_path: Path) -> None:
 def test_the_first_judge_leads() -> None:
     assert find_leading_judge(pd.DataFrame()) is None
     assert find_leading_judge(pd.DataFrame({"judge": ["b", "a"]})) == "b"
+
+
+def test_queries_are_named_by_what_they_are_about() -> None:
+    generalises = ["claims=[{extends: generalisation, where: {model: opt-tiny-64, num_train_epochs: 1}}]"]
+    clusters = read_query_clusters(load_sweep(find_sweep("quickstart"), generalises))
+    assert clusters is not None and len(clusters["tool"]) == len(clusters["category"]) == 180
+    assert 2 < len(set(clusters["category"].values())) < len(set(clusters["tool"].values())) <= 180
+    assert all(clusters["tool"].values())
+    assert read_query_clusters(load_sweep(find_sweep("quickstart"))) is None, "no claim asks"
+
+
+def test_queries_that_cannot_be_read_are_about_nothing_known(tmp_path: Path) -> None:
+    generalises = ["claims=[{extends: generalisation, where: {model: opt-tiny-64, num_train_epochs: 1}}]"]
+    sweep = load_sweep(find_sweep("quickstart"), generalises)
+    assert sweep.evaluation is not None
+    gone = sweep.evaluation.model_copy(update={"queries": str(tmp_path / "gone")})
+    assert read_query_clusters(sweep.model_copy(update={"evaluation": gone})) is None

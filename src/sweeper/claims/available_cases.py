@@ -27,6 +27,8 @@ class AvailableScores:
     the means of both as they are: query's mean + run's mean - mean."""
     plain_sides: list[Array]
     """The same with the query's own mean in the gaps, for counting queries on which runs differ."""
+    is_kept: BoolArray
+    """(queries,): which of the queries given count."""
     exclusions: Exclusions
 
     @property
@@ -62,7 +64,8 @@ def select_available_scores(sides: Sequence[Array], unmatched_runs: int) -> Avai
     unscored = sum(int((~scored[has_score]).sum()) for scored in is_scored)
     left_out = int((has_score & ~is_available).sum())
     exclusions = Exclusions(queries=left_out, outcomes=unscored, runs=unmatched_runs)
-    return AvailableScores([_fill(side) for side in kept], [_fill_by_query(side) for side in kept], exclusions)
+    filled, plain = [_fill(side) for side in kept], [_fill_by_query(side) for side in kept]
+    return AvailableScores(filled, plain, is_available, exclusions)
 
 
 def _can_fill(is_scored: Sequence[BoolArray], is_available: BoolArray) -> bool:

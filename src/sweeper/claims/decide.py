@@ -73,7 +73,9 @@ def decide_claim(
     if progress is not None and rows["seed"].nunique() < progress.look.n_seeds:
         found = f"the first look is on {progress.look.n_seeds} seeds, and {rows['seed'].nunique()} are planned"
         selection = replace(selection, problem=found)
-    tables = ClaimTables(selection.rows, matrix, study.outcomes, selection.axes, study.histories)
+    tables = ClaimTables(
+        selection.rows, matrix, study.outcomes, selection.axes, study.histories, query_clusters=study.query_clusters
+    )
     has_estimand = "estimand" in kind.optional_fields
     collapsed = find_collapsed_runs(claim, selection.rows) if has_estimand else CollapsedRuns(frozenset(), 0, "")
     match claim.estimand:

@@ -17,7 +17,7 @@ from sweeper.claims.study_verdicts import decide_at_looks
 from sweeper.claims.tables import StudyEvidence
 from sweeper.claims.verdict import Verdict
 from sweeper.errors import UsageError
-from sweeper.statistics.aliases import ArmValue
+from sweeper.statistics.aliases import ArmValue, QueryKey
 from sweeper.statistics.intervals import Interval
 from sweeper.statistics.simulated_outcomes import (
     DrawnStudy,
@@ -26,6 +26,7 @@ from sweeper.statistics.simulated_outcomes import (
     assign_arms,
     assign_true_rates,
     draw_study,
+    name_query_clusters,
 )
 
 if TYPE_CHECKING:
@@ -202,9 +203,10 @@ def simulate_verdicts(
     seeds = sorted(int(seed) for seed in study.trials["seed"].unique())
     looks = range(min(MIN_SEEDS, len(seeds)), len(seeds) + 1) if has_optional_stopping else [len(seeds)]
     used: list[list[int]] = [[] for _ in claims]
+    clusters = name_query_clusters(truth)
     for number in range(n_studies):
         drawn = draw_study(study.trials, truth, rng)
-        evidence = {count: _select_first_seeds(drawn, seeds[:count], study) for count in looks}
+        evidence = {count: _select_first_seeds(drawn, seeds[:count], study, clusters) for count in looks}
         for k, claim in enumerate(claims):
             if claim.looks:
                 verdict = decide_at_looks(claim, evidence[len(seeds)])
@@ -232,12 +234,17 @@ def simulate_verdicts(
     ]
 
 
-def _select_first_seeds(drawn: DrawnStudy, seeds: Sequence[int], study: StudyEvidence) -> StudyEvidence:
+def _select_first_seeds(
+    drawn: DrawnStudy,
+    seeds: Sequence[int],
+    study: StudyEvidence,
+    clusters: Mapping[str, Mapping[QueryKey, str]] | None,
+) -> StudyEvidence:
     trials = drawn.trials[drawn.trials["seed"].isin(seeds)]
     outcomes = drawn.outcomes
     if len(trials) < len(drawn.trials):
         outcomes = outcomes[outcomes["fingerprint"].isin(set(trials["fingerprint"]))]
-    return StudyEvidence(trials, outcomes, study.axes)
+    return StudyEvidence(trials, outcomes, study.axes, query_clusters=clusters)
 
 
 def _stop_at_first_verdict(claim: Claim, evidence: Mapping[int, StudyEvidence]) -> tuple[Verdict, int]:

@@ -45,6 +45,8 @@ class StudyEvidence:
     """Test queries that training may have seen; None: not audited."""
     solvable_queries: Iterable[QueryKey] | None = None
     """Queries that can be solved; None: as the votes on the tasks decide."""
+    query_clusters: Mapping[str, Mapping[QueryKey, str]] | None = None
+    """`tool` and `category` -> query -> what it is about; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,21 @@ class ClaimTables:
     histories: Mapping[str, pd.DataFrame] | None
     left_out_runs: frozenset[str] = frozenset()
     """Runs that pass rates are not about, by the claim's estimand."""
+    query_clusters: Mapping[str, Mapping[QueryKey, str]] | None = None
+    """As in the evidence."""
     cached_differences: dict[tuple[ArmValue, ArmValue], IntervalEstimate] = field(default_factory=dict)
     """Differences of two arms already estimated: several interpretations share them."""
+
+    def list_clusters(self, name: str) -> list[str] | None:
+        """Return what each query of the matrix is about, by tool or category; None where that is not known.
+
+        A query that the clusters lack is one by itself.
+        """
+        if self.query_clusters is None or name not in self.query_clusters:
+            return None
+        known = self.query_clusters[name]
+        keys = [(str(subset), str(query)) for subset, query in self.matrix.index]
+        return [known.get(key, f"{key}") for key in keys]
 
     def list_runs(self, rows: pd.DataFrame) -> list[tuple[int, str]]:
         """Return (seed, fingerprint) of the runs that pass rates are about."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sweeper.claims.available_cases import select_available_scores
 from sweeper.claims.interval_estimates import (
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 
 
 def estimate_two_sample_difference(
-    matrix: pd.DataFrame, runs: Sequence[tuple[int, str]], first: BoolArray, second: BoolArray
+    matrix: pd.DataFrame,
+    runs: Sequence[tuple[int, str]],
+    first: BoolArray,
+    second: BoolArray,
+    clusters: Sequence[str] | None = None,
 ) -> IntervalEstimate:
     """Estimate the rate of the same runs on one sample of queries minus that on another.
 
@@ -45,24 +50,27 @@ def estimate_two_sample_difference(
         runs: (seed, fingerprint) of the runs.
         first: mask of the matrix's rows, the first sample.
         second: mask of the second sample.
+        clusters: of each row of the matrix: queries of one cluster are not independent. None: all are.
     """
     scored_runs = [run for run in runs if run[1] in matrix.columns]
     n_unscored = len(runs) - len(scored_runs)
     if not scored_runs:
         return make_undefined_estimate(Exclusions(runs=n_unscored), "no scored run")
     passed = matrix[[name for _, name in scored_runs]].to_numpy(dtype=float)
-    groups, left_out = [], Exclusions(runs=n_unscored)
+    groups, own_clusters, left_out = [], [], Exclusions(runs=n_unscored)
+    labels = np.asarray([str(k) for k in range(len(matrix))] if clusters is None else list(clusters), dtype=object)
     for mask in (first, second):
         scores = select_available_scores([passed[mask]], 0)
         queries, outcomes = scores.exclusions.queries, scores.exclusions.outcomes
         left_out = Exclusions(left_out.queries + queries, left_out.outcomes + outcomes, n_unscored)
         groups.append(average_by_key(scores.sides[0], [seed for seed, _ in scored_runs]))
+        own_clusters.append(np.unique(labels[mask][scores.is_kept], return_inverse=True)[1])
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:
         return make_undefined_estimate(left_out, "no scored query on one side")
     mean, total = float(groups[0].mean() - groups[1].mean()), sum(sizes)
     seeds = groups[0].shape[1]
-    variance = estimate_two_sample_variance(*groups)
+    variance = estimate_two_sample_variance(groups[0], groups[1], None if clusters is None else own_clusters)
     posterior = None
     if seeds > 1 and variance.terms:
         posterior = make_normal_posterior(mean, [(float(part), df) for part, df in variance.terms], (-1.0, 1.0))
@@ -106,10 +114,18 @@ def _bound_two_samples(groups: Sequence[Array], share: float, alpha: float) -> I
     return Interval(ends[0][0] - ends[1][1], ends[0][1] - ends[1][0])
 
 
-def estimate_two_sample_variance(first: Array, second: Array) -> VarianceEstimate:
+def estimate_two_sample_variance(
+    first: Array, second: Array, clusters: Sequence[NDArray[np.int64]] | None = None
+) -> VarianceEstimate:
     """Estimate the variance of the mean of `first` minus that of `second`, both (..., queries, seeds).
 
-    Their seeds are the same. The first term is the seeds'. There are no terms where either side has a single query.
+    Their seeds are the same. The first term is the seeds'. There are no terms where either side has a single query, or
+    a single cluster.
+
+    Args:
+        first: scores of one sample of queries.
+        second: scores of the other.
+        clusters: of each query of each sample, from 0; None: each query is its own.
     """
     if min(first.shape[-2], second.shape[-2]) < 2:
         return VarianceEstimate()
@@ -117,4 +133,23 @@ def estimate_two_sample_variance(first: Array, second: Array) -> VarianceEstimat
     gaps = first.mean(axis=-2) - second.mean(axis=-2)
     by_seed = gaps.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros(gaps.shape[:-1])
     samples = [(*marginal_variances(group)[::2], group.shape[-2] - 1) for group in (first, second)]
+    if clusters is not None:
+        counts = [int(own.max()) + 1 for own in clusters]
+        if min(counts) < 2:
+            return VarianceEstimate()
+        samples = [
+            (np.maximum(by_query, _estimate_clustered_variance(group, own)), both, count - 1)
+            for (by_query, both, _), group, own, count in zip(samples, (first, second), clusters, counts, strict=True)
+        ]
     return combine_crossed_variances(samples, by_seed, seeds - 1)
+
+
+def _estimate_clustered_variance(scores: Array, clusters: NDArray[np.int64]) -> Array:
+    """Estimate the variance of a mean over queries (queries, seeds) by the sums of residuals of whole clusters.
+
+    With one query in each cluster it is that of independent queries (Liang and Zeger 1986, Biometrika 73:13).
+    """
+    rates = scores.mean(axis=-1)
+    sums = np.bincount(clusters, weights=rates - rates.mean())
+    count = len(sums)
+    return np.asarray(count / (count - 1) * np.square(sums).sum() / len(rates) ** 2)

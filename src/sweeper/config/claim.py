@@ -113,6 +113,9 @@ class Claim(FrozenConfig):
     spend: Literal["obrien-fleming"] | list[FiniteFloat] = Field(default="obrien-fleming", validate_default=True)
     """How `alpha` is spread over the looks: by O'Brien and Fleming's rule, which spends little on early looks, or one
     level per look, which sum to `alpha`."""
+    clusters: Literal["tool", "category", "none"] = Field(default="tool", validate_default=True)
+    """`generalises`: queries about one tool, or of one category of tools, are not independent, and count together in
+    the interval. `none`: every query by itself, which covers too little where tools differ."""
     where: dict[str, Any] = Field(default_factory=dict)
     """Fixed values of other axes; axes not named here are matched between the compared arms. `reaches` and
     `generalises` are about one arm: they name a value of every axis that varies, except the seed."""
@@ -166,17 +169,8 @@ class Claim(FrozenConfig):
 
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
-        *(
-            "price_per_hour",
-            "amortised_over",
-            "protocol",
-            "seeds",
-            "seed_sd_ratio",
-            "estimand",
-            "collapse",
-            "looks",
-            "spend",
-        ),
+        *("price_per_hour", "amortised_over", "protocol", "seeds", "seed_sd_ratio", "estimand", "collapse"),
+        *("looks", "spend", "clusters"),
     )
     @classmethod
     def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:

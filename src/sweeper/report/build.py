@@ -29,7 +29,7 @@ from sweeper.report.search_section import (
 from sweeper.report.trials_section import collect_datasets, count_hardware, downsample_histories, serialize_trials
 from sweeper.results.claim_registry import ClaimRegistry, Registration
 from sweeper.results.look_ledger import LookLedger
-from sweeper.results.study_evidence import build_trial_table, find_leading_judge, list_claim_axes
+from sweeper.results.study_evidence import build_trial_table, find_leading_judge, list_claim_axes, read_query_clusters
 from sweeper.statistics import COUNTED_STATUSES, drop_queries
 from sweeper.statistics.vectorized_rates import summarize_outcomes
 from sweeper.storage import JsonObject, dump_json, to_strict_json, write_bytes
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from sweeper.config import Claim, Sweep
     from sweeper.results.study_tables import StudyTables
+    from sweeper.statistics.aliases import QueryKey
     from sweeper.training import TrialRow
 
 RATE_ALPHA = 0.05
@@ -90,6 +91,7 @@ class ReportTables:
         predicted_plan: the study's plan.json, for predicted against actual cost.
         search_history: the history of a search; then only trials confirmed on fresh seeds are arms, and those of each
             model's best proposal enter the claims.
+        query_clusters: `tool` and `category` -> query -> what it is about; None: not known.
     """
 
     trials: pd.DataFrame
@@ -99,6 +101,7 @@ class ReportTables:
     leakage: JsonObject | None = None
     predicted_plan: JsonObject | None = None
     search_history: JsonObject | None = None
+    query_clusters: Mapping[str, Mapping[QueryKey, str]] | None = None
 
     @property
     def leaked_queries(self) -> list[tuple[str, str]] | None:
@@ -204,7 +207,13 @@ def _decide_claims(
         winners = select_confirmed_winners(serialize_trials(trials))
         trials, claim_axes = trials[trials["fingerprint"].isin(winners)], ["model"]
     study = StudyEvidence(
-        trials, tables.outcomes, claim_axes, matrix, tables.histories, leaked_queries=tables.leaked_queries
+        trials,
+        tables.outcomes,
+        claim_axes,
+        matrix,
+        tables.histories,
+        leaked_queries=tables.leaked_queries,
+        query_clusters=tables.query_clusters,
     )
     return decide_claims(claims, study, judge=info.get("judge"))
 
@@ -258,6 +267,7 @@ def build_study_report(tables: StudyTables, claim_prefix: str = "") -> Report:
         leakage=tables.contamination,
         predicted_plan=tables.first_plan,
         search_history=tables.search_history,
+        query_clusters=read_query_clusters(sweep),
     )
     return build_report(info, sweep.claims, report_tables)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from sweeper.claims import StudyEvidence, list_needed_runs
+from sweeper.claims import CLAIM_KINDS, StudyEvidence, list_needed_runs
+from sweeper.errors import SweeperError
+from sweeper.evaluation import load_evaluation_suite
 from sweeper.statistics import DEFAULT_AXES
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sweeper.config import Sweep
+    from sweeper.statistics.aliases import QueryKey
     from sweeper.training import TrialRow
 
 
@@ -35,6 +38,33 @@ def find_leading_judge(outcomes: pd.DataFrame) -> str | None:
 def list_claim_axes(axes: Sequence[str], trials: pd.DataFrame) -> list[str]:
     """List the columns that distinguish arms: the default axes and the sweep's own, without the seed."""
     return [axis for axis in dict.fromkeys([*DEFAULT_AXES, *axes]) if axis != "seed" and axis in trials.columns]
+
+
+def read_query_clusters(sweep: Sweep) -> dict[str, dict[QueryKey, str]] | None:
+    """Read what each test query is about: `tool` and `category` -> (subset, id) -> name.
+
+    A query about several tools belongs to that set of tools.
+
+    Args:
+        sweep: the sweep.
+
+    Returns:
+        The names; None where no claim uses them, and where the queries cannot be read.
+    """
+    kinds = [CLAIM_KINDS.load(claim.kind) for claim in sweep.claims]
+    if sweep.evaluation is None or not any("clusters" in kind.optional_fields for kind in kinds):
+        return None
+    try:
+        suite = load_evaluation_suite(sweep.evaluation, sweep.data)
+    except SweeperError:
+        return None  # the verdict says that its queries count by themselves
+    clusters: dict[str, dict[QueryKey, str]] = {"tool": {}, "category": {}}
+    for subset, queries in suite.subsets.items():
+        for query in queries:
+            categories = {api.category for api in query.apis if api.tool in query.needed_tools}
+            clusters["tool"][subset, query.id] = ", ".join(sorted(query.needed_tools))
+            clusters["category"][subset, query.id] = ", ".join(sorted(categories))
+    return clusters
 
 
 def list_needed_trials(
@@ -68,7 +98,8 @@ def _list_next_looks(
 ) -> set[str]:
     trials = build_trial_table(rows)
     axes = list_claim_axes(list(sweep.axes), trials)
-    study = StudyEvidence(trials, outcomes, axes, histories=histories)
+    clusters = read_query_clusters(sweep)
+    study = StudyEvidence(trials, outcomes, axes, histories=histories, query_clusters=clusters)
     needed = list_needed_runs(sweep.claims, study, judge=find_leading_judge(outcomes))
     first_seeds = sweep.axes["seed"][: min(claim.looks[0] for claim in sweep.claims if claim.looks)]
     of_claims = {

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from sweeper.errors import UsageError
-from sweeper.statistics.aliases import ArmValue, Array
+from sweeper.statistics.aliases import ArmValue, Array, QueryKey
 from sweeper.statistics.paired import equals_value
 
 if TYPE_CHECKING:
@@ -139,6 +139,19 @@ def draw_study(trials: pd.DataFrame, truth: GroundTruth, rng: np.random.Generato
     is_collapsed = rng.random(len(trials)) < shares if shares.any() else np.zeros(len(trials), dtype=bool)
     drawn = trials.assign(status=np.where(is_collapsed, "DIVERGED", trials["status"]))
     return DrawnStudy(drawn, draw_outcomes(trials, truth, rng))
+
+
+def name_query_clusters(truth: GroundTruth) -> dict[str, dict[QueryKey, str]] | None:
+    """Return which simulated queries are about one tool; None where tools make no difference."""
+    if not truth.tool_sd:
+        return None
+    size = truth.queries_per_tool
+    tools = {
+        (subset, f"{subset}-{k}"): f"{subset}, tool {k // size}"
+        for subset, count in truth.subsets.items()
+        for k in range(count)
+    }
+    return {"tool": tools}
 
 
 def draw_outcomes(trials: pd.DataFrame, truth: GroundTruth, rng: np.random.Generator) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sweeper.claims.planned_power import ClaimDesign
     from sweeper.claims.tables import ClaimTables
     from sweeper.config import Claim
-    from sweeper.statistics.aliases import Array
+    from sweeper.statistics.aliases import Array, BoolArray
     from sweeper.statistics.paired import VarianceEstimate
 
 UNSEEN_SUFFIXES = ("_tool", "_category")
@@ -43,7 +43,7 @@ class Generalises(ClaimKind):
     """The pass rate of one arm on unseen against seen tools."""
 
     required_fields = frozenset({"direction"})
-    optional_fields = LOOK_FIELDS | ARM_FIELDS | ESTIMAND_FIELDS
+    optional_fields = LOOK_FIELDS | ARM_FIELDS | ESTIMAND_FIELDS | {"clusters"}
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
@@ -78,11 +78,15 @@ class Generalises(ClaimKind):
             preposition="on",
             observations="outcomes",
         )
-        difference = estimate_two_sample_difference(tables.matrix, tables.list_runs(rows), unseen, seen)
+        clusters = select_clusters(claim, tables)
+        difference = estimate_two_sample_difference(tables.matrix, tables.list_runs(rows), unseen, seen, clusters)
         comparison = make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=1)
         others = sorted({subset for subset in subsets if not subset.endswith((*UNSEEN_SUFFIXES, *SEEN_SUFFIXES))})
         note = f" Subsets that are neither are left out: {', '.join(others)}." if others else ""
+        note += describe_clusters(claim, clusters, (unseen, seen))
         problem = f"no {' and no '.join(missing)} subset was evaluated" if missing else ""
+        if clusters is not None and not missing and min(count_clusters(clusters, (unseen, seen))) < 2:
+            problem = f"all queries on one side are about one {claim.clusters}"
         return ComparisonSet((comparison,), problem, rows, note)
 
     def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:
@@ -107,6 +111,32 @@ class Generalises(ClaimKind):
             )
 
         return search_required_seeds(claim, design.n_seeds, compute_effect)
+
+
+def select_clusters(claim: Claim, tables: ClaimTables) -> list[str] | None:
+    """Return what each query is about, as far as the claim counts such queries together; None for single queries."""
+    match claim.clusters:
+        case "tool" | "category":
+            return tables.list_clusters(claim.clusters)
+        case "none":
+            return None
+        case _:
+            assert_never(claim.clusters)
+
+
+def describe_clusters(claim: Claim, clusters: list[str] | None, masks: Sequence[BoolArray]) -> str:
+    """Describe how many clusters the interval rests on."""
+    if claim.clusters == "none":
+        return " Every query counts by itself, as the claim says."
+    if clusters is None:
+        return f" The {claim.clusters} of each query is not known: every query counts by itself."
+    counts = count_clusters(clusters, masks)
+    return f" Queries about one {claim.clusters} count together: {counts[0]} unseen and {counts[1]} seen."
+
+
+def count_clusters(clusters: Sequence[str], masks: Sequence[BoolArray]) -> list[int]:
+    """Return the number of clusters of each sample of queries."""
+    return [len({cluster for cluster, own in zip(clusters, mask, strict=True) if own}) for mask in masks]
 
 
 def count_samples(design: ClaimDesign) -> tuple[int, int]:
