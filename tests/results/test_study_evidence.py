@@ -66,7 +66,7 @@ def test_the_first_judge_leads() -> None:
 
 
 def test_queries_are_named_by_what_they_are_about() -> None:
-    generalises = ["claims=[{extends: generalisation, where: {model: opt-tiny-64, num_train_epochs: 1}}]"]
+    generalises = ["claims=[{extends: generalises, where: {model: opt-tiny-64, num_train_epochs: 1}}]"]
     clusters = read_query_clusters(load_sweep(find_sweep("quickstart"), generalises))
     assert clusters is not None and len(clusters["tool"]) == len(clusters["category"]) == 180
     assert 2 < len(set(clusters["category"].values())) < len(set(clusters["tool"].values())) <= 180
@@ -75,7 +75,7 @@ def test_queries_are_named_by_what_they_are_about() -> None:
 
 
 def test_queries_that_cannot_be_read_are_about_nothing_known(tmp_path: Path) -> None:
-    generalises = ["claims=[{extends: generalisation, where: {model: opt-tiny-64, num_train_epochs: 1}}]"]
+    generalises = ["claims=[{extends: generalises, where: {model: opt-tiny-64, num_train_epochs: 1}}]"]
     sweep = load_sweep(find_sweep("quickstart"), generalises)
     assert sweep.evaluation is not None
     gone = sweep.evaluation.model_copy(update={"queries": str(tmp_path / "gone")})
