@@ -84,7 +84,7 @@ def test_looks_have_one_line_in_the_unit_that_the_trials_use() -> None:
     hours = {"gpu_hours": 0.0, "cpu_hours": 2.0}
     price = {"expected": hours | {"cpu_hours": 1.25}, "worst": hours, "fixed": None}
     (line,) = format_look_price(price)
-    assert line.plain == "until decided: 1.25 CPU-hours expected, 2 at most (simulated)"
+    assert line.plain == "until decided: 1.25 core-hours expected, 2 at most (simulated)"
     (line,) = format_look_price(price | {"worst": {"gpu_hours": 3.0, "cpu_hours": 9.0}, "fixed": hours})
     assert (
         line.plain == "until decided: 0 GPU-hours expected, 3 at most; without looks 0 for the same power (simulated)"

@@ -246,7 +246,7 @@ def format_look_price(price: JsonObject | None) -> list[Text]:
     if price is None:
         return []
     unit = "gpu_hours" if price["worst"]["gpu_hours"] else "cpu_hours"
-    name = {"gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours"}[unit]
+    name = {"gpu_hours": "GPU-hours", "cpu_hours": "core-hours"}[unit]
     expected, worst = (format_number(price[key][unit], ".3g") for key in ("expected", "worst"))
     fixed = price["fixed"]
     without = "" if fixed is None else f"; without looks {format_number(fixed[unit], '.3g')} for the same power"
