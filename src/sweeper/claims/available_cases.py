@@ -53,7 +53,7 @@ def select_available_scores(sides: Sequence[Array], unmatched_runs: int) -> Avai
     Example:
         >>> found = select_available_scores([np.array([[1.0, np.nan], [0.0, 0.0], [1.0, 1.0]])], 0)
         >>> found.exclusions.outcomes, found.sides[0][0].tolist()
-        (1, [1.0, 0.75])
+        (1, [1.0, 0.9])
     """
     is_scored = [~np.isnan(side) for side in sides]
     has_score = np.concatenate(is_scored, axis=1).any(axis=1)
