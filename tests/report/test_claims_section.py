@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ def claim(kind: str, **fields: Any) -> Claim:
 EVERY = [
     *CLAIMS,
     claim("reaches", reference=0.7, direction="at-least", where=WHERE),
+    claim("reaches", id="looked", reference=0.7, direction="at-least", where=WHERE, looks=[2, 3], spend=[0.02, 0.03]),
     claim("generalises", direction="at-least", where=WHERE),
     claim("stabilises", metric="divergence_rate", axis="max_grad_norm", candidate=0.3),
     claim("judge-independent", metric="agreement", reference=0.6),
@@ -121,7 +122,8 @@ def test_claim_sentences_contain_only_numbers_of_their_comparison(report: dict[s
                 text = text.replace(name.replace(",", ""), "")
             digits = {"points": 1, "nats": 3}.get(part["unit"], 2)
             known = {f"{abs(scale * value):.{digits}f}" for value in held}
-            known |= {str(part[key]) for key in ("n", "n_queries", "n_seeds")} | {"95"}
+            known |= {str(part[key]) for key in ("n", "n_queries", "n_seeds")}
+                known.add(f"{100 * (1 - (claim['look']['level'] if claim['look'] else claim['alpha'])):g}")
             said = set(re.findall(r"\d+(?:\.\d+)?", text))
             assert said <= known, part["sentence"]
 
@@ -146,3 +148,11 @@ def test_protocol_variants_of_one_question_share_a_table(report: dict[str, Any])
     for claim in report["claims"]:
         assert (f'href="#claim-{claim["id"]}"' in table) == (claim["id"] in ids)
     assert ">identical<" in table and ">equal-compute<" in table
+
+
+def test_intervals_of_a_look_are_at_its_level(report: dict[str, Any]) -> None:
+    (looked,) = [claim for claim in report["claims"] if claim["id"] == "looked"]
+    assert looked["look"]["level"] in (0.02, 0.03) and looked["alpha"] == 0.05
+    assert looked["looks_registered"] == [2, 3] and looked["looks_taken"][-1] == looked["look"]["seeds"]
+    level = f"{100 * (1 - looked['look']['level']):g} % interval"
+    assert level in looked["sentence"] and f">{level}<" in render_html(cast(Any, report))
