@@ -32,6 +32,8 @@ class ComparisonEntry(TypedDict):
     wanted: str
     estimate: Number
     interval: Range
+    level: float
+    """Two-sided, of that interval: of the look that settled the comparison."""
     shown: ShownEntry
     margin: Number
     p: Number

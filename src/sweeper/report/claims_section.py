@@ -205,6 +205,7 @@ def serialize_comparison(comparison: Comparison) -> ComparisonEntry:
         "wanted": format_requirement(comparison),
         "estimate": effect.estimate,
         "interval": [effect.low, effect.high],
+        "level": effect.alpha,
         "shown": {
             "estimate": format_estimate(effect.estimate, comparison.unit),
             "interval": [format_estimate(end, comparison.unit) for end in (effect.low, effect.high)],
