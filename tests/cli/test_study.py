@@ -25,10 +25,10 @@ def test_plan_for_a_cluster_says_what_fits_and_how_long(tmp_path: Path) -> None:
         assert (trial["engine"], trial["workers"], trial["gpus"], trial["fits"]) == ("single", 1, 0.5, True)
         assert 0 < trial["memory_gib_predicted"] < trial["memory_gib_there"] < 12
     assert planned["cluster"]["gpus"] == 16
-    assert planned["cluster"]["concurrency"] == 12
+    assert planned["cluster"]["concurrency"] == 24
     assert planned["cluster"]["makespan_hours"] > 0
     shown = sweeper("plan", "quickstart", *asked).stdout
-    assert "at most 12 trials at once" in shown
+    assert "at most 24 trials at once" in shown
     whole = sweeper("plan", "quickstart", *more, "--set", "runtime={default: {cpus: 64, gpus: 1}}", code=2)
     assert "too much even for the empty cluster" in whole.stderr
     assert "available_node_types" in sweeper("plan", "quickstart", "--cluster", "sweeps/scaling.yaml", code=2).stderr

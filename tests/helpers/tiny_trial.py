@@ -33,7 +33,9 @@ DATA = DataSpec(
     max_length=300,
     vocab_size=320,
 )
-RECIPE = load_sweep(find_sweep("quickstart")).recipe.model_copy(update={"warmup_steps": 3, "num_train_epochs": 2.0})
+RECIPE = load_sweep(find_sweep("quickstart")).recipe.model_copy(
+    update={"learning_rate": 0.01, "warmup_steps": 3, "num_train_epochs": 2.0}
+)
 EIGHT_STEPS = {"decay_fraction": 0.25}
 """An epoch is 8 optimizer steps, each logged: a run of one decays from step 6 on."""
 SIXTY_STEPS = {"decay_fraction": 0.23, "per_device_train_batch_size": 1}

@@ -27,7 +27,8 @@ from sweeper.training.failures import Failure
 
 def study_tables() -> StudyTables:
     """The quickstart as if run: both epoch budgets alike, larger models better, one trial failed, one not yet run."""
-    sweep = load_sweep(find_sweep("quickstart"), [])
+    claims = "claims=[{extends: sweet-spot, candidate: opt-tiny-64}, single-epoch]"
+    sweep = load_sweep(find_sweep("quickstart"), ["axes.seed=[0,1]", claims])
     planned = tuple(
         PlannedTrial(f"{i:016x}", trial, 1000 * (1 + i // 4), "d") for i, trial in enumerate(expand_sweep(sweep))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +49,14 @@ class StudyTables:
     """Where and with which versions each run ran (`RunManifest`), oldest first; empty if the study has not run."""
     claim_registry: ClaimRegistry
     """When its claims were registered."""
-    look_ledger: LookLedger
-    """On how many seeds its verdicts have been read."""
     contamination: JsonObject | None
     """Train/test contamination; None without an audit."""
     search_history: JsonObject | None = None
     """History of the search (`SearchHistory.to_document`); None without a search."""
     first_plan: JsonObject | None = None
     """The plan with the estimates of the first run (`plan.json`); None if the study has not run."""
+    look_ledger: LookLedger = field(default_factory=LookLedger)
+    """On how many seeds its verdicts have been read."""
     resource_usage: JsonObject | None = None
     """Resources used in all runs (`BudgetTracker`); None if the study has not run."""
 
