@@ -94,6 +94,20 @@ def test_seeds_added_until_the_verdict_changes_are_named(tmp_path: Path) -> None
     assert "does not hold" in Path(store, "studies", "looks", "report.html").read_text()
 
 
+def test_the_budget_ends_a_study_whose_claims_are_open(tmp_path: Path) -> None:
+    """The plan may exceed the budget, since the claims may be decided before. A damaged ledger stops reports alone."""
+    path, store = write(tmp_path), tmp_path / "store"
+    few = ("--set", "axes.model=[opt-tiny-32, opt-tiny-64]", "--set", "budget={cpu_hours: 1.0e-9}")
+    stopped = sweeper("run", str(path), "--storage", str(store), *INLINE, *few, code=None)
+    assert stopped.returncode != 0 and "trials are unfinished" in stopped.stderr and "Traceback" not in stopped.stderr
+    sweeper("run", str(path), "--storage", str(store), *INLINE, "--set", "axes.seed=[0,1]")
+    read_claims(store)
+    ledger = store / "studies" / "looks" / "looks.json"
+    ledger.write_text("{")
+    assert read_statuses(store) == {"COMPLETE": 8}
+    assert "looks.json" in sweeper("report", "looks", "--storage", str(store), code=1).stderr
+
+
 def test_until_decided_needs_looks(tmp_path: Path) -> None:
     path = write(tmp_path, "claims: [single-epoch]\n")
     failed = sweeper("run", str(path), "--storage", str(tmp_path / "store"), "--until", "decided", code=2)

@@ -323,11 +323,11 @@ class Study:
         folder = self.store.study_folder(self.name)
         written = StudyReport(document, _check_page(path) if path is not None else folder / "report.html")
         paths = {"html_path": written.path, "json_path": written.json_path}
+        reports.record_report_looks(self.planned, self.store, document)  # first: no look goes unrecorded
         if self.is_combined:
             reports.write_combined_report(cast("CombinedReport", document), parts, **paths)
         else:
             reports.write_report(cast("Report", document), **paths)
-        reports.record_report_looks(self.planned, self.store, document)
         self.store.push(folder, patterns=["report*"])
         return written
 

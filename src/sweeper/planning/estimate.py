@@ -271,7 +271,9 @@ def estimate_plan(
     if not makespan.seconds.is_known:
         makespan = replace(makespan, reasons=tuple(_explain_unknown_cost(pending, estimator)))
     total = summarize_estimates(estimated, makespan, estimator)
-    exceeded = find_exceeded_limits(plan.sweep.budget, total.get_limited_figures())
+    # A study that ends when its claims are decided may need less than its whole plan: its budget ends it if not.
+    ends_early = plan.sweep.until == "decided" and any(claim.looks for claim in plan.sweep.claims)
+    exceeded = find_exceeded_limits(None if ends_early else plan.sweep.budget, total.get_limited_figures())
     problems = dict.fromkeys([*plan.problems, *exceeded])
     own = estimated[: len(plan.trials)]
     return replace(plan, trials=own, problems=tuple(problems), estimate=total), makespan

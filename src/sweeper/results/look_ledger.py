@@ -67,10 +67,13 @@ def read_look_ledger(folder: Path) -> LookLedger:
     path = folder / LOOKS_FILE
     if not path.exists():
         return LookLedger()
+    hint = "restore the file from a copy; without it, reports do not know of earlier looks"
     try:
         return LookLedger(tuple(TakenLook.model_validate(entry) for entry in read_json(path)["looks"]))
+    except StoreError as error:
+        raise StoreError(str(path), found=error.found, hint=hint) from error
     except (ValidationError, KeyError, TypeError) as error:
-        raise StoreError(str(path), found="not a list of looks", hint="restore the file from a copy") from error
+        raise StoreError(str(path), found="not a list of looks", hint=hint) from error
 
 
 def record_looks(folder: Path, claims: Mapping[str, Claim], looks: Mapping[str, tuple[int, str]]) -> None:

@@ -206,12 +206,20 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
         claim_registry=read_claim_registry(
             folder, has_run=bool(runs), was_run_by_older_version=was_run_by_older_version(folder)
         ),
-        look_ledger=read_look_ledger(folder),
+        look_ledger=_read_looks(folder),
         search_history=search_history.to_document() if search_history else None,
         contamination=_read_contamination(folder / CONTAMINATION_FILE),
         first_plan=_read_json_or_none(folder / "plan.json"),
         resource_usage=_read_json_or_none(folder / RESOURCE_USAGE_FILE),
     )
+
+
+def _read_looks(folder: Path) -> LookLedger:
+    """Read the ledger of looks; empty if it is damaged: status goes on, and a report, which adds to it, says so."""
+    try:
+        return read_look_ledger(folder)
+    except StoreError:
+        return LookLedger()
 
 
 def _read_trial(
