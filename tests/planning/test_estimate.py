@@ -122,8 +122,9 @@ def test_estimate_plan_uses_measured_times(root: Path, tmp_path: Path) -> None:
 
 def test_estimate_plan_reports_an_exceeded_budget(root: Path, tmp_path: Path) -> None:
     budget = "budget={cpu_hours: 0.01, gpu_hours: 1}"
-    assert plan_with_costs(sweep(root, budget), tmp_path).problems == (), "its claims may be decided before"
-    small = plan_with_costs(sweep(root, budget, "until=complete"), tmp_path)
+    with_claims = load_sweep(root / "sweeps/quickstart.yaml", [budget])
+    assert plan_with_costs(with_claims, tmp_path).problems == (), "its claims may be decided before"
+    small = plan_with_costs(sweep(root, budget), tmp_path)
     assert len(small.problems) == 1
     assert small.problems[0].startswith("budget.cpu_hours: the plan is expected to need 0.1")
     assert plan_with_costs(sweep(root, "budget={cpu_hours: 10, wall_hours: 10}"), tmp_path).problems == ()
