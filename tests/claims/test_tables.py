@@ -8,11 +8,11 @@ import pandas as pd
 from claim_cases import GENERAL, SPOT, make_claim
 from claim_tables import seeds, tables
 
+from sweeper.claims.losses import match_run_values
 from sweeper.claims.tables import (
     ClaimTables,
     group_values_by_cell,
     list_unplanned_arms,
-    match_run_values,
     order_arms,
     select_single_arm,
 )

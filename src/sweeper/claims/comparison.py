@@ -14,7 +14,18 @@ from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.paired import EffectEstimate
 
 ComparisonTest = Literal[
-    "superior", "superior-by", "no-better", "at-least", "at-most", "about", "reduces", "exceeds", "stays-below"
+    "superior",
+    "superior-by",
+    "no-better",
+    "at-least",
+    "at-most",
+    "about",
+    "reduces",
+    "exceeds",
+    "stays-below",
+    "lower",
+    "lower-by",
+    "not-lower",
 ]
 ComparisonUnit = Literal["points", "nats", "ratio", "coefficient"]
 
@@ -79,6 +90,9 @@ def make_decision_bounds(test: ComparisonTest, margin: float) -> DecisionBounds:
         "reduces": DecisionBounds(0.0, inf, margin, inf),
         "exceeds": DecisionBounds(margin, inf, margin, inf),
         "stays-below": DecisionBounds(-inf, margin, -inf, margin),
+        "lower": DecisionBounds(-inf, 0.0, -inf, 0.0),
+        "lower-by": DecisionBounds(-inf, -margin, -inf, -margin),
+        "not-lower": DecisionBounds(-margin, inf, -margin, inf),
     }[test]
 
 
@@ -88,7 +102,8 @@ class Hypothesis:
 
     `superior`: above 0, and contradicted below 0. `superior-by`: above the margin. `no-better` and `at-most`: below
     the margin. `at-least`: above -margin. `about`: between both. `reduces`: above 0, and contradicted below the margin.
-    `exceeds` and `stays-below` use the margin as the bound of a value.
+    `exceeds` and `stays-below` use the margin as the bound of a value. Of a loss, less is better: `lower` is below 0,
+    `lower-by` below -margin, and `not-lower` above it.
     """
 
     test: ComparisonTest
@@ -119,6 +134,11 @@ class Hypothesis:
         """Return whether `other` tests the same quantity of the same arms."""
         identity = ("test", "metric", "axis", "first", "second", "names")
         return all(getattr(self, name) == getattr(other, name) for name in identity)
+
+    @property
+    def is_about_second(self) -> bool:
+        """Whether it asks that `first` is not better than `second`, which the claim is about."""
+        return self.test in ("no-better", "not-lower")
 
     @property
     def unit(self) -> ComparisonUnit:
@@ -242,6 +262,9 @@ def describe_hypothesis(hypothesis: Hypothesis, *, is_contradicted: bool = False
         "at-least": (f"less than {bound} below", f"more than {bound} below"),
         "exceeds": (f"more than {bound} above", f"less than {bound} above"),
         "stays-below": (f"less than {bound} above", f"more than {bound} above"),
+        "lower": ("below", "above"),
+        "lower-by": (f"more than {bound} below", f"less than {bound} below"),
+        "not-lower": (f"less than {bound} below", f"more than {bound} below"),
     }[hypothesis.test]
     return f"{metric}{first} {contrary if is_contradicted else goal} {second}"
 

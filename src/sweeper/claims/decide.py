@@ -13,6 +13,7 @@ from sweeper.claims.collapse import CollapsedRuns, find_collapsed_runs, find_tol
 from sweeper.claims.comparison import Comparison
 from sweeper.claims.kinds.base import CLAIM_KINDS, ComparisonSet, VerdictLabel
 from sweeper.claims.looks import LookProgress, apply_look, select_look_rows
+from sweeper.claims.losses import find_loss_problem
 from sweeper.claims.protocols import RunSelection, select_runs
 from sweeper.claims.reasons import MIN_SEEDS, choose_label, find_binding_comparison, list_incomplete_runs
 from sweeper.claims.robustness import OutcomeVariant, build_outcome_variants
@@ -93,7 +94,7 @@ def decide_claim(
     if kind.interpretations and (with_robustness_checks or progress is None):  # of the look that counts alone
         others = _decide_other_interpretations(claim, tables, selection)
         verdict = replace(verdict, interpretation=claim.reading, other_interpretations=others)
-    if not with_robustness_checks or not kind.rests_on_pass_rate:
+    if not with_robustness_checks or not kind.rests_on_pass_rate or claim.is_about_loss:
         return verdict
     if outcome_variants is None:
         outcomes = study.outcomes
@@ -157,10 +158,14 @@ def _build_comparisons(
     kind = CLAIM_KINDS.load(claim.kind)
     if selection.problem:
         return ComparisonSet((), selection.problem, selection.required_rows)
+    if claim.is_about_loss and (problem := find_loss_problem(claim, tables)):
+        return ComparisonSet((), problem, selection.required_rows, needs_outcomes=False)
     if interpretation is None:
         comparison_set = kind.build_comparisons(claim, tables)
     else:
         comparison_set = kind.build_interpretation(claim, tables, interpretation)
+    if claim.is_about_loss:
+        comparison_set = replace(comparison_set, needs_outcomes=False)
     if selection.required_rows is not selection.rows:
         # The runs that selected the arms need results as well.
         comparison_set = replace(comparison_set, required_rows=selection.required_rows)

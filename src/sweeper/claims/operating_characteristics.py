@@ -166,7 +166,8 @@ class ClaimCharacteristics:
 
 def can_simulate(claim: Claim) -> bool:
     """Return whether assumed pass rates are all that the claim rests on."""
-    return CLAIM_KINDS.load(claim.kind).can_simulate and claim.protocol == "identical"
+    is_simulated = CLAIM_KINDS.load(claim.kind).can_simulate and not claim.is_about_loss
+    return is_simulated and claim.protocol == "identical"
 
 
 def simulate_verdicts(

@@ -25,6 +25,7 @@ ROUGH_SIMULATIONS = 500
 """Simulations for the seeds that an underpowered design needs; a power of 0.8 is then known to 0.02."""
 NO_QUERIES = "no figure: the test queries are not available"
 NO_EVALUATION = "no figure: no agent is evaluated"
+NO_LOSS_POWER = "no figure: how much a loss spreads over seeds is not assumed"
 
 
 @dataclass(frozen=True)

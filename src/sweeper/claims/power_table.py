@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.claims.kinds.base import CLAIM_KINDS
-from sweeper.claims.planned_power import ClaimDesign, ClaimPower
+from sweeper.claims.planned_power import NO_LOSS_POWER, ClaimDesign, ClaimPower
 from sweeper.claims.reasons import MIN_SEEDS
 from sweeper.claims.simulated_power import SimulatedPower, simulate_claim_power
 from sweeper.statistics.aliases import ArmValue
@@ -96,7 +96,9 @@ def _estimate_row(claim: Claim, design: StudyDesign) -> PowerRow:
     # Seeded by the claim's id: the same sweep prints the same figures.
     rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
     own = ClaimDesign(len(seeds), design.query_counts, rows, design.axes, rng)
-    power = CLAIM_KINDS.load(claim.kind).estimate_power(claim, own)
+    power = ClaimPower(reason=NO_LOSS_POWER)
+    if not claim.is_about_loss:
+        power = CLAIM_KINDS.load(claim.kind).estimate_power(claim, own)
     least = claim.looks[0] if claim.looks else MIN_SEEDS
     if len(seeds) < least:
         count = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} to compare on"

@@ -102,5 +102,5 @@ def compute_probabilities(comparison: Comparison) -> Probabilities | None:
     if not draws.size:
         return None
     above, below = float((draws > comparison.margin).mean()), float((draws < -comparison.margin).mean())
-    better, worse = (below, above) if comparison.test == "no-better" else (above, below)
+    better, worse = (below, above) if comparison.test in ("no-better", "lower", "lower-by") else (above, below)
     return Probabilities(better, 1 - better - worse, worse, comparison.posterior.prior)

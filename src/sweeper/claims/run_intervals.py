@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy
 
-from sweeper.claims.interval_estimates import IntervalEstimate, make_undefined_estimate
-from sweeper.claims.probability import make_share_posterior
+from sweeper.claims.interval_estimates import IntervalEstimate, SeedAssumption, make_undefined_estimate
+from sweeper.claims.probability import make_normal_posterior, make_share_posterior
 from sweeper.statistics.aliases import Array
 from sweeper.statistics.exact_shares import TwoShares, compute_share_interval
+from sweeper.statistics.independent_seeds import compute_critical_value, contradicts_ratio
 from sweeper.statistics.intervals import UNDEFINED_INTERVAL, Interval
 from sweeper.statistics.paired import Exclusions, average_by_key
 
@@ -90,6 +91,67 @@ def estimate_run_mean_difference(
         exclusions=Exclusions(runs=n_lost),
         method="Student's t over seeds",
         is_run_level=True,
+        posterior=make_normal_posterior(mean, [(deviation**2 / n, n - 1)], (-math.inf, math.inf)) if n > 1 else None,
+    )
+
+
+def estimate_independent_run_difference(
+    first: Sequence[tuple[int, float]], second: Sequence[tuple[int, float]], sd_ratio: float, unmatched_runs: int
+) -> IntervalEstimate:
+    """Estimate the mean of one arm's runs minus that of another's, whose seeds are unrelated.
+
+    The runs of a seed are averaged; the interval is that of `independent_seeds`, without queries.
+
+    Args:
+        first: (seed, value) of the first arm's runs.
+        second: the same of the second arm.
+        sd_ratio: largest ratio of the arms' standard deviations over seeds to allow for.
+        unmatched_runs: runs that are in neither.
+    """
+    sides = []
+    for runs in (first, second):
+        finite = [run for run in runs if math.isfinite(run[1])]
+        values = np.array([[value for _, value in finite]])
+        sides.append(average_by_key(values, [seed for seed, _ in finite])[0] if finite else np.empty(0))
+    if not all(map(len, sides)):
+        lost = Exclusions(runs=unmatched_runs + len(first) + len(second))
+        return make_undefined_estimate(lost, "an arm has no run with a value", is_run_level=True)
+    mean, counts = float(sides[0].mean() - sides[1].mean()), (len(sides[0]), len(sides[1]))
+    has_spread = min(counts) > 1
+    variances = [float(side.var(ddof=1)) if has_spread else math.nan for side in sides]
+
+    def compute_interval(share: float, alpha: float, ratio: float = sd_ratio) -> Interval:
+        if not has_spread:
+            return UNDEFINED_INTERVAL
+        n, m = (count * share for count in counts)
+        half = compute_critical_value(n, m, ratio, alpha) * math.sqrt(variances[0] / n + variances[1] / m)
+        return Interval(mean - half, mean + half)
+
+    assumption = posterior = None
+    if has_spread:
+        low, high = sorted(math.sqrt(variance) for variance in variances)
+        observed = high / low if low else math.inf if high else math.nan
+        terms = [(variance / n, n - 1) for variance, n in zip(variances, counts, strict=True)]
+        posterior = make_normal_posterior(mean, terms, (-math.inf, math.inf))
+        assumption = SeedAssumption(
+            sd_ratio,
+            observed,
+            contradicts_ratio(observed, counts, sd_ratio),
+            lambda alpha: compute_interval(1.0, alpha, math.inf),
+        )
+    n_seeds = min(counts)
+    return IntervalEstimate(
+        estimate=mean,
+        compute_interval=lambda alpha: compute_interval(1.0, alpha),
+        predict_interval=lambda _, seeds, alpha: compute_interval(max(seeds, 2) / n_seeds, alpha),
+        n_queries=0,
+        n_seeds=n_seeds,
+        n_runs=len(first) + len(second),
+        exclusions=Exclusions(runs=unmatched_runs),
+        method="interval for independent seeds",
+        is_run_level=True,
+        seed_assumption=assumption,
+        posterior=posterior,
     )
 
 

@@ -73,7 +73,7 @@ def simulate_claim_power(
     Returns:
         Its power; None for a claim that rests on more than pass rates, without test queries, and with one seed.
     """
-    truth = CLAIM_KINDS.load(claim.kind).assume_truth(claim, design)
+    truth = None if claim.is_about_loss else CLAIM_KINDS.load(claim.kind).assume_truth(claim, design)
     seeds = design.n_seeds
     if truth is None or not design.n_queries or seeds < MIN_SEEDS:
         return None

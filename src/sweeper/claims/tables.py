@@ -15,6 +15,7 @@ from sweeper.claims.interval_estimates import (
     estimate_independent_difference,
     estimate_pass_rate_difference,
 )
+from sweeper.claims.losses import adapt_hypothesis, estimate_loss_difference, match_run_values
 from sweeper.claims.run_intervals import estimate_run_mean_difference
 from sweeper.config.axes import format_arm_name
 from sweeper.statistics.aliases import ArmValue, Array, QueryKey
@@ -93,10 +94,12 @@ class ClaimTables:
         return match_runs(self.rows, axis, first, second, self.axes)
 
     def estimate_arm_difference(self, claim: Claim, first: ArmValue, second: ArmValue) -> IntervalEstimate:
-        """Estimate the difference in pass rate of two arms of the claim's axis."""
+        """Estimate the difference in pass rate, or in the claim's loss, of two arms of its axis."""
         if (first, second) not in self.cached_differences:
             axis = str(claim.axis)
-            if claim.sd_ratio is None:
+            if claim.is_about_loss:
+                difference = estimate_loss_difference(claim, self, first, second)
+            elif claim.sd_ratio is None:
                 pairing = match_runs(self.leave_out(self.rows), axis, first, second, self.axes)
                 difference = estimate_pass_rate_difference(self.matrix, pairing)
             else:
@@ -106,9 +109,11 @@ class ClaimTables:
         return self.cached_differences[first, second]
 
     def compare_arms(self, claim: Claim, hypothesis: Hypothesis, n_comparisons: int) -> Comparison:
-        """Compare the pass rates of two arms."""
+        """Compare two arms by pass rate, or by the claim's loss."""
         difference = self.estimate_arm_difference(claim, hypothesis.first, hypothesis.second)
-        if claim.sd_ratio is not None:
+        if claim.is_about_loss:
+            hypothesis = adapt_hypothesis(claim, hypothesis)
+        elif claim.sd_ratio is not None:
             hypothesis = replace(hypothesis, observations="outcomes")
         return make_comparison(hypothesis, difference, alpha=claim.alpha, n_comparisons=n_comparisons)
 
@@ -154,15 +159,6 @@ def select_single_arm(claim: Claim, tables: ClaimTables) -> tuple[pd.DataFrame, 
 def list_unplanned_arms(rows: pd.DataFrame, axis: str, arms: Iterable[ArmValue]) -> list[str]:
     """Return the arms without a planned trial, in words."""
     return [format_arm_name(axis, arm) for arm in arms if not equals_value(rows[axis], arm).any()]
-
-
-def match_run_values(pairing: Pairing, values: Mapping[str, float]) -> tuple[Array, Array, list[int], int]:
-    """Return the values of matched runs that are both known, with their seeds, and the number of runs left out."""
-    pairs = [(seed, values.get(a, math.nan), values.get(b, math.nan)) for seed, a, b in pairing.pairs]
-    known = [pair for pair in pairs if not math.isnan(pair[1]) and not math.isnan(pair[2])]
-    first = np.asarray([pair[1] for pair in known], dtype=np.float64)
-    second = np.asarray([pair[2] for pair in known], dtype=np.float64)
-    return first, second, [pair[0] for pair in known], 2 * (len(pairs) - len(known))
 
 
 def group_values_by_cell(

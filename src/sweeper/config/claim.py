@@ -18,7 +18,7 @@ from sweeper.registry import Registry
 class ClaimKindRules(Protocol):
     """What a configuration checks by the kind of a claim. `sweeper.claims.kinds` defines the kinds."""
 
-    metric: str
+    metrics: tuple[str, ...]
     required_fields: frozenset[str]
     optional_fields: frozenset[str]
 
@@ -40,6 +40,10 @@ PROTOCOL_FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "searched": (set(), set()),
 }
 """Protocol of a claim -> its required and its optional fields."""
+
+
+LOSS_METRICS = ("val_loss", "gold_nll")
+"""Metrics of which a run has one number, and less is better."""
 
 
 class CollapseRule(FrozenConfig):
@@ -66,7 +70,9 @@ class Claim(FrozenConfig):
     """What is claimed: one file of `sweeper/claims/kinds/`, described in docs/claims.md."""
     metric: str = Field(default="pass_rate", validate_default=True)
     """What is tested, as the kind requires: `divergence_rate` (share of runs) for `stabilises`, `agreement` (Gwet's
-    AC1) for `judge-independent`, `cost_per_solved` (a ratio) for `cheaper`, `pass_rate` (a rate, 0 to 1) otherwise."""
+    AC1) for `judge-independent`, `cost_per_solved` (a ratio) for `cheaper`, `pass_rate` (a rate, 0 to 1) otherwise.
+    `best-of`, `no-gain-beyond`, `reaches` and `predicts` also take losses, in nats per target token: `val_loss`, and
+    `gold_nll` of the test queries' gold answers (`gold` of the evaluation)."""
     axis: str | None = Field(default=None, validate_default=True)
     """The axis whose arms are compared: `model`, a field of the recipe, or the data's `fit` or `max_length`."""
     candidate: str | FiniteFloat | None = Field(default=None, validate_default=True)
@@ -87,8 +93,8 @@ class Claim(FrozenConfig):
     arm, and no larger one better by the margin. `interior`: superior to both neighbors on the axis.
     `smallest-non-inferior`: no arm better by the margin, and every smaller arm worse by more than the margin."""
     margin: FiniteFloat = Field(gt=0, lt=1)
-    """Difference, as a rate, below which two values count as equal. `stabilises`: of divergence rates. `cheaper`: of
-    pass rates. `judge-independent`: of the pass rate under two judges."""
+    """Difference, as a rate or in nats, below which two values count as equal. `stabilises`: of divergence rates.
+    `cheaper`: of pass rates. `judge-independent`: of the pass rate under two judges."""
     alpha: FiniteFloat = Field(default=0.05, ge=1e-6, lt=1)
     """Error level of each comparison."""
     assumed_discordance: FiniteFloat = Field(default=0.2, gt=0, lt=1)
@@ -125,6 +131,9 @@ class Claim(FrozenConfig):
     spread_of: Literal["pass_rate", "val_loss"] = Field(default="pass_rate", validate_default=True)
     """`stabilises`: the quantity whose spread over finished runs is reported beside the divergence rates. It does not
     decide the claim."""
+    predictor: Literal["val_loss", "gold_nll"] = Field(default="val_loss", validate_default=True)
+    """`predicts`: the loss that a pass rate is predicted from. A law gives the loss of the candidate from those of the
+    smaller models, and a sigmoid its pass rate from that loss."""
     price_per_hour: dict[str, FiniteFloat] = Field(default_factory=dict, validate_default=True)
     """`cheaper`: arm -> price per hour of the resources of one of its runs, in any currency. Without it, cost is time,
     which is comparable only between arms on the same hardware."""
@@ -163,6 +172,11 @@ class Claim(FrozenConfig):
                 assert_never(self.seeds)
 
     @property
+    def is_about_loss(self) -> bool:
+        """Whether the metric is a loss."""
+        return self.metric in LOSS_METRICS
+
+    @property
     def look_levels(self) -> list[float]:
         """The two-sided level of each look."""
         return spend_alpha(self.alpha, self.looks, self.spend) if self.looks else []
@@ -170,7 +184,7 @@ class Claim(FrozenConfig):
     @field_validator(
         *("metric", "axis", "candidate", "against", "reference", "direction", "reading", "overfitting", "spread_of"),
         *("price_per_hour", "amortised_over", "protocol", "seeds", "seed_sd_ratio", "estimand", "collapse"),
-        *("looks", "spend", "clusters"),
+        *("looks", "spend", "clusters", "predictor"),
     )
     @classmethod
     def _check_kind_field(cls, value: Any, info: ValidationInfo) -> Any:
@@ -179,8 +193,8 @@ class Claim(FrozenConfig):
             return value
         kind, choice = CLAIM_KINDS.load(fields["kind"]), f"kind: {fields['kind']}"
         if name == "metric":
-            if value != kind.metric:
-                raise ValueError(f"`{choice}` needs `metric: {kind.metric}`")
+            if value not in kind.metrics:
+                raise ValueError(f"`{choice}` needs " + " or ".join(f"`metric: {name}`" for name in kind.metrics))
             return value
         is_given = value != cls.model_fields[name].get_default(call_default_factory=True)
         _check_field_allowed(choice, name, is_given, kind.required_fields, kind.optional_fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sweeper.config.claim import CLAIM_KINDS, Claim
+from sweeper.config.evaluation import EvaluationSpec
 from sweeper.config.search import SearchedAxis
 from sweeper.config.sweep import AxisValue, Sweep
 from sweeper.config.yaml_lines import Problem, YamlFile
@@ -44,11 +45,11 @@ def _find_problems(sweep: Sweep) -> Iterator[Problem]:
                 "one search over all models, which gives more trials to the models that do better",
                 "search: {equal_per: model}",
             )
-        for requested, found in _list_missing_parts(claim, axes, is_evaluated=sweep.evaluation is not None):
+        for requested, found in _list_missing_parts(claim, axes, sweep.evaluation):
             yield Problem(keys, f"{name}: {requested}", found, "--set claims=[] runs the sweep without its claims")
 
 
-def _list_missing_parts(claim: Claim, axes: Axes, *, is_evaluated: bool) -> Iterator[tuple[str, str]]:
+def _list_missing_parts(claim: Claim, axes: Axes, evaluation: EvaluationSpec | None) -> Iterator[tuple[str, str]]:
     """Yield (what the claim needs, what the sweep has) for everything that the sweep lacks."""
     arms = [] if claim.axis is None else [(claim.axis, value) for value in (claim.candidate, *claim.against)]
     for axis, value in [*arms, *claim.where.items()]:
@@ -58,8 +59,10 @@ def _list_missing_parts(claim: Claim, axes: Axes, *, is_evaluated: bool) -> Iter
         elif value not in values:
             yield f"{axis} = {value!r}", f"the axis has {values}"
     kind = CLAIM_KINDS.load(claim.kind)
-    if not is_evaluated and kind.needs_evaluation(claim):
+    if evaluation is None and kind.needs_evaluation(claim):
         yield claim.kind, "the sweep evaluates nothing (`evaluation: null`)"
+    elif "gold_nll" in (claim.metric, claim.predictor) and (evaluation is None or evaluation.gold is None):
+        yield "gold_nll", "the evaluation has no gold answers (`gold: toolworld`, or a path of answers)"
     yield from kind.list_missing_arms(claim, axes)
     if claim.looks:
         yield from _list_look_problems(claim, axes["seed"])

@@ -68,7 +68,7 @@ def _format_field(claim: Claim, name: str) -> str:
         case "reference" if claim.reference is not None:
             return f"{100 * claim.reference:g} %" if claim.metric == "pass_rate" else f"{claim.reference:g}"
         case "margin":
-            return f"{100 * claim.margin:g} points"
+            return f"{claim.margin:g} nats" if claim.is_about_loss else f"{100 * claim.margin:g} points"
         case "direction" if claim.direction:
             return claim.direction.replace("-", " ")
         case "kind" | "reading":

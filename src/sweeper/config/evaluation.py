@@ -62,6 +62,8 @@ class EvaluationSpec(FrozenConfig):
     queries of the synthetic tool environment."""
     split: Literal["test", "validation"] = "test"
     """Split of the synthetic environment's queries: searches use `validation`, reports use `test`."""
+    gold: str | None = None
+    """Gold answers of the test queries, whose likelihood is measured as `gold_nll`."""
     environment: EnvironmentName
     """Where calls are executed: in the synthetic tool environment, from recorded responses, or by StableToolBench's
     server."""

@@ -22,6 +22,9 @@ TEST_BOUNDS: dict[str, tuple[int, ...]] = {
     "about": (-1, 1),
     "exceeds": (1,),
     "stays-below": (1,),
+    "lower": (0,),
+    "lower-by": (-1,),
+    "not-lower": (-1,),
 }
 """Test -> its bounds, in margins."""
 _UNIT_TITLES = {"points": "percentage points"}

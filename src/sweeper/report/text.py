@@ -27,6 +27,9 @@ _REQUIREMENTS: dict[ComparisonTest, str] = {
     "about": "between −{bound} and {bound}",
     "exceeds": "above {bound}",
     "stays-below": "below {bound}",
+    "lower": "below 0",
+    "lower-by": "below −{bound}",
+    "not-lower": "above −{bound}",
 }
 _CLAIM_REQUIREMENTS: dict[ComparisonTest, str] = {
     "superior": "the claim requires more than 0",
@@ -38,6 +41,9 @@ _CLAIM_REQUIREMENTS: dict[ComparisonTest, str] = {
     "about": "the claim allows less than {bound} in either direction",
     "exceeds": "the claim requires more than {bound}",
     "stays-below": "the claim allows less than {bound}",
+    "lower": "the claim requires less than 0",
+    "lower-by": "the claim requires less than −{bound}",
+    "not-lower": "the claim requires more than −{bound}",
 }
 
 
@@ -168,7 +174,7 @@ def format_bracket(bracket: Bracket, axis: str) -> str:
 
 def format_probabilities(comparison: Comparison, probabilities: Probabilities) -> str:
     """Format how likely the claim's candidate is better, equal or worse."""
-    first, second = comparison.names[::-1] if comparison.test == "no-better" else comparison.names
+    first, second = comparison.names[::-1] if comparison.is_about_second else comparison.names
     margin = format_margin(comparison)
     shares = [f"{100 * share:.0f} %" for share in (probabilities.better, probabilities.equal, probabilities.worse)]
     return (

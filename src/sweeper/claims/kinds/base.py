@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sweeper.claims.comparison import Comparison
+from sweeper.config.claim import LOSS_METRICS
 from sweeper.registry import Registry
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ ESTIMAND_FIELDS = frozenset({"estimand", "collapse"})
 """Fields of a claim about pass rates of runs that may collapse."""
 LOOK_FIELDS = frozenset({"looks", "spend"})
 """Fields of a claim that can be decided before all seeds are trained."""
+PASS_RATE_OR_LOSS = ("pass_rate", *LOSS_METRICS)
+"""Metrics of kinds that compare arms by one number."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class ClaimKind(ABC):
         KIND = WorseThan()
     """
 
-    metric: ClassVar[str] = "pass_rate"
-    """What a claim of this kind names as its metric."""
+    metrics: ClassVar[tuple[str, ...]] = ("pass_rate",)
+    """What a claim of this kind can name as its metric."""
     required_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that a claim of this kind needs, besides those of every claim."""
     optional_fields: ClassVar[frozenset[str]] = frozenset()
@@ -92,7 +95,7 @@ class ClaimKind(ABC):
 
     def needs_evaluation(self, claim: Claim) -> bool:
         """Return whether the claim needs evaluated trials."""
-        return True
+        return claim.metric != "val_loss"
 
     def list_missing_arms(self, claim: Claim, axes: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         """Return (what the claim needs, what the sweep has) for every arm that the sweep lacks.

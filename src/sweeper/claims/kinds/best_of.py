@@ -6,23 +6,32 @@ from typing import TYPE_CHECKING, assert_never
 
 from sweeper.claims.bracket import find_bracket
 from sweeper.claims.comparison import ComparisonTest, Hypothesis
-from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, LOOK_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.kinds.base import (
+    ARM_FIELDS,
+    ESTIMAND_FIELDS,
+    LOOK_FIELDS,
+    PASS_RATE_OR_LOSS,
+    SEED_FIELDS,
+    ClaimKind,
+    ComparisonSet,
+)
 from sweeper.claims.minimum_detectable import TRUE_RATE
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
 from sweeper.claims.simulated_power import AssumedTruth
 from sweeper.claims.tables import order_arms
+from sweeper.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from sweeper.claims.planned_power import ClaimDesign
     from sweeper.claims.tables import ClaimTables
     from sweeper.config import Claim
     from sweeper.statistics.aliases import ArmValue
-    from sweeper.statistics.intervals import Interval
 
 
 class BestOf(ClaimKind):
     """The candidate against the smaller and the larger arms."""
 
+    metrics = PASS_RATE_OR_LOSS
     required_fields = ARM_FIELDS
     optional_fields = LOOK_FIELDS | SEED_FIELDS | ESTIMAND_FIELDS | {"reading", "protocol"}
     interpretations = {
@@ -51,7 +60,8 @@ class BestOf(ClaimKind):
         problem = f"no {' and no '.join(missing)} arm is planned" if missing else ""
 
         def compute_interval(larger: ArmValue, smaller: ArmValue, alpha: float) -> Interval:
-            return tables.estimate_arm_difference(claim, larger, smaller).compute_interval(alpha)
+            interval = tables.estimate_arm_difference(claim, larger, smaller).compute_interval(alpha)
+            return Interval(-interval.high, -interval.low) if claim.is_about_loss else interval
 
         bracket = find_bracket(tuple(order), compute_interval, claim.alpha)
         return ComparisonSet(comparisons, problem, tables.rows, bracket=bracket)

@@ -55,7 +55,7 @@ HARDWARE_COLUMNS = ("engine", "cpus", "gpus")
 class Cheaper(ClaimKind):
     """The candidate against one other arm, by cost per solved query and by pass rate."""
 
-    metric = "cost_per_solved"
+    metrics = ("cost_per_solved",)
     required_fields = ARM_FIELDS | {"against", "reference"}
     optional_fields = SEED_FIELDS | {"price_per_hour", "amortised_over", "protocol"}
 

@@ -48,7 +48,7 @@ AGREEMENT = Metric(
 class JudgeIndependent(ClaimKind):
     """The judges against each other."""
 
-    metric = "agreement"
+    metrics = ("agreement",)
     required_fields = frozenset({"reference"})
     rests_on_pass_rate = False
     compares_judges = True

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sweeper.claims.comparison import PAIRS_OF_RUNS, Hypothesis, Metric
-from sweeper.claims.kinds.base import ARM_FIELDS, ESTIMAND_FIELDS, LOOK_FIELDS, SEED_FIELDS, ClaimKind, ComparisonSet
+from sweeper.claims.comparison import Hypothesis
+from sweeper.claims.kinds.base import (
+    ARM_FIELDS,
+    ESTIMAND_FIELDS,
+    LOOK_FIELDS,
+    PASS_RATE_OR_LOSS,
+    SEED_FIELDS,
+    ClaimKind,
+    ComparisonSet,
+)
+from sweeper.claims.losses import LOSSES
 from sweeper.claims.minimum_detectable import TRUE_RATE
 from sweeper.claims.planned_power import ClaimPower, estimate_comparison_power
 from sweeper.claims.protocols import extract_metric
@@ -19,12 +28,11 @@ if TYPE_CHECKING:
     from sweeper.claims.tables import ClaimTables
     from sweeper.config import Claim
 
-VAL_LOSS = Metric("val_loss", "validation loss", unit="nats", observations=PAIRS_OF_RUNS)
-
 
 class NoGainBeyond(ClaimKind):
     """Every arm beyond the candidate, not better by the margin (non-inferiority of the candidate)."""
 
+    metrics = PASS_RATE_OR_LOSS
     required_fields = ARM_FIELDS
     optional_fields = LOOK_FIELDS | SEED_FIELDS | ESTIMAND_FIELDS | {"overfitting"}
     can_simulate = True
@@ -70,7 +78,7 @@ class NoGainBeyond(ClaimKind):
                         first=arm,
                         second=candidate,
                         margin=claim.margin,
-                        metric=VAL_LOSS,
+                        metric=LOSSES["val_loss"],
                         is_deciding=False,
                     ),
                     by_run,

@@ -1,8 +1,9 @@
-"""`reaches`: an arm's pass rate is at least, at most or about a reference, within the margin."""
+"""`reaches`: an arm's pass rate, or loss, is at least, at most or about a reference, within the margin."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweeper.claims.comparison import Hypothesis, make_comparison
@@ -11,12 +12,14 @@ from sweeper.claims.kinds.base import (
     ARM_FIELDS,
     ESTIMAND_FIELDS,
     LOOK_FIELDS,
+    PASS_RATE_OR_LOSS,
     ClaimKind,
     ComparisonSet,
     list_missing_values,
     require_direction,
     require_reference,
 )
+from sweeper.claims.losses import LOSSES, estimate_loss_gap
 from sweeper.claims.minimum_detectable import SingleArmModel, estimate_detectable_margin
 from sweeper.claims.planned_power import NO_EVALUATION, NO_QUERIES, ClaimPower, search_required_seeds
 from sweeper.claims.simulated_power import AssumedTruth
@@ -30,14 +33,17 @@ if TYPE_CHECKING:
 
 
 class Reaches(ClaimKind):
-    """The pass rate of one arm against a fixed number."""
+    """The pass rate, or the loss, of one arm against a fixed number."""
 
+    metrics = PASS_RATE_OR_LOSS
     required_fields = frozenset({"reference", "direction"})
     optional_fields = LOOK_FIELDS | ARM_FIELDS | ESTIMAND_FIELDS
     can_simulate = True
 
     def check_field(self, name: str, value: object, fields: Mapping[str, object]) -> None:
-        """Refuse a reference of 1 or more, and a margin that every pass rate keeps."""
+        """Refuse a pass rate of 1 or more as reference, and a margin that every pass rate keeps."""
+        if fields.get("metric") in LOSSES:
+            return
         if name == "reference" and isinstance(value, float) and value >= 1:
             raise ValueError("should be below 1: pass rates are shares, not percent")
         reference = fields.get("reference")
@@ -57,17 +63,22 @@ class Reaches(ClaimKind):
         if problem:
             return ComparisonSet((), problem, tables.rows if rows.empty else rows)
         reference = require_reference(claim)
+        shown = f"{reference:g} nats" if claim.is_about_loss else f"{100 * reference:g} %"
         hypothesis = Hypothesis(
             test=require_direction(claim),
             axis=claim.axis or "model",
             first=claim.candidate or str(rows["model"].iloc[0]),
             second=reference,
             margin=claim.margin,
-            labels=(name, f"the reference {100 * reference:g} %"),
+            labels=(name, f"the reference {shown}"),
             observations="outcomes",
             is_reference=True,
         )
-        gap = estimate_reference_gap(tables.matrix, tables.list_runs(rows), reference)
+        if claim.is_about_loss:
+            hypothesis = replace(hypothesis, metric=LOSSES[claim.metric], observations="runs")
+            gap = estimate_loss_gap(claim, tables.leave_out(rows), reference)
+        else:
+            gap = estimate_reference_gap(tables.matrix, tables.list_runs(rows), reference)
         return ComparisonSet((make_comparison(hypothesis, gap, alpha=claim.alpha, n_comparisons=1),), "", rows)
 
     def assume_truth(self, claim: Claim, design: ClaimDesign) -> AssumedTruth | None:

@@ -51,7 +51,7 @@ SPREADS = {
 class Stabilises(ClaimKind):
     """The candidate against each other value, by divergence; the spread over seeds is supplementary."""
 
-    metric = "divergence_rate"
+    metrics = ("divergence_rate",)
     required_fields = ARM_FIELDS
     optional_fields = LOOK_FIELDS | frozenset({"against", "spread_of"})
     rests_on_pass_rate = False
