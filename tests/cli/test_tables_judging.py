@@ -12,8 +12,8 @@ from sweeper.evaluation.judges import Vote
 from sweeper.evaluation.pairwise import PairwiseResult
 
 
-def print_text(table: RenderableType) -> str:
-    console = Console(width=200)
+def print_text(table: RenderableType, width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
@@ -42,6 +42,32 @@ def test_table_has_a_column_of_missing_queries() -> None:
         line.split() for line in print_text(render_judging_table(found)).splitlines() if line.startswith("G1_tool")
     )
     assert row[1:5] == ["3", "2", "1", "0"]
+
+
+def test_rates_corrected_by_labels_fit_a_narrow_terminal() -> None:
+    answers = [answer(k) for k in range(300)]
+    by_llm = [votes("llm", "solved" if k % 3 else "unsolved") for k in range(300)]
+    by_person = [votes("human", ("solved" if k % 2 else "unsolved") if k < 60 else None) for k in range(300)]
+    found = summarize_votes(answers, {"llm": by_llm, "human": by_person}) | {"judging_usage": {}}
+    lines = print_text(render_judging_table(found), width=80).splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("strict pass rate by llm, corrected by labels")))
+    rows = [line.split("  ")[0] for line in lines[start + 2 : start + 5]]
+    assert rows == ["human labels alone", "judge alone", "judge corrected by labels (PPI++)"]
+    assert "50.0% (" in lines[start + 2]
+    assert "66.7% (" in lines[start + 3]
+    assert "60 of 300" in lines[start + 4]
+    assert lines[start + 5].startswith("60 labels with the judge are worth ")
+    assert "corrected by labels" not in print_text(
+        render_judging_table(summarize_votes(ANSWERS, JUDGED) | {"judging_usage": {}})
+    )
+
+
+def test_rates_that_labels_cannot_correct_have_a_reason() -> None:
+    by_person = [votes("human", "solved"), *[votes("human", None)] * 2, votes("human", None)]
+    judged = {"llm": [votes("llm", None), *[votes("llm", "solved")] * 3], "human": by_person}
+    text = print_text(render_judging_table(summarize_votes(ANSWERS, judged) | {"judging_usage": {}}))
+    assert "no corrected rate: fewer than 2 labels of answers that the judge scored" in text
+    assert "1 label not used: the judge has no score" in text
 
 
 @pytest.mark.parametrize(("wins", "p"), [(30, "<0.001"), (3, "0.250"), (0, "–")])

@@ -27,6 +27,8 @@ def render_judging_table(document: JsonObject) -> RenderableType:
         lines += _format_unscored_lines(name, judged)
     if document["agreement"]:
         lines.append(_render_agreement(document["agreement"]))
+    for judge, rates in document["prediction_powered"].items():
+        lines += _render_corrected_estimate(f"strict pass rate by {judge}, corrected by labels", rates["overall"])
     spread = document["judges"][document["judge"]]["sensitivity"]["spread"]
     if format_number(spread, "") != MISSING:
         lines.append(Text(f"the definitions differ by up to {spread:.1%} on these answers", style="dim"))
@@ -90,6 +92,28 @@ def _render_agreement(agreement: JsonObject) -> Table:
         values = (format_number(measure["value"] if measure else None, ".2f") for measure in measures)
         table.add_row(name, f"{row['n']:,}", *values)
     return table
+
+
+def _render_corrected_estimate(title: str, row: JsonObject) -> list[RenderableType]:
+    """Render a rate or a difference by the labels, by the judge, and by both; then what was left out."""
+    table = make_table(title, ["", "answers", "rate (95 %)"], n_left_columns=1)
+    table.add_row("human labels alone", f"{row['n_labelled']:,}", _format_rate(row["labels"]))
+    table.add_row("judge alone", f"{row['n_judged']:,}", _format_rate(row["judge"]))
+    both = f"{row['n_labelled']:,} of {row['n_judged']:,}"
+    table.add_row("judge corrected by labels (PPI++)", both, _format_rate(row["corrected"]))
+    lines: list[RenderableType] = [table]
+    if row["reason"]:
+        lines.append(make_warning(f"no corrected rate: {row['reason']}"))
+    else:
+        worth = row["n_labelled"] * row["variance_ratio"]
+        lines.append(
+            Text(f"{row['n_labelled']:,} labels with the judge are worth {worth:,.0f} without it", style="dim")
+        )
+    if row["labels_left_out"]:
+        lines.append(make_warning(f"{format_plural(row['labels_left_out'], 'label')} not used: the judge has no score"))
+    if row["joined_strata"]:
+        lines.append(make_warning(f"joined for want of labels: {', '.join(row['joined_strata'])}"))
+    return lines
 
 
 def _format_episode_lines(document: JsonObject) -> list[Text]:
