@@ -17,6 +17,7 @@ from sweeper.evaluation.judges.human import HumanJudge
 from sweeper.evaluation.openai_client import EndpointUsage
 from sweeper.evaluation.pairwise import PairwiseResult, find_majority
 from sweeper.statistics import (
+    CorrectedEstimate,
     compare_definitions,
     compute_rates_by_judge,
     compute_rates_by_subset,
@@ -49,6 +50,8 @@ class ComparisonReport:
     judging_usage: Mapping[str, EndpointUsage]
     problems: tuple[str, ...]
     """Why there is no win rate; empty where there is one."""
+    difference: CorrectedEstimate | None = None
+    """Strict pass rate of A minus that of B, corrected by labels; None without labels."""
 
     def to_document(self) -> dict[str, object]:
         """Make the document of `compare --json`."""
@@ -59,6 +62,7 @@ class ComparisonReport:
             "answered_by_one_side_only": {"a": self.only_a, "b": self.only_b},
             "judging_usage": {name: usage.to_document() for name, usage in self.judging_usage.items()},
             "problems": list(self.problems),
+            "prediction_powered": {} if self.difference is None else {self.judge: self.difference.to_json()},
         }
 
 
