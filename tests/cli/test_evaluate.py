@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sweeper.cli.evaluate import LlmJudgeOptions
+from sweeper.api import LabelFile
+from sweeper.cli.evaluate import LlmJudgeOptions, _pair_label_files
 from sweeper.config import LlmSpec
 from sweeper.errors import UsageError
 
@@ -36,3 +39,12 @@ def test_llm_judge_options_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         LlmJudgeOptions(endpoint, model, votes=4).make_spec(judges)
+
+
+def test_labels_are_of_both_sides_of_a_comparison() -> None:
+    a, b, key = Path("a.csv"), Path("b.csv"), Path("a.key.json")
+    assert _pair_label_files(None, None, None, None) is None
+    assert _pair_label_files(a, key, b, None) == (LabelFile(a, key), LabelFile(b))
+    for one_side in ((a, key, None, None), (None, None, b, None), (None, key, None, None)):
+        with pytest.raises(UsageError, match="one side only"):
+            _pair_label_files(*one_side)

@@ -55,6 +55,31 @@ def test_answer_without_finish_fails_under_toolevals_definition() -> None:
     assert found["overall"]["pass_rate"]["tooleval"]["value"] == 0.75
 
 
+def test_labels_of_a_part_correct_the_rates_of_the_other_judges() -> None:
+    answers = [answer(k, "G1_tool" if k % 2 else "G2_category") for k in range(40)]
+    by_llm = [votes("llm", "solved" if k % 4 < 2 else "unsolved", "unsolved", "solved") for k in range(40)]
+    by_llm[1] = votes("llm", None)
+    by_person = [
+        votes("human", "solved" if k % 4 < 2 and k else "unsure") if k < 12 else votes("human", None) for k in range(40)
+    ]
+    found = summarize_votes(answers, {"llm": by_llm, "human": by_person})["prediction_powered"]
+    assert set(found) == {"llm"}
+    overall = found["llm"]["overall"]
+    assert (overall["n_labelled"], overall["n_judged"], overall["labels_left_out"]) == (11, 39, 1)
+    assert overall["judge"]["value"] == pytest.approx(19 / 39)
+    low, high = overall["corrected"]["interval"]
+    assert low < overall["corrected"]["value"] < high
+    assert 0 < overall["lambda"] < 1
+    assert set(found["llm"]["subsets"]) == {"G1_tool", "G2_category"}
+    assert found["llm"]["subsets"]["G2_category"]["n_labelled"] == 6
+
+
+def test_without_labels_beside_a_judge_nothing_is_corrected() -> None:
+    assert summarize_votes(ANSWERS, JUDGED)["prediction_powered"] == {}
+    alone = {"human": [votes("human", "solved")] * 4}
+    assert summarize_votes(ANSWERS, alone)["prediction_powered"] == {}
+
+
 def test_summarize_comparisons_by_subset() -> None:
     made = [
         PairwiseResult("a", "pass", ""),

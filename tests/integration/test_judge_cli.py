@@ -252,6 +252,12 @@ def test_people_label_blind_and_their_labels_count(answers: Path, tmp_path: Path
     found = document("judge", str(answers), "--labels", str(sheet), "--key", written["key"])
     assert found["judges"]["human"]["overall"]["unscored"] == 1
     assert found["agreement"]["rules~human"]["raw"]["value"] == 1.0
+    overall = found["prediction_powered"]["rules"]["overall"]
+    assert (overall["n_labelled"], overall["n_judged"], overall["labels_left_out"]) == (4, 5, 0)
+    labels = ("--labels-a", str(sheet), "--key-a", written["key"], "--labels-b", str(sheet), "--key-b", written["key"])
+    same = document("compare", str(answers), str(answers), *labels)["prediction_powered"]["rules"]
+    assert (same["n_labelled"], same["corrected"]["value"], same["method"]) == (4, 0.0, "PPI++ of pairs")
+    assert "one side only" in sweeper("compare", str(answers), str(answers), *labels[:4], code=2).stderr
     sheet.write_text(sheet.read_text().replace("unsolved", "perhaps", 1))
     assert (
         "sheet.csv:" in sweeper("judge", str(answers), "--labels", str(sheet), "--key", written["key"], code=1).stderr

@@ -13,7 +13,7 @@ from sweeper.evaluation import offline
 from sweeper.evaluation.answer_files import read_answers
 from sweeper.evaluation.judge_panel import ShareCallback, ignore_progress
 from sweeper.evaluation.judges import JUDGES
-from sweeper.evaluation.offline import AgentEndpoint, JudgePanel, LabelSheet
+from sweeper.evaluation.offline import AgentEndpoint, JudgePanel, LabelFile, LabelSheet
 from sweeper.storage import Store
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "AgentEndpoint",
     "EvaluationOptions",
     "JudgeSettings",
+    "LabelFile",
     "LlmSpec",
     "compare_answers",
     "evaluate_model",
@@ -71,7 +72,7 @@ class JudgeSettings:
         if "human" in self.names:
             raise UsageError(
                 f"{action} --judge human",
-                found=f"{action} reads no labels",
+                found=f"{action} reads no labels as a judge",
                 hint="use oracle, rules or llm; `judge ANSWERS --labels CSV` gives the pass rates of human labels",
             )
 
@@ -197,7 +198,11 @@ def judge_answers(
 
 
 def compare_answers(
-    answers_a: str | Path, answers_b: str | Path, judges: JudgeSettings, on_progress: ShareCallback = ignore_progress
+    answers_a: str | Path,
+    answers_b: str | Path,
+    judges: JudgeSettings,
+    on_progress: ShareCallback = ignore_progress,
+    labels: tuple[LabelFile, LabelFile] | None = None,
 ) -> ComparisonReport:
     """Compute the win rate of answers A over answers B on the queries that both answer.
 
@@ -206,18 +211,19 @@ def compare_answers(
         answers_b: answers of model B.
         judges: one judge, except `human`. `llm` also decides between two passes or two fails.
         on_progress: called with the share done, 0 to 1.
+        labels: labels of a random part of the answers of A, and of B, to correct the difference of the pass rates.
 
     Returns:
         The win rate with its interval, overall and by subset, and what was compared.
 
     Raises:
-        DataError: answers that cannot be read.
+        DataError: answers or labels that cannot be read.
         UsageError: no common query, several judges, or a missing setting of the judge.
     """
     judges.refuse_human("compare")
     panel = judges.make_panel()
     sides = read_answers([Path(answers_a)]), read_answers([Path(answers_b)])
-    return offline.compare_saved_answers(*sides, panel, on_progress)
+    return offline.compare_saved_answers(*sides, panel, on_progress, labels)
 
 
 def write_label_sheet(answers: Sequence[str | Path] | str | Path, path: Path, n_items: int = 100) -> LabelSheet:

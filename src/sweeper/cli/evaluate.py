@@ -25,7 +25,7 @@ from sweeper.cli.options import (
 from sweeper.cli.output import check_choice, exit_on_interrupt, exit_with_error, print_json, print_table, show_progress
 
 if TYPE_CHECKING:
-    from sweeper.api import LlmSpec
+    from sweeper.api import LabelFile, LlmSpec
 
 commands = typer.Typer()
 Protocol = Literal["chat", "completions"]
@@ -211,13 +211,18 @@ def compare_answers_command(  # every option of the command line is one paramete
     requests_per_minute: RequestRateOption = None,
     input_price: InputPriceOption = None,
     output_price: OutputPriceOption = None,
+    labels_a: Annotated[Path | None, typer.Option(help="CSV of human labels of a part of A's answers.")] = None,
+    key_a: Annotated[Path | None, typer.Option(help="The key of the sheet of --labels-a.")] = None,
+    labels_b: Annotated[Path | None, typer.Option(help="CSV of human labels of a part of B's answers.")] = None,
+    key_b: Annotated[Path | None, typer.Option(help="The key of the sheet of --labels-b.")] = None,
     data: WorldOption = "toolworld",
     storage: StorageOption = "storage",
     json_: JsonOption = False,
 ) -> None:
     """Report the win rate of A over B.
 
-    A pass beats a fail; --judge llm decides between two passes or two fails. The default judge is `rules`.
+    A pass beats a fail; --judge llm decides between two passes or two fails. The default judge is `rules`. Labels of a
+    random part of both sides add the difference of the pass rates, corrected by them.
     """
     from sweeper import api
     from sweeper.cli.tables_judging import render_comparison_table
@@ -225,14 +230,29 @@ def compare_answers_command(  # every option of the command line is one paramete
     judges = api.JudgeSettings(names := judge or ["rules"], world=data, storage=storage)
     llm_options = LlmJudgeOptions(judge_endpoint, judge_model, votes, requests_per_minute, input_price, output_price)
     judges = replace(judges, llm=llm_options.make_spec(names))
+    labels = _pair_label_files(labels_a, key_a, labels_b, key_b)
     with show_progress("comparing") as on_progress:
-        report = api.compare_answers(answers_a, answers_b, judges, on_progress)
+        report = api.compare_answers(answers_a, answers_b, judges, on_progress, labels)
     document = report.to_document()
     if json_:
         print_json(document)
     else:
         print_table(render_comparison_table(document))
     _exit_on_problems(report.problems)
+
+
+def _pair_label_files(
+    labels_a: Path | None, key_a: Path | None, labels_b: Path | None, key_b: Path | None
+) -> tuple[LabelFile, LabelFile] | None:
+    """Return the labels of both sides, or None without any. Raises UsageError for those of one side only."""
+    from sweeper.api import LabelFile
+    from sweeper.errors import UsageError
+
+    if labels_a is not None and labels_b is not None:
+        return LabelFile(labels_a, key_a), LabelFile(labels_b, key_b)
+    if (labels_a, key_a, labels_b, key_b) != (None,) * 4:
+        raise UsageError("compare", found="labels of one side only", hint="give --labels-a and --labels-b, or neither")
+    return None
 
 
 def _exit_on_problems(problems: Sequence[str]) -> None:

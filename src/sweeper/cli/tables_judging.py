@@ -27,6 +27,8 @@ def render_judging_table(document: JsonObject) -> RenderableType:
         lines += _format_unscored_lines(name, judged)
     if document["agreement"]:
         lines.append(_render_agreement(document["agreement"]))
+    for judge, rates in document["prediction_powered"].items():
+        lines += _render_corrected_estimate(f"strict pass rate, {judge} and labels", rates["overall"])
     spread = document["judges"][document["judge"]]["sensitivity"]["spread"]
     if format_number(spread, "") != MISSING:
         lines.append(Text(f"the definitions differ by up to {spread:.1%} on these answers", style="dim"))
@@ -92,6 +94,29 @@ def _render_agreement(agreement: JsonObject) -> Table:
     return table
 
 
+def _render_corrected_estimate(title: str, row: JsonObject) -> list[RenderableType]:
+    """Render a rate or a difference by the labels, by the judge, and by both; then what was left out."""
+    table = make_table(title, ["", "labels", "judged", "95 % interval"], n_left_columns=1)
+    n_labels, n_judged = f"{row['n_labelled']:,}", f"{row['n_judged']:,}"
+    table.add_row("human labels alone", n_labels, "", _format_rate(row["labels"]))
+    table.add_row("judge alone", "", n_judged, _format_rate(row["judge"]))
+    table.add_row("judge corrected by labels (PPI++)", n_labels, n_judged, _format_rate(row["corrected"]))
+    lines: list[RenderableType] = [table]
+    if row["reason"]:
+        lines.append(make_warning(f"no corrected rate: {row['reason']}"))
+    else:
+        worth = f"{row['n_labelled'] * row['variance_ratio']:,.0f}"
+        text = f"{row['method']}: {n_labels} labels with the judge are worth {worth} without it"
+        lines.append(Text(text, style="dim"))
+    if row["labels_left_out"]:
+        lines.append(
+            make_warning(f"{format_plural(row['labels_left_out'], 'label')} not used: no score or counterpart")
+        )
+    if row["joined_strata"]:
+        lines.append(make_warning(f"joined for want of labels: {', '.join(row['joined_strata'])}"))
+    return lines
+
+
 def _format_episode_lines(document: JsonObject) -> list[Text]:
     """Format how episodes ended, and which calls the environment did not execute."""
     ended, calls = document["episodes"]["ended"], document["environment"]
@@ -148,7 +173,10 @@ def render_comparison_table(document: JsonObject) -> RenderableType:
         )
     reasons = Counter(pair["reason"] for pair in document["pairs"] if pair["by"] == "unscored")
     lines += [make_warning(f"unscored: {n:,} pairs: {why}") for why, n in reasons.most_common(MAX_LISTED_LINES)]
-    return Group(table, *lines, *_format_usage_lines(document))
+    corrected: list[RenderableType] = []
+    for judge, difference in document["prediction_powered"].items():
+        corrected += _render_corrected_estimate(f"strict pass rate of A minus B, {judge} and labels", difference)
+    return Group(table, *lines, *corrected, *_format_usage_lines(document))
 
 
 def _format_rates(rates: JsonObject) -> list[str]:

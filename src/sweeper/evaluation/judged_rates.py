@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ import numpy as np
 
 from sweeper.evaluation.answers import FINISH, Answer, QueryKey
 from sweeper.evaluation.judges import Vote
+from sweeper.evaluation.judges.human import HumanJudge
 from sweeper.evaluation.openai_client import EndpointUsage
 from sweeper.evaluation.pairwise import PairwiseResult, find_majority
 from sweeper.statistics import (
+    CorrectedEstimate,
     compare_definitions,
     compute_rates_by_judge,
     compute_rates_by_subset,
     compute_win_rate,
+    estimate_corrected_rate,
     measure_agreement,
 )
 
@@ -46,6 +50,8 @@ class ComparisonReport:
     judging_usage: Mapping[str, EndpointUsage]
     problems: tuple[str, ...]
     """Why there is no win rate; empty where there is one."""
+    difference: CorrectedEstimate | None = None
+    """Strict pass rate of A minus that of B, corrected by labels; None without labels."""
 
     def to_document(self) -> dict[str, object]:
         """Make the document of `compare --json`."""
@@ -56,6 +62,7 @@ class ComparisonReport:
             "answered_by_one_side_only": {"a": self.only_a, "b": self.only_b},
             "judging_usage": {name: usage.to_document() for name, usage in self.judging_usage.items()},
             "problems": list(self.problems),
+            "prediction_powered": {} if self.difference is None else {self.judge: self.difference.to_json()},
         }
 
 
@@ -114,7 +121,8 @@ def summarize_votes(
 
     Returns:
         `overall`, `subsets`, `subset_mean` and `sensitivity` of the headline judge, the same of every judge under
-        `judges`, and `agreement` of each two judges and among the votes of one.
+        `judges`, `agreement` of each two judges and among the votes of one, and under `prediction_powered` the strict
+        rate of each judge's scored answers corrected by the labels, where the judge `human` is one of several.
     """
     import pandas as pd
 
@@ -134,6 +142,7 @@ def summarize_votes(
         "judges": {name: rates.to_document() for name, rates in judges.items()},
         "agreement": pairs,
         "same_answers": same_answers.to_json(),
+        "prediction_powered": _correct_rates_by_labels(answers, votes_by_judge, alpha),
     }
 
 
@@ -205,6 +214,36 @@ def _count_rule_failures(
         }
         for name, rules in counts.items()
     }
+
+
+def score_majorities(votes: Sequence[Sequence[Vote]]) -> list[float]:
+    """Score each answer as `strict` does: 1 where most of its scored votes are `solved`, else 0; NaN without any."""
+    majorities = [find_majority(cast) for cast in votes]
+    return [math.nan if majority is None else float(majority == "passes") for majority in majorities]
+
+
+def _correct_rates_by_labels(
+    answers: Sequence[Answer], votes_by_judge: VotesByJudge, alpha: float
+) -> dict[str, dict[str, object]]:
+    """Return judge -> its rates corrected by the labels, `overall` and by subset; nothing without labels."""
+    if HumanJudge.name not in votes_by_judge:
+        return {}
+    labels = score_majorities(votes_by_judge[HumanJudge.name])
+    subsets = [answer.subset for answer in answers]
+    corrected: dict[str, dict[str, object]] = {}
+    for judge, votes in votes_by_judge.items():
+        if judge != HumanJudge.name:
+            scores = score_majorities(votes)
+            by_subset: dict[str, object] = {}
+            for name in sorted(set(subsets)):
+                own = [k for k, subset in enumerate(subsets) if subset == name]
+                estimate = estimate_corrected_rate(
+                    [labels[k] for k in own], [scores[k] for k in own], [name] * len(own), alpha=alpha
+                )
+                by_subset[name] = estimate.to_json()
+            overall = estimate_corrected_rate(labels, scores, subsets, alpha=alpha)
+            corrected[judge] = {"overall": overall.to_json(), "subsets": by_subset}
+    return corrected
 
 
 def _compute_agreements(answers: Sequence[Answer], votes_by_judge: VotesByJudge, alpha: float) -> dict[str, object]:

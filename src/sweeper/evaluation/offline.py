@@ -41,12 +41,14 @@ from sweeper.evaluation.judge_panel import (
     judge_with_panel,
     make_stopped_error,
 )
-from sweeper.evaluation.judged_rates import ComparisonReport, summarize_comparisons
-from sweeper.evaluation.judges import JudgeContext, judge_answers
+from sweeper.evaluation.judged_rates import ComparisonReport, score_majorities, summarize_comparisons
+from sweeper.evaluation.judges import JudgeContext, Vote, judge_answers
+from sweeper.evaluation.judges.human import HumanJudge, LabelKey, make_label_sheet
 from sweeper.evaluation.judging_files import write_judging_files
 from sweeper.evaluation.openai_client import EndpointSettings
 from sweeper.evaluation.suite_fingerprint import compute_suite_fingerprint
 from sweeper.models import compute_weights_fingerprint
+from sweeper.statistics import CorrectedEstimate, estimate_corrected_difference
 from sweeper.storage import Store, read_json, write_bytes, write_json
 from sweeper.training import check_trial_files
 
@@ -54,6 +56,7 @@ __all__ = [
     "AgentEndpoint",
     "JudgeContext",
     "JudgePanel",
+    "LabelFile",
     "LabelSheet",
     "ModelEvaluation",
     "compare_saved_answers",
@@ -230,11 +233,15 @@ def compare_saved_answers(
     answers_b: Sequence[Answer],
     panel: JudgePanel,
     on_progress: ShareCallback = ignore_progress,
+    labels: tuple[LabelFile, LabelFile] | None = None,
 ) -> ComparisonReport:
     """Compute the win rate of A over B on the queries that both answer.
 
+    With `labels` of A and of B, also the difference of their pass rates by the judge, corrected by the labels.
+
     Raises:
         UsageError: no common query, several judges, or a missing setting of the judge.
+        DataError: labels that cannot be read.
         StoppedError: Ctrl-C.
     """
     from sweeper.evaluation.pairwise import PairwiseResult, compare_pairs
@@ -245,6 +252,7 @@ def compare_saved_answers(
         raise UsageError("compare", found="no query that both sides answer", hint="give answers to the same suite")
     if len(set(panel.names)) > 1:
         raise UsageError("compare", requested=", ".join(panel.names), found="several judges", hint="give one --judge")
+    people = [file.read(own) for file, own in zip(labels or (), (answers_a, answers_b), strict=False)]
     progress = PhaseProgress(on_progress, 3)  # the votes on A, those on B, and preferences
     (judge,) = panel.make_judges([answer for pair in pairs for answer in pair], progress)
     try:
@@ -266,7 +274,37 @@ def compare_saved_answers(
         only_b=len(answers_b) - len(pairs),
         judging_usage=collect_usage([judge]),
         problems=tuple(problems),
+        difference=_correct_difference(pairs, (votes_a, votes_b), people) if people else None,
     )
+
+
+def _correct_difference(
+    pairs: Sequence[tuple[Answer, Answer]],
+    votes: tuple[Sequence[Sequence[Vote]], Sequence[Sequence[Vote]]],
+    people: Sequence[HumanJudge],
+) -> CorrectedEstimate:
+    """Estimate the rate of A minus that of B; labels of queries that one side did not answer count as left out."""
+    by_people = [judge.judge([pair[side] for pair in pairs]) for side, judge in enumerate(people)]
+    labels = score_majorities(by_people[0]), score_majorities(by_people[1])
+    scores = score_majorities(votes[0]), score_majorities(votes[1])
+    found = estimate_corrected_difference(labels, scores, [a.subset for a, _ in pairs])
+    shared = {a.key for a, _ in pairs}
+    outside = sum(len(judge.list_labelled() - shared) for judge in people)
+    return replace(found, labels_left_out=found.labels_left_out + outside)
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A filled label sheet."""
+
+    path: Path
+    key: Path | None = None
+    """The key that was written beside it; needed where the sheet has the column `item`."""
+
+    def read(self, answers: Sequence[Answer]) -> HumanJudge:
+        """Read the labels of `answers`. Raises DataError for labels that cannot be read or are of other answers."""
+        key = None if self.key is None else LabelKey.read(self.key)
+        return HumanJudge.from_csv(self.path, key=key, answers=answers)
 
 
 @dataclass(frozen=True)
@@ -294,8 +332,6 @@ def write_label_sheet(answers: Sequence[Answer], path: Path, n_items: int) -> La
     Raises:
         UsageError: one of the files exists, since it may contain labels.
     """
-    from sweeper.evaluation.judges.human import make_label_sheet
-
     key_path = path.with_suffix(".key.json")
     for file in (path, key_path):
         if file.exists():

@@ -32,6 +32,11 @@ from sweeper.statistics.power import (
     find_required_seeds,
     simulate_power,
 )
+from sweeper.statistics.prediction_powered import (
+    CorrectedEstimate,
+    estimate_corrected_difference,
+    estimate_corrected_rate,
+)
 from sweeper.statistics.scaling_fits import fit_power_law, fit_quadratic
 from sweeper.statistics.vote_scores import score_stabletoolbench, score_strict, score_tooleval
 from sweeper.statistics.win_rate import compute_win_rate
@@ -41,6 +46,7 @@ __all__ = [
     "DEFAULT_AXES",
     "DEFINITIONS",
     "ComparisonDesign",
+    "CorrectedEstimate",
     "EffectEstimate",
     "Exclusions",
     "Interval",
@@ -59,6 +65,8 @@ __all__ = [
     "compute_subset_rates",
     "compute_win_rate",
     "drop_queries",
+    "estimate_corrected_difference",
+    "estimate_corrected_rate",
     "estimate_paired_difference",
     "find_minimum_detectable_effect",
     "find_required_seeds",

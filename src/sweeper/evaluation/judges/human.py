@@ -101,6 +101,10 @@ class HumanJudge(Judge):
         """Return one vote per annotator, ordered by name; unscored where the annotator gave no label."""
         return [[self._cast_vote(k, who, answer) for k, who in enumerate(sorted(self.labels))] for answer in answers]
 
+    def list_labelled(self) -> set[QueryKey]:
+        """Return the answers with a label by anyone."""
+        return {query for given in self.labels.values() for query, label in given.items() if label is not None}
+
     def _cast_vote(self, index: int, annotator: str, answer: Answer) -> Vote:
         label = self.labels[annotator].get(answer.key)
         done = "not labeled" if label is None else "labeled"
