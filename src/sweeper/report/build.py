@@ -19,6 +19,7 @@ from sweeper.report.cost_section import compare_predicted_costs
 from sweeper.report.curves import compute_loss_bands
 from sweeper.report.document import Report, StudyEntry
 from sweeper.report.html import render_html
+from sweeper.report.prediction_section import predict_sizes
 from sweeper.report.scaling_section import fit_size_curves
 from sweeper.report.search_section import (
     select_confirmed_winners,
@@ -157,6 +158,7 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
         "subsets": subsets,
         "margins": marginal_summaries(arms, varied),
         "fits": fit_size_curves(arms, varied),
+        "predictions": predict_sizes(rows, varied),
         "map": lr_clip_heatmap(arms, varied, is_evaluated=is_evaluated),
         "confounds": find_confounds(arm_trials["model"].astype(str)) if "model" in arm_trials.columns else [],
         "search": summarize_importances(*importances),

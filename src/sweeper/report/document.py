@@ -174,6 +174,58 @@ class FitEntry(TypedDict):
     curve: FitCurveEntry
 
 
+class PredictedNumbers(TypedDict):
+    """What a law predicts for one size, with 95 % intervals over runs."""
+
+    size: float
+    tokens: float
+    loss: Number
+    loss_interval: Range
+    pass_rate: Number
+    pass_rate_interval: Range
+
+
+class BacktestEntry(PredictedNumbers):
+    """What the fit without the largest size predicted for it, and what was observed."""
+
+    observed_loss: Number
+    observed_pass_rate: Number
+
+
+class BestSizeEntry(TypedDict):
+    """The size of least loss at a compute budget."""
+
+    train_flops: float
+    size: Number
+    interval: Range
+    inside: bool
+
+
+class PredictionEntry(TypedDict):
+    """A law of the loss, the pass rate from it, and what both predict beyond the largest size."""
+
+    group: str
+    axes: dict[str, AxisValue]
+    loss: str
+    law: str
+    formula: str
+    problem: str
+    """Why nothing is fitted; '' where something is."""
+    parameters: dict[str, Number]
+    link: dict[str, Number]
+    """Parameters of the sigmoid from loss to pass rate; empty without one."""
+    link_problem: str
+    n_runs: int
+    n_sizes: int
+    residual_df: int
+    lack_of_fit_p: Number
+    beyond: PredictedNumbers | None
+    curve: list[PredictedNumbers]
+    backtest: BacktestEntry | None
+    best_sizes: list[BestSizeEntry]
+    sentences: list[str]
+
+
 class FailureEntry(TypedDict):
     """Why a trial failed."""
 
@@ -275,6 +327,7 @@ class Report(TypedDict):
     subsets: list[SubsetEntry]
     margins: dict[str, list[MarginalEntry]]
     fits: list[FitEntry]
+    predictions: list[PredictionEntry]
     map: HeatmapEntry | None
     confounds: list[ConfoundEntry]
     search: ImportanceEntry | None

@@ -11,6 +11,7 @@ from sweeper.report.figures_arms import (
     list_heatmap_models,
     plot_epochs,
     plot_lr_clip_heatmap,
+    plot_prediction,
     plot_size,
     plot_size_fits,
     plot_subset_radar,
@@ -25,7 +26,7 @@ def build_figures(document: Report) -> dict[str, go.Figure]:
 
     Returns:
         Figures by name: `size` (`size_val_loss` of a study without evaluation), `epochs_METRIC`, `fit_METRIC_SIZE`,
-        `map-N`, `claim-N`, `subsets`, `exploration`, `importances`, `parallel`, `learning`.
+        `prediction-N`, `map-N`, `claim-N`, `subsets`, `exploration`, `importances`, `parallel`, `learning`.
     """
     name, metric = ("size", "pass_rate") if document["study"]["evaluated"] else ("size_val_loss", "val_loss")
     figures = {
@@ -36,6 +37,8 @@ def build_figures(document: Report) -> dict[str, go.Figure]:
         "learning": plot_learning_curves(document),
     }
     figures |= {f"fit_{m}_{size}": plot_size_fits(document, m, size) for m in METRICS for size in SIZE_MEASURES}
+    predictions = enumerate(document["predictions"])
+    figures |= {f"prediction-{k}": plot_prediction(document, entry) for k, entry in predictions}
     if document["map"]:
         models = enumerate(list_heatmap_models(document))
         figures |= {f"map-{k}": plot_lr_clip_heatmap(document["map"], model) for k, model in models}

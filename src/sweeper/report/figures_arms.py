@@ -14,11 +14,13 @@ from sweeper.report.document import (
     FitEntry,
     HeatmapCell,
     HeatmapEntry,
+    PredictionEntry,
     Report,
     get_axis,
     get_metric,
 )
 from sweeper.report.figure_parts import (
+    COLORS,
     MAX_PLOT_LINES,
     METRIC_FORMATS,
     METRIC_TITLES,
@@ -120,6 +122,46 @@ def plot_size_fits(document: Report, metric: str, size: str) -> go.Figure:
         set_size_axis(figure, [arm for arm in document["arms"] if arm["parameters"] is not None])
     else:
         figure.update_xaxes(title="training FLOPs (log scale)", type="log", exponentformat="power", dtick=1)
+    return figure
+
+
+def plot_prediction(document: Report, prediction: PredictionEntry) -> go.Figure:
+    """Plot what a law predicts up to twice the largest size: the pass rate, or the loss where it has none."""
+    figure, has_rate = go.Figure(), bool(prediction["link"])
+    key, metric = ("pass_rate", "pass_rate") if has_rate else ("loss", "val_loss")
+    curve = prediction["curve"]
+    if not curve:
+        return figure
+    xs, ends = [point["size"] for point in curve], [point[f"{key}_interval"] for point in curve]  # type: ignore[literal-required]
+    add_band(figure, Band(xs, [low for low, _ in ends], [high for _, high in ends]), COLORS[0], "predicted")
+    figure.add_scatter(
+        x=xs,
+        y=[point[key] for point in curve],  # type: ignore[literal-required]
+        mode="lines",
+        name="predicted",
+        line={"color": COLORS[0], "width": 2},
+        hovertemplate=f"%{{x:.3s}} parameters: %{{y:{METRIC_FORMATS[metric]}}}<extra>predicted</extra>",
+    )
+    backtest = prediction["backtest"]
+    if backtest is not None and backtest[key] is not None:  # type: ignore[literal-required]
+        figure.add_scatter(
+            x=[backtest["size"]],
+            y=[backtest[key]],  # type: ignore[literal-required]
+            mode="markers",
+            name="backtest",
+            marker={"color": COLORS[1], "size": 11, "symbol": "x"},
+            hovertemplate=f"predicted without it: %{{y:{METRIC_FORMATS[metric]}}}<extra>backtest</extra>",
+        )
+    if has_rate or prediction["loss"] == "val_loss":
+        arms = [
+            arm
+            for arm in document["arms"]
+            if arm["parameters"] is not None
+            and all(get_axis(arm, axis) == value for axis, value in prediction["axes"].items())
+        ]
+        add_seed_points(figure, ArmLine("runs", [arm["parameters"] for arm in arms], arms, COLORS[0]), metric)
+    set_metric_axis(figure, metric)
+    figure.update_xaxes(title="parameters (log scale)", type="log", dtick=1)
     return figure
 
 
