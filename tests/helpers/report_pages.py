@@ -14,7 +14,7 @@ from sweeper.report.curves import BAND_QUANTILES
 from sweeper.report.formatting import format_duration, format_short_count
 
 PROSE = {"p", "h1", "h2", "h3", "h4", "li", "figcaption", "summary"}
-SENTENCE_PARTS = ("study", "claims", "leakage", "data", "confounds", "hardware", "references")
+SENTENCE_PARTS = ("study", "claims", "leakage", "data", "confounds", "hardware", "references", "predictions")
 """Parts that sentences are about. The others are tables and plots, with so many numbers that any would be found."""
 NUMBER = re.compile(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
@@ -66,6 +66,7 @@ def collect_names(report: dict[str, Any]) -> list[str]:
     found += [name for claim in report["claims"] for part in claim["components"] for name in part["names"]]
     found += [str(arm["model"]) for arm in report["arms"]] + [confound["model"] for confound in report["confounds"]]
     found += [str(trial["fingerprint"])[:8] for trial in report["trials"]]
+    found += [part["group"] for part in report["predictions"]]
     found += [text for trial in report["trials"] if trial["failure"] for text in trial["failure"].values()]
     found += [report["search"]["method"]] if report["search"] else []
     return sorted({text for text in found if text}, key=len, reverse=True)
@@ -73,7 +74,15 @@ def collect_names(report: dict[str, Any]) -> list[str]:
 
 def render_number(value: float) -> set[str]:
     """Render a number in every way in which the page rounds it."""
-    found = {f"{value:,.0f}", f"{value:g}", f"{value:.1f}", f"{value:.2f}", f"{value:.3f}", f"{value:.2g}"}
+    found = {
+        f"{value:,.0f}",
+        f"{value:g}",
+        f"{value:.1f}",
+        f"{value:.2f}",
+        f"{value:.3f}",
+        f"{value:.2g}",
+        f"{value:.3g}",
+    }
     found |= {
         f"{100 * value:g}",
         f"{100 * value:.1f}",
@@ -96,6 +105,7 @@ def strip_sign(text: str) -> str:
 def find_unknown_numbers(report: dict[str, Any]) -> list[str]:
     """Return the numbers in the page's sentences that the document does not hold, with their sentence."""
     ours = {key: report[key] for key in SENTENCE_PARTS}
+    ours["predictions"] = [{**entry, "curve": []} for entry in report["predictions"]]  # drawn, and not in sentences
     numbers = {
         v for v in iterate_values(ours) if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
     }

@@ -45,7 +45,7 @@ def test_a_ladder_predicts_twice_its_largest_size() -> None:
         np.mean([trial["metrics"]["pass_rate"] for trial in make_trials(SIZES)[-3:]])
     )
     assert entry["best_sizes"] == []  # one amount of tokens
-    assert any(sentence.startswith("Without the largest size (16M)") for sentence in entry["sentences"])
+    assert any(sentence.startswith("Without the largest size (16 M)") for sentence in entry["sentences"])
 
 
 def test_numbers_of_the_sentences_are_in_the_entry() -> None:
@@ -101,3 +101,19 @@ def test_failed_and_diverged_runs_and_other_losses_are_left_out() -> None:
 def test_the_same_trials_give_the_same_entry() -> None:
     drawn = {json.dumps(predict_sizes(make_trials(SIZES), ["model"])) for _ in range(2)}
     assert len(drawn) == 1 and not re.search(r"Infinity", drawn.pop())
+
+
+def test_a_page_shows_sentences_and_the_figure() -> None:
+    from report_pages import find_unknown_numbers
+    from report_tables import document
+
+    from sweeper.report import render_html
+    from sweeper.report.figures import build_figures
+
+    report = document()
+    report["predictions"] = json.loads(json.dumps(predict_sizes(make_trials(SIZES), ["model"])))
+    page = render_html(report)
+    assert all(sentence in page for sentence in report["predictions"][0]["sentences"])
+    assert find_unknown_numbers(report) == []
+    figure = build_figures(report)["prediction-0"]
+    assert [trace.name for trace in figure.data if trace.name in ("predicted", "backtest")] == ["predicted", "backtest"]

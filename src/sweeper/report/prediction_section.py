@@ -28,6 +28,7 @@ from sweeper.statistics.prediction import (
     find_ladder_problem,
     fit_ladder,
 )
+from sweeper.statistics.scaling_fits import LACK_OF_FIT_LEVEL
 
 MAX_PREDICTION_GROUPS = 6
 """Combinations of the other axes with laws of their own; with more, nothing is predicted, and the page says so."""
@@ -231,18 +232,15 @@ def _list_sentences(
             text += f". Pass rate predicted: {_format_rate(backtest.pass_rate)}"
             text += f"; observed {100 * backtest.observed_pass_rate:.1f} %"
         sentences.append(f"{text}.")
-    if ladder.lack_of_fit_p < 0.05:
+    if ladder.lack_of_fit_p < LACK_OF_FIT_LEVEL:
         sentences.append(f"The runs contradict this law (lack of fit, p = {ladder.lack_of_fit_p:.2g}).")
     for each in best:
-        ends = [format_short_count(end) if 0 < end < math.inf else "no end" for end in _list_ends(each)]
+        bounds = (each.interval.low, each.interval.high)
+        ends = [format_short_count(end) if 0 < end < math.inf else "no bound" for end in bounds]
         text = f"Least loss at {each.train_flops:.3g} training FLOPs: {format_short_count(each.size)} parameters"
-        text += f" ({ends[0]} to {ends[1]})" if each.interval.low == each.interval.low else ""
+        text += f" ({ends[0]} to {ends[1]})" if not math.isnan(each.interval.low) else ""
         sentences.append(text + ("." if each.is_inside else ", beyond the observed sizes: an extrapolation."))
     return sentences
-
-
-def _list_ends(best: BestSize) -> tuple[float, float]:
-    return best.interval.low, best.interval.high
 
 
 def _format_loss(prediction: Prediction) -> str:
@@ -255,4 +253,4 @@ def _format_rate(prediction: Prediction) -> str:
     interval = prediction.compute_interval()
     low, high = (100 * min(max(end, 0.0), 1.0) if math.isfinite(end) else end for end in (interval.low, interval.high))
     ends = f" ({low:.1f} to {high:.1f})" if math.isfinite(low) else ""
-    return f"{100 * prediction.value:.1f}{ends} %"
+    return f"{100 * prediction.value:.1f} %{ends}"
