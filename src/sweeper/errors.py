@@ -174,6 +174,10 @@ class EvaluationError(SweeperError):
     """An evaluation without a score: the model, the environment or the judge did not answer."""
 
 
+class NonFiniteModelError(EvaluationError):
+    """A model with NaN or infinite weights or logits: whatever it answered would be noise."""
+
+
 class StoppedError(SweeperError):
     """The user interrupted the work (Ctrl-C); `where` says where it resumes."""
 

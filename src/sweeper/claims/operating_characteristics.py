@@ -211,7 +211,7 @@ def simulate_verdicts(
         for k, claim in enumerate(claims):
             if claim.looks:
                 verdict = decide_at_looks(claim, evidence[len(seeds)])
-                count = verdict.look.n_seeds if verdict.look else len(seeds)
+                count = min(verdict.look.n_seeds, len(seeds)) if verdict.look else len(seeds)
             else:
                 verdict, count = _stop_at_first_verdict(claim, evidence)
             labels[k].append(verdict.label)

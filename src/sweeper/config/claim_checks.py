@@ -25,6 +25,9 @@ def check_claims(sweep: Sweep, source: YamlFile) -> None:
 def _find_problems(sweep: Sweep) -> Iterator[Problem]:
     axes: Axes = {**sweep.searched, **sweep.claim_axes}
     ids = set[str]()
+    if sweep.search is not None and sweep.until == "decided":
+        found = "a search, whose trials are all confirmed before claims are decided"
+        yield Problem(("until",), "until: decided", found, "until: complete")
     for i, claim in enumerate(sweep.claims):
         keys, name = ("claims", i), f"claim {claim.id}"
         if claim.id in ids:

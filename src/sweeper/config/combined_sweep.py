@@ -52,6 +52,9 @@ def _list_conflicts(members: Sequence[Sweep]) -> Iterator[tuple[str, str, str]]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "sweeps", f"{name} twice", "name each once"
     for member in members:
+        if member.until == "decided":
+            hint = "--set until=complete trains all; or run the sweeps one by one"
+            yield f"until: decided in {member.name}", "a combination of sweeps trains all of its trials", hint
         for key in ("data", "evaluation"):
             if getattr(member, key) != getattr(members[0], key):
                 yield (

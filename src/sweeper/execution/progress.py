@@ -106,11 +106,13 @@ class ProgressDisplay:
             f"{to_run} to run{f', {n_waiting} only if claims stay open' if n_waiting else ''}, in {store.location}"
         )
 
-    def add_look(self, trials: Collection[PlannedTrial]) -> None:
-        """Add the trials that open claims need for their next look; none if all are decided."""
+    def add_look(self, trials: Collection[PlannedTrial], n_failed: int) -> None:
+        """Add the trials that open claims need for their next look; `n_failed` of those before have no result."""
         self._planned_count += len(trials)
         self._remaining_work |= {trial.fingerprint: _estimate_relative_work(trial) for trial in trials}
         open_claims = f"open claims need {len(trials)} more trials" if trials else "no claim needs more trials"
+        if n_failed:
+            open_claims = f"{n_failed} trials that they need have no result; {open_claims}"
         self.print_line(f"looked at the claims: {open_claims}")
 
     def add_trial(self, trial: PlannedTrial, row: TrialRow | None) -> None:

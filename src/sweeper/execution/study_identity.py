@@ -58,12 +58,15 @@ def _list_differences(earlier: Sweep, sweep: Sweep) -> Iterator[str]:
     before, after = earlier.model_dump(mode="json"), sweep.model_dump(mode="json")
     for field in _IDENTITY:
         yield from _compare(field, before[field], after[field])
+    has_looks = any(claim.looks for claim in (*earlier.claims, *sweep.claims))
     for axis in dict.fromkeys([*before["axes"], *after["axes"]]):
         old, new = before["axes"].get(axis), after["axes"].get(axis)
         if old is None or new is None:
             yield f"axes.{axis} {_describe(new)}, was {_describe(old)}"
         elif missing := [value for value in old if value not in new]:
             yield f"axes.{axis} without {', '.join(map(_describe, missing))}"
+        elif axis == "seed" and has_looks and new[: len(old)] != old:
+            yield f"axes.seed {_describe(new)}, was {_describe(old)}: looks are on the first seeds"
     for name in before["models"].keys() & after["models"].keys():
         yield from _compare(f"models.{name}", before["models"][name], after["models"][name])
 

@@ -20,6 +20,7 @@ from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.branching import delete_unneeded_branch_checkpoints, split_into_batches
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
+from sweeper.results.study_evidence import list_needed_trials
 from sweeper.results.study_tables import collect_study, is_finished, pull_records
 from sweeper.storage import LockHeldError, Store
 from sweeper.storage.availability import mark_store
@@ -134,8 +135,9 @@ def _find_needed(plan: Plan, store: Store) -> set[str]:
     """Return the keys of the trials that the study needs as its results are now."""
     if plan.sweep.until == "complete":
         return {trial.key for trial in plan.trials}
-    rows = collect_study(plan, store).trials
-    return {trial.key for trial, row in zip(plan.trials, rows, strict=True) if row.status != "NOT_NEEDED"}
+    tables = collect_study(plan, store)
+    needed = list_needed_trials(plan.sweep, tables.trials, tables.outcomes, tables.histories)
+    return {trial.key for trial in plan.trials if trial.fingerprint in needed}
 
 
 def _run_work(run: RunContext, work: _Work, backend: AbstractContextManager[BackendSession]) -> BackgroundData:
@@ -163,7 +165,8 @@ def _iterate_looks(run: RunContext, work: _Work, known: list[PlannedTrial]) -> I
         if run.plan.sweep.until == "complete" or run.budget_tracker.budget.refusal_reason:
             return
         needed = _find_needed(run.plan, run.store)
-        run.display.add_look([trial for trial in known if trial.key in needed - tried])
+        n_failed = sum(trial.key in needed & tried and not is_finished(trial, run.store) for trial in known)
+        run.display.add_look([trial for trial in known if trial.key in needed - tried], n_failed)
 
 
 def _close_run(run: RunContext, work: _Work) -> Plan:

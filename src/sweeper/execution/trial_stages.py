@@ -146,6 +146,8 @@ def _evaluate(row: TrialRow, spec: TrialSpec, evaluation: EvaluationSpec, store:
             raise StorageUnavailableError(store.location, found=fault) from error
         failure = classify_failure(error)
         store.publish(failure_path, failure.model_dump())
+        if row.status == "DIVERGED" and failure.kind == "diverged":
+            return row  # a result: it passes nothing
         return replace(
             row, status=FAILED, failure=failure.model_copy(update={"message": f"evaluation: {failure.message}"})
         )

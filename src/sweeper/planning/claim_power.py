@@ -97,7 +97,9 @@ def price_looks(plan: Plan, rows: Sequence[PowerRow]) -> LookPrice:
             worst[name] += cost if any(shares) or (not about and place < first) else 0.0
             fixed[name] += cost if any(count is not None and place < count for count in of_fixed) else 0.0
     has_fixed = any(row.claim.looks for row in rows) and all(
-        row.simulated is None or row.simulated.fixed_seeds is not None for row in rows if row.claim.looks
+        row.simulated is not None and row.simulated.power > 0 and row.simulated.fixed_seeds is not None
+        for row in rows
+        if row.claim.looks
     )
     return LookPrice(expected, worst, fixed if has_fixed else None)
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeAlias, assert_never
 
 from sweeper.config import ZERO_ESTIMATE, Estimate, HardwareSpec, Runtime, Sweep, read_optimizer_traits
@@ -44,7 +45,7 @@ from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.timing_records import read_timing_records
 from sweeper.planning.workload import build_evaluation_load, build_workloads, compute_suite_fingerprints
 from sweeper.scheduling import Node
-from sweeper.storage import JsonObject, Store
+from sweeper.storage import JsonObject, Store, read_json
 from sweeper.training import FAILED, PRUNED, read_status
 
 ASSUMED = "assumed, not measured"
@@ -342,8 +343,20 @@ def _find_remaining(trial: PlannedTrial, suite: str | None, store: Store) -> Rem
     trained = status is not None and status != FAILED and not pruned
     if suite is None:
         return Remaining(needs_training=not trained, needs_evaluation=False)
-    summary = store.evaluation_folder(trial.fingerprint, suite) / "summary.json"
-    return Remaining(needs_training=not trained, needs_evaluation=not (trained and summary.exists()))
+    folder = store.evaluation_folder(trial.fingerprint, suite)
+    is_evaluated = (folder / "summary.json").exists() or has_no_answers(status, folder)
+    return Remaining(needs_training=not trained, needs_evaluation=not (trained and is_evaluated))
+
+
+def has_no_answers(status: str | None, folder: Path) -> bool:
+    """Return whether a trial diverged to weights that are no numbers: it passes nothing, and is not evaluated again.
+
+    Args:
+        status: of its record.
+        folder: of its evaluation.
+    """
+    path = folder / "failure.json"
+    return status == "DIVERGED" and path.exists() and read_json(path).get("kind") == "diverged"
 
 
 def _list_suites(trials: Sequence[PlannedTrial]) -> list[str | None]:

@@ -130,7 +130,13 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
     leaked = tables.leaked_queries
     registrations = _find_registrations(info, claims)
     ledger, prefix = info.get("look_ledger", LookLedger()), info.get("claim_prefix", "")
-    looks = {claim.id: LookHistory(claim.looks, ledger.list_seeds(claim, prefix)) for claim in claims}
+    seeds = list(dict.fromkeys(planned["seed"])) if "seed" in planned.columns else []
+    looks = {
+        claim.id: LookHistory(
+            claim.looks, ledger.list_seeds(claim, prefix), ledger.list_other_seeds(claim, seeds, prefix)
+        )
+        for claim in claims
+    }
     registered = [claim for claim in claims if not registrations[claim.id].is_late]
     late = [claim for claim in claims if registrations[claim.id].is_late]
     verdicts = _decide_claims(info, registered, tables, axes, matrix)

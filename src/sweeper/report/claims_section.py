@@ -49,6 +49,8 @@ class LookHistory:
     """Numbers of seeds; empty for a claim that is looked at once."""
     taken: Sequence[int]
     """Those on which it has been looked at before this report."""
+    on_other_seeds: Sequence[Sequence[int]] = ()
+    """Seeds of looks that were not the first ones of the sweep."""
 
 
 def serialize_verdict(verdict: Verdict, registration: Registration, looks: LookHistory) -> ClaimEntry:
@@ -126,7 +128,9 @@ def _serialize_looks(verdict: Verdict, looks: LookHistory) -> LooksEntry:
         "look": look,
         "looks_registered": list(looks.registered),
         "looks_taken": taken,
-        "unregistered_looks": format_unregistered_looks(taken, verdict.alpha) if unregistered else "",
+        "unregistered_looks": format_unregistered_looks(
+            taken if unregistered else (), looks.on_other_seeds, verdict.alpha
+        ),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sweeper.results.look_ledger import LOOKS_FILE, record_looks
 
@@ -28,11 +28,14 @@ def record_report_looks(plan: Plan, store: Store, document: Report | CombinedRep
     claims = {claim.id: claim for claim in plan.sweep.claims}
     if plan.parts:
         claims = {f"{part.sweep.name}/{claim.id}": claim for part in plan.parts for claim in part.sweep.claims}
+    seeds = dict.fromkeys(claims, plan.sweep.axes["seed"])
+    for part in plan.parts:
+        seeds |= {f"{part.sweep.name}/{claim.id}": part.sweep.axes["seed"] for claim in part.sweep.claims}
     looks = {
         entry["id"]: (entry["look"]["seeds"] if entry["look"] else entry["n_seeds"], entry["verdict"])
         for entry in (*document["claims"], *document["later_claims"])
         if entry["p"] is not None
     }
     folder = store.study_folder(plan.sweep.name)
-    record_looks(folder, claims, looks)
+    record_looks(folder, claims, looks, {name: cast("list[int]", own) for name, own in seeds.items()})
     store.push(folder, patterns=[LOOKS_FILE])

@@ -147,13 +147,22 @@ def format_look(look: Look) -> str:
     )
 
 
-def format_unregistered_looks(taken: Sequence[int], alpha: float) -> str:
-    """Format what it means that a claim was looked at on several numbers of seeds without registering it."""
-    *others, last = [str(count) for count in taken]
-    return (
-        f"Looked at {len(taken)} times, on {', '.join(others)} and {last} seeds, without registering it (`looks`): the "
-        f"error level of {100 * alpha:g} % does not hold."
-    )
+def format_unregistered_looks(taken: Sequence[int], other_seeds: Sequence[Sequence[int]], alpha: float) -> str:
+    """Format what it means that a claim was looked at without registering it; '' where it was not.
+
+    Args:
+        taken: numbers of seeds, where they are not those registered.
+        other_seeds: seeds of looks that were not the first ones of the sweep.
+        alpha: the claim's level.
+    """
+    parts = []
+    if taken:
+        *others, last = [str(count) for count in taken]
+        parts.append(f"{len(taken)} times, on {', '.join(others)} and {last} seeds, without registering it (`looks`)")
+    if other_seeds:
+        listed = "; ".join(", ".join(map(str, own)) for own in other_seeds)
+        parts.append(f"on other seeds than the first of the sweep ({listed})")
+    return f"Looked at {', and '.join(parts)}: the error level of {100 * alpha:g} % does not hold." if parts else ""
 
 
 def format_bracket(bracket: Bracket, axis: str) -> str:

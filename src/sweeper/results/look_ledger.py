@@ -4,7 +4,7 @@ raises its error level, so a report names every look that the claim did not regi
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +30,10 @@ class TakenLook(BaseModel):
     id: str
     """The claim's id; in a union of sweeps `SWEEP/ID`."""
     sha256: str
-    """Hash of the claim's fields, as it was registered."""
+    """Hash of what the claim tests, without its looks. Earlier versions hashed these as well."""
     n_seeds: int
+    seeds: tuple[int, ...] = ()
+    """The seeds; empty in ledgers of earlier versions."""
     verdict: str
     """`supported`, `refuted` or `inconclusive`."""
     taken: str
@@ -51,8 +53,42 @@ class LookLedger:
             claim: the claim, as it is now: looks at one with other fields do not count.
             prefix: `SWEEP/` for the claim of a sweep in a union.
         """
-        name, digest = prefix + claim.id, hash_claim(claim)
-        return sorted({entry.n_seeds for entry in self.entries if (entry.id, entry.sha256) == (name, digest)})
+        return sorted({entry.n_seeds for entry in self.list_entries(claim, prefix)})
+
+    def list_other_seeds(self, claim: Claim, seeds: Sequence[int], prefix: str = "") -> list[tuple[int, ...]]:
+        """List the seeds of looks that were not the first ones of a sweep: results were read on other runs as well.
+
+        Args:
+            claim: the claim.
+            seeds: the sweep's seeds, in order.
+            prefix: as of `list_seeds`.
+        """
+        looks = dict.fromkeys(entry.seeds for entry in self.list_entries(claim, prefix))
+        return [own for own in looks if own != tuple(seeds[: len(own)])]
+
+    def list_entries(self, claim: Claim, prefix: str = "") -> list[TakenLook]:
+        """List the looks at a claim that tests the same, whatever looks it registers."""
+        digests = (hash_tested_fields(claim), hash_claim(claim))
+        return [entry for entry in self.entries if entry.id == prefix + claim.id and entry.sha256 in digests]
+
+
+def hash_tested_fields(claim: Claim) -> str:
+    """Hash what a claim tests, without when it is looked at: a change of looks does not undo those taken.
+
+    Args:
+        claim: the claim.
+
+    Returns:
+        SHA-256, 64 hex digits.
+
+    Example:
+        >>> from sweeper.config import Claim
+        >>> fields = {"id": "a", "text": "A reaches it.", "kind": "reaches", "reference": 0.5, "direction": "at-least"}
+        >>> claim = Claim(**fields, margin=0.05, looks=[3, 6])
+        >>> hash_tested_fields(claim) == hash_tested_fields(claim.model_copy(update={"looks": [3, 8]}))
+        True
+    """
+    return hash_claim(claim.model_copy(update={"looks": [], "spend": "obrien-fleming"}))
 
 
 def read_look_ledger(folder: Path) -> LookLedger:
@@ -76,25 +112,31 @@ def read_look_ledger(folder: Path) -> LookLedger:
         raise StoreError(str(path), found="not a list of looks", hint=hint) from error
 
 
-def record_looks(folder: Path, claims: Mapping[str, Claim], looks: Mapping[str, tuple[int, str]]) -> None:
+def record_looks(
+    folder: Path, claims: Mapping[str, Claim], looks: Mapping[str, tuple[int, str]], seeds: Mapping[str, Sequence[int]]
+) -> None:
     """Add looks to the ledger of a study, each once.
 
     Args:
         folder: the study's folder.
         claims: name in the ledger -> claim; in a union of sweeps the name is `SWEEP/ID`.
         looks: name -> number of seeds and verdict, of the claims that could be decided.
+        seeds: name -> the seeds of its sweep, in order.
 
     Raises:
         StoreError: the ledger cannot be read.
         OSError: it cannot be written.
     """
     entries = read_look_ledger(folder).entries
-    known = {(entry.id, entry.sha256, entry.n_seeds) for entry in entries}
+    ledger = LookLedger(entries)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     new = []
     for name, (n_seeds, verdict) in looks.items():
-        digest = hash_claim(claims[name])
-        if (name, digest, n_seeds) not in known:
-            new.append(TakenLook(id=name, sha256=digest, n_seeds=n_seeds, verdict=verdict, taken=now))
+        claim, own = claims[name], tuple(seeds[name][:n_seeds])
+        prefix = name.removesuffix(claim.id)
+        known = [entry for entry in ledger.list_entries(claim, prefix) if entry.n_seeds == n_seeds]
+        if not any(entry.seeds in ((), own) for entry in known):
+            digest = hash_tested_fields(claim)
+            new.append(TakenLook(id=name, sha256=digest, n_seeds=n_seeds, seeds=own, verdict=verdict, taken=now))
     if new:
         write_json(folder / LOOKS_FILE, {"looks": [entry.model_dump(mode="json") for entry in (*entries, *new)]})

@@ -13,6 +13,7 @@ from sweeper.errors import StoreError, UsageError, suggest_nearest
 from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_summary
 from sweeper.evaluation.outcomes_table import combine_outcomes, read_checked_outcomes
 from sweeper.planning.budget import RESOURCE_USAGE_FILE
+from sweeper.planning.estimate import has_no_answers
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
@@ -98,7 +99,7 @@ def read_stored_sweep(path: Path) -> Sweep:
     Raises:
         StoreError: it cannot be read, or is not what was run.
     """
-    hint = "run the sweep again; or move the study's folder away, or run under another name: --set name=NAME"
+    hint = f"delete {path} and run the sweep again, which keeps all results; or use another name: --set name=NAME"
     check_files(path.parent, _read_study_digests(path.parent), path.name, hint)
     try:
         return Sweep.model_validate(read_yaml_as_dict(path))
@@ -162,7 +163,8 @@ def is_finished(trial: PlannedTrial, store: Store) -> bool:
     if trial.evaluation is None:
         return True
     suite = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
-    return (store.evaluation_folder(trial.fingerprint, suite) / "summary.json").exists()
+    folder = store.evaluation_folder(trial.fingerprint, suite)
+    return (folder / "summary.json").exists() or has_no_answers(status, folder)
 
 
 def pull_records(plan: Plan, store: Store) -> LockSnapshot:
@@ -303,6 +305,8 @@ def _infer_unfinished_status(trial: PlannedTrial, store: Store, snapshot: LockSn
 def _add_evaluation_status(row: TrialRow, store: Store, suite: str, snapshot: LockSnapshot) -> TrialRow:
     """Return the row of a trained trial whose evaluation failed, runs or is pending."""
     directory = store.evaluation_folder(row.fingerprint, suite)
+    if has_no_answers(row.status, directory):
+        return row
     if (directory / "failure.json").exists():
         return replace(row, status=FAILED, failure=Failure.model_validate(read_json(directory / "failure.json")))
     return replace(row, status="RUNNING" if snapshot.is_locked(directory) else "PENDING")

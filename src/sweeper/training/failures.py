@@ -14,6 +14,7 @@ from sweeper.errors import (
     DataError,
     LostWorkerError,
     ModelError,
+    NonFiniteModelError,
     PreemptedError,
     StorageUnavailableError,
     StoreError,
@@ -21,8 +22,8 @@ from sweeper.errors import (
     is_out_of_memory,
 )
 
-FailureKind = Literal["out-of-memory", "lost-worker", "bad-input", "bug", "damaged"]
-_SEVERITY: tuple[FailureKind, ...] = ("out-of-memory", "bad-input", "damaged", "bug", "lost-worker")
+FailureKind = Literal["out-of-memory", "lost-worker", "bad-input", "bug", "damaged", "diverged"]
+_SEVERITY: tuple[FailureKind, ...] = ("out-of-memory", "bad-input", "damaged", "diverged", "bug", "lost-worker")
 """Most severe first. A lost worker comes last: it is often the consequence of another worker's error."""
 
 _LOST_PEER_PATTERN = re.compile(
@@ -39,7 +40,8 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: FailureKind
-    """What was at fault: memory, the cluster, the user's input, this program, or files of the store."""
+    """What was at fault: memory, the cluster, the user's input, this program, files of the store, or weights that are
+    no numbers."""
     message: str
     """The error in one line or a few."""
     traceback: str
@@ -71,6 +73,8 @@ def _find_kind(error: BaseException) -> FailureKind:
     is_lost = isinstance(error, LostWorkerError | PreemptedError)
     if is_lost or _LOST_PEER_PATTERN.search(f"{type(error).__name__}: {error}") or _LOST_GPU_PATTERN.search(str(error)):
         return "lost-worker"
+    if isinstance(error, NonFiniteModelError):
+        return "diverged"
     if isinstance(error, BranchError | DataError | ModelError | UsageError):
         return "bad-input"
     return "damaged" if isinstance(error, StoreError) else "bug"

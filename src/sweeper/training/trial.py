@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import sys
 from collections.abc import Callable
 
 from sweeper.config import TrialSpec
 from sweeper.data import PreparedData
 from sweeper.errors import LostWorkerError, PreemptedError, StorageUnavailableError
+from sweeper.interrupts import collect_garbage
 from sweeper.storage import Store, write_json
 from sweeper.storage.availability import find_storage_fault
 from sweeper.training.batching import split_for_trial
@@ -146,7 +146,7 @@ def _free_memory() -> None:
     A trainer refers to itself, so without a collection its model and optimizer would stay on the GPU during the
     evaluation; and the allocator keeps memory for each of a warm worker's threads.
     """
-    gc.collect()
+    collect_garbage()
     torch = sys.modules.get("torch")  # a process that only launches workers has not loaded it
     if torch is not None and torch.cuda.is_available():
         with contextlib.suppress(RuntimeError):  # after a GPU fault, the trial's own error is more useful

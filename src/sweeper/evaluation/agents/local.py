@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from sweeper.config import DataSpec, EvaluationSpec
 from sweeper.data import Prompt, make_length_limiter
 from sweeper.data.length_policies.base import TokenIds
 from sweeper.data.prompt_format import Segment
-from sweeper.errors import EvaluationError, UsageError, is_out_of_memory
+from sweeper.errors import NonFiniteModelError, UsageError, is_out_of_memory
 from sweeper.evaluation.action import parse_action
 from sweeper.evaluation.agents.base import Agent, AgentInput, Generation
 from sweeper.evaluation.answers import QueryKey
 from sweeper.evaluation.tasks import Task
+from sweeper.interrupts import collect_garbage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -149,7 +149,7 @@ class LocalAgent(Agent):
             # Outside of `except`: the error references the tensors of the failed computation.
             self.out_of_memory_at.append(len(batch))
             self._cached_batches, self.reuse_cache = [], False
-            gc.collect()
+            collect_garbage()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return generations
@@ -278,7 +278,7 @@ def _check_weights(model: PreTrainedModel) -> None:
     """Refuse weights from which every answer would be noise that is scored as 0 %."""
     broken = [name for name, tensor in model.named_parameters() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        raise EvaluationError(
+        raise NonFiniteModelError(
             f"model {model.name_or_path}",
             found=f"NaN or infinite weights in {len(broken)} tensors, the first of them {broken[0]}",
             hint="its training diverged, or its file is damaged: train it again",
@@ -294,7 +294,7 @@ class _RefuseNonFiniteLogits(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores as they are. A vocabulary's unused entries may be minus infinity."""
         if not bool(torch.isfinite(scores.amax(dim=-1)).all()):
-            raise EvaluationError(
+            raise NonFiniteModelError(
                 f"model {self.model_name}",
                 found="logits that are NaN or infinite, from finite weights",
                 hint="its weights have diverged: a smaller learning rate, or clipping",
