@@ -63,7 +63,9 @@ class EvaluationSpec(FrozenConfig):
     split: Literal["test", "validation"] = "test"
     """Split of the synthetic environment's queries: searches use `validation`, reports use `test`."""
     gold: str | None = None
-    """Gold answers of the test queries, whose likelihood is measured as `gold_nll`."""
+    """Gold answers of the test queries, whose likelihood under a trained model is measured as `gold_nll`, in nats per
+    target token: `toolworld` for the synthetic queries' own, or a path of answers in a format of training data. `null`
+    measures none."""
     environment: EnvironmentName
     """Where calls are executed: in the synthetic tool environment, from recorded responses, or by StableToolBench's
     server."""
@@ -105,6 +107,10 @@ class EvaluationSpec(FrozenConfig):
             raise ValueError("`judge: llm` needs `llm`")
         if ("oracle" in self.judges or self.environment == "toolworld") and self.queries is not None:
             raise ValueError("toolworld's environment and oracle support only its own queries: leave out `queries`")
+        if self.gold is not None and self.split == "validation":
+            raise ValueError("`gold` is about test queries: `split: test`")
+        if self.gold == "toolworld" and self.queries is not None:
+            raise ValueError("`gold: toolworld` has answers to toolworld's own queries only: leave out `queries`")
         if self.split == "validation" and self.environment != "toolworld":
             raise ValueError("only the synthetic tool environment has validation queries: `split: test`")
         if "oracle" in self.judges and self.environment != "toolworld":

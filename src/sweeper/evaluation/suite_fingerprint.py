@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sweeper.config import DataSpec, EvaluationSpec
+from sweeper.data.sources import GENERATED
 from sweeper.errors import DataError, MissingPathError
+from sweeper.evaluation.gold_likelihood import open_gold_answers
 from sweeper.evaluation.judges import JudgeContext, make_judge
 from sweeper.storage import list_files
 
@@ -49,18 +51,22 @@ def compute_suite_fingerprint(evaluation: EvaluationSpec, data: DataSpec) -> str
         "files": [_hash_content(path) for path in (evaluation.queries, evaluation.recorded) if path is not None],
         "api_format": data.api_format,
         "fit": data.fit,
-        "evaluation": _select_identity_settings(evaluation),
+        "evaluation": _select_identity_settings(evaluation, data),
         "judge": "\n".join(filter(None, judge_identities)),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _select_identity_settings(evaluation: EvaluationSpec) -> dict[str, object]:
+def _select_identity_settings(evaluation: EvaluationSpec, data: DataSpec) -> dict[str, object]:
     settings: dict[str, object] = evaluation.model_dump(
         exclude=_NON_IDENTITY_FIELDS | {"queries": True, "recorded": True}  # type: ignore[arg-type]
     )
     if settings["split"] == "test":
         del settings["split"]  # fingerprints of this split are older than the field
+    if settings["gold"] is None:
+        del settings["gold"]
+    elif evaluation.gold != GENERATED:
+        settings["gold"] = open_gold_answers(evaluation, data).compute_sha256()
     return settings
 
 

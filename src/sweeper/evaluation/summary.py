@@ -44,6 +44,12 @@ class EvaluationSummary:
     """Number of queries without any scored vote."""
     subsets: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     """Subset -> pass rate; None where no query is scored."""
+    gold_nll: float = math.nan
+    """Nats per target token of the gold answers; NaN where they are not measured."""
+    gold_queries: float = math.nan
+    """Number of queries with a gold answer that counts."""
+    gold_left_out: float = math.nan
+    """Number of texts of gold answers that do not count."""
     suite: str = ""
     """Fingerprint of the suite."""
     eval_seconds: float = math.nan
@@ -53,9 +59,11 @@ class EvaluationSummary:
     """Files of the evaluation -> size in bytes and SHA-256. Empty in summaries of version 0.1.0."""
 
     def to_document(self) -> dict[str, object]:
-        """Make the JSON document. What is empty of `out_of_memory_at` and `files` is left out."""
+        """Make the JSON document. What is empty of `out_of_memory_at`, `files` and gold answers is left out."""
         document: dict[str, object] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del document["out_of_memory_at"], document["files"]
+        if math.isnan(self.gold_queries):
+            del document["gold_nll"], document["gold_queries"], document["gold_left_out"]
         if self.out_of_memory_at:
             document["out_of_memory_at"] = list(self.out_of_memory_at)
         if self.files:

@@ -12,6 +12,7 @@ from sweeper.errors import EvaluationError
 from sweeper.evaluation.agent_run import load_local_agent, no_signal_reason, run_agent
 from sweeper.evaluation.answers import Answer
 from sweeper.evaluation.episode import Episode
+from sweeper.evaluation.gold_likelihood import measure_gold_likelihood
 from sweeper.evaluation.judges import JudgeContext, judge_answers, make_judge
 from sweeper.evaluation.outcomes_table import build_outcomes_table
 from sweeper.evaluation.suite_fingerprint import compute_suite_fingerprint
@@ -67,6 +68,11 @@ def evaluate_trial(
         context = JudgeContext(data, llm=evaluation.llm, cache=store.root / "judgements")
         tables = [_judge_episodes(name, context, fingerprint, episodes, answers) for name in evaluation.judges]
         summary = summarize_outcomes(tables[0], suite=suite, eval_seconds=time.monotonic() - started)
+        if evaluation.gold is not None:
+            gold = measure_gold_likelihood(agent.model, agent.tokenizer, evaluation, data)
+            summary = dataclasses.replace(
+                summary, gold_nll=gold.nll, gold_queries=gold.queries, gold_left_out=gold.left_out
+            )
         summary = dataclasses.replace(summary, out_of_memory_at=tuple(agent.out_of_memory_at))
         write_bytes(directory / "outcomes.parquet", pd.concat(tables, ignore_index=True).to_parquet())
         files = digest_files(directory, ["outcomes.parquet", "*.jsonl"])

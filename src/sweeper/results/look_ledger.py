@@ -53,7 +53,7 @@ class LookLedger:
             claim: the claim, as it is now: looks at one with other fields do not count.
             prefix: `SWEEP/` for the claim of a sweep in a union.
         """
-        return sorted({entry.n_seeds for entry in self.list_entries(claim, prefix)})
+        return sorted({entry.n_seeds for entry in self.list_entries(prefix + claim.id, claim)})
 
     def list_other_seeds(self, claim: Claim, seeds: Sequence[int], prefix: str = "") -> list[tuple[int, ...]]:
         """List the seeds of looks that were not the first ones of a sweep: results were read on other runs as well.
@@ -63,13 +63,13 @@ class LookLedger:
             seeds: the sweep's seeds, in order.
             prefix: as of `list_seeds`.
         """
-        looks = dict.fromkeys(entry.seeds for entry in self.list_entries(claim, prefix))
+        looks = dict.fromkeys(entry.seeds for entry in self.list_entries(prefix + claim.id, claim))
         return [own for own in looks if own != tuple(seeds[: len(own)])]
 
-    def list_entries(self, claim: Claim, prefix: str = "") -> list[TakenLook]:
-        """List the looks at a claim that tests the same, whatever looks it registers."""
+    def list_entries(self, name: str, claim: Claim) -> list[TakenLook]:
+        """List the looks under a name at a claim that tests the same, whatever looks it registers."""
         digests = (hash_tested_fields(claim), hash_claim(claim))
-        return [entry for entry in self.entries if entry.id == prefix + claim.id and entry.sha256 in digests]
+        return [entry for entry in self.entries if entry.id == name and entry.sha256 in digests]
 
 
 def hash_tested_fields(claim: Claim) -> str:
@@ -133,8 +133,7 @@ def record_looks(
     new = []
     for name, (n_seeds, verdict) in looks.items():
         claim, own = claims[name], tuple(seeds[name][:n_seeds])
-        prefix = name.removesuffix(claim.id)
-        known = [entry for entry in ledger.list_entries(claim, prefix) if entry.n_seeds == n_seeds]
+        known = [entry for entry in ledger.list_entries(name, claim) if entry.n_seeds == n_seeds]
         if not any(entry.seeds in ((), own) for entry in known):
             digest = hash_tested_fields(claim)
             new.append(TakenLook(id=name, sha256=digest, n_seeds=n_seeds, seeds=own, verdict=verdict, taken=now))

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 
 def build_trial_table(rows: Sequence[TrialRow]) -> pd.DataFrame:
-    """Return the rows of trials as a table, with the validation loss (nats per target token) as a column.
+    """Return the rows of trials as a table, with their losses (nats per target token) as columns.
 
     Args:
         rows: one per planned trial.
     """
     import pandas as pd
 
-    documents = [row.to_document() | {"val_loss": row.get_metric("val_loss")} for row in rows]
+    losses = ("val_loss", "gold_nll")
+    documents = [row.to_document() | {name: row.get_metric(name) for name in losses} for row in rows]
     return pd.DataFrame(documents, dtype=object)  # `object`: integers and None stay what they are
 
 
