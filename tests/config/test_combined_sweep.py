@@ -90,3 +90,11 @@ def test_combined_sweep_shares_a_searchs_baseline_with_another_arm(union: Path) 
     [same] = [trial for trial in plan.trials if trial.fingerprint == anchors[0].fingerprint]
     assert same.role == "" and same.evaluation is not None, "the arm of a claim is evaluated"
     assert len(plan.placeholders) == 2
+
+
+def test_combined_sweep_trains_all_of_its_trials(union: Path) -> None:
+    (union.parent / "one.yaml").write_text((union.parent / "one.yaml").read_text() + "until: decided\n")
+    with pytest.raises(ConfigError, match="until: decided in one") as error:
+        load_sweep(union)
+    assert "--set until=complete" in str(error.value)
+    assert load_sweep(union, ["until=complete"]).until == "complete"

@@ -87,3 +87,10 @@ def test_looks_may_go_beyond_the_seeds_of_today(tmp_path: Any) -> None:
     assert load_sweep(path, ["axes.seed=[0]"]).claims == sweep.claims
     assert load_sweep(path, ["claims=[]"]).until == "decided"
     assert load_sweep(path, smoke_test=True).claims[0].looks == []
+
+
+def test_a_search_is_not_decided_early() -> None:
+    from sweeper.config import find_sweep
+
+    with pytest.raises(ConfigError, match="a search, whose trials are all confirmed"):
+        load_sweep(find_sweep("search"), ["until=decided"])

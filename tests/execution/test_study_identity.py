@@ -62,3 +62,12 @@ def test_sweep_that_cannot_be_read_is_an_error(store: Store) -> None:
     (store.study_folder("tiny") / "sweep.yaml").write_text("name: tiny\n")
     with pytest.raises(StoreError, match="--set name=NAME"):
         check(store)
+
+
+def test_seeds_of_a_study_with_looks_keep_their_order(store: Store) -> None:
+    """A look is on the first seeds: others in their place would be a look that no claim registered."""
+    looks = "claims=[{extends: pass-rate, looks: [2, 3], where: {model: opt-tiny-32, num_train_epochs: 1}}]"
+    check(store, "axes.seed=[1, 0]")
+    check(store, looks, "axes.seed=[0, 1, 2]")
+    with pytest.raises(UsageError, match=r"axes\.seed \[1, 0\], was \[0, 1\]: looks are on the first seeds"):
+        check(store, looks, "axes.seed=[1, 0]")

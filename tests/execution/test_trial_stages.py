@@ -13,8 +13,8 @@ from sweeper.execution import trial_stages
 from sweeper.execution.trial_stages import run_trial
 from sweeper.planning.plan import PlannedTrial
 from sweeper.planning.planner import plan_sweep
-from sweeper.results.study_tables import collect_study
-from sweeper.storage import Store
+from sweeper.results.study_tables import collect_study, is_finished
+from sweeper.storage import Store, read_json
 from sweeper.tracking import Tracker
 from sweeper.training import ProgressListener, TrainingProgress, TrialJob, TrialProgress, TrialRecord
 
@@ -100,3 +100,20 @@ def test_run_trial_raises_errors_that_are_no_storage_fault(tmp_path: Path, monke
     monkeypatch.setattr(trial_stages, "train_trial", train)
     with pytest.raises(FileNotFoundError):
         run_trial(make_trial(store, "evaluation=null"), Tracker("none", "quickstart", store), ignore_progress)
+
+
+@pytest.mark.slow
+def test_weights_that_are_no_numbers_are_a_result(tmp_path: Path) -> None:
+    """Training diverged: the trial passes nothing, and neither fails nor is evaluated again."""
+    sweep = load_small_sweep("axes.seed=[0]", "recipe.learning_rate=1e30", "recipe.max_grad_norm=null")
+    plan, store = plan_sweep(sweep), Store(tmp_path)
+    run_inline(plan, store)
+    (row,) = collect_study(plan, store).trials
+    assert row.status == "DIVERGED" and row.failure is None
+    (trial,) = plan.trials
+    (failure,) = store.trial_folder(trial.fingerprint).glob("evaluation/*/failure.json")
+    assert read_json(failure)["kind"] == "diverged"
+    assert is_finished(trial, store)
+    before = failure.stat().st_mtime_ns
+    run_inline(plan, store)
+    assert failure.stat().st_mtime_ns == before

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweeper.claims.simulated_power import SimulatedPower
 from sweeper.config import find_sweep, load_hardware_specs, load_sweep
 from sweeper.errors import UsageError
 from sweeper.planning.claim_power import ObservedRuns, build_power_table, price_looks, simulate_plan
@@ -120,3 +122,13 @@ def test_simulated_false_support_stays_below_alpha_and_intervals_cover() -> None
 def test_sweep_without_evaluation_cannot_be_simulated() -> None:
     with pytest.raises(UsageError, match="no evaluation"):
         simulate_plan(plan("evaluation=null", "claims=[]"), make_truth(0.5, 0.5), n_studies=1, seed=0)
+
+
+def test_a_design_that_cannot_decide_has_no_price_without_looks(tmp_path: Path) -> None:
+    claim = "claims=[{extends: pass-rate, looks: [3, 6], margin: 0.3, where: {model: opt-tiny-64}}]"
+    priced, _ = estimate_plan(plan(claim, "until=decided"), Store.from_location(str(tmp_path)), load_hardware_specs())
+    rows = build_power_table(priced)
+    assert price_looks(priced, rows).fixed is not None
+    hopeless = replace(rows[0], simulated=SimulatedPower(0.0, ((6, 1.0),), 2))
+    assert price_looks(priced, [hopeless]).fixed is None
+    assert price_looks(priced, [replace(rows[0], simulated=None)]).fixed is None

@@ -48,3 +48,12 @@ def test_format_comparison_refuses_a_missing_number(missing: str) -> None:
     numbers[missing] = 0 if missing == "n_queries" else math.nan
     with pytest.raises(DataError, match="sentence"):
         format_comparison(component())
+
+
+def test_looks_on_other_seeds_are_named() -> None:
+    from sweeper.report.text import format_unregistered_looks
+
+    assert format_unregistered_looks((), (), 0.05) == ""
+    assert format_unregistered_looks((2, 3), (), 0.05).startswith("Looked at 2 times, on 2 and 3 seeds, without")
+    both = format_unregistered_looks((2, 3), [(3, 2)], 0.05)
+    assert "and on other seeds than the first of the sweep (3, 2): the error level of 5 % does not hold" in both
