@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pandas as pd
 import pytest
-from claim_cases import GENERAL, SPOT, STABLE, clipping_runs, decide_runs, size_runs
+from claim_cases import GENERAL, SPOT, STABLE, clipping_runs, decide_runs, make_claim, size_runs
 from claim_tables import seeds, tables
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from tiny_trial import DATA, MODEL, RECIPE, make_test_schedule
@@ -141,6 +141,13 @@ def name_clusters(value: Any) -> Any:
     claim = GENERAL.model_copy(update={"clusters": value})
     own = ClaimTables(rows, build_pass_matrix(rows, outcomes), outcomes, (), None, query_clusters=names)
     return select_clusters(claim, own) or "none"
+
+
+def read_predictor(value: Any) -> Any:
+    """The reason names the loss that a pass rate is predicted from, where no run has it."""
+    runs = [each | {"val_loss": None, "gold_nll": None} for each in seeds(2)]
+    claim = make_claim("predicts", axis="model", candidate="middle", predictor=value)
+    return decide_runs(claim, runs).reason
 
 
 def spread_alpha(value: Any) -> Any:
@@ -432,6 +439,7 @@ HANDLERS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "Claim.clusters": (name_clusters,),
     "Claim.direction": (read_direction,),
     "Claim.estimand": (leave_out_collapsed,),
+    "Claim.predictor": (read_predictor,),
     "Claim.protocol": (select_runs,),
     "Claim.reading": (choose_sides, describe_interpretation),
     "Claim.seeds": (read_sd_ratio,),

@@ -32,7 +32,7 @@ PUBLISH_INTERVAL_SECONDS = 4.0
 
 TRIAL_STATUSES = ("WAITING", "TRAINING", "EVALUATING", "COMPLETE", "PRUNED", "DIVERGED", "FAILED")
 """States of a trial. The index is the value of the gauge `trial_status`."""
-FAILURE_KINDS = ("out-of-memory", "lost-worker", "bad-input", "damaged", "bug", "unknown")
+FAILURE_KINDS = ("out-of-memory", "lost-worker", "bad-input", "damaged", "diverged", "bug", "unknown")
 """Kinds of failure. `unknown`: none is recorded."""
 
 _STUDY_LABELS = ("study",)
