@@ -139,3 +139,13 @@ def test_verdict_lines_end_with_the_caveat(store: Path, tmp_path: Path) -> None:
     assert lines[0].startswith("single-epoch: INCONCLUSIVE")
     assert any(line.startswith("  Not established: ") for line in lines)
     assert "toy models" in " ".join(lines[-2:])
+
+
+def test_claims_table_shows_the_margin_of_a_loss_in_nats() -> None:
+    claim = (
+        "claims=[{id: a, text: It is., kind: no-gain-beyond, metric: val_loss, axis: num_train_epochs, candidate: 1, "
+    )
+    planned = plan(load_sweep(PINNED / "tiny.yaml", [f"{claim}margin: 0.05}}]"]), storage=None)
+    lines = print_lines(render_claims_table(planned.list_claims()))
+    assert "0.05 nats" in " ".join(lines)
+    assert "how much a loss spreads over seeds is not assumed" in " ".join(" ".join(lines).split())

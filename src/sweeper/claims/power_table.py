@@ -64,6 +64,7 @@ class PowerRow:
             "seeds": self.n_seeds,
             "queries": self.n_queries,
             "margin": claim.margin,
+            "margin_unit": "nats" if claim.is_about_loss else "points",
             "assumed": {"discordance": claim.assumed_discordance, "seed_sd": claim.assumed_seed_sd},
             "observed": {name: self.observed.get(name) for name in ("discordance", "seed_sd")},
             "detectable_effect": power.detectable_effect,

@@ -216,7 +216,7 @@ def render_claims_table(claims: Sequence[JsonObject]) -> RenderableType:
             ", ".join(map(str, looks)) or str(claim["seeds"]),
             format_number(claim["expected_seeds"], ".1f"),
             f"{claim['queries']:,}",
-            f"{100 * claim['margin']:g}",
+            f"{claim['margin']:g} nats" if claim["margin_unit"] == "nats" else f"{100 * claim['margin']:g}",
             MISSING if effect is None else f"{100 * effect:.1f}",
             format_number(claim["power"], ".0%"),
             Text(claim["reason"] or _format_assumptions(claim), style="yellow" if claim["underpowered"] else ""),
