@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,19 @@ def test_what_rests_on_more_than_pass_rates_has_none() -> None:
     assert simulate_claim_power(SPOT, make_design(4, queries=0)) is None
     assert simulate_claim_power(SPOT, make_design(1)) is None
     assert simulate_claim_power(ONCE.model_copy(update={"candidate": 7}), make_design(4)) is None
+
+
+@pytest.mark.parametrize("estimand", ["mean", "trained-runs"])
+def test_runs_that_collapse_cost_power(estimand: str) -> None:
+    claim = assume(SPOT, margin=0.3, assumed_seed_sd=0.02, estimand=estimand)
+    powers = []
+    for rate in (0.0, 0.1, 0.5):
+        found = simulate_claim_power(claim, replace(make_design(6), collapse_rate=rate))
+        assert found is not None
+        powers.append(found.power)
+    assert powers[0] > 0.95
+    assert powers[0] >= powers[1] > powers[2] if estimand == "mean" else powers[0] >= powers[1] >= powers[2]
+    if estimand == "mean":
+        assert powers[2] < 0.2
+    almost_all = simulate_claim_power(claim, replace(make_design(6), collapse_rate=0.9))
+    assert almost_all is not None and almost_all.power == 0

@@ -65,8 +65,10 @@ def test_finished_runs_replace_what_is_assumed_in_the_power_alone() -> None:
     rows = build_power_table(plan(), ObservedRuns(seed_sd=0.2, discordance=0.3))
     (claim,) = [row.to_document() for row in rows]
     (before,) = documents()
-    assert claim["observed"] == {"discordance": 0.3, "seed_sd": 0.2}
-    assert before["observed"] == {"discordance": None, "seed_sd": None}
+    assert claim["observed"] == {"discordance": 0.3, "seed_sd": 0.2, "collapse_rate": None}
+    assert before["observed"] == dict.fromkeys(("discordance", "seed_sd", "collapse_rate"))
+    (collapsing,) = [row.to_document() for row in build_power_table(plan(), ObservedRuns(collapse_rate=0.5))]
+    assert collapsing["power"] < before["power"] and collapsing["observed"]["collapse_rate"] == 0.5
     assert claim["power"] < before["power"]
     for key in ("assumed", "detectable_effect", "underpowered"):
         assert claim[key] == before[key]

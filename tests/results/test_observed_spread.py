@@ -56,6 +56,8 @@ def test_arms_that_pass_nothing_show_no_spread() -> None:
 
 
 def test_diverged_runs_are_counted() -> None:
-    rows, outcomes = make_study({"a": [0.5] * 4}, statuses=("COMPLETE", "DIVERGED", "COMPLETE", "PENDING"))
-    there = outcomes[outcomes["fingerprint"].isin({"a-0", "a-2"})]
-    assert measure_spread(AXES, rows, there).collapse_rate == pytest.approx(1 / 3)
+    statuses = ("COMPLETE", "DIVERGED", "COMPLETE", "PENDING", "COMPLETE")
+    rows, outcomes = make_study({"a": [0.5] * 5}, statuses=statuses)
+    there = outcomes[outcomes["fingerprint"].isin({"a-0", "a-2", "a-4"})]
+    assert measure_spread(AXES, rows, there).collapse_rate == pytest.approx(1 / 4)
+    assert math.isnan(measure_spread(AXES, rows[:4], there).collapse_rate)  # three finished runs

@@ -201,7 +201,7 @@ def _observe_runs(planned: Plan, store: Store) -> ObservedRuns | None:
         return None
     tables = collect_study(planned, store)
     spread = measure_spread(list(planned.sweep.axes), tables.trials, tables.outcomes)
-    return ObservedRuns(spread.seed_sd, spread.discordance)
+    return ObservedRuns(spread.seed_sd, spread.discordance, spread.collapse_rate)
 
 
 def refuse_underpowered(planned: SweepPlan) -> None:

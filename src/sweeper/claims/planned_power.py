@@ -41,6 +41,8 @@ class ClaimDesign:
     axes: tuple[str, ...]
     """The sweep's axes, the seed included."""
     rng: np.random.Generator
+    collapse_rate: float = 0.0
+    """Share of runs that collapse, in the power of the claim as a whole."""
 
     @property
     def n_queries(self) -> int:

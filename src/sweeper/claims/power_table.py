@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sweeper.config import Claim
 
 
+OBSERVED = ("discordance", "seed_sd", "collapse_rate")
+"""What finished runs can show for the power of claims."""
+
+
 @dataclass(frozen=True)
 class StudyDesign:
     """The parts of a planned study that the power of its claims depends on."""
@@ -35,6 +39,7 @@ class StudyDesign:
     observed_seed_sd: float = math.nan
     """Of finished runs, for the power of claims; NaN where too few have finished."""
     observed_discordance: float = math.nan
+    observed_collapse_rate: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class PowerRow:
     simulated: SimulatedPower | None = None
     """Of the claim as a whole; None where it rests on more than pass rates."""
     observed: Mapping[str, float] = field(default_factory=dict)
-    """What finished runs show in place of the claim's assumptions, in its power: `discordance` and `seed_sd`."""
+    """What finished runs show in place of the claim's assumptions, in its power: some of `OBSERVED`."""
 
     def to_document(self) -> dict[str, object]:
         """Return the row as the JSON of `plan` and `claims` has it."""
@@ -66,7 +71,7 @@ class PowerRow:
             "margin": claim.margin,
             "margin_unit": "nats" if claim.is_about_loss else "points",
             "assumed": {"discordance": claim.assumed_discordance, "seed_sd": claim.assumed_seed_sd},
-            "observed": {name: self.observed.get(name) for name in ("discordance", "seed_sd")},
+            "observed": {name: self.observed.get(name) for name in OBSERVED},
             "detectable_effect": power.detectable_effect,
             "seeds_needed": power.required_seeds,
             "underpowered": power.is_underpowered,
@@ -87,7 +92,7 @@ def build_power_rows(claims: Sequence[Claim], design: StudyDesign) -> list[Power
 
 
 def _list_observed(design: StudyDesign) -> dict[str, float]:
-    observed = {"discordance": design.observed_discordance, "seed_sd": design.observed_seed_sd}
+    observed = {name: getattr(design, f"observed_{name}") for name in OBSERVED}
     return {name: value for name, value in observed.items() if not math.isnan(value)}
 
 
@@ -109,7 +114,8 @@ def _estimate_row(claim: Claim, design: StudyDesign) -> PowerRow:
     arms = tuple(design.claim_axes.get(claim.axis or "", ()))
     observed = _list_observed(design)
     # The detectable effect keeps the assumptions of the registered claim: results do not change what `run` refuses.
-    known = claim.model_copy(update={f"assumed_{name}": value for name, value in observed.items()})
+    assumed = {f"assumed_{name}": observed[name] for name in ("discordance", "seed_sd") if name in observed}
+    known, own = claim.model_copy(update=assumed), replace(own, collapse_rate=observed.get("collapse_rate", 0.0))
     has_power = claim.protocol == "identical" and len(seeds) >= least
     simulated = simulate_claim_power(known, own) if has_power else None
     return PowerRow(claim, arms, len(seeds), own.n_queries, power, simulated, observed)

@@ -65,6 +65,9 @@ def simulate_claim_power(
 ) -> SimulatedPower | None:
     """Simulate a design, with the claim's assumed discordance and standard deviation over seeds.
 
+    Runs collapse independently at the design's rate. Of the mean over all runs they pass nothing; a claim about trained
+    runs has fewer of them, on average and rounded down.
+
     Args:
         claim: the claim, of protocol `identical`.
         design: what the planned study gives it.
@@ -91,7 +94,12 @@ def simulate_claim_power(
         shape = (min(block, studies - start), design.n_queries, len(truth.rates) * seeds)
         rates = np.repeat(truth.rates, seeds)
         drawn = simulate_passes(rates, shape, claim.assumed_discordance, claim.assumed_seed_sd, design.rng)
+        if design.collapse_rate and claim.estimand == "mean":
+            collapses = design.rng.random((shape[0], 1, shape[2])) < design.collapse_rate
+            drawn = np.where(collapses, np.zeros((), drawn.dtype), drawn)
         decide = _make_decision(claim, truth, drawn.reshape(*shape[:2], len(truth.rates), seeds))
+        if design.collapse_rate and claim.estimand == "trained-runs":
+            decide = _leave_out_collapsed(decide, design.collapse_rate)
         found, at = _decide_at_looks(decide, looks)
         supported.append(found)
         stopped.append(at)
@@ -105,6 +113,17 @@ def simulate_claim_power(
 
 Decision = Callable[[int, float], tuple["BoolArray", "BoolArray"]]
 """Seeds and level -> (studies, comparisons): which are established, and which are contradicted."""
+
+
+def _leave_out_collapsed(decide: Decision, collapse_rate: float) -> Decision:
+    """Return the decision on the runs that are left, on average: with fewer than two there is none."""
+
+    def decide_trained(count: int, level: float) -> tuple[BoolArray, BoolArray]:
+        left = int(count * (1 - collapse_rate))
+        shown, contradicted = decide(max(left, MIN_SEEDS), level)
+        return (shown, contradicted) if left >= MIN_SEEDS else (shown & False, contradicted & False)
+
+    return decide_trained
 
 
 def _decide_at_looks(decide: Decision, looks: Sequence[tuple[int, float]]) -> tuple[BoolArray, NDArray[np.int64]]:

@@ -234,6 +234,8 @@ def _format_assumptions(claim: JsonObject) -> str:
                 f"{word} {values['discordance']:.0%} discordant queries, seed standard deviation "
                 f"{100 * values['seed_sd']:.3g} points"
             )
+    if claim["observed"]["collapse_rate"]:
+        parts.append(f"observed {claim['observed']['collapse_rate']:.0%} collapsed runs")
     return "; ".join(parts)
 
 

@@ -33,6 +33,8 @@ class ObservedRuns:
     """Standard deviation over seeds of an arm's pass rate, as a rate."""
     discordance: float = math.nan
     """Share of queries on which two runs of one arm differ."""
+    collapse_rate: float = math.nan
+    """Share of runs that diverged."""
 
 
 def build_power_table(plan: Plan, observed: ObservedRuns | None = None) -> list[PowerRow]:
@@ -52,7 +54,10 @@ def build_power_table(plan: Plan, observed: ObservedRuns | None = None) -> list[
         return []
     observed = observed or ObservedRuns()
     design = replace(
-        describe_design(plan), observed_seed_sd=observed.seed_sd, observed_discordance=observed.discordance
+        describe_design(plan),
+        observed_seed_sd=observed.seed_sd,
+        observed_discordance=observed.discordance,
+        observed_collapse_rate=observed.collapse_rate,
     )
     return build_power_rows(plan.sweep.claims, design)
 

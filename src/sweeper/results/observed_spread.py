@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MIN_DEGREES_OF_FREEDOM = 4
 """Seeds beyond the first, over all arms, from which on a standard deviation is used in place of the assumed one."""
+MIN_COUNTED_RUNS = 4
+"""Runs from which on their collapse rate is used."""
 EXTREME_RATE = 0.05
 """Arms whose mean pass rate lies closer to 0 or 1 are left out: nearly all or no runs pass, and show no spread."""
 
@@ -32,7 +34,7 @@ class ObservedSpread:
     discordance: float
     """Share of queries on which two runs of one arm differ."""
     collapse_rate: float
-    """Share of runs that diverged."""
+    """Share of runs that diverged; NaN with fewer than `MIN_COUNTED_RUNS`."""
     n_runs: int
 
 
@@ -50,7 +52,7 @@ def measure_spread(axes: Sequence[str], rows: Sequence[TrialRow], outcomes: pd.D
     """
     counted = [row for row in rows if row.status in COUNTED_STATUSES]
     diverged = sum(row.status == "DIVERGED" for row in counted)
-    collapse = diverged / len(counted) if counted else math.nan
+    collapse = diverged / len(counted) if len(counted) >= MIN_COUNTED_RUNS else math.nan
     if outcomes.empty or not counted:
         return ObservedSpread(math.nan, math.nan, collapse, len(counted))
     trials = build_trial_table(counted)
