@@ -18,6 +18,7 @@ from claim_cases import make_claim
 from claim_tables import seeds, tables
 
 from sweeper.claims.decide import decide_claim
+from sweeper.claims.kinds.judge_independent import compare_judges
 from sweeper.claims.tables import StudyEvidence
 from sweeper.config import Claim
 
@@ -115,3 +116,21 @@ def test_clear_truths_are_found() -> None:
     """A bound on false verdicts says nothing of a procedure that never decides."""
     assert count_verdicts(BEST, {"small": 0.2, "middle": 0.6, "large": 0.5})["supported"] > 0.8
     assert count_verdicts(BEST, {"small": 0.6, "middle": 0.3, "large": 0.6})["refuted"] > 0.9
+
+
+@pytest.mark.parametrize("limit", ["agreement", "rates"])
+def test_false_verdicts_on_judges_stay_below_their_levels(limit: str) -> None:
+    """Half of the answers pass, where AC1 is twice the agreement less one. One of both conditions is at its limit."""
+    claim = make_claim("judge-independent", metric="agreement", reference=0.6, margin=0.05)
+    rng, labels = np.random.default_rng(21), []
+    # A fifth of the answers seen differently leaves an AC1 of 0.6; a tenth of the failed ones a gap of 5 points.
+    flips = (0.2, 0.2) if limit == "agreement" else (0.0, 0.1)
+    for _ in range(STUDIES):
+        queries, runs = rng.beta(2, 2, (QUERIES, 1)), rng.normal(0, 0.04, (1, SEEDS))
+        first = (rng.random((QUERIES, SEEDS)) < np.clip(queries + runs, 0, 1)).astype(float)
+        flip = np.where(first == 1, flips[0], flips[1])
+        second = np.where(rng.random(first.shape) < flip, 1 - first, first)
+        comparisons = compare_judges(claim, {"a": first, "b": second}, list(range(SEEDS)))
+        labels.append((all(c.is_established for c in comparisons), any(c.is_refuted for c in comparisons)))
+    supported, refuted = np.mean(labels, axis=0)
+    assert supported <= bound(0.025) and refuted <= bound(0.05), (supported, refuted)
