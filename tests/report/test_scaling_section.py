@@ -24,3 +24,22 @@ def test_fit_size_curves_uses_every_seed_and_states_its_limits() -> None:
     assert fit_size_curves(one_size, ["num_train_epochs"]) == []
     drawn = [json.dumps(fit_size_curves(report["arms"], report["study"]["varied"])) for _ in range(2)]
     assert drawn[0] == drawn[1]
+
+
+def test_every_curve_has_a_backtest() -> None:
+    """Five sizes on a line in log size: both curves predict the fifth from the others, the power law with its ceiling."""
+    arms = [
+        {"model": f"m{k}", "parameters": 1e6 * 2**k, "cost": {"train_flops": None}}
+        | {"seeds": [{"seed": s, "status": "COMPLETE", "pass_rate": 0.1 * k + 0.1, "val_loss": None} for s in (0, 1)]}
+        for k in range(5)
+    ]
+    fits = fit_size_curves(arms, ["model"])  # type: ignore[arg-type]
+    assert [fit["name"] for fit in fits] == ["power law", "quadratic in log10 size"]
+    for fit in fits:
+        backtest = fit["backtest"]
+        assert backtest["size"] == 16e6 and backtest["observed"] == pytest.approx(0.5)
+        assert backtest["predicted"] == pytest.approx(0.5, abs=0.04)
+    few = fit_size_curves(arms[:4], ["model"])  # type: ignore[arg-type]
+    assert all(fit["backtest"]["predicted"] != fit["backtest"]["predicted"] for fit in few), (
+        "three sizes are not fitted"
+    )

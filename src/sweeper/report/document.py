@@ -154,6 +154,14 @@ class FitCurveEntry(TypedDict):
     high: list[Number]
 
 
+class CurveBacktestEntry(TypedDict):
+    """What a curve without its largest size predicts for it, undefined where too few sizes are left."""
+
+    size: float
+    predicted: Number
+    observed: Number
+
+
 class FitEntry(TypedDict):
     """A fitted curve of a metric against size, as `statistics` describes it."""
 
@@ -172,6 +180,7 @@ class FitEntry(TypedDict):
     lack_of_fit_p: Number
     """Of an F test against free means by size."""
     curve: FitCurveEntry
+    backtest: CurveBacktestEntry
 
 
 class PredictedNumbers(TypedDict):

@@ -13,6 +13,8 @@ from sweeper.config.axes import format_arm_name
 from sweeper.report.claim_document import AxisValue, Number
 from sweeper.report.document import ArmEntry, FitEntry, get_axis, get_metric
 from sweeper.statistics import fit_power_law, fit_quadratic
+from sweeper.statistics.aliases import Array
+from sweeper.statistics.fitted_curve import CurveFit
 
 MAX_FIT_GROUPS = 6
 """Combinations of the other axes with curves of their own; with more, nothing is fitted, and the page says so."""
@@ -59,12 +61,26 @@ def _fit_curves(
     group = " · ".join(format_arm_name(axis, value) for axis, value in axes.items())
     grid = np.geomspace(min(sizes), max(sizes), N_CURVE_POINTS)
     seed = zlib.crc32(f"{group} {metric} {size}".encode())
-    power_law = fit_power_law(
-        sizes, values, rng=np.random.default_rng(seed), asymptote=_ASYMPTOTE_BOUNDS[metric], curve_sizes=grid
-    )
-    quadratic = fit_quadratic(sizes, values, rng=np.random.default_rng(seed), best=_BEST[metric], curve_sizes=grid)
     place: dict[str, object] = {"group": group, "axes": axes, "metric": metric, "size": size}
-    return [cast(FitEntry, place | fit.to_json()) for fit in (power_law, quadratic)]
+    largest = max(sizes)
+    earlier = [run for run in zip(sizes, values, strict=True) if run[0] < largest]
+    observed = float(np.mean([value for own, value in zip(sizes, values, strict=True) if own == largest]))
+    fits = []
+    for fit_curve in (_fit_power_law, _fit_quadratic):
+        fit = fit_curve(sizes, values, metric, grid, seed)
+        before = fit_curve([run[0] for run in earlier], [run[1] for run in earlier], metric, np.array([largest]), seed)
+        backtest = {"size": largest, "predicted": float(before.curve.value[0]), "observed": observed}
+        fits.append(cast(FitEntry, place | fit.to_json() | {"backtest": backtest}))
+    return fits
+
+
+def _fit_power_law(sizes: list[float], values: list[float], metric: Metric, grid: Array, seed: int) -> CurveFit:
+    rng = np.random.default_rng(seed)
+    return fit_power_law(sizes, values, rng=rng, asymptote=_ASYMPTOTE_BOUNDS[metric], curve_sizes=grid)
+
+
+def _fit_quadratic(sizes: list[float], values: list[float], metric: Metric, grid: Array, seed: int) -> CurveFit:
+    return fit_quadratic(sizes, values, rng=np.random.default_rng(seed), best=_BEST[metric], curve_sizes=grid)
 
 
 def _collect_points(arms: Sequence[ArmEntry], metric: Metric, size: SizeMeasure) -> tuple[list[float], list[float]]:
