@@ -27,7 +27,7 @@ def test_fit_size_curves_uses_every_seed_and_states_its_limits() -> None:
 
 
 def test_every_curve_has_a_backtest() -> None:
-    """Five sizes on a line in log size: both curves predict the fifth from the others, the power law with its ceiling."""
+    """Five sizes on a line in log size; the ceiling of the power law keeps it a little below."""
     arms = [
         {"model": f"m{k}", "parameters": 1e6 * 2**k, "cost": {"train_flops": None}}
         | {"seeds": [{"seed": s, "status": "COMPLETE", "pass_rate": 0.1 * k + 0.1, "val_loss": None} for s in (0, 1)]}
