@@ -79,6 +79,7 @@ def test_failed_trial_is_a_row_and_code_1(tmp_path: Path, tiny: Path) -> None:
     assert "2 failed" in done.stderr
     rows = document("status", "tiny", "--storage", store)["trials"]
     assert [row["status"] for row in rows] == ["FAILED"] * 2 + ["COMPLETE"] * 2
+    assert rows[0]["failure"]["kind"] == "bad-input" and "NaN or infinite weights" in rows[0]["failure"]["message"]
     assert "Traceback" in rows[0]["failure"]["traceback"]
     claim = document("report", "tiny", "--storage", store)["claims"][0]
     assert claim["verdict"] == "inconclusive"

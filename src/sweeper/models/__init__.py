@@ -12,7 +12,13 @@ Example:
 from sweeper.models.architecture import Architecture, ModelConfig, read_size
 from sweeper.models.flops import TokenFlops, compute_flops_per_token, compute_forward_flops, compute_train_flops
 from sweeper.models.known_configs import KNOWN_CONFIGS, load_config
-from sweeper.models.loading import build_model, compute_weights_fingerprint, find_hub_commit, load_pretrained
+from sweeper.models.loading import (
+    build_model,
+    compute_weights_fingerprint,
+    find_hub_commit,
+    list_nonfinite_weights,
+    load_pretrained,
+)
 from sweeper.models.memory import LOSS_CHUNK_TOKENS, TrainingMemory, choose_engine, estimate_training_memory
 from sweeper.models.parameter_counts import (
     TrainableParameters,
@@ -50,6 +56,7 @@ __all__ = [
     "find_hub_commit",
     "get_max_positions",
     "interpolate_positions",
+    "list_nonfinite_weights",
     "load_config",
     "load_pretrained",
     "parse_model_architecture",

@@ -113,6 +113,22 @@ def load_pretrained(source: str) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
+def list_nonfinite_weights(model: PreTrainedModel) -> list[str]:
+    """List the parameters of a model that have a NaN or an infinite element.
+
+    Args:
+        model: the model.
+
+    Example:
+        >>> import torch
+        >>> list_nonfinite_weights(torch.nn.Linear(2, 2))
+        []
+    """
+    import torch
+
+    return [name for name, tensor in model.named_parameters() if not bool(torch.isfinite(tensor).all())]
+
+
 def _check_tensors(source: str, info: Mapping[str, Collection[object]]) -> None:
     """Check that every tensor of a model came from its checkpoint, and every tensor of the checkpoint was used.
 

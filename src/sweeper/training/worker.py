@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config import TrialSpec
 from sweeper.data import PreparedData
+from sweeper.errors import ModelError
 from sweeper.storage import CheckpointUploader, JsonObject, Store, digest_files, write_bytes
 from sweeper.storage.availability import wait_for_store
 from sweeper.training.batching import BatchSplit, split_for_trial
@@ -219,10 +220,22 @@ def _never_prune(resource: int, loss: float) -> bool:
 
 def _load_model(spec: TrialSpec, tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, int | None]:
     """Return the untrained model, and the positions it should have: its own, unless the data extend them."""
-    from sweeper.models import build_model, interpolate_positions, load_pretrained, resolve_extended_positions
+    from sweeper.models import (
+        build_model,
+        interpolate_positions,
+        list_nonfinite_weights,
+        load_pretrained,
+        resolve_extended_positions,
+    )
 
     is_built = spec.model.config is not None
     model = build_model(spec.model, tokenizer, spec.seed) if is_built else load_pretrained(str(spec.model.source))
+    if not is_built and (broken := list_nonfinite_weights(model)):  # training would end as if it had diverged
+        raise ModelError(
+            f"model {spec.model.source}",
+            found=f"NaN or infinite weights in {len(broken)} tensors, the first of them {broken[0]}",
+            hint="its file is damaged, or its training diverged",
+        )
     extended = resolve_extended_positions(spec.model, spec.data)
     positions = extended or getattr(model.config, "max_position_embeddings", None)
     return (interpolate_positions(model, extended) if extended else model), positions

@@ -28,6 +28,7 @@ from sweeper.evaluation.agents.base import Agent, AgentInput, Generation
 from sweeper.evaluation.answers import QueryKey
 from sweeper.evaluation.tasks import Task
 from sweeper.interrupts import collect_garbage
+from sweeper.models import list_nonfinite_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -276,8 +277,7 @@ def _require_prompt(prompts: Sequence[TokenIds | None], i: int) -> TokenIds:
 
 def _check_weights(model: PreTrainedModel) -> None:
     """Refuse weights from which every answer would be noise that is scored as 0 %."""
-    broken = [name for name, tensor in model.named_parameters() if not bool(torch.isfinite(tensor).all())]
-    if broken:
+    if broken := list_nonfinite_weights(model):
         raise NonFiniteModelError(
             f"model {model.name_or_path}",
             found=f"NaN or infinite weights in {len(broken)} tensors, the first of them {broken[0]}",
