@@ -77,3 +77,17 @@ def test_before_the_first_run_the_first_look_is_needed() -> None:
     study = StudyEvidence(trials, pd.DataFrame())
     assert list_needed_runs([reaches("clear", "small", 0.5)], study) == set(trials["fingerprint"][:2])
     assert decide_claims([reaches("clear", "small", 0.5)], study)[0].label == "inconclusive"
+
+
+def test_a_late_claim_does_not_keep_a_decided_one_open() -> None:
+    """The report decides registered claims among themselves, so they need no seeds for a late one's sake."""
+    rates = [0.9, 0.905, 0.895, 0.9]
+    trials, outcomes = tables([run(rate, seed=seed, model="small") for seed, rate in enumerate(rates)], 240)
+    fields = {"direction": "at-least", "reference": 0.7, "margin": 0.05, "looks": [2, 4], "spend": [0.025, 0.025]}
+    early = make_claim("reaches", id="early", **fields)
+    late = [make_claim("reaches", id=f"late{k}", **(fields | {"reference": 0.9, "margin": 0.001})) for k in range(3)]
+    study = StudyEvidence(trials, outcomes, ("model",))
+    alone = list_needed_runs([early], study)
+    assert alone == {"run000", "run001"}
+    assert list_needed_runs([early, *late], study, about=["early"]) >= alone
+    assert list_needed_runs([early, *late], study, about=["late0"]) == {f"run{k:03d}" for k in range(4)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -110,13 +110,16 @@ def decide_claims(claims: Sequence[Claim], study: StudyEvidence, *, judge: str |
     )
 
 
-def list_needed_runs(claims: Sequence[Claim], study: StudyEvidence, *, judge: str | None = None) -> set[str]:
+def list_needed_runs(
+    claims: Sequence[Claim], study: StudyEvidence, *, judge: str | None = None, about: Collection[str] | None = None
+) -> set[str]:
     """Return the runs that the next looks of open claims need, and those of claims without looks.
 
     Args:
         claims: all claims of a report.
         study: the tables, with the outcomes of every judge.
         judge: whose outcomes decide, where there are several judges.
+        about: ids of the claims whose runs are listed; None lists those of all.
 
     Returns:
         Fingerprints of planned runs, with and without results.
@@ -126,6 +129,8 @@ def list_needed_runs(claims: Sequence[Claim], study: StudyEvidence, *, judge: st
     """
     needed: set[str] = set()
     for each in _look_at_claims(claims, study, judge, with_robustness_checks=False):
+        if about is not None and each.claim.id not in about:
+            continue
         rows = filter_claim_trials(each.claim, study.trials)
         for progress in (each.progress, each.following):
             if progress is not None:

@@ -136,7 +136,8 @@ def _find_needed(plan: Plan, store: Store) -> set[str]:
     if plan.sweep.until == "complete":
         return {trial.key for trial in plan.trials}
     tables = collect_study(plan, store)
-    needed = list_needed_trials(plan.sweep, tables.trials, tables.outcomes, tables.histories)
+    late = tables.claim_registry.list_late(plan.sweep.claims)
+    needed = list_needed_trials(plan.sweep, tables.trials, tables.outcomes, tables.histories, late)
     return {trial.key for trial in plan.trials if trial.fingerprint in needed}
 
 

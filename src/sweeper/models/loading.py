@@ -119,6 +119,9 @@ def list_nonfinite_weights(model: PreTrainedModel) -> list[str]:
     Args:
         model: the model.
 
+    Returns:
+        Their names.
+
     Example:
         >>> import torch
         >>> list_nonfinite_weights(torch.nn.Linear(2, 2))

@@ -86,6 +86,10 @@ class ClaimRegistry:
         label = f"{action} after {entry.finished:,} of {entry.planned:,} trials had finished"
         return Registration(label, True, entry.registered, digest)
 
+    def list_late(self, claims: Sequence[Claim]) -> list[str]:
+        """List the ids of claims that were added or changed after results were known."""
+        return [claim.id for claim in claims if self.find(claim).is_late]
+
     def list_withdrawn(self, claims: Sequence[Claim], prefix: str = "") -> list[str]:
         """List the ids of registered claims that the sweep no longer has."""
         own = [entry.id.removeprefix(prefix) for entry in self.entries if entry.id.startswith(prefix)]

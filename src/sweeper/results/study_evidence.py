@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from sweeper.claims import CLAIM_KINDS, StudyEvidence, list_needed_runs
@@ -69,7 +69,11 @@ def read_query_clusters(sweep: Sweep) -> dict[str, dict[QueryKey, str]] | None:
 
 
 def list_needed_trials(
-    sweep: Sweep, rows: Sequence[TrialRow], outcomes: pd.DataFrame, histories: Mapping[str, pd.DataFrame]
+    sweep: Sweep,
+    rows: Sequence[TrialRow],
+    outcomes: pd.DataFrame,
+    histories: Mapping[str, pd.DataFrame],
+    late_claims: Collection[str] = (),
 ) -> set[str]:
     """Return the trials that a study needs as its results are now.
 
@@ -78,6 +82,8 @@ def list_needed_trials(
         rows: one per planned trial.
         outcomes: one row per trial, query, judge and vote.
         histories: fingerprint -> logged steps.
+        late_claims: ids of claims added or changed after results were known. As in a report, the others are decided
+            without them.
 
     Returns:
         Fingerprints: of all trials, or for `until: decided` of those that the next looks of open claims need, with the
@@ -89,19 +95,27 @@ def list_needed_trials(
         case "decided" if not any(claim.looks for claim in sweep.claims):
             return {row.fingerprint for row in rows}
         case "decided":
-            return _list_next_looks(sweep, rows, outcomes, histories)
+            return _list_next_looks(sweep, rows, outcomes, histories, late_claims)
         case _:
             assert_never(sweep.until)
 
 
 def _list_next_looks(
-    sweep: Sweep, rows: Sequence[TrialRow], outcomes: pd.DataFrame, histories: Mapping[str, pd.DataFrame]
+    sweep: Sweep,
+    rows: Sequence[TrialRow],
+    outcomes: pd.DataFrame,
+    histories: Mapping[str, pd.DataFrame],
+    late_claims: Collection[str],
 ) -> set[str]:
     trials = build_trial_table(rows)
     axes = list_claim_axes(list(sweep.axes), trials)
     clusters = read_query_clusters(sweep)
     study = StudyEvidence(trials, outcomes, axes, histories=histories, query_clusters=clusters)
-    needed = list_needed_runs(sweep.claims, study, judge=find_leading_judge(outcomes))
+    judge = find_leading_judge(outcomes)
+    registered = [claim for claim in sweep.claims if claim.id not in late_claims]
+    needed = list_needed_runs(registered, study, judge=judge)
+    if late_claims:
+        needed |= list_needed_runs(sweep.claims, study, judge=judge, about=late_claims)
     first_seeds = sweep.axes["seed"][: min(claim.looks[0] for claim in sweep.claims if claim.looks)]
     of_claims = {
         row.fingerprint

@@ -190,24 +190,25 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
         if history is not None:
             histories[trial.fingerprint] = history
     table = combine_outcomes(outcomes)
+    folder = store.study_folder(plan.sweep.name)
+    runs = read_runs(folder)
+    registry = read_claim_registry(
+        folder, has_run=bool(runs), was_run_by_older_version=was_run_by_older_version(folder)
+    )
     if plan.sweep.until == "decided":
-        needed = list_needed_trials(plan.sweep, rows, table, histories)
+        needed = list_needed_trials(plan.sweep, rows, table, histories, registry.list_late(plan.sweep.claims))
         rows = [
             replace(row, status="NOT_NEEDED") if row.status == "PENDING" and row.fingerprint not in needed else row
             for row in rows
         ]
-    folder = store.study_folder(plan.sweep.name)
     search_history = load_search_history(plan.sweep, folder)
-    runs = read_runs(folder)
     return StudyTables(
         plan=plan,
         trials=rows,
         outcomes=table,
         histories=histories,
         runs=runs,
-        claim_registry=read_claim_registry(
-            folder, has_run=bool(runs), was_run_by_older_version=was_run_by_older_version(folder)
-        ),
+        claim_registry=registry,
         look_ledger=_read_looks(folder),
         search_history=search_history.to_document() if search_history else None,
         contamination=_read_contamination(folder / CONTAMINATION_FILE),
