@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ def run_as(name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     program = folder / name
     shutil.copy(shutil.which("sleep") or "", program)
     process = subprocess.Popen([program, "600"])
+    cmdline, start = Path("/proc", str(process.pid), "cmdline"), time.monotonic()
+    while not cmdline.read_bytes():  # the kernel fills it in a moment after the program has started
+        assert time.monotonic() - start < 10
     yield process
     process.kill()
     process.wait()
