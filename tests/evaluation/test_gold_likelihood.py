@@ -89,6 +89,35 @@ def test_answers_to_other_queries_are_counted(tokenizer: Any, tmp_path: Path) ->
         measure_gold_likelihood(make_model(tokenizer), tokenizer, make_evaluation(gold=str(path)), WIDE)
 
 
+def test_answers_marked_invalid_are_counted(tokenizer: Any, tmp_path: Path) -> None:
+    path = write_answers(tmp_path / "gold", 4)
+    file = min(path.iterdir())
+    document = json.loads(file.read_text())
+    document["answer_generation"]["valid_data"] = False
+    file.write_text(json.dumps(document))
+    found = measure_gold_likelihood(make_model(tokenizer), tokenizer, make_evaluation(gold=str(path)), WIDE)
+    assert (found.queries, found.left_out) == (3, 1)
+
+
+@pytest.mark.parametrize("gold", ["missing/answers", "./missing/answers", "missing"])
+def test_a_missing_path_is_not_looked_for_on_a_hub(gold: str) -> None:
+    with pytest.raises(MissingPathError, match="no such file or folder"):
+        compute_suite_fingerprint(make_evaluation(gold=gold), WIDE)
+
+
+def test_a_search_on_validation_queries_measures_no_gold_answers(tmp_path: Path) -> None:
+    from sweeper.config import find_sweep, load_sweep
+    from sweeper.planning.planner import plan_sweep
+
+    settings = ["evaluation.gold=toolworld", "search.metric=val_pass_rate", "claims=[]"]
+    sweep = load_sweep(find_sweep("search"), settings, smoke_test=True)
+    explored = [trial for trial in plan_sweep(sweep).trials if trial.evaluation and trial.role == "anchor"]
+    assert explored
+    for trial in explored:
+        assert trial.evaluation is not None
+        assert (trial.evaluation.split, trial.evaluation.gold) == ("validation", None)
+
+
 def test_answers_that_do_not_fit_are_counted(tokenizer: Any) -> None:
     short = DATA.model_copy(update={"max_length": 24})
     found = measure_gold_likelihood(make_model(tokenizer), tokenizer, make_evaluation(gold="toolworld"), short)

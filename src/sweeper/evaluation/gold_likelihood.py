@@ -17,7 +17,7 @@ from sweeper.data.readers.base import Source
 from sweeper.data.readers.toolbench import parse_toolbench_answer
 from sweeper.data.sources import GENERATED, open_source
 from sweeper.data.tokenize import fold_examples, make_length_limiter, tokenize_rows
-from sweeper.errors import DataError
+from sweeper.errors import DataError, MissingPathError
 from sweeper.evaluation.tasks import load_evaluation_suite
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class GoldLikelihood:
     queries: int
     """Test queries with a gold answer that counts."""
     left_out: int
-    """Texts of gold answers that do not count: of no test query, unreadable, or too long."""
+    """Texts of gold answers that do not count: of no test query, unreadable, too long; and answers marked invalid."""
 
 
 def measure_gold_likelihood(
@@ -86,7 +86,8 @@ def measure_gold_likelihood(
     patch_target_only_loss(model)
     collate: Any = DataCollatorForSeq2Seq(tokenizer, model=None, padding=True, label_pad_token_id=-100)
     nll = compute_validation_loss(model, rows, collate, MAX_BATCH_TOKENS) if rows else float("nan")
-    return GoldLikelihood(nll, len(kept), len(answers) - n_texts + counts.drop_counts.total())
+    left_out = len(answers) - n_texts + counts.drop_counts.total() + counts.invalid_queries
+    return GoldLikelihood(nll, len(kept), left_out)
 
 
 def _read_answers(evaluation: EvaluationSpec, data: DataSpec, counts: ReaderCounts) -> Iterator[Conversation]:
@@ -110,7 +111,11 @@ def open_gold_answers(evaluation: EvaluationSpec, data: DataSpec) -> Source:
         data: how the answers are read.
 
     Raises:
-        DataError: they are missing, or of no known format.
+        MissingPathError: there is no such path. Data of a hub are not looked for.
+        DataError: the answers are of no known format.
     """
-    path = str(Path(str(evaluation.gold)).expanduser())
-    return open_source(data.model_copy(update={"source": "toolbench", "path": path}))
+    path = Path(str(evaluation.gold)).expanduser()
+    if not path.exists():
+        hint = "set evaluation.gold to a path of answers, or to `toolworld`"
+        raise MissingPathError(f"evaluation.gold {evaluation.gold}", found="no such file or folder", hint=hint)
+    return open_source(data.model_copy(update={"source": "toolbench", "path": str(path)}))

@@ -148,7 +148,9 @@ class Planner:
         evaluation = self.sweep.evaluation
         if evaluation is not None:
             needs_pass_rate = self.sweep.search is not None and "val_pass_rate" in self.sweep.search.metrics
-            evaluation = evaluation.model_copy(update={"split": "validation"}) if needs_pass_rate else None
+            # Gold answers are those of test queries.
+            validation = {"split": "validation", "gold": None}
+            evaluation = evaluation.model_copy(update=validation) if needs_pass_rate else None
         role: Role = "anchor" if proposal.is_baseline else "explore"
         return replace(trial, role=role, proposal=proposal, evaluation=evaluation)
 
