@@ -133,6 +133,7 @@ def test_the_bracket_of_a_loss_is_around_its_lowest() -> None:
     assert bracket.arms == ("middle",) and bracket.is_two_sided
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [BEST, LOW], ids=["best-of", "reaches"])
 def test_false_verdicts_on_losses_stay_below_their_levels(claim: Any) -> None:
     """400 studies at the limit of the claim; bounds are the levels and two Monte-Carlo errors."""

@@ -92,7 +92,8 @@ def test_failed_and_diverged_runs_and_other_losses_are_left_out() -> None:
     trials = make_trials(SIZES)
     trials[0]["status"], trials[1]["metrics"]["val_loss"] = "DIVERGED", None
     (entry,) = predict_sizes(trials, ["model"])
-    assert entry["n_runs"] == 13
+    assert (entry["n_runs"], entry["dropped"]) == (13, 2)
+    assert entry["sentences"][-1] == "Left out: 2 runs that diverged or have no loss."
     for trial in trials:
         trial["metrics"]["gold_nll"] = trial["metrics"]["val_loss"]
     assert [entry["loss"] for entry in predict_sizes(trials, ["model"])] == ["val_loss", "gold_nll"]

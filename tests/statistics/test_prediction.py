@@ -36,6 +36,7 @@ def draw_ladder(rng, loss, rate, n_sizes, n_seeds, loss_sd, rate_sd):
     return LadderRuns(1.25e8 * n, np.full(len(n), 1e9), 6e9 * 1.25e8 * n, losses, rates)
 
 
+@pytest.mark.slow
 def test_bands_cover_one_octave_beyond_the_ladder():
     """Bands of 95 % cover at least 90 % of drawn truths; in 200 studies the Monte-Carlo error is 2.1 points."""
     rng, n_studies = np.random.default_rng(11), 200
@@ -83,6 +84,7 @@ def draw_grid(rng, n_seeds, sd):
     return LadderRuns(n, d, 6 * n * d, losses, np.full(len(n), math.nan)), loss
 
 
+@pytest.mark.slow
 def test_the_best_size_at_a_budget_is_covered():
     """In 30 studies 90 % is 27; the Monte-Carlo error at 95 % is 11 points."""
     rng, covered = np.random.default_rng(7), []

@@ -20,7 +20,6 @@ from sweeper.execution.trial_source import FixedTrials
 from sweeper.planning.branching import delete_unneeded_branch_checkpoints, split_into_batches
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
-from sweeper.results.study_evidence import list_needed_trials
 from sweeper.results.study_tables import collect_study, is_finished, pull_records
 from sweeper.storage import LockHeldError, Store
 from sweeper.storage.availability import mark_store
@@ -135,9 +134,7 @@ def _find_needed(plan: Plan, store: Store) -> set[str]:
     """Return the keys of the trials that the study needs as its results are now."""
     if plan.sweep.until == "complete":
         return {trial.key for trial in plan.trials}
-    tables = collect_study(plan, store)
-    late = tables.claim_registry.list_late(plan.sweep.claims)
-    needed = list_needed_trials(plan.sweep, tables.trials, tables.outcomes, tables.histories, late)
+    needed = collect_study(plan, store).needed
     return {trial.key for trial in plan.trials if trial.fingerprint in needed}
 
 

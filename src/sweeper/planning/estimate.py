@@ -344,11 +344,11 @@ def _find_remaining(trial: PlannedTrial, suite: str | None, store: Store) -> Rem
     if suite is None:
         return Remaining(needs_training=not trained, needs_evaluation=False)
     folder = store.evaluation_folder(trial.fingerprint, suite)
-    is_evaluated = (folder / "summary.json").exists() or has_no_answers(status, folder)
+    is_evaluated = (folder / "summary.json").exists() or cannot_be_evaluated(status, folder)
     return Remaining(needs_training=not trained, needs_evaluation=not (trained and is_evaluated))
 
 
-def has_no_answers(status: str | None, folder: Path) -> bool:
+def cannot_be_evaluated(status: str | None, folder: Path) -> bool:
     """Return whether a trial diverged to weights that are no numbers: it passes nothing, and is not evaluated again.
 
     Args:

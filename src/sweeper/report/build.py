@@ -143,6 +143,7 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
     # Late claims are adjusted over all claims, and registered ones over their own: a late one costs them nothing.
     late_verdicts = _decide_claims(info, [*registered, *late], tables, axes, matrix)[len(registered) :] if late else []
     clean_matrix = None if leaked is None else drop_queries(matrix, leaked)
+    arm_fingerprints = set(arm_trials["fingerprint"])
     arms, subsets = build_arms(arm_trials, matrix, axes, clean_matrix, runs, RATE_ALPHA)
     varied = [axis for axis in axes if arm_trials[axis].nunique(dropna=False) > 1]
     is_evaluated = info.get("evaluated", True)
@@ -164,7 +165,7 @@ def build_report(info: StudyInfo, claims: Sequence[Claim], tables: ReportTables)
         "subsets": subsets,
         "margins": marginal_summaries(arms, varied),
         "fits": fit_size_curves(arms, varied),
-        "predictions": predict_sizes(rows, varied),
+        "predictions": predict_sizes([row for row in rows if row["fingerprint"] in arm_fingerprints], varied),
         "map": lr_clip_heatmap(arms, varied, is_evaluated=is_evaluated),
         "confounds": find_confounds(arm_trials["model"].astype(str)) if "model" in arm_trials.columns else [],
         "search": summarize_importances(*importances),

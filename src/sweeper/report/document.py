@@ -226,6 +226,8 @@ class PredictionEntry(TypedDict):
     link_problem: str
     n_runs: int
     n_sizes: int
+    dropped: int
+    """Ended runs without the loss, its size or its tokens, such as diverged ones."""
     residual_df: int
     lack_of_fit_p: Number
     beyond: PredictedNumbers | None

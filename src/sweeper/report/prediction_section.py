@@ -10,15 +10,23 @@ from typing import cast
 
 import numpy as np
 
+from sweeper.claims.losses import LOSSES
 from sweeper.config.axes import format_arm_name
 from sweeper.report.claim_document import AxisValue
-from sweeper.report.document import PredictedNumbers, PredictionEntry, TrialEntry, get_axis
-from sweeper.report.formatting import format_short_count
+from sweeper.report.document import (
+    BacktestEntry,
+    BestSizeEntry,
+    PredictedNumbers,
+    PredictionEntry,
+    TrialEntry,
+    get_axis,
+)
+from sweeper.report.formatting import format_short_count, is_undefined
 from sweeper.statistics.loss_law import LawForm
+from sweeper.statistics.pass_matrix import COUNTED_STATUSES
 from sweeper.statistics.prediction import (
     OCTAVE,
     Backtest,
-    BestSize,
     Ladder,
     LadderRuns,
     Prediction,
@@ -33,7 +41,6 @@ from sweeper.statistics.scaling_fits import LACK_OF_FIT_LEVEL
 MAX_PREDICTION_GROUPS = 6
 """Combinations of the other axes with laws of their own; with more, nothing is predicted, and the page says so."""
 N_CURVE_POINTS = 25
-LOSS_NAMES = {"val_loss": "validation loss", "gold_nll": "loss on gold answers"}
 FORM_FORMULAS: dict[LawForm, str] = {
     "size": "E + A / N^alpha",
     "additive": "E + A / N^alpha + B / D^beta",
@@ -61,7 +68,7 @@ def predict_sizes(trials: Sequence[TrialEntry], varying_axes: Sequence[str]) -> 
     Random draws are seeded by the name of the group.
 
     Args:
-        trials: the report's trials.
+        trials: the trials that form arms.
         varying_axes: axes with several values.
 
     Returns:
@@ -74,7 +81,7 @@ def predict_sizes(trials: Sequence[TrialEntry], varying_axes: Sequence[str]) -> 
     groups = joint if is_joint else _group_trials(trials, others)
     if len(groups) > MAX_PREDICTION_GROUPS:
         return []
-    return [entry for group in groups for loss in LOSS_NAMES for entry in _predict_group(group, loss)]
+    return [entry for group in groups for loss in LOSSES for entry in _predict_group(group, loss)]
 
 
 def _group_trials(trials: Sequence[TrialEntry], axes: Sequence[str]) -> list[_Group]:
@@ -85,60 +92,68 @@ def _group_trials(trials: Sequence[TrialEntry], axes: Sequence[str]) -> list[_Gr
 
 
 def _has_several_amounts(group: _Group) -> bool:
-    runs = _collect_runs(group, "val_loss")
+    runs, _ = _collect_runs(group, "val_loss")
     return bool(len(runs.sizes)) and choose_ladder_forms(runs) != ("size",)
 
 
-def _collect_runs(group: _Group, loss: str) -> LadderRuns:
-    """Collect the finished runs with this loss. The tokens of an arm are the mean of its runs'."""
-    rows = []
-    for trial in group.trials:
-        numbers = [trial["parameters"], *(trial["metrics"].get(name) for name in ("tokens", "train_flops", loss))]
-        known = [math.nan if value is None else float(value) for value in numbers]
-        rate = trial["metrics"].get("pass_rate")
-        if trial["status"] == "COMPLETE" and known[0] > 0 and known[3] > 0 and math.isfinite(known[3]):
-            rows.append((*known, math.nan if rate is None else float(rate), get_axis(trial, "num_train_epochs")))
-    sizes, tokens, flops, losses, rates = np.array([row[:5] for row in rows], dtype=np.float64).reshape(-1, 5).T
-    arms = [(row[0], row[5]) for row in rows]
+def _collect_runs(group: _Group, loss: str) -> tuple[LadderRuns, int]:
+    """Collect the finished runs with this loss, and count the ended ones without it, such as diverged ones.
+
+    The tokens of an arm are the mean of its runs', so that its seeds are one amount.
+    """
+    ended = [trial for trial in group.trials if trial["status"] in COUNTED_STATUSES]
+    columns = {
+        name: np.array([_read_number(trial, name) for trial in ended]) for name in ("tokens", "train_flops", loss)
+    }
+    losses = columns[loss]
+    losses[[trial["status"] != "COMPLETE" for trial in ended]] = math.nan
+    sizes = np.array([math.nan if trial["parameters"] is None else trial["parameters"] for trial in ended], dtype=float)
+    arms = [(trial["parameters"], get_axis(trial, "num_train_epochs")) for trial in ended]
     for arm in dict.fromkeys(arms):
         own = np.array([other == arm for other in arms])
-        tokens[own] = tokens[own].mean() if np.isfinite(tokens[own]).all() else 1.0
-    return LadderRuns(sizes, tokens, flops, losses, rates)
+        columns["tokens"][own] = columns["tokens"][own].mean()
+    rates = np.array([_read_number(trial, "pass_rate") for trial in ended])
+    runs = LadderRuns(sizes, columns["tokens"], columns["train_flops"], losses, rates)
+    is_known = np.isfinite(sizes) & np.isfinite(runs.tokens) & np.isfinite(losses)
+    return runs.select(is_known), int((~is_known).sum())
+
+
+def _read_number(trial: TrialEntry, name: str) -> float:
+    value = trial["metrics"].get(name)
+    return math.nan if value is None else float(value)
 
 
 def _predict_group(group: _Group, loss: str) -> list[PredictionEntry]:
-    runs = _collect_runs(group, loss)
+    runs, n_dropped = _collect_runs(group, loss)
     if len(runs.known_sizes) < 2:
         return []
     entries = []
     for form in choose_ladder_forms(runs):
+        entry = _make_entry(group, loss, form, n_dropped)
         if problem := find_ladder_problem(runs, form):
-            entries.append(_make_entry(group, loss, form, f"Not fitted: {problem}."))
-            continue
-        rng = np.random.default_rng(zlib.crc32(f"{group.name} {loss} {form}".encode()))
-        ladder = fit_ladder(runs, form, rng=rng)
-        if ladder.residual_df < 1:
-            problem = "as many parameters as combinations of size and tokens, so nothing could contradict the law"
-            entries.append(_make_entry(group, loss, form, f"Not fitted: {problem}."))
-            continue
-        backtest = backtest_ladder(runs, form, rng=rng)
-        entries.append(_describe_ladder(group, loss, runs, ladder, backtest))
+            entry["problem"] = f"Not fitted: {problem}."
+        else:
+            rng = np.random.default_rng(zlib.crc32(f"{group.name} {loss} {form}".encode()))
+            ladder = fit_ladder(runs, form, rng=rng)
+            _describe_ladder(entry, runs, ladder, backtest_ladder(runs, form, rng=rng))
+        entries.append(entry)
     return entries
 
 
-def _make_entry(group: _Group, loss: str, form: LawForm, problem: str) -> PredictionEntry:
+def _make_entry(group: _Group, loss: str, form: LawForm, n_dropped: int) -> PredictionEntry:
     return {
         "group": group.name,
         "axes": group.axes,
         "loss": loss,
         "law": form,
         "formula": FORM_FORMULAS[form],
-        "problem": problem,
+        "problem": "",
         "parameters": {},
         "link": {},
         "link_problem": "",
         "n_runs": 0,
         "n_sizes": 0,
+        "dropped": n_dropped,
         "residual_df": 0,
         "lack_of_fit_p": math.nan,
         "beyond": None,
@@ -149,108 +164,82 @@ def _make_entry(group: _Group, loss: str, form: LawForm, problem: str) -> Predic
     }
 
 
-def _describe_ladder(
-    group: _Group, loss: str, runs: LadderRuns, ladder: Ladder, backtest: Backtest | None
-) -> PredictionEntry:
+def _describe_ladder(entry: PredictionEntry, runs: LadderRuns, ladder: Ladder, backtest: Backtest | None) -> None:
+    """Add a fit to its entry."""
     largest, tokens = float(runs.known_sizes[-1]), float(runs.tokens.max())
-    beyond = _predict_numbers(ladder, OCTAVE * largest, tokens)
+    sizes = np.geomspace(runs.known_sizes[0], OCTAVE * largest, N_CURVE_POINTS)
     curve = [
-        _predict_numbers(ladder, float(size), tokens)
-        for size in np.geomspace(runs.known_sizes[0], OCTAVE * largest, N_CURVE_POINTS)
+        _serialize(float(size), tokens, ladder.predict_loss(size, tokens), ladder.predict_pass_rate(size, tokens))
+        for size in sizes
     ]
-    best = find_best_sizes(runs, ladder)
-    entry = _make_entry(group, loss, ladder.law.form, "") | {
-        "parameters": ladder.law.parameters,
-        "link": ladder.link.parameters if ladder.link else {},
-        "link_problem": ladder.link_problem,
-        "n_runs": ladder.n_runs,
-        "n_sizes": ladder.n_sizes,
-        "residual_df": ladder.residual_df,
-        "lack_of_fit_p": ladder.lack_of_fit_p,
-        "beyond": beyond,
-        "curve": curve,
-        "backtest": _serialize_backtest(backtest),
-        "best_sizes": [
-            {
-                "train_flops": each.train_flops,
-                "size": each.size,
-                "interval": [each.interval.low, each.interval.high],
-                "inside": each.is_inside,
-            }
-            for each in best
-        ],
-        "sentences": _list_sentences(loss, ladder, beyond, backtest, best),
-    }
-    return cast(PredictionEntry, entry)
-
-
-def _predict_numbers(ladder: Ladder, size: float, tokens: float) -> PredictedNumbers:
-    loss = _serialize("loss", ladder.predict_loss(size, tokens))
-    rate = _serialize("pass_rate", ladder.predict_pass_rate(size, tokens), is_rate=True)
-    return cast(PredictedNumbers, {"size": size, "tokens": tokens} | loss | rate)
-
-
-def _serialize(name: str, prediction: Prediction, *, is_rate: bool = False) -> dict[str, object]:
-    interval = prediction.compute_interval()
-    ends = [interval.low, interval.high]
-    if is_rate:
-        ends = [min(max(end, 0.0), 1.0) if math.isfinite(end) else end for end in ends]
-    return {name: prediction.value, f"{name}_interval": ends}
-
-
-def _serialize_backtest(backtest: Backtest | None) -> dict[str, object] | None:
-    if backtest is None:
-        return None
-    return {
-        "size": backtest.size,
-        "tokens": backtest.tokens,
-        **_serialize("loss", backtest.loss),
-        **_serialize("pass_rate", backtest.pass_rate, is_rate=True),
-        "observed_loss": backtest.observed_loss,
-        "observed_pass_rate": backtest.observed_pass_rate,
-    }
-
-
-def _list_sentences(
-    loss: str, ladder: Ladder, beyond: PredictedNumbers, backtest: Backtest | None, best: Sequence[BestSize]
-) -> list[str]:
-    sentences = [
-        f"At {format_short_count(beyond['size'])} parameters, twice the largest size: {LOSS_NAMES[loss]} "
-        f"{_format_loss(ladder.predict_loss(beyond['size'], beyond['tokens']))}"
-        + (
-            f", pass rate {_format_rate(ladder.predict_pass_rate(beyond['size'], beyond['tokens']))}."
-            if ladder.link
-            else f". No pass rate: {ladder.link_problem}."
-        )
+    entry["parameters"] = dict(ladder.law.parameters)
+    entry["link"] = dict(ladder.link.parameters) if ladder.link else {}
+    entry["link_problem"] = ladder.link_problem
+    entry["n_runs"], entry["n_sizes"], entry["residual_df"] = ladder.n_runs, ladder.n_sizes, ladder.residual_df
+    entry["lack_of_fit_p"] = ladder.lack_of_fit_p
+    entry["curve"], entry["beyond"] = curve, curve[-1]
+    if backtest is not None:
+        predicted = _serialize(backtest.size, backtest.tokens, backtest.loss, backtest.pass_rate)
+        observed = {"observed_loss": backtest.observed_loss, "observed_pass_rate": backtest.observed_pass_rate}
+        entry["backtest"] = cast(BacktestEntry, {**predicted, **observed})
+    entry["best_sizes"] = [
+        {
+            "train_flops": each.train_flops,
+            "size": each.size,
+            "interval": [each.interval.low, each.interval.high],
+            "inside": each.is_inside,
+        }
+        for each in find_best_sizes(runs, ladder)
     ]
-    if backtest is None:
-        sentences.append("No backtest: without the largest size too few sizes remain.")
-    else:
-        text = f"Without the largest size ({format_short_count(backtest.size)}) the fit predicted "
-        text += f"{_format_loss(backtest.loss)}; observed {backtest.observed_loss:.3f}"
-        if math.isfinite(backtest.pass_rate.value):
-            text += f". Pass rate predicted: {_format_rate(backtest.pass_rate)}"
-            text += f"; observed {100 * backtest.observed_pass_rate:.1f} %"
-        sentences.append(f"{text}.")
+    entry["sentences"] = [_format_beyond(entry, curve[-1]), _format_backtest(entry["backtest"])]
     if ladder.lack_of_fit_p < LACK_OF_FIT_LEVEL:
-        sentences.append(f"The runs contradict this law (lack of fit, p = {ladder.lack_of_fit_p:.2g}).")
-    for each in best:
-        bounds = (each.interval.low, each.interval.high)
-        ends = [format_short_count(end) if 0 < end < math.inf else "no bound" for end in bounds]
-        text = f"Least loss at {each.train_flops:.3g} training FLOPs: {format_short_count(each.size)} parameters"
-        text += f" ({ends[0]} to {ends[1]})" if not math.isnan(each.interval.low) else ""
-        sentences.append(text + ("." if each.is_inside else ", beyond the observed sizes: an extrapolation."))
-    return sentences
+        entry["sentences"].append(f"The runs contradict this law (lack of fit, p = {ladder.lack_of_fit_p:.2g}).")
+    entry["sentences"] += map(_format_best_size, entry["best_sizes"])
+    if entry["dropped"]:
+        entry["sentences"].append(f"Left out: {entry['dropped']} runs that diverged or have no loss.")
 
 
-def _format_loss(prediction: Prediction) -> str:
-    interval = prediction.compute_interval()
-    ends = f" ({interval.low:.3f} to {interval.high:.3f})" if math.isfinite(interval.low) else ""
-    return f"{prediction.value:.3f}{ends}"
+def _serialize(size: float, tokens: float, loss: Prediction, rate: Prediction) -> PredictedNumbers:
+    ends, rate_ends = loss.compute_interval(), rate.compute_interval()
+    return {
+        "size": size,
+        "tokens": tokens,
+        "loss": loss.value,
+        "loss_interval": [ends.low, ends.high],
+        "pass_rate": rate.value,
+        "pass_rate_interval": [float(np.clip(end, 0.0, 1.0)) for end in (rate_ends.low, rate_ends.high)],
+    }
 
 
-def _format_rate(prediction: Prediction) -> str:
-    interval = prediction.compute_interval()
-    low, high = (100 * min(max(end, 0.0), 1.0) if math.isfinite(end) else end for end in (interval.low, interval.high))
-    ends = f" ({low:.1f} to {high:.1f})" if math.isfinite(low) else ""
-    return f"{100 * prediction.value:.1f} %{ends}"
+def _format_beyond(entry: PredictionEntry, beyond: PredictedNumbers) -> str:
+    title, size = LOSSES[entry["loss"]].title, format_short_count(beyond["size"])
+    rate = f", pass rate {_format_rate(beyond)}." if entry["link"] else f". No pass rate: {entry['link_problem']}."
+    return f"At {size} parameters, twice the largest size: {title} {_format_loss(beyond)}{rate}"
+
+
+def _format_backtest(backtest: BacktestEntry | None) -> str:
+    if backtest is None:
+        return "No backtest: without the largest size too few sizes remain."
+    text = f"Without the largest size ({format_short_count(backtest['size'])}) the fit predicts a loss of "
+    text += f"{_format_loss(backtest)}; observed: {backtest['observed_loss']:.3f}."
+    if not is_undefined(backtest["pass_rate"]) and not is_undefined(backtest["observed_pass_rate"]):
+        text += f" It predicts a pass rate of {_format_rate(backtest)}; "
+        text += f"observed: {100 * cast(float, backtest['observed_pass_rate']):.1f} %."
+    return text
+
+
+def _format_best_size(best: BestSizeEntry) -> str:
+    ends = [format_short_count(end) if 0 < cast(float, end) < math.inf else "no bound" for end in best["interval"]]
+    text = f"Least loss at {best['train_flops']:.3g} training FLOPs: {format_short_count(best['size'])} parameters"
+    text += "" if any(map(is_undefined, best["interval"])) else f" ({ends[0]} to {ends[1]})"
+    return text + ("." if best["inside"] else ", beyond the observed sizes: an extrapolation.")
+
+
+def _format_loss(numbers: PredictedNumbers) -> str:
+    low, high = numbers["loss_interval"]
+    return f"{numbers['loss']:.3f}" + ("" if is_undefined(low) else f" ({low:.3f} to {high:.3f})")
+
+
+def _format_rate(numbers: PredictedNumbers) -> str:
+    value, low, high = (cast(float, number) for number in (numbers["pass_rate"], *numbers["pass_rate_interval"]))
+    return f"{100 * value:.1f} %" + ("" if is_undefined(low) else f" ({100 * low:.1f} to {100 * high:.1f})")

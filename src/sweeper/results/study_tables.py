@@ -13,7 +13,7 @@ from sweeper.errors import StoreError, UsageError, suggest_nearest
 from sweeper.evaluation import compute_suite_fingerprint, extract_metrics, read_summary
 from sweeper.evaluation.outcomes_table import combine_outcomes, read_checked_outcomes
 from sweeper.planning.budget import RESOURCE_USAGE_FILE
-from sweeper.planning.estimate import has_no_answers
+from sweeper.planning.estimate import cannot_be_evaluated
 from sweeper.planning.plan import Plan, PlannedTrial
 from sweeper.planning.planner import plan_sweep
 from sweeper.planning.workload import compute_suite_fingerprints
@@ -52,6 +52,8 @@ class StudyTables:
     """When its claims were registered."""
     contamination: JsonObject | None
     """Train/test contamination; None without an audit."""
+    needed: frozenset[str] = frozenset()
+    """Fingerprints of the trials that it needs as its results are now."""
     search_history: JsonObject | None = None
     """History of the search (`SearchHistory.to_document`); None without a search."""
     first_plan: JsonObject | None = None
@@ -164,7 +166,7 @@ def is_finished(trial: PlannedTrial, store: Store) -> bool:
         return True
     suite = compute_suite_fingerprint(trial.evaluation, trial.spec.data)
     folder = store.evaluation_folder(trial.fingerprint, suite)
-    return (folder / "summary.json").exists() or has_no_answers(status, folder)
+    return (folder / "summary.json").exists() or cannot_be_evaluated(status, folder)
 
 
 def pull_records(plan: Plan, store: Store) -> LockSnapshot:
@@ -195,8 +197,8 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
     registry = read_claim_registry(
         folder, has_run=bool(runs), was_run_by_older_version=was_run_by_older_version(folder)
     )
+    needed = list_needed_trials(plan.sweep, rows, table, histories, registry.list_late(plan.sweep.claims))
     if plan.sweep.until == "decided":
-        needed = list_needed_trials(plan.sweep, rows, table, histories, registry.list_late(plan.sweep.claims))
         rows = [
             replace(row, status="NOT_NEEDED") if row.status == "PENDING" and row.fingerprint not in needed else row
             for row in rows
@@ -210,6 +212,7 @@ def collect_study(plan: Plan, store: Store) -> StudyTables:
         runs=runs,
         claim_registry=registry,
         look_ledger=_read_looks(folder),
+        needed=frozenset(needed),
         search_history=search_history.to_document() if search_history else None,
         contamination=_read_contamination(folder / CONTAMINATION_FILE),
         first_plan=_read_json_or_none(folder / "plan.json"),
@@ -306,7 +309,7 @@ def _infer_unfinished_status(trial: PlannedTrial, store: Store, snapshot: LockSn
 def _add_evaluation_status(row: TrialRow, store: Store, suite: str, snapshot: LockSnapshot) -> TrialRow:
     """Return the row of a trained trial whose evaluation failed, runs or is pending."""
     directory = store.evaluation_folder(row.fingerprint, suite)
-    if has_no_answers(row.status, directory):
+    if cannot_be_evaluated(row.status, directory):
         return row
     if (directory / "failure.json").exists():
         return replace(row, status=FAILED, failure=Failure.model_validate(read_json(directory / "failure.json")))

@@ -13,10 +13,10 @@ from itertools import combinations
 from typing import Literal, assert_never
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sweeper.statistics.aliases import Array
+from sweeper.statistics.profile_search import search_two_parameters
 
 LawForm = Literal["size", "additive", "multiplicative"]
 N_DRAWS = 400
@@ -30,7 +30,7 @@ HUBER_SCALE = 1.345
 """Residuals beyond this many standard deviations count linearly: 95 % efficiency for normal errors (Huber 1964)."""
 MIN_HUBER_DELTA = 1e-3
 """In log loss, where runs do not repeat: that of Hoffmann et al."""
-_GRID_POINTS, _ZOOM_POINTS, _ZOOMS = 14, 5, 12
+_GRID_POINTS = 14
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,8 @@ class LossLaw:
     """(1 + draws, 2): alpha and beta; beta is unused without D."""
     scale: tuple[float, float]
     """Sizes and tokens are divided by these."""
-    objective: float
-    """Huber loss of the fit."""
-    widening: float
-    """Factor by which percentiles are widened: Student's t over the normal quantile. NaN without draws."""
+    df: float
+    """Degrees of freedom of the spread that was drawn from; NaN without draws."""
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -182,8 +180,9 @@ def fit_loss_law(cells: RunCells, form: LawForm, *, rng: np.random.Generator, dr
         >>> n, d = (axis.ravel() for axis in np.meshgrid([1e6, 4e6, 1.6e7, 6.4e7], [1e8, 2e8, 4e8]))
         >>> cells = group_runs(n, d, np.log(0.5 + 200 / n**0.4 + 900 / d**0.35))
         >>> law = fit_loss_law(cells, "additive", rng=np.random.default_rng(0))
-        >>> round(float(law.predict(2.56e8, 8e8)[0]) - (0.5 + 200 / 2.56e8**0.4 + 900 / 8e8**0.35), 3)
-        0.0
+        >>> truth = 0.5 + 200 / 2.56e8**0.4 + 900 / 8e8**0.35
+        >>> abs(float(law.predict(2.56e8, 8e8)[0]) - truth) < 0.001
+        True
     """
     scale = tuple(float(np.exp(np.log(values).mean())) for values in (cells.sizes, cells.tokens))
     n, d = cells.sizes / scale[0], cells.tokens / scale[1]
@@ -191,19 +190,18 @@ def fit_loss_law(cells: RunCells, form: LawForm, *, rng: np.random.Generator, dr
     if not math.isnan(cells.pooled_df):
         # Of a cell's mean: the typical error that a law which is right leaves.
         delta = max(delta, HUBER_SCALE * float(np.sqrt((cells.variances / cells.counts).mean())))
-    # A common factor of all losses would change the least-squares weights only by rounding, so none is taken out.
     values = np.exp(np.vstack([cells.means, cells.draw_means(rng, draws)]))
-    search = _Search(form, n, d, values, cells.counts, delta)
-    coefficients, exponents, objective = search.run()
-    widening = math.nan
-    if not math.isnan(cells.pooled_df):
-        widening = float(scipy.special.stdtrit(cells.pooled_df, 0.975) / scipy.special.ndtri(0.975))
-    return LossLaw(form, coefficients, exponents, (scale[0], scale[1]), float(objective[0]), widening)
+    problem = _Problem(form, n, d, values, cells.counts, delta)
+    low, high = (np.full(2, math.log(bound)) for bound in EXPONENT_BOUNDS)
+    n_points = (_GRID_POINTS, 1 if form == "size" else _GRID_POINTS)
+    best = search_two_parameters(lambda points: problem.evaluate(points)[1], len(values), low, high, n_points)
+    coefficients, _ = problem.evaluate(best[:, None, :])
+    return LossLaw(form, coefficients[:, 0], np.exp(best), (scale[0], scale[1]), cells.pooled_df)
 
 
 @dataclass(frozen=True)
-class _Search:
-    """A search for the exponents of many samples at once."""
+class _Problem:
+    """The fit of many samples at once, for given exponents."""
 
     form: LawForm
     n: Array
@@ -213,33 +211,12 @@ class _Search:
     counts: Array
     delta: float
 
-    def run(self) -> tuple[Array, Array, Array]:
-        """Return coefficients (samples, k), exponents (samples, 2) and objectives (samples,)."""
-        low, high = np.log(EXPONENT_BOUNDS)
-        first = np.linspace(low, high, _GRID_POINTS)
-        second = np.zeros(1) if self.form == "size" else first
-        grid = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
-        logs = np.broadcast_to(grid, (len(self.values), *grid.shape))
-        step = first[1] - first[0]
-        around = np.linspace(-1, 1, _ZOOM_POINTS)
-        steps = np.stack(
-            np.meshgrid(around, around if self.form != "size" else np.zeros(1), indexing="ij"), axis=-1
-        ).reshape(-1, 2)
-        rows = np.arange(len(self.values))
-        for _ in range(_ZOOMS):
-            _, objective = self._evaluate(np.exp(logs))
-            best = logs[rows, objective.argmin(axis=1)]
-            logs = np.clip(best[:, None, :] + step * steps, low, high)
-            step /= 2
-        coefficients, objective = self._evaluate(np.exp(logs))
-        place = objective.argmin(axis=1)
-        return coefficients[rows, place], np.exp(logs[rows, place]), objective[rows, place]
-
-    def _evaluate(self, exponents: Array) -> tuple[Array, Array]:
-        """Return the coefficients (samples, points, k) and Huber's loss (samples, points) for given exponents.
+    def evaluate(self, log_exponents: Array) -> tuple[Array, Array]:
+        """Return the coefficients (samples, points, k) and Huber's loss (samples, points) at points (..., 2).
 
         Squares of relative errors stand for those of logarithms; one step of reweighting makes them Huber's.
         """
+        exponents = np.exp(log_exponents)
         columns = _build_columns(self.form, exponents[..., 0], exponents[..., 1], self.n, self.d)
         values = self.values[:, None, :]
         weights = np.broadcast_to(self.counts / values**2, columns.shape[:-1])

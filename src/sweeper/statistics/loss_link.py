@@ -13,12 +13,12 @@ import numpy as np
 import scipy
 
 from sweeper.statistics.aliases import Array
+from sweeper.statistics.profile_search import search_two_parameters
 
 TRANSITION = (0.1, 0.9)
 """Pass rates between which a sigmoid shows its slope and its midpoint."""
 MIN_IN_TRANSITION = 2
 """Arms that must lie in the transition: a slope and a midpoint cannot be read from fewer."""
-_GRID_POINTS, _ZOOM_POINTS, _ZOOMS = 20, 7, 10
 _SLOPES = (0.5, 60.0)
 """Bounds of the slope, in units of the inverse range of the losses."""
 
@@ -54,20 +54,17 @@ def find_link_problem(losses: Array, rates: Array) -> str:
 
     Example:
         >>> find_link_problem(np.array([1.2, 1.1, 1.0]), np.array([0.0, 0.01, 0.02]))
-        'no arm passes more than 10 %: below the transition a pass rate cannot be predicted from the loss'
+        'no arm passes more than 10 %: below the transition a pass rate cannot be predicted'
     """
     low, high = TRANSITION
     inside = int(((rates > low) & (rates < high)).sum())
     if inside >= MIN_IN_TRANSITION:
         return "" if np.ptp(losses) > 0 else "all arms have the same loss"
     if not (rates > low).any():
-        side = f"no arm passes more than {100 * low:g} %: below"
-    elif not (rates < high).any():
-        side = f"no arm passes less than {100 * high:g} %: above"
-    else:
-        arms = f"{inside} arm{'s' * (inside != 1)} passes" if inside == 1 else f"{inside} arms pass"
-        return f"{arms} {100 * low:g} to {100 * high:g} %, and a sigmoid needs {MIN_IN_TRANSITION} in its transition"
-    return f"{side} the transition a pass rate cannot be predicted from the loss"
+        return f"no arm passes more than {100 * low:g} %: below the transition a pass rate cannot be predicted"
+    if not (rates < high).any():
+        return f"no arm passes less than {100 * high:g} %: above the transition a pass rate cannot be predicted"
+    return f"{MIN_IN_TRANSITION} arms that pass {100 * low:g} to {100 * high:g} % are needed, and there are {inside}"
 
 
 def fit_loss_link(losses: Array, rates: Array, counts: Array) -> LossLink:
@@ -91,23 +88,13 @@ def fit_loss_link(losses: Array, rates: Array, counts: Array) -> LossLink:
     """
     span = float(np.ptp(losses[0]))
     low, high = float(losses[0].min()) - span, float(losses[0].max()) + span
-    bounds = np.array([[low, math.log(_SLOPES[0] / span)], [high, math.log(_SLOPES[1] / span)]])
-    axes = [np.linspace(bounds[0, k], bounds[1, k], _GRID_POINTS) for k in range(2)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    points = np.broadcast_to(grid, (len(losses), *grid.shape))
-    step = np.array([axis[1] - axis[0] for axis in axes])
-    around = np.linspace(-1, 1, _ZOOM_POINTS)
-    steps = np.stack(np.meshgrid(around, around, indexing="ij"), axis=-1).reshape(-1, 2)
-    rows = np.arange(len(losses))
-    for _ in range(_ZOOMS):
-        _, squares = _fit_ceiling(points, losses, rates, counts)
-        best = points[rows, squares.argmin(axis=1)]
-        points = np.clip(best[:, None, :] + step * steps, bounds[0], bounds[1])
-        step = step / 2
-    ceiling, squares = _fit_ceiling(points, losses, rates, counts)
-    place = squares.argmin(axis=1)
-    midpoint, log_slope = points[rows, place].T
-    return LossLink(ceiling[rows, place], np.exp(log_slope), midpoint)
+    least = np.array([low, math.log(_SLOPES[0] / span)])
+    most = np.array([high, math.log(_SLOPES[1] / span)])
+    best = search_two_parameters(
+        lambda points: _fit_ceiling(points, losses, rates, counts)[1], len(losses), least, most, (20, 20)
+    )
+    ceiling, _ = _fit_ceiling(best[:, None, :], losses, rates, counts)
+    return LossLink(ceiling[:, 0], np.exp(best[:, 1]), best[:, 0])
 
 
 def _fit_ceiling(points: Array, losses: Array, rates: Array, counts: Array) -> tuple[Array, Array]:

@@ -65,8 +65,8 @@ class Prediction:
     value: float
     draws: Array
     """Bootstrap draws; empty where no run repeats."""
-    widening: float
-    """Factor by which percentiles are widened."""
+    df: float
+    """Degrees of freedom of the spread that was drawn from, for which the percentiles are widened."""
 
     def compute_interval(self, alpha: float = 0.05) -> Interval:
         """Compute the interval at 1 - alpha; NaN without draws."""
@@ -76,7 +76,7 @@ class Prediction:
         low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
         # Bounds bias the draws to one side, and percentiles miss on the other.
         normal = float(scipy.special.ndtri(1 - alpha / 2)) * float(draws.std())
-        half = self.widening * max(self.value - float(low), float(high) - self.value, normal)
+        half = _compute_widening(self.df, alpha) * max(self.value - float(low), float(high) - self.value, normal)
         return Interval(self.value - half, self.value + half)
 
 
@@ -102,14 +102,14 @@ class Ladder:
     def predict_loss(self, size: float, tokens: float) -> Prediction:
         """Predict the loss (nats per target token) of a size trained on an amount of tokens."""
         losses = self.law.predict(size, tokens)
-        return Prediction(float(losses[0]), losses[1:], self.law.widening)
+        return Prediction(float(losses[0]), losses[1:], self.law.df)
 
     def predict_pass_rate(self, size: float, tokens: float) -> Prediction:
         """Predict the pass rate of a size trained on an amount of tokens; undefined without a link."""
         if self.link is None:
             return UNDEFINED_PREDICTION
         rates = self.link.predict(self.law.predict(size, tokens))
-        return Prediction(float(rates[0]), rates[1:], self.law.widening)
+        return Prediction(float(rates[0]), rates[1:], self.law.df)
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,10 @@ def find_ladder_problem(runs: LadderRuns, form: LawForm, *, min_sizes: int = MIN
     if (runs.losses <= 0).any():
         return "a loss of 0, which has no logarithm"
     n_cells = len(group_runs(runs.sizes, runs.tokens, runs.losses).means)
-    if n_cells < count_parameters(form):
-        return f"{n_cells} combinations of size and tokens for {count_parameters(form)} parameters"
+    # A backtest is checked by an observation; any other fit needs something that could contradict it.
+    n_needed = count_parameters(form) + (min_sizes > MIN_SIZES)
+    if n_cells < n_needed:
+        return f"{n_cells} combinations of size and tokens, and {n_needed} are needed"
     return ""
 
 
@@ -283,10 +285,15 @@ def find_best_sizes(runs: LadderRuns, ladder: Ladder) -> list[BestSize]:
     found = []
     for budget in np.geomspace(flops.min(), flops.max(), 3):
         best = ladder.law.find_best_size(float(budget) * per_flop)
-        interval = _widen_log_interval(best, ladder.law.widening)
+        interval = _widen_log_interval(best, _compute_widening(ladder.law.df, 0.05))
         is_inside = bool(sizes[0] <= best[0] <= sizes[-1])
         found.append(BestSize(float(budget), float(best[0]), interval, is_inside))
     return found
+
+
+def _compute_widening(df: float, alpha: float) -> float:
+    """Compute Student's t over the normal quantile: draws take the spread of runs as known."""
+    return float(scipy.special.stdtrit(df, 1 - alpha / 2) / scipy.special.ndtri(1 - alpha / 2))
 
 
 def _widen_log_interval(values: Array, widening: float) -> Interval:

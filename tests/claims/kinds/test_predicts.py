@@ -78,6 +78,7 @@ def test_below_the_transition_nothing_is_predicted() -> None:
     assert "below the transition" in decide(claim, sizes=low).reason
 
 
+@pytest.mark.slow
 def test_at_the_limit_of_the_margin_support_is_rare() -> None:
     """The candidate's loss is off by exactly the margin: at most 2.5 %, and two Monte-Carlo errors of 80 studies."""
     supported = [decide(LOSS, shift=LOSS.margin, seed=seed).label == "supported" for seed in range(80)]

@@ -115,7 +115,7 @@ def _estimate_gap(cells: RunCells, size: float, predicted: Prediction, rng: np.r
         return make_undefined_estimate(Exclusions(), "the candidate has no finished run", is_run_level=True)
     observed, error = float(cells.means[place]), math.sqrt(cells.variances[place] / cells.counts[place])
     draws = observed + error * rng.normal(size=len(predicted.draws)) - predicted.draws
-    gap = Prediction(observed - predicted.value, draws, predicted.widening)
+    gap = Prediction(observed - predicted.value, draws, predicted.df)
     return IntervalEstimate(
         estimate=gap.value,
         compute_interval=gap.compute_interval,
