@@ -57,7 +57,7 @@ def test_rates_corrected_by_labels_fit_a_narrow_terminal() -> None:
     assert "50.0% (" in lines[start + 2]
     assert "66.7% (" in lines[start + 3]
     assert lines[start + 4].split()[5:7] == ["60", "300"]
-    assert lines[start + 5].startswith("PPI++: 60 labels with the judge are worth ")
+    assert lines[start + 5].startswith("PPI++: 60 labels with the judge are as precise as ")
     assert "corrected by labels" not in print_text(
         render_judging_table(summarize_votes(ANSWERS, JUDGED) | {"judging_usage": {}})
     )
@@ -94,4 +94,4 @@ def test_difference_corrected_by_labels_names_its_method() -> None:
     made |= {"answered_by_one_side_only": {"a": 0, "b": 0}, "judging_usage": {}}
     text = print_text(render_comparison_table(made | {"prediction_powered": {"rules": corrected}}), width=80)
     assert "strict pass rate of A minus B, rules and labels" in text
-    assert "PPI++ of pairs: 30 labels with the judge are worth " in text
+    assert "PPI++ of pairs: 30 labels with the judge are as precise as " in text

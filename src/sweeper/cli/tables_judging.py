@@ -106,14 +106,14 @@ def _render_corrected_estimate(title: str, row: JsonObject) -> list[RenderableTy
         lines.append(make_warning(f"no corrected rate: {row['reason']}"))
     else:
         worth = f"{row['n_labelled'] * row['variance_ratio']:,.0f}"
-        text = f"{row['method']}: {n_labels} labels with the judge are worth {worth} without it"
+        text = f"{row['method']}: {n_labels} labels with the judge are as precise as {worth} without it"
         lines.append(Text(text, style="dim"))
     if row["labels_left_out"]:
         lines.append(
             make_warning(f"{format_plural(row['labels_left_out'], 'label')} not used: no score or counterpart")
         )
     if row["joined_strata"]:
-        lines.append(make_warning(f"joined for want of labels: {', '.join(row['joined_strata'])}"))
+        lines.append(make_warning(f"subsets with too few labels, joined: {', '.join(row['joined_strata'])}"))
     return lines
 
 
