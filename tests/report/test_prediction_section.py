@@ -83,7 +83,7 @@ def test_below_the_transition_there_is_a_loss_and_no_pass_rate() -> None:
     (entry,) = predict_sizes(make_trials(SIZES, slope=-200.0)[:], ["model"])
     low = [trial | {"metrics": trial["metrics"] | {"pass_rate": 0.01}} for trial in make_trials(SIZES)]
     (entry,) = predict_sizes(low, ["model"])
-    assert entry["link"] == {} and "below the transition" in entry["link_problem"]
+    assert entry["link"] == {} and "below this transition" in entry["link_problem"]
     assert "No pass rate: no arm passes more than 10 %" in entry["sentences"][0]
     assert math.isnan(entry["beyond"]["pass_rate"])
 

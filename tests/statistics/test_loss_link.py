@@ -37,8 +37,8 @@ def test_the_fit_is_as_good_as_that_of_scipy():
 @pytest.mark.parametrize(
     ("rates", "problem"),
     [
-        ([0.0, 0.01, 0.02, 0.05, 0.09], "below the transition"),
-        ([0.92, 0.95, 0.96, 0.97, 0.98], "above the transition"),
+        ([0.0, 0.01, 0.02, 0.05, 0.09], "below this transition"),
+        ([0.92, 0.95, 0.96, 0.97, 0.98], "above this transition"),
         ([0.0, 0.0, 0.01, 0.02, 0.3], "and there are 1"),
         ([0.01, 0.02, 0.03, 0.95, 0.99], "and there are 0"),
         ([0.0, 0.01, 0.2, 0.5, 0.9], ""),

@@ -68,7 +68,7 @@ def test_the_two_steps_refuse_below_the_transition():
         runs = draw_ladder(rng, loss, lambda value: 0.01 + 0 * value, 4, 3, 0.01, 0.01)
         ladder = fit_ladder(runs, "size", rng=np.random.default_rng(0), draws=20)
         assert ladder.link is None
-        assert "below the transition" in ladder.link_problem
+        assert "below this transition" in ladder.link_problem
         assert math.isnan(ladder.predict_pass_rate(1e9, 1e9).value)
 
 

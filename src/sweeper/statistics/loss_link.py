@@ -54,16 +54,16 @@ def find_link_problem(losses: Array, rates: Array) -> str:
 
     Example:
         >>> find_link_problem(np.array([1.2, 1.1, 1.0]), np.array([0.0, 0.01, 0.02]))
-        'no arm passes more than 10 %: below the transition a pass rate cannot be predicted'
+        'no arm passes more than 10 %, and below this transition none can be predicted'
     """
     low, high = TRANSITION
     inside = int(((rates > low) & (rates < high)).sum())
     if inside >= MIN_IN_TRANSITION:
         return "" if np.ptp(losses) > 0 else "all arms have the same loss"
     if not (rates > low).any():
-        return f"no arm passes more than {100 * low:g} %: below the transition a pass rate cannot be predicted"
+        return f"no arm passes more than {100 * low:g} %, and below this transition none can be predicted"
     if not (rates < high).any():
-        return f"no arm passes less than {100 * high:g} %: above the transition a pass rate cannot be predicted"
+        return f"no arm passes less than {100 * high:g} %, and above this transition none can be predicted"
     return f"{MIN_IN_TRANSITION} arms that pass {100 * low:g} to {100 * high:g} % are needed, and there are {inside}"
 
 

@@ -75,7 +75,7 @@ def test_three_smaller_sizes_are_needed() -> None:
 def test_below_the_transition_nothing_is_predicted() -> None:
     claim = RATE
     low = {name: size / 1e4 for name, size in SIZES.items()}  # all losses are far above the midpoint
-    assert "below the transition" in decide(claim, sizes=low).reason
+    assert "below this transition" in decide(claim, sizes=low).reason
 
 
 @pytest.mark.slow
